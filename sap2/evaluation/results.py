@@ -1,0 +1,127 @@
+"""Reading what `sap2 transcribe` wrote: one results file a context, checked and matched by id."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from sap2.errors import InputError
+from sap2.evaluation.normalise import normalise
+from sap2.evaluation.rates import check_same_ids
+from sap2.files import read_jsonl
+
+__all__ = ["CONTEXTS", "Result", "read_contexts"]
+
+# What the recogniser was given -> what the outputs call it, in the order of every table.
+CONTEXTS = {
+    "none": "no keywords",
+    "full": "the whole list",
+    "predicted": "stage 1's answer",
+    "oracle": "the spoken keywords",
+}
+
+
+@dataclass(frozen=True)
+class Result:
+    """One transcribed utterance; `predicted` is stage 1's answer, which only the context "predicted" must have."""
+
+    id: str
+    hypothesis: str
+    reference: str
+    keywords: tuple[str, ...]
+    predicted: tuple[str, ...] | None
+    duration: float | None
+    talk: str | None
+    speaker: str | None
+
+    def normalised(self, normaliser: str) -> "Result":
+        """The same result with text and lists, alike, as they are scored."""
+        if normaliser == "none":
+            return self
+        predicted = None if self.predicted is None else _normalised(self.predicted, normaliser)
+        return replace(
+            self,
+            hypothesis=normalise(self.hypothesis, normaliser),
+            reference=normalise(self.reference, normaliser),
+            keywords=_normalised(self.keywords, normaliser),
+            predicted=predicted,
+        )
+
+
+def read_contexts(paths: dict[str, Path], normaliser: str) -> dict[str, dict[str, Result]]:
+    """Results by context, in the order of `CONTEXTS`, and in each by id, in the first one's order.
+
+    Raises: InputError: no or unknown contexts; a line that is no result or repeats an id; contexts that do not hold the
+        same utterances with the same references and lists. The message names file, line and id.
+    """
+    unknown = [context for context in paths if context not in CONTEXTS]
+    if unknown or not paths:
+        raise InputError(f"evaluate: got contexts {list(paths)}, expected some of: {', '.join(CONTEXTS)}")
+    contexts = {context: _read(paths[context], context) for context in CONTEXTS if context in paths}
+    first, *others = contexts
+    expected = contexts[first]
+    for context in others:
+        got = contexts[context]
+        check_same_ids(expected, got, str(paths[context]), str(paths[first]))
+        for id, result in expected.items():
+            for field in ("reference", "keywords"):
+                if getattr(got[id], field) != getattr(result, field):
+                    raise InputError(
+                        f"{paths[context]} ({id}): its {field} differs from that in {paths[first]}; "
+                        "contexts can only be compared on the same data: transcribe them again from one manifest"
+                    )
+    return {
+        context: {id: results[id].normalised(normaliser) for id in expected} for context, results in contexts.items()
+    }
+
+
+def _normalised(keywords: tuple[str, ...], normaliser: str) -> tuple[str, ...]:
+    return tuple(filter(None, (normalise(keyword, normaliser) for keyword in keywords)))
+
+
+def _read(path: Path, context: str) -> dict[str, Result]:
+    results: dict[str, Result] = {}
+    lines: dict[str, int] = {}
+    for number, row in read_jsonl(path):
+        result = _result(row, f"{path}:{number}", context)
+        if result.id in results:
+            raise InputError(
+                f"{path}:{number} ({result.id}): this id stands in line {lines[result.id]} already; "
+                "each utterance must come once"
+            )
+        results[result.id] = result
+        lines[result.id] = number
+    if not results:
+        raise InputError(f'{path}: no results in it, expected one line an utterance; run "sap2 transcribe" again')
+    return results
+
+
+def _result(row: dict[str, Any], where: str, context: str) -> Result:
+    def take(field: str, kinds: type | tuple[type, ...], expected: str, optional: bool = False) -> Any:
+        value = row.get(field)
+        if (value is None and optional) or (isinstance(value, kinds) and not isinstance(value, bool)):
+            return value
+        got = repr(value) if field in row else "nothing"
+        raise InputError(f'{where}: field "{field}" is {got}, expected {expected}; run "sap2 transcribe" again')
+
+    def take_list(field: str, optional: bool = False) -> tuple[str, ...] | None:
+        values = take(field, list, "a list of strings", optional)
+        if values is not None and not all(isinstance(value, str) for value in values):
+            raise InputError(f'{where}: field "{field}" is {values!r}, expected strings; run "sap2 transcribe" again')
+        return None if values is None else tuple(values)
+
+    id = take("id", str, "a string")
+    where = f"{where} ({id})"
+    if row.get("context", context) != context:
+        raise InputError(
+            f"{where}: context is {row['context']!r}, expected {context!r}; give each context its own file"
+        )
+    return Result(
+        id=id,
+        hypothesis=take("hypothesis", str, "a string"),
+        reference=take("reference", str, "a string"),
+        keywords=take_list("keywords") or (),
+        predicted=take_list("predicted", optional=context != "predicted"),
+        duration=take("duration", (int, float), "a number of seconds", optional=True),
+        talk=take("talk", str, "a string", optional=True),
+        speaker=take("speaker", str, "a string", optional=True),
+    )
