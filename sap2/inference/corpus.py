@@ -1,0 +1,145 @@
+"""Whole splits through the two stages: manifests in, manifests with answers or results files out.
+
+Results are one JSON line an utterance; `messages`, `response` and `labels` are what ms-swift's tools read.
+"""
+
+import json
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sap2.errors import InputError
+from sap2.files import atomic_dir, write_jsonl
+from sap2.inference.decoding import Decoding
+from sap2.inference.recogniser import Recogniser
+from sap2.manifest import Utterance, audio_path, read_manifest, relocated, spoken, to_swift, write_manifest
+from sap2.params import DecodingSection, InferenceSection, PruningSection
+from sap2.progress import track
+
+__all__ = ["best_device", "decode_split", "given_list", "prune_splits"]
+
+BATCHES_AHEAD = 4  # batches whose speech is encoded and held in memory at once
+
+
+def prune_splits(
+    section: PruningSection, manifests: dict[str, Path], base: Path, pruner: Path, output: Path
+) -> dict[str, Any]:
+    """Ask the pruner about every utterance: the manifests again, with `predicted`, and summary.json.
+
+    Args:
+        manifests: By split name; the same names are written in `output`.
+    Returns: What summary.json holds: recall and precision of the answers, by split.
+    """
+    read = {split: read_manifest(path) for split, path in manifests.items()}
+    model = Recogniser.load(
+        base, pruner=pruner, decoding=_decoding(section), max_list=section.max_list, device=best_device()
+    )  # fmt: skip
+    facts: dict[str, Any] = {}
+    with atomic_dir(output) as partial:
+        for split, utterances in read.items():
+            started, answered = time.monotonic(), []
+            for batch in _batches(utterances, section.batch_size, f"prune {split}"):
+                audio = [audio_path(one, manifests[split]) for one in batch]
+                answers = model.prune(audio, [one.keywords for one in batch])
+                answered += [one.with_predicted(answer) for one, answer in zip(batch, answers, strict=True)]
+            moved = (relocated(one, manifests[split], output / f"{split}.jsonl") for one in answered)
+            write_manifest(partial / f"{split}.jsonl", moved)
+            facts[split] = _agreement(answered) | {"seconds": round(time.monotonic() - started, 1)}
+        (partial / "summary.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    return facts
+
+
+def decode_split(
+    section: InferenceSection, manifest: Path, base: Path, recogniser: Path, output: Path
+) -> dict[str, Any]:
+    """Transcribe a split once a context into `output/CONTEXT.jsonl`.
+
+    Raises: InputError: the context "predicted" is wanted and an utterance has not been pruned.
+    """
+    utterances = read_manifest(manifest)
+    missing = [one.id for one in utterances if one.predicted is None]
+    if missing and "predicted" in section.contexts:
+        raise InputError(
+            f"{manifest} ({missing[0]}): {len(missing)} of {len(utterances)} utterances have no `predicted`; "
+            'run "sap2 prune", or leave predicted out of inference.contexts'
+        )
+    model = Recogniser.load(base, recogniser=recogniser, decoding=_decoding(section), device=best_device())
+    rows: dict[str, list[dict[str, Any]]] = {context: [] for context in section.contexts}
+    seconds = dict.fromkeys(section.contexts, 0.0)
+    for batch in _batches(utterances, section.batch_size, f"decode {manifest.stem}"):
+        # The encoder hears an utterance once, whatever the number of contexts.
+        speech = model.encode([audio_path(one, manifest) for one in batch])
+        placed = [relocated(one, manifest, output / "results.jsonl") for one in batch]
+        for context in section.contexts:
+            given = [given_list(one, context) for one in batch]
+            started = time.monotonic()
+            texts = model.transcribe(speech, given)
+            seconds[context] += time.monotonic() - started
+            rows[context] += [_result(one, context, *rest) for one, *rest in zip(placed, given, texts, strict=True)]
+    with atomic_dir(output) as partial:
+        for context, results in rows.items():
+            write_jsonl(partial / f"{context}.jsonl", results)
+    hours = sum(one.duration for one in utterances) / 3600
+    taken = {context: round(value, 1) for context, value in seconds.items()}
+    return {"utterances": len(utterances), "hours": round(hours, 3), "seconds": taken}
+
+
+def given_list(utterance: Utterance, context: str) -> list[str]:
+    """The keywords that go into the prompt in a context."""
+    if context == "none":
+        return []
+    if context == "full":
+        return utterance.keywords
+    return spoken(utterance) if context == "oracle" else utterance.predicted or []
+
+
+def best_device() -> str | None:
+    """The first GPU when there is one."""
+    return "cuda" if torch.cuda.is_available() else None
+
+
+def _result(utterance: Utterance, context: str, given: Sequence[str], text: str) -> dict[str, Any]:
+    swift = to_swift(utterance, "recogniser", given)
+    return {
+        "id": utterance.id,
+        "context": context,
+        "hypothesis": text,
+        "reference": utterance.text,
+        "keywords": utterance.keywords,
+        "given": list(given),
+        "predicted": utterance.predicted,
+        "audio": utterance.audio,
+        "duration": utterance.duration,
+        "talk": utterance.talk,
+        "speaker": utterance.speaker,
+        "messages": swift["messages"],
+        "audios": swift["audios"],
+        "response": text,
+        "labels": utterance.text,
+    }
+
+
+def _agreement(answered: Sequence[Utterance]) -> dict[str, Any]:
+    """How well the answers agree with what was spoken, over all utterances together."""
+    right = sum(len(set(one.predicted or ()) & set(spoken(one))) for one in answered)
+    said = sum(len(spoken(one)) for one in answered)
+    selected = sum(len(one.predicted or ()) for one in answered)
+    return {
+        "utterances": len(answered),
+        "keyword_recall": round(right / said, 4) if said else None,
+        "keyword_precision": round(right / selected, 4) if selected else None,
+    }
+
+
+def _batches(utterances: Sequence[Utterance], batch_size: int, label: str) -> Iterator[Sequence[Utterance]]:
+    """Parts small enough to hold their encoded speech in memory, with progress by part."""
+    size = batch_size * BATCHES_AHEAD
+    parts = [utterances[start : start + size] for start in range(0, len(utterances), size)]
+    yield from track(parts, len(parts), f"{label} ({size} utterances each)")
+
+
+def _decoding(section: DecodingSection) -> Decoding:
+    return Decoding(section.batch_size, section.batch_tokens, section.max_new_tokens, section.num_beams)

@@ -1,0 +1,211 @@
+"""Batched decoding: rows sorted by length, batched under a budget, answers back in the order they were asked for.
+
+The frozen encoder hears an utterance once: `encode` gives states that every later question about it can reuse.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+from transformers import GenerationConfig, StoppingCriteria, StoppingCriteriaList
+
+from sap2.errors import InputError
+from sap2.model import SapQwen2AudioProcessor
+from sap2.progress import track
+
+# What a row hears: a waveform (16 kHz mono), states encoded before `(frames, encoder_hidden)`, or nothing.
+Speech = np.ndarray | Tensor | None
+
+LOOP_PERIOD = 16  # longest repeated block looked for, in tokens
+LOOP_TIMES = 6  # a block this many times in a row is a loop, not speech
+LOOP_TOKENS = 12  # … if the copies have at least this many tokens together
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How answers are searched for.
+
+    Args:
+        batch_size: Rows a batch at most, at least 1.
+        batch_tokens: Prompt tokens a batch at most, padding included, beams counted; a longer single row still runs
+            alone.
+        max_new_tokens: Tokens an answer at most, at least 1.
+        num_beams: 1 = greedy.
+    """
+
+    batch_size: int = 16
+    batch_tokens: int = 16_384
+    max_new_tokens: int = 128
+    num_beams: int = 1
+
+
+@torch.no_grad()
+def encode(
+    model,
+    processor: SapQwen2AudioProcessor,
+    audio: Sequence[np.ndarray],
+    batch_size: int = 16,
+    batch_seconds: float = 240.0,
+    label: str | None = None,
+) -> list[Tensor]:
+    """Run the frozen encoder once an utterance: states before the projector, `(frames, encoder_hidden)` each, on the
+    CPU.
+
+    Args:
+        audio: Mono waveforms at 16 kHz, at most the encoder's 30 s each.
+        batch_seconds: Padded audio a batch at most; bounds the encoder's memory.
+        label: Shows progress under this name.
+    """
+    lengths = [len(wave) for wave in audio]
+    budget = int(batch_seconds * processor.feature_extractor.sampling_rate)
+    states: list[Tensor | None] = [None] * len(audio)
+    for rows in _batches(lengths, batch_size, budget, label):
+        features = processor.features([audio[row] for row in rows])
+        hidden, mask = model.encode_speech(**features)
+        for row, frames, count in zip(rows, hidden, mask.sum(-1).tolist(), strict=True):
+            states[row] = frames[:count].cpu()
+    return states
+
+
+def generate(
+    model,
+    processor: SapQwen2AudioProcessor,
+    items: Sequence[Speech],
+    prompts: Sequence[str] | str,
+    keywords: Sequence[Sequence[str]] | None = None,
+    *,
+    batch_size: int = 16,
+    batch_tokens: int = 16_384,
+    max_new_tokens: int = 128,
+    num_beams: int = 1,
+    label: str | None = None,
+) -> list[str]:
+    """Answer each prompt about its speech; answer i belongs to item i, whatever the batches were.
+
+    Args:
+        items: What each row hears; waveforms are encoded on the way, states are used as they are.
+        prompts: One for all rows or one each, from `sap2.prompts`.
+        keywords: Each row's list; None = no lists.
+        batch_size, batch_tokens, max_new_tokens, num_beams: See `Decoding`.
+        label: Shows progress under this name.
+    Returns: The answers' text without special tokens; an answer that fell into a loop is cut after the first round.
+    """
+    prompts = [prompts] * len(items) if isinstance(prompts, str) else list(prompts)
+    keywords = [[]] * len(items) if keywords is None else keywords
+    if not len(items) == len(prompts) == len(keywords):
+        raise InputError(f"{len(items)} items, {len(prompts)} prompts, {len(keywords)} lists; give one each")
+    lengths = [
+        processor.prompt_length(prompt, words, _frames(processor, item))
+        for item, prompt, words in zip(items, prompts, keywords, strict=True)
+    ]
+    answers = [""] * len(items)
+    for rows in _batches(lengths, batch_size, batch_tokens // num_beams, label):
+        texts = _answer(
+            model, processor, [items[i] for i in rows], [prompts[i] for i in rows], [keywords[i] for i in rows],
+            max_new_tokens, num_beams,
+        )  # fmt: skip
+        for row, text in zip(rows, texts, strict=True):
+            answers[row] = text
+    return answers
+
+
+def trim_loop(tokens: Sequence[int]) -> list[int]:
+    """Cut an answer that ends in a loop after the loop's first round.
+
+    >>> trim_loop([7, 8] + [1, 2] * 6)
+    [7, 8, 1, 2]
+    >>> trim_loop([5, 5, 5])
+    [5, 5, 5]
+    """
+    tokens = list(tokens)
+    for period in range(1, LOOP_PERIOD + 1):
+        need = _loop_length(period)
+        if len(tokens) >= need and tokens[-need:-period] == tokens[period - need :]:
+            start = len(tokens) - need
+            while start and tokens[start - 1] == tokens[start - 1 + period]:
+                start -= 1
+            return tokens[: start + period]
+    return tokens
+
+
+class LoopStop(StoppingCriteria):
+    """Ends a row whose last tokens are one block over and over, so that a stuck row doesn't cost the whole bound."""
+
+    def __init__(self, prompt_length: int):
+        self.prompt_length = prompt_length
+
+    def __call__(self, input_ids: Tensor, scores: Tensor, **kwargs) -> Tensor:
+        answer = input_ids[:, self.prompt_length :]
+        looping = torch.zeros(len(answer), dtype=torch.bool, device=answer.device)
+        for period in range(1, LOOP_PERIOD + 1):
+            need = _loop_length(period)
+            if answer.shape[1] >= need:
+                tail = answer[:, -need:]
+                looping |= (tail[:, period:] == tail[:, :-period]).all(-1)
+        return looping
+
+
+def _loop_length(period: int) -> int:
+    return period * max(LOOP_TIMES, -(-LOOP_TOKENS // period))
+
+
+@torch.no_grad()
+def _answer(model, processor, items, prompts, keywords, max_new_tokens: int, num_beams: int) -> list[str]:
+    states = _states(model, processor, items)
+    batch = processor(prompts, keywords, frames=[len(frames) for frames in states], padding_side="left")
+    inputs = {name: tensor.to(model.device) for name, tensor in batch.items()}
+    if any(len(frames) for frames in states):
+        inputs["speech_states"] = pad_sequence(states, batch_first=True).to(model.device)
+        counts = torch.tensor([len(frames) for frames in states])
+        inputs["speech_mask"] = (torch.arange(int(counts.max())) < counts[:, None]).to(model.device)
+    prompt_length = inputs["input_ids"].shape[1]
+    tokenizer = processor.tokenizer
+    ends = {processor.end_id, tokenizer.eos_token_id} - {None}
+    # Every sampling field is set: what is left open would come from the base's generation_config.json.
+    config = GenerationConfig(
+        max_new_tokens=max_new_tokens, num_beams=num_beams, do_sample=False, temperature=1.0, top_k=50, top_p=1.0,
+        repetition_penalty=1.0, length_penalty=1.0, num_return_sequences=1, early_stopping=False, use_cache=True,
+        eos_token_id=sorted(ends), pad_token_id=_pad_id(processor),
+    )  # fmt: skip
+    criteria = StoppingCriteriaList([LoopStop(prompt_length)])
+    output = model.generate(**inputs, generation_config=config, stopping_criteria=criteria)
+    texts = []
+    for tokens in output[:, prompt_length:].tolist():
+        end = next((place for place, token in enumerate(tokens) if token in ends), len(tokens))
+        texts.append(tokenizer.decode(trim_loop(tokens[:end]), skip_special_tokens=True).strip())
+    return texts
+
+
+def _states(model, processor, items: Sequence[Speech]) -> list[Tensor]:
+    """Each row's encoded speech; an empty tensor where there is none."""
+    waves = [row for row, item in enumerate(items) if isinstance(item, np.ndarray)]
+    encoded = dict(zip(waves, encode(model, processor, [items[row] for row in waves], len(items)), strict=True))
+    known = [item for item in [*encoded.values(), *items] if isinstance(item, Tensor)]
+    empty = known[0].new_zeros(0, known[0].shape[-1]) if known else torch.zeros(0, 1)
+    return [encoded[row] if row in encoded else empty if item is None else item for row, item in enumerate(items)]
+
+
+def _frames(processor, item: Speech) -> int:
+    if item is None:
+        return 0
+    return len(item) if isinstance(item, Tensor) else processor.frames(len(item))
+
+
+def _pad_id(processor) -> int:
+    pad = processor.tokenizer.pad_token_id
+    return processor.end_id if pad is None else pad
+
+
+def _batches(lengths: Sequence[int], batch_size: int, budget: int, label: str | None) -> Iterator[list[int]]:
+    """Row numbers a batch, longest rows first: what doesn't fit in memory shows at once, and padding stays small."""
+    batches: list[list[int]] = []
+    for row in sorted(range(len(lengths)), key=lambda row: (-lengths[row], row)):
+        # The first row of a batch is its longest.
+        if batches and len(batches[-1]) < batch_size and lengths[batches[-1][0]] * (len(batches[-1]) + 1) <= budget:
+            batches[-1].append(row)
+        else:
+            batches.append([row])
+    yield from track(batches, len(batches), label) if label else batches

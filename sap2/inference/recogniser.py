@@ -1,0 +1,222 @@
+"""The two-stage recogniser: one base, two adapters; prune the list by listening, then transcribe with what is left."""
+
+import re
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sap2.errors import ModelError
+from sap2.inference.decoding import Decoding, encode, generate
+from sap2.inference.segmentation import split_at_silence
+from sap2.model import SAMPLE_RATE, add_adapter, load_model, load_processor, processor_fields, sap_settings
+from sap2.prompts import parse_selection, pruning_prompt, recognition_prompt
+
+PRUNER, RECOGNISER = "pruner", "recogniser"
+
+# An utterance: path, waveform (16 kHz mono), or what `Recogniser.encode` gave for it: states of each of its segments.
+Utterable = str | Path | np.ndarray | list[Tensor]
+
+
+@dataclass(frozen=True)
+class Transcript:
+    """What was said, and which list words took part.
+
+    Args:
+        text: The transcript.
+        predicted: List words stage 1 heard, in the list's spelling and order: what stage 2 was given.
+        found: List words that stand in the text as whole words, in any case.
+        timings: Seconds of `encode`, `prune`, `transcribe`, and `audio`, the recording's length.
+    """
+
+    text: str
+    predicted: list[str]
+    found: list[str]
+    timings: dict[str, float] = field(compare=False, default_factory=dict)
+
+
+class Recogniser:
+    """A base with a pruner and a recogniser adapter.
+
+    Args:
+        model: The base, wrapped with the adapters "pruner" and "recogniser" as far as they are there.
+        processor: Set up for the model's window.
+        decoding: How answers are searched for.
+        max_list: Keywords stage 1 sees at once; longer lists are pruned in chunks and the answers merged.
+        pruning_decoding: Stage 1's own search, as `decoding` when None.
+    """
+
+    def __init__(self, model, processor, decoding: Decoding | None = None, max_list: int = 200, pruning_decoding=None):
+        if max_list < 1:
+            raise ModelError(f"max_list is {max_list}, must be at least 1")
+        self.model, self.processor, self.max_list = model.eval(), processor, max_list
+        self.decoding = decoding or Decoding()
+        self.pruning_decoding = pruning_decoding or self.decoding
+
+    @classmethod
+    def load(
+        cls,
+        base: str | Path,
+        pruner: str | Path | None = None,
+        recogniser: str | Path | None = None,
+        *,
+        decoding: Decoding | None = None,
+        max_list: int = 200,
+        device: str | None = None,
+        dtype: str | torch.dtype = "auto",
+        **sap_overrides,
+    ) -> "Recogniser":
+        """Load one base and the two adapters; a stage without an adapter runs on the bare base.
+
+        Raises: ModelError: a folder is unusable, or the adapters were trained with different pooling.
+        """
+        adapters = {name: path for name, path in ((PRUNER, pruner), (RECOGNISER, recogniser)) if path is not None}
+        settings = {name: sap_settings(path) for name, path in adapters.items()}
+        if len(settings) == 2 and all(settings.values()) and settings[PRUNER] != settings[RECOGNISER]:
+            raise ModelError(
+                f"{pruner} was trained with {settings[PRUNER]}, {recogniser} with {settings[RECOGNISER]}; "
+                "train both stages with the same model section"
+            )
+        trained = next((found for found in settings.values() if found), {})
+        given = {name: value for name, value in sap_overrides.items() if value is not None}
+        model = load_model(base, dtype=dtype, **trained | given)
+        processor = load_processor(base, **processor_fields(model.config))
+        for name, path in adapters.items():
+            model = add_adapter(model, path, name)
+        return cls(model.to(device) if device else model, processor, decoding, max_list)
+
+    def __call__(self, audio: Utterable, keywords: Sequence[str] = ()) -> Transcript:
+        """Recognise one recording of any length with a keyword list of any length."""
+        timings: dict[str, float] = {}
+        keywords = list(dict.fromkeys(keywords))
+        with _timed(timings, "encode"):
+            speech = self.encode([audio])
+        with _timed(timings, "prune"):
+            predicted = self.prune(speech, [keywords])[0]
+        with _timed(timings, "transcribe"):
+            text = self.transcribe(speech, [predicted])[0]
+        timings["audio"] = sum(len(states) for states in speech[0]) * self.frame_seconds
+        return Transcript(text, predicted, standing_in(text, keywords), timings)
+
+    @property
+    def frame_seconds(self) -> float:
+        """Seconds of audio a frame of states stands for (0.04 for Whisper's encoder and a pooling of 2)."""
+        return 4 * self.processor.feature_extractor.hop_length / SAMPLE_RATE
+
+    @property
+    def segment_limit(self) -> float:
+        """Seconds the encoder takes at once."""
+        extractor = self.processor.feature_extractor
+        positions = self.model.config.audio_config.max_source_positions
+        return min(2 * positions * extractor.hop_length, extractor.n_samples) / SAMPLE_RATE
+
+    def encode(self, audio: Sequence[Utterable], label: str | None = None) -> list[list[Tensor]]:
+        """Run the encoder once: an utterance's segments (one, if it fits), states `(frames, encoder_hidden)` each.
+
+        The result can be given to `prune` and `transcribe` as often as wanted.
+        """
+        split = [
+            None if isinstance(item, list) else split_at_silence(_load(item), self.segment_limit) for item in audio
+        ]
+        waves = [piece for pieces in split if pieces is not None for piece in pieces]
+        states = iter(encode(self.model, self.processor, waves, self.decoding.batch_size, label=label))
+        return [
+            item if pieces is None else [next(states) for _ in pieces]
+            for item, pieces in zip(audio, split, strict=True)
+        ]
+
+    def prune(
+        self, audio: Sequence[Utterable], keywords: Sequence[Sequence[str]], label: str | None = None
+    ) -> list[list[str]]:
+        """Stage 1: each utterance's spoken keywords, in its list's spelling and order."""
+        speech = self.encode(audio)
+        rows = [
+            (utterance, states, chunk)
+            for utterance, (segments, words) in enumerate(zip(speech, keywords, strict=True))
+            for chunk in _chunks(list(dict.fromkeys(words)), self.max_list)
+            for states in segments
+        ]
+        chunks = [chunk for _, _, chunk in rows]
+        answers = self._generate(PRUNER, [states for _, states, _ in rows], lambda _: pruning_prompt(), chunks, label)
+        chosen: list[set[str]] = [set() for _ in speech]
+        for (utterance, _, chunk), answer in zip(rows, answers, strict=True):
+            chosen[utterance].update(parse_selection(answer, chunk)[0])
+        return [[w for w in dict.fromkeys(words) if w in kept] for words, kept in zip(keywords, chosen, strict=True)]
+
+    def transcribe(
+        self, audio: Sequence[Utterable], keywords: Sequence[Sequence[str]] | None = None, label: str | None = None
+    ) -> list[str]:
+        """Stage 2: each utterance's text, with the keywords it is given (none = without context)."""
+        speech = self.encode(audio)
+        keywords = [[]] * len(speech) if keywords is None else keywords
+        rows = [
+            (utterance, states, list(words))
+            for utterance, (segments, words) in enumerate(zip(speech, keywords, strict=True))
+            for states in segments
+        ]
+        prompt = lambda words: recognition_prompt(bool(words))  # noqa: E731
+        answers = self._generate(RECOGNISER, [s for _, s, _ in rows], prompt, [words for _, _, words in rows], label)
+        texts: list[list[str]] = [[] for _ in speech]
+        for (utterance, _, _), answer in zip(rows, answers, strict=True):
+            texts[utterance].append(answer)
+        return [" ".join(filter(None, parts)) for parts in texts]
+
+    def _generate(self, stage: str, states, prompt: Callable, keywords, label: str | None) -> list[str]:
+        decoding = self.pruning_decoding if stage == PRUNER else self.decoding
+        with self._adapter(stage):
+            return generate(
+                self.model, self.processor, states, [prompt(words) for words in keywords], keywords,
+                batch_size=decoding.batch_size, batch_tokens=decoding.batch_tokens,
+                max_new_tokens=decoding.max_new_tokens, num_beams=decoding.num_beams, label=label,
+            )  # fmt: skip
+
+    @contextmanager
+    def _adapter(self, stage: str) -> Iterator[None]:
+        """The stage's adapter for a while; the bare base when there is none."""
+        adapters = getattr(self.model, "peft_config", {})
+        if stage in adapters:
+            self.model.set_adapter(stage, inference_mode=True)
+            yield
+        elif adapters:
+            with self.model.disable_adapter():
+                yield
+        else:
+            yield
+
+
+def standing_in(text: str, keywords: Sequence[str]) -> list[str]:
+    """The keywords that stand in the text as whole words, in any case, in list order, each once.
+
+    >>> standing_in("ask Jon about new york's trains", ["John", "jon", "New York", "trains"])
+    ['jon', 'trains']
+    """
+    # An apostrophe or hyphen between letters is part of the word: "york's" is not "york".
+    words = {word: r"\s+".join(map(re.escape, word.split())) for word in dict.fromkeys(keywords) if word.strip()}
+    pattern = r"(?<!\w)(?<!\w['’-])(?:{})(?!\w|['’-]\w)"
+    return [word for word, escaped in words.items() if re.search(pattern.format(escaped), text, re.IGNORECASE)]
+
+
+def _load(item: str | Path | np.ndarray) -> np.ndarray:
+    if isinstance(item, np.ndarray):
+        return item
+    from sap2.data.audio import load_audio
+
+    return load_audio(item)
+
+
+def _chunks(words: list[str], size: int) -> list[list[str]]:
+    """Equal parts of at most `size` words: a last chunk of one word would be pruned unlike the others."""
+    count = -(-len(words) // size)
+    return [words[len(words) * i // count : len(words) * (i + 1) // count] for i in range(count)]
+
+
+@contextmanager
+def _timed(timings: dict[str, float], name: str) -> Iterator[None]:
+    start = time.perf_counter()
+    yield
+    timings[name] = time.perf_counter() - start

@@ -1,0 +1,63 @@
+"""Qwen2-Audio's configuration plus how the keyword list between the context markers is pooled."""
+
+from huggingface_hub.dataclasses import strict
+from transformers import Qwen2AudioConfig
+
+AGGREGATES = ("mean", "logsumexp", "max")
+WEIGHTINGS = ("speech", "mean")
+WINDOWS = ("keyword", "fixed")
+SIMILARITIES = ("dot", "cosine")
+# What an adapter was trained with: it travels beside the adapter (sap_config.json), and the base knows nothing of it.
+SAP_FIELDS = ("window", "pooling_heads", "aggregate", "weighting", "similarity", "windows", "separator")
+
+
+@strict
+class SapQwen2AudioConfig(Qwen2AudioConfig):
+    """Qwen2-Audio with speech-driven attention-based pooling of the context.
+
+    Args:
+        window: Context tokens pooled into one vector, at least 1 (1 keeps every token as it is).
+        pooling_heads: Heads of the relevance; must divide the text model's hidden size.
+        aggregate: How a token's scores over the speech frames become one relevance: `mean`, `logsumexp` (soft maximum),
+            `max`.
+        weighting: `speech` weighs a window's tokens by relevance, `mean` gives them equal shares (ablation).
+        similarity: `dot` is the paper's scaled dot product; `cosine` first brings both sides to unit mean square a
+            head, so that the weights don't depend on the scale of the embeddings.
+        windows: `keyword` ends windows at keyword borders, `fixed` cuts the list every `window` tokens.
+        separator: Text between two keywords of the list.
+        context_start_id, context_end_id, context_token_id: The markers and the placeholder that stands for one window;
+            set from the tokenizer when a base is loaded.
+        tie_word_embeddings: Follows the text model's setting, which the stock class ignores.
+    """
+
+    model_type = "sap_qwen2_audio"
+
+    window: int = 2
+    pooling_heads: int = 4
+    aggregate: str = "mean"
+    weighting: str = "speech"
+    similarity: str = "dot"
+    windows: str = "keyword"
+    separator: str = ", "
+    context_start_id: int | None = None
+    context_end_id: int | None = None
+    context_token_id: int | None = None
+    tie_word_embeddings: bool = False
+
+    def __post_init__(self, **kwargs):
+        super().__post_init__(**kwargs)
+        self.tie_word_embeddings = bool(getattr(self.text_config, "tie_word_embeddings", False))
+        hidden = self.text_config.hidden_size
+        if self.window < 1:
+            raise ValueError(f"window is {self.window}, must be at least 1")
+        if self.pooling_heads < 1 or hidden % self.pooling_heads:
+            raise ValueError(f"pooling_heads is {self.pooling_heads}, must divide the hidden size {hidden}")
+        for name, allowed in (
+            ("aggregate", AGGREGATES), ("weighting", WEIGHTINGS), ("windows", WINDOWS), ("similarity", SIMILARITIES),
+        ):  # fmt: skip
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name} is {getattr(self, name)!r}, must be one of {', '.join(allowed)}")
+
+    def sap_fields(self) -> dict:
+        """The pooling settings alone, as saved beside an adapter."""
+        return {name: getattr(self, name) for name in SAP_FIELDS}

@@ -1,0 +1,168 @@
+"""Bases and adapters from folders or the hub, and adapters back to folders.
+
+An adapter folder holds PEFT's files, the processor's, and `sap_config.json`: the pooling it was trained with.
+"""
+
+import json
+from pathlib import Path
+
+import torch
+from peft import PeftModel
+from transformers import AutoConfig
+
+from sap2.errors import ModelError
+from sap2.files import atomic_dir, atomic_file
+from sap2.model.configuration import SAP_FIELDS, SapQwen2AudioConfig
+from sap2.model.modeling import SapQwen2AudioForConditionalGeneration
+from sap2.model.processing import SapQwen2AudioProcessor
+
+SAP_CONFIG = "sap_config.json"
+# The projector's and the text model's linear layers; the encoder's, which have the same names, are left alone.
+LORA_TARGETS = r".*(multi_modal_projector\.linear|language_model\..*\.(q|k|v|o|gate|up|down)_proj)"
+
+
+def load_model(
+    base_dir: str | Path,
+    adapter_dir: str | Path | None = None,
+    *,
+    trainable: bool = False,
+    dtype: str | torch.dtype = "auto",
+    attn_implementation: str | None = None,
+    **sap_overrides,
+) -> SapQwen2AudioForConditionalGeneration | PeftModel:
+    """Load a Qwen2-Audio base, and an adapter on it, in evaluation mode.
+
+    Args:
+        base_dir: Folder or hub id, stock Qwen2-Audio or saved by us.
+        adapter_dir: PEFT folder; its pooling settings hold unless overridden.
+        trainable: Whether the adapter's weights take gradients.
+        sap_overrides: Fields of `SapQwen2AudioConfig`; None keeps what is there.
+    Raises: ModelError: a folder is missing, weights are missing or left over, or a setting is out of range.
+    """
+    saved = sap_settings(adapter_dir) if adapter_dir is not None else {}
+    overrides = saved | {name: value for name, value in sap_overrides.items() if value is not None}
+    processor = load_processor(base_dir)
+    config = _sap_config(base_dir, processor, overrides)
+    try:
+        model, info = SapQwen2AudioForConditionalGeneration.from_pretrained(
+            base_dir, config=config, dtype=dtype, attn_implementation=attn_implementation, output_loading_info=True
+        )
+    except (OSError, RuntimeError) as error:
+        raise ModelError(f"{base_dir}: the base's weights cannot be read: {error}") from error
+    wrong = {kind: sorted(map(str, info[kind])) for kind in ("missing_keys", "unexpected_keys", "mismatched_keys")}
+    if any(wrong.values()):
+        found = "; ".join(f"{kind.replace('_', ' ')}: {', '.join(keys[:5])}" for kind, keys in wrong.items() if keys)
+        raise ModelError(f"{base_dir}: not the weights of a Qwen2-Audio model as its config.json says ({found})")
+    _add_rows(model, processor)
+    if adapter_dir is not None:
+        model = add_adapter(model, adapter_dir, trainable=trainable)
+    return model.eval()
+
+
+def load_processor(directory: str | Path, **overrides) -> SapQwen2AudioProcessor:
+    """Load the processor of a base or an adapter folder; `overrides` are its window, windows and separator.
+
+    `load_processor(base, **processor_fields(model.config))` makes it agree with a model.
+    """
+    given = {name: value for name, value in overrides.items() if value is not None}
+    try:
+        return SapQwen2AudioProcessor.from_pretrained(directory, **given)
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{directory}: no processor can be loaded from it ({_first_line(error)})") from error
+
+
+def processor_fields(config: SapQwen2AudioConfig) -> dict:
+    """What the processor must know of the model's configuration."""
+    return {"window": config.window, "windows": config.windows, "separator": config.separator}
+
+
+def add_adapter(model, adapter_dir: str | Path, name: str = "default", trainable: bool = False) -> PeftModel:
+    """Put one more named adapter on a base; the first call wraps it, later ones join it.
+
+    Raises: ModelError: the folder holds no adapter, was trained with other pooling than the model's, or does not fit
+        it.
+    """
+    path = Path(adapter_dir)
+    if not (path / "adapter_config.json").is_file():
+        raise ModelError(f"{path}: no adapter_config.json; give a folder written by a training stage")
+    try:
+        if isinstance(model, PeftModel):
+            model.load_adapter(str(path), adapter_name=name, is_trainable=trainable)
+            return model
+        return PeftModel.from_pretrained(model, str(path), adapter_name=name, is_trainable=trainable)
+    except (OSError, RuntimeError, ValueError) as error:
+        raise ModelError(f"{path}: the adapter does not fit the base ({_first_line(error)})") from error
+
+
+def save_adapter(
+    model: PeftModel, processor: SapQwen2AudioProcessor, directory: str | Path, name: str = "default"
+) -> None:
+    """Write one adapter with its pooling settings and processor; the folder appears whole or not at all."""
+    with atomic_dir(directory) as partial:
+        model.save_pretrained(str(partial), selected_adapters=[name], save_embedding_layers=False)
+        nested = partial / name
+        if nested.is_dir():  # PEFT nests every adapter not called "default"
+            for file in nested.iterdir():
+                file.rename(partial / file.name)
+            nested.rmdir()
+        (partial / "README.md").unlink(missing_ok=True)  # PEFT's empty model card
+        processor.save_pretrained(partial)
+        save_sap_settings(model.config, partial)
+
+
+def save_sap_settings(config: SapQwen2AudioConfig, directory: str | Path) -> None:
+    """Write `sap_config.json` beside an adapter that something else (a trainer's checkpoint) has saved."""
+    with atomic_file(Path(directory) / SAP_CONFIG) as partial:
+        partial.write_text(json.dumps(config.sap_fields(), indent=2) + "\n", encoding="utf-8")
+
+
+def sap_settings(adapter_dir: str | Path) -> dict:
+    """The pooling settings an adapter was trained with; empty when it says none (an adapter from elsewhere)."""
+    path = Path(adapter_dir) / SAP_CONFIG
+    if not path.is_file():
+        return {}
+    settings = json.loads(path.read_text(encoding="utf-8"))
+    return {name: value for name, value in settings.items() if name in SAP_FIELDS}
+
+
+def _sap_config(base_dir, processor: SapQwen2AudioProcessor, overrides: dict) -> SapQwen2AudioConfig:
+    try:
+        stock = AutoConfig.from_pretrained(base_dir)
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{base_dir}: no model configuration ({_first_line(error)})") from error
+    if stock.model_type not in ("qwen2_audio", SapQwen2AudioConfig.model_type):
+        raise ModelError(f"{base_dir}: model_type is {stock.model_type}, expected qwen2_audio; take a Qwen2-Audio base")
+    unknown = sorted(set(overrides) - set(SAP_FIELDS))
+    if unknown:
+        raise ModelError(f"unknown model setting {', '.join(unknown)}; known: {', '.join(SAP_FIELDS)}")
+    fields = stock.to_dict()
+    for name in ("model_type", "architectures", "transformers_version"):
+        fields.pop(name, None)
+    start, end, placeholder = processor.tokenizer.convert_tokens_to_ids(list(processor.context_tokens))
+    fields |= {"context_start_id": start, "context_end_id": end, "context_token_id": placeholder, **overrides}
+    try:
+        return SapQwen2AudioConfig(**fields)
+    except ValueError as error:
+        raise ModelError(f"{base_dir}: {_first_line(error)}") from error
+
+
+def _add_rows(model: SapQwen2AudioForConditionalGeneration, processor: SapQwen2AudioProcessor) -> None:
+    """Give the context tokens embeddings when the base's tokenizer lacked them: the mean of the base's rows.
+
+    A row beyond the base's table is added; one inside it (spare rows of a padded vocabulary) is overwritten.
+    """
+    new = processor.tokenizer.convert_tokens_to_ids(processor.added_tokens)
+    if not new:
+        return
+    used = len(processor.tokenizer) - len(new)
+    if len(processor.tokenizer) > model.get_input_embeddings().num_embeddings:
+        model.resize_token_embeddings(len(processor.tokenizer), mean_resizing=False)
+    with torch.no_grad():
+        for layer in (model.get_input_embeddings(), model.get_output_embeddings()):
+            layer.weight[new] = layer.weight[:used].float().mean(0).to(layer.weight.dtype)
+
+
+def _first_line(error: Exception) -> str:
+    """The message's first line that says something; strict configuration errors put it second."""
+    lines = [line.strip() for line in str(error.__cause__ or error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__

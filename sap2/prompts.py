@@ -1,0 +1,107 @@
+"""Both stages' prompts, their targets, and how the answers are read back.
+
+A prompt carries a bare marker pair where the keyword list goes: the processor fills it (`sap2.model.processing`), so a
+keyword is never part of the prompt's own text. The wording is that of the public SAP² checkpoints.
+"""
+
+from collections.abc import Sequence
+
+CONTEXT_START = "<|startofcontext|>"
+CONTEXT_END = "<|endofcontext|>"
+SEPARATOR = ", "
+NOTHING = "none"
+
+_CONTEXT = CONTEXT_START + CONTEXT_END
+_SELECTED = "Selected keywords are: "
+_TRANSCRIPTION = "Transcription:"
+
+
+def pruning_prompt() -> str:
+    """Stage 1: which of the listed keywords are spoken?"""
+    return f"Select keywords that may appear in the speech from the following keywords list: {_CONTEXT}"
+
+
+def recognition_prompt(has_keywords: bool) -> str:
+    """Stage 2: what is said? With keywords their list is named; without, the marker pair stays empty."""
+    if not has_keywords:
+        return f"Transcribe speech to text.{_CONTEXT}"
+    return (
+        "Transcribe speech to text according to keywords may appear in the utterance. "
+        f"Possible keywords are: {_CONTEXT}"
+    )
+
+
+def joint_prompt() -> str:
+    """Both stages in one answer (ablation)."""
+    return (
+        "First select keywords that may appear in the speech from given keywords list. "
+        f"Then Transcribe speech to text according to selected keywords. Keywords are: {_CONTEXT}"
+    )
+
+
+def pruning_target(keywords: Sequence[str]) -> str:
+    """The answer stage 1 learns.
+
+    >>> pruning_target(["Kathryn", "Maier"]), pruning_target([])
+    ('Kathryn, Maier', 'none')
+    """
+    return SEPARATOR.join(keywords) or NOTHING
+
+
+def joint_target(keywords: Sequence[str], text: str) -> str:
+    r"""The answer of the joint ablation.
+
+    >>> joint_target(["Maier"], "ask maier")
+    'Selected keywords are: Maier.\nTranscription: ask maier'
+    """
+    return f"{_SELECTED}{pruning_target(keywords)}.\n{_TRANSCRIPTION} {text}"
+
+
+def parse_selection(answer: str, listed: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Read stage 1's answer against the list it was given.
+
+    Returns: the selected keywords in the list's own spelling and order, each once, and the answer's words that are not
+        in the list (dropped, never passed on). A lone "none", in any case or with a full stop, selects nothing.
+
+    >>> parse_selection("maier, KATHRYN, Smith, maier.", ["Kathryn", "Meyer", "Maier"])
+    (['Kathryn', 'Maier'], ['Smith'])
+    >>> parse_selection("None.", ["Kathryn"])
+    ([], [])
+    """
+    if _key(answer).rstrip(".") in ("", NOTHING):
+        return [], []
+    exact = {" ".join(word.split()): word for word in reversed(listed)}
+    folded = {_key(word): word for word in reversed(listed)}
+    chosen: set[str] = set()
+    unknown: dict[str, None] = {}
+    for piece in answer.replace("\n", ",").split(","):
+        word = " ".join(piece.split())
+        # A full stop ends the answer; one that is part of the keyword ("Inc.") matches before it is taken off.
+        bare = word.rstrip(".")
+        matches = (exact.get(word), folded.get(_key(word)), exact.get(bare), folded.get(_key(bare)))
+        match = next((found for found in matches if found is not None), None)
+        if match is not None:
+            chosen.add(match)
+        elif bare and _key(bare) != NOTHING:
+            unknown[bare] = None
+    return [word for word in dict.fromkeys(listed) if word in chosen], list(unknown)
+
+
+def parse_joint(answer: str, listed: Sequence[str]) -> tuple[list[str], list[str], str]:
+    r"""Read a joint answer: selected keywords, unknown words, transcript. An answer without the label is all
+    transcript.
+
+    >>> parse_joint("Selected keywords are: maier.\nTranscription: ask maier", ["Maier"])
+    (['Maier'], [], 'ask maier')
+    >>> parse_joint("ask maier", ["Maier"])
+    ([], [], 'ask maier')
+    """
+    head, label, text = answer.partition(_TRANSCRIPTION)
+    if not label:
+        return [], [], answer.strip()
+    selected, unknown = parse_selection(head.strip().removeprefix(_SELECTED.strip()).strip(), listed)
+    return selected, unknown, text.strip()
+
+
+def _key(word: str) -> str:
+    return " ".join(word.split()).casefold()

@@ -1,0 +1,100 @@
+"""Whole splits: answers stay with their ids, every context gets its own list, and no result appears half."""
+
+import json
+
+import pytest
+
+from sap2.errors import InputError
+from sap2.inference import corpus
+from sap2.manifest import Utterance, read_manifest, write_manifest
+from sap2.params import InferenceSection, PruningSection
+
+
+def make(number: int, **fields) -> Utterance:
+    return Utterance(
+        id=f"u{number:02d}", audio=f"audio/u{number:02d}.flac", duration=1.0, text=f"ask name{number}",
+        keywords=[f"name{number}", f"other{number}"], **fields,
+    )  # fmt: skip
+
+
+class Echo:
+    """Answers with what it was given, so that any mix-up of utterances shows."""
+
+    def encode(self, audio):
+        return [str(path) for path in audio]
+
+    def prune(self, audio, keywords):
+        return [[words[1]] if "u03" in str(path) else [words[0]] for path, words in zip(audio, keywords, strict=True)]
+
+    def transcribe(self, speech, keywords):
+        return [f"{path} heard {' '.join(words)}" for path, words in zip(speech, keywords, strict=True)]
+
+
+@pytest.fixture
+def loaded(monkeypatch):
+    calls = []
+
+    def load(base, **options):
+        calls.append((base, options))
+        return Echo()
+
+    monkeypatch.setattr(corpus.Recogniser, "load", load)
+    return calls
+
+
+def test_pruned_manifests_keep_every_utterance_and_find_its_audio(tmp_path, loaded):
+    source = tmp_path / "prepared" / "dev.jsonl"
+    write_manifest(source, [make(number, talk="t") for number in range(20)])
+    facts = corpus.prune_splits(PruningSection(batch_size=1), {"dev": source}, "base", "pruner", tmp_path / "pruned")
+    pruned = read_manifest(tmp_path / "pruned" / "dev.jsonl")
+    assert [one.id for one in pruned] == [f"u{number:02d}" for number in range(20)]
+    for number, one in enumerate(pruned):
+        assert one.predicted == [f"other{number}" if number == 3 else f"name{number}"]
+        assert one.audio == f"../prepared/audio/{one.id}.flac"
+        assert one.talk == "t"
+    assert (facts["dev"]["utterances"], facts["dev"]["keyword_recall"]) == (20, 0.95)
+    assert facts["dev"]["keyword_precision"] == 0.95
+    assert json.loads((tmp_path / "pruned" / "summary.json").read_text()) == facts
+    assert loaded[0][1]["max_list"] == 200
+
+
+def test_every_context_gets_its_own_list(tmp_path, loaded):
+    source = tmp_path / "pruned" / "test.jsonl"
+    write_manifest(source, [make(number, predicted=[f"other{number}"]) for number in range(3)])
+    section = InferenceSection(num_beams=3)
+    corpus.decode_split(section, source, "base", "recogniser", tmp_path / "results")
+    given = {"none": [], "full": ["name1", "other1"], "predicted": ["other1"], "oracle": ["name1"]}
+    for context in section.contexts:
+        rows = [json.loads(line) for line in (tmp_path / "results" / f"{context}.jsonl").read_text().splitlines()]
+        assert [row["id"] for row in rows] == ["u00", "u01", "u02"]
+        row = rows[1]
+        assert (row["context"], row["given"], row["reference"]) == (context, given[context], "ask name1")
+        assert (
+            row["hypothesis"] == row["response"] == f"{source.parent}/audio/u01.flac heard {' '.join(given[context])}"
+        )
+        assert (row["labels"], row["predicted"], row["keywords"]) == ("ask name1", ["other1"], ["name1", "other1"])
+        assert f"<|startofcontext|>{', '.join(given[context])}<|endofcontext|>" in row["messages"][0]["content"]
+        assert row["audio"] == "../pruned/audio/u01.flac"
+    assert loaded[0][1]["decoding"].num_beams == 3
+
+
+def test_a_split_that_was_not_pruned_is_refused_before_the_model_loads(tmp_path, loaded):
+    source = tmp_path / "test.jsonl"
+    write_manifest(source, [make(0, predicted=[]), make(1)])
+    with pytest.raises(InputError, match=r"test.jsonl \(u01\): 1 of 2 utterances have no `predicted`"):
+        corpus.decode_split(InferenceSection(), source, "base", "recogniser", tmp_path / "results")
+    assert not loaded and not (tmp_path / "results").exists()
+    corpus.decode_split(InferenceSection(contexts=["oracle"]), source, "base", "recogniser", tmp_path / "results")
+    assert [path.name for path in (tmp_path / "results").iterdir()] == ["oracle.jsonl"]
+
+
+def test_a_failure_leaves_the_old_results_alone(tmp_path, loaded, monkeypatch):
+    source = tmp_path / "test.jsonl"
+    write_manifest(source, [make(0, predicted=[])])
+    corpus.decode_split(InferenceSection(), source, "base", "recogniser", tmp_path / "results")
+    before = (tmp_path / "results" / "none.jsonl").read_bytes()
+    monkeypatch.setattr(Echo, "transcribe", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        corpus.decode_split(InferenceSection(), source, "base", "recogniser", tmp_path / "results")
+    assert (tmp_path / "results" / "none.jsonl").read_bytes() == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["results", "test.jsonl"]

@@ -1,0 +1,158 @@
+"""The two-stage recogniser: which adapter runs when, chunked lists, long audio, and what is found in the text."""
+
+import doctest
+
+import numpy as np
+import peft
+import pytest
+import torch
+from tiny import build_tiny_base, tone
+
+import sap2.inference.recogniser as module
+from sap2.errors import ModelError
+from sap2.inference import Decoding, Recogniser, generate
+from sap2.model import LORA_TARGETS, load_model, load_processor, save_adapter
+from sap2.prompts import pruning_prompt, recognition_prompt
+
+DECODING = Decoding(batch_size=4, max_new_tokens=5)
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """A base that takes 2 s at most, and both adapters; the pruner also with another window."""
+    root = tmp_path_factory.mktemp("models")
+    build_tiny_base(root / "base", positions=100)
+    for seed, (name, window) in enumerate((("pruner", 2), ("recogniser", 2), ("other", 4))):
+        config = peft.LoraConfig(r=2, target_modules=LORA_TARGETS)
+        model = peft.get_peft_model(load_model(root / "base", window=window), config)
+        torch.manual_seed(seed)
+        for key, weight in model.named_parameters():
+            if "lora_" in key:
+                torch.nn.init.normal_(weight, std=0.5)
+        save_adapter(model, load_processor(root / "base", window=window), root / name)
+    return root
+
+
+@pytest.fixture(scope="module")
+def recogniser(folders):
+    return Recogniser.load(folders / "base", folders / "pruner", folders / "recogniser", decoding=DECODING)
+
+
+@pytest.fixture
+def heard(recogniser, monkeypatch):
+    """Replace the model's answers: `heard.answers` maps a stage to a function of (row's frames, keywords)."""
+
+    class Heard:
+        rows: list = []
+        answers = {"pruner": lambda frames, words: "none", "recogniser": lambda frames, words: "text"}
+
+    def answer(model, processor, states, prompts, keywords, **options):
+        stage = model.active_adapter
+        Heard.rows += [(stage, len(frames), list(words)) for frames, words in zip(states, keywords, strict=True)]
+        return [Heard.answers[stage](len(f), w) for f, w in zip(states, keywords, strict=True)]
+
+    Heard.rows = []
+    monkeypatch.setattr(module, "generate", answer)
+    return Heard
+
+
+def test_examples_in_docstrings_run():
+    assert doctest.testmod(module).failed == 0
+
+
+def test_each_stage_runs_with_its_own_adapter(folders, recogniser):
+    wave, words = tone(0.8), ["Kathryn", "Maier"]
+    processor = load_processor(folders / "base")
+    text = {}
+    for name in ("pruner", "recogniser"):
+        model = load_model(folders / "base", folders / name)
+        prompt = pruning_prompt() if name == "pruner" else recognition_prompt(True)
+        text[name] = generate(model, processor, [wave], prompt, [words], max_new_tokens=5)[0]
+    assert recogniser.transcribe([wave], [words]) == [text["recogniser"]]
+    seen = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "parse_selection", lambda answer, listed: (seen.append(answer) or [listed[1]], []))
+        assert recogniser.prune([wave], [words]) == [["Maier"]]
+    assert seen == [text["pruner"]] and text["pruner"] != text["recogniser"]
+    assert recogniser.transcribe([wave], [words]) == [text["recogniser"]]
+
+
+def test_stages_without_adapters_run_on_the_bare_base(folders):
+    wave = tone(0.8)
+    bare = generate(
+        load_model(folders / "base"), load_processor(folders / "base"), [wave], recognition_prompt(False),
+        max_new_tokens=5,
+    )  # fmt: skip
+    for adapters in ({}, {"pruner": folders / "pruner"}):
+        loaded = Recogniser.load(folders / "base", **adapters, decoding=DECODING)
+        assert loaded.transcribe([wave]) == bare
+
+
+def test_adapters_trained_with_other_pooling_are_refused(folders):
+    with pytest.raises(ModelError, match="'window': 4.*'window': 2.*train both stages with the same model section"):
+        Recogniser.load(folders / "base", folders / "other", folders / "recogniser")
+
+
+def test_call_prunes_then_transcribes_with_what_is_left(recogniser, heard):
+    heard.answers["pruner"] = lambda frames, words: "MAIER, Smith"
+    heard.answers["recogniser"] = lambda frames, words: "ask kathryn about maier"
+    result = recogniser(tone(0.8), ["Kathryn", "Maier", "Myer", "Maier"])
+    assert result.predicted == ["Maier"] and result.found == ["Kathryn", "Maier"]
+    assert [(stage, words) for stage, _, words in heard.rows] == [
+        ("pruner", ["Kathryn", "Maier", "Myer"]),
+        ("recogniser", ["Maier"]),
+    ]
+    assert set(result.timings) == {"encode", "prune", "transcribe", "audio"}
+    assert result.timings["audio"] == pytest.approx(0.8, abs=0.05)
+
+
+def test_an_empty_list_is_not_pruned(recogniser, heard):
+    result = recogniser(tone(0.5))
+    assert (result.text, result.predicted, result.found) == ("text", [], [])
+    assert [stage for stage, _, _ in heard.rows] == ["recogniser"]
+
+
+def test_longer_lists_are_pruned_in_chunks_and_merged_in_list_order(recogniser, heard, monkeypatch):
+    monkeypatch.setattr(recogniser, "max_list", 4)
+    words = [f"word{n}" for n in range(10)]
+    heard.answers["pruner"] = lambda frames, chunk: f"{chunk[-1]}, word0"
+    assert recogniser.prune([tone(0.5), tone(0.6)], [words, words[:3]]) == [
+        ["word0", "word2", "word5", "word9"],
+        ["word0", "word2"],
+    ]
+    assert [len(chunk) for _, _, chunk in heard.rows] == [3, 3, 4, 3]
+
+
+def test_long_recordings_are_cut_and_their_texts_and_keywords_joined(recogniser, heard):
+    """The tiny base takes 2 s: 5 s are three or more pieces, each asked about the whole list."""
+    heard.answers["pruner"] = lambda frames, words: f"word{sum(stage == 'pruner' for stage, _, _ in heard.rows) - 1}"
+    count = iter(range(100))
+    heard.answers["recogniser"] = lambda frames, words: ["one", "", "three", "four", "five"][next(count)]
+    speech = recogniser.encode([tone(5), tone(1)])
+    pieces = len(speech[0])
+    assert pieces >= 3 and len(speech[1]) == 1
+    words = [f"word{n}" for n in range(9)]
+    predicted = recogniser.prune(speech[:1], [words])[0]
+    assert predicted == [f"word{pieces - 1}"]
+    text = recogniser.transcribe(speech[:1], [predicted])[0]
+    assert text.split() == [word for word in ["one", "", "three", "four", "five"][:pieces] if word]
+
+
+def test_real_model_takes_audio_of_any_length(recogniser):
+    result = recogniser(tone(4.5), ["Kathryn"])
+    assert isinstance(result.text, str) and result.timings["audio"] == pytest.approx(4.5, abs=0.2)
+
+
+def test_audio_comes_from_a_path_too(recogniser, tmp_path):
+    soundfile = pytest.importorskip("soundfile")
+    wave = tone(0.9)
+    soundfile.write(tmp_path / "a.wav", wave, 16_000, subtype="FLOAT")
+    first, second = recogniser.encode([tmp_path / "a.wav", wave])
+    np.testing.assert_allclose(first[0], second[0], atol=1e-3)
+
+
+def test_whole_words_alone_are_found():
+    text = "Ask JON-PAUL about New\nYork, the o'neill prize and c++ (Maier)."
+    listed = ["Jon", "jon-paul", "new york", "York", "O'Neill", "Neill", "C++", "maier", "Mai", "", "prize"]
+    found = module.standing_in(text, listed)
+    assert found == ["jon-paul", "new york", "York", "O'Neill", "C++", "maier", "prize"]

@@ -1,0 +1,217 @@
+"""The model: the encoder at the speech's own length, scattering, loss, generation."""
+
+import numpy as np
+import pytest
+import torch
+import transformers
+from packaging.version import Version
+from tiny import build_tiny_base, tone
+from transformers import AutoConfig, AutoModel, AutoModelForMultimodalLM, Qwen2AudioForConditionalGeneration
+
+from sap2.model import SapQwen2AudioConfig, SapQwen2AudioForConditionalGeneration, load_model, load_processor
+from sap2.prompts import pruning_prompt, recognition_prompt
+
+LISTS = [["Kathryn", "Maier", "Zbigniew"], [], ["a"], ["Myer"]]
+PROMPTS = [recognition_prompt(bool(words)) for words in LISTS]
+WAVES = [tone(0.6, 1), tone(0.3, 2), tone(1.1, 3), tone(0.8, 4)]
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    return build_tiny_base(tmp_path_factory.mktemp("base"))
+
+
+@pytest.fixture(scope="module")
+def processor(base):
+    return load_processor(base)
+
+
+@pytest.fixture(scope="module")
+def model(base):
+    return load_model(base)
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+def test_encoder_at_own_length_hears_what_the_stock_one_hears_in_thirty_seconds(base, processor, attention):
+    """Every recording of a batch, whatever its neighbours' lengths: odd and even mel lengths alike."""
+    stock = Qwen2AudioForConditionalGeneration.from_pretrained(base, attn_implementation=attention).eval()
+    model = load_model(base, attn_implementation=attention)
+    waves = [tone(seconds, seed) for seed, seconds in enumerate((0.05, 0.31, 1.0, 1.2345))]
+    with torch.no_grad():
+        states, mask = model.encode_speech(**processor.features(waves))
+        for row, wave in enumerate(waves):
+            padded = np.pad(wave, (0, 480_000 - len(wave)))
+            features = processor.feature_extractor(padded, sampling_rate=16_000, return_tensors="pt").input_features
+            valid = torch.arange(1500)[None] < ((-(-len(wave) // 160)) - 1) // 2 + 1
+            attend = torch.zeros(1, 1, 1, 1500).masked_fill(~valid, torch.finfo(torch.float32).min)
+            heard = stock.model.audio_tower(features, attention_mask=attend.expand(-1, -1, 1500, -1)).last_hidden_state
+            frames = int(mask[row].sum())
+            assert frames == processor.frames(len(wave)) > 0
+            torch.testing.assert_close(states[row, :frames], heard[0, :frames], atol=1e-4, rtol=0)
+
+
+def test_too_many_mel_frames_are_refused(model):
+    with pytest.raises(ValueError, match="3002 mel frames, the encoder takes 3000"):
+        model.encode_speech(torch.zeros(1, 80, 3002), torch.ones(1, 3002))
+
+
+def test_without_a_list_it_is_the_stock_model(base, model, processor):
+    """Same weights, same prompt, same speech: same logits, though ours never pads to 30 s."""
+    stock = Qwen2AudioForConditionalGeneration.from_pretrained(base).eval()
+    batch = processor(PROMPTS, None, WAVES)
+    audio = processor.feature_extractor(WAVES, sampling_rate=16_000, return_tensors="pt", return_attention_mask=True)
+    with torch.no_grad():
+        ours = model(**batch).logits
+        theirs = stock(batch["input_ids"], audio.input_features, batch["attention_mask"], audio.attention_mask).logits
+    valid = batch["attention_mask"].bool()
+    torch.testing.assert_close(ours[valid], theirs[valid], atol=1e-3, rtol=1e-3)
+
+
+def test_window_of_one_reads_the_list_as_plain_text(base, processor):
+    """With W = 1 the pooled prompt is the prompt with the list written out."""
+    model, single = load_model(base, window=1), load_processor(base, window=1)
+    batch = single([pruning_prompt()], [LISTS[0]], [WAVES[0]])
+    plain = batch["input_ids"].clone()
+    plain[plain == model.config.context_token_id] = batch["context_ids"][0]
+    with torch.no_grad():
+        features = {name: batch[name] for name in ("input_features", "feature_attention_mask", "attention_mask")}
+        torch.testing.assert_close(model(**batch).logits, model(input_ids=plain, **features).logits)
+
+
+def test_encoded_speech_gives_the_same_logits_as_audio(model, processor):
+    batch = processor(PROMPTS, LISTS, WAVES)
+    features = {name: batch.pop(name) for name in ("input_features", "feature_attention_mask")}
+    with torch.no_grad():
+        states, mask = model.encode_speech(**features)
+        torch.testing.assert_close(
+            model(**batch, **features).logits, model(**batch, speech_states=states, speech_mask=mask).logits
+        )
+
+
+def test_other_speech_changes_the_pooled_list(model, processor):
+    ids, windows = (torch.tensor([x]) for x in processor.tokenise_context(LISTS[0]))
+    generator = torch.Generator().manual_seed(0)
+    speech = torch.randn(2, 1, 20, 32, generator=generator)
+    pooled = [model.model.pool(ids, windows, s, torch.ones(1, 20, dtype=torch.bool))[0] for s in speech]
+    assert (pooled[0] - pooled[1]).abs().max() > 1e-3
+
+
+def test_right_and_left_padding_agree(model, processor):
+    with torch.no_grad():
+        right = processor(PROMPTS, LISTS, WAVES, padding_side="right")
+        left = processor(PROMPTS, LISTS, WAVES, padding_side="left")
+        outputs = [model(**batch).logits[batch["attention_mask"].bool()] for batch in (right, left)]
+    torch.testing.assert_close(outputs[0], outputs[1], atol=1e-3, rtol=1e-3)
+
+
+def test_loss_is_that_of_the_stock_class_and_the_same_in_training(model, processor):
+    batch = processor(PROMPTS, LISTS, WAVES, targets=["today we speak", "a", "maier proved", "none"])
+    output = model(**batch)
+    labels = batch["labels"][:, 1:].flatten()
+    expected = torch.nn.functional.cross_entropy(output.logits[:, :-1].flatten(0, 1), labels)
+    torch.testing.assert_close(output.loss, expected)
+    scored = int((labels != -100).sum())
+    torch.testing.assert_close(model(**batch, num_items_in_batch=2 * scored).loss, expected / 2)
+    try:
+        trained = model.train()(**batch)
+    finally:
+        model.eval()
+    torch.testing.assert_close(trained.loss, expected)
+    assert trained.logits is None
+
+
+def test_gradients_reach_the_projector_through_the_weights_of_the_list_alone(model, processor):
+    """The speech reaches this loss only by way of the pooling weights."""
+    batch = processor([pruning_prompt()], [LISTS[0]], [WAVES[0]])
+    states, mask = model.encode_speech(batch["input_features"], batch["feature_attention_mask"])
+    speech = model.model.multi_modal_projector(states)
+    pooled = model.model.pool(batch["context_ids"], batch["context_windows"], speech, mask)[0]
+    projector = model.model.multi_modal_projector.linear.weight
+    assert torch.autograd.grad(pooled.square().sum(), projector)[0].abs().sum() > 1e-3
+
+
+@pytest.mark.parametrize(("beams", "cached"), [(1, True), (3, True), (1, False)])
+def test_batched_generation_equals_one_by_one(model, processor, beams, cached):
+    """Lists and recordings of different lengths side by side, left padded, greedy and beam."""
+
+    def answer(prompts, lists, waves):
+        batch = processor(prompts, lists, waves)
+        output = model.generate(**batch, max_new_tokens=5, num_beams=beams, do_sample=False, use_cache=cached)
+        return processor.tokenizer.batch_decode(output[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
+
+    together = answer(PROMPTS, LISTS, WAVES)
+    alone = [answer([p], [w], [a])[0] for p, w, a in zip(PROMPTS, LISTS, WAVES, strict=True)]
+    assert together == alone and len(set(together)) == len(together)
+
+
+def test_text_only_rows_and_batches_run(model, processor):
+    mixed = processor(PROMPTS[:2] + [pruning_prompt()], LISTS[:2] + [["Maier", "Myer"]], [*WAVES[:2], None])
+    text = processor([pruning_prompt()], [["Maier", "Myer"]])
+    with torch.no_grad():
+        row = model(**mixed).logits[2][mixed["attention_mask"][2].bool()]
+        torch.testing.assert_close(row, model(**text).logits[0], atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize("aggregate", ["mean", "logsumexp"])
+def test_bfloat16_stays_close_to_float32(base, processor, aggregate):
+    batch = processor(PROMPTS, LISTS, WAVES)
+    probabilities = []
+    for dtype in (torch.float32, torch.bfloat16):
+        model = load_model(base, dtype=dtype, aggregate=aggregate)
+        with torch.no_grad():
+            states, mask = model.encode_speech(batch["input_features"], batch["feature_attention_mask"])
+            speech = model.model.multi_modal_projector(states)
+            probabilities.append(
+                model.model.pool(batch["context_ids"], batch["context_windows"], speech, mask)[0].float()
+            )
+    torch.testing.assert_close(*probabilities, atol=0.05, rtol=0.05)
+
+
+def test_two_context_spans_are_refused_by_the_model_too(model, processor):
+    batch = processor(PROMPTS[:1], LISTS[:1], WAVES[:1])
+    ids = batch["input_ids"]
+    start, end, _ = processor.tokenizer.convert_tokens_to_ids(list(processor.context_tokens))
+    batch["input_ids"] = torch.cat((ids, torch.tensor([[start, end]])), dim=1)
+    batch["attention_mask"] = torch.ones_like(batch["input_ids"])
+    with pytest.raises(ValueError, match="row 0 holds 2 context spans"):
+        model(**batch)
+
+
+def test_a_processor_with_another_window_is_noticed(base, model):
+    batch = load_processor(base, window=4)(PROMPTS[:1], LISTS[:1], WAVES[:1])
+    batch["context_windows"] = load_processor(base, window=1)(PROMPTS[:1], LISTS[:1], WAVES[:1])["context_windows"]
+    with pytest.raises(ValueError, match="context placeholders for .* set up for the same window"):
+        model(**batch)
+
+
+def test_saved_and_loaded_model_gives_identical_logits(base, model, processor, tmp_path):
+    model.save_pretrained(tmp_path)
+    batch = processor(PROMPTS, LISTS, WAVES)
+    assert isinstance(AutoConfig.from_pretrained(tmp_path), SapQwen2AudioConfig)
+    loaded = AutoModelForMultimodalLM.from_pretrained(tmp_path).eval()
+    assert isinstance(loaded, SapQwen2AudioForConditionalGeneration)
+    with torch.no_grad():
+        logits = model(**batch).logits
+        assert torch.equal(loaded(**batch).logits, logits)
+    # the key names stay those of Qwen2-Audio, so the stock class reads the folder as well
+    _, info = Qwen2AudioForConditionalGeneration.from_pretrained(tmp_path, output_loading_info=True)
+    assert not info["unexpected_keys"] and set(info["missing_keys"]) <= {"lm_head.weight"}
+
+
+@pytest.mark.skipif(
+    Version(transformers.__version__) < Version("5.23"),
+    reason="older transformers lose the text model's keys without the head, for the stock Qwen2AudioModel as well",
+)
+def test_automodel_gives_the_same_model_without_its_head(model, processor, tmp_path):
+    model.save_pretrained(tmp_path)
+    batch = processor(PROMPTS, LISTS, WAVES)
+    headless = AutoModel.from_pretrained(tmp_path).eval()
+    with torch.no_grad():
+        assert torch.equal(model.lm_head(headless(**batch).last_hidden_state), model(**batch).logits)
+
+
+def test_tied_head_is_the_embedding_table_and_saved_once(model, tmp_path):
+    assert model.lm_head.weight is model.get_input_embeddings().weight
+    model.save_pretrained(tmp_path)
+    loaded = SapQwen2AudioForConditionalGeneration.from_pretrained(tmp_path)
+    assert loaded.lm_head.weight is loaded.get_input_embeddings().weight
