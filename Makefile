@@ -1,0 +1,64 @@
+# From a bare machine with Python 3.10-3.12 to a trained, scored and registered model: make repro.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+# torch first and by pip itself: DeepSpeed is built against it.
+TORCH := torch==2.13.0
+CODE := sap2 tests
+STORE := $(BIN)/python -c 'from sap2.params import load_params; from sap2.tracking import tracking_uri; print(tracking_uri(load_params().tracking))'
+
+# dvc.yaml says `sap2 …`: found in our environment, whether it is activated or not.
+WITH_ENV := PATH="$(CURDIR)/$(BIN):$$PATH"
+# No caller's virtual environment may leak into ours.
+unexport VIRTUAL_ENV PYTHONHOME
+
+.DEFAULT_GOAL := help
+.PHONY: help repro test lint format base env clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+repro: $(READY) ## Run the whole flow (dvc repro) and show the results
+	$(WITH_ENV) dvc repro
+	@echo
+	@cat reports/table.md
+	@echo
+	@echo "Report:  $(CURDIR)/reports/report.html"
+	@echo "Runs:    $(BIN)/mlflow ui --backend-store-uri $$($(STORE))"
+
+test: $(READY) lint ## Check the style, then run the tests
+	$(BIN)/python -m pytest
+
+lint: $(READY) ## Check style and format
+	$(BIN)/ruff check $(CODE)
+	$(BIN)/ruff format --check $(CODE)
+
+format: $(READY) ## Put the code in format
+	$(BIN)/ruff check --fix $(CODE)
+	$(BIN)/ruff format $(CODE)
+
+base: $(READY) ## Make the embedded base again from nothing (hours)
+	$(BIN)/python -m sap2.base.recipe
+
+env: $(READY) ## Make the environment in .venv
+
+clean: ## Remove the environment and caches; data, models and results stay
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	find $(CODE) -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The stamp is written last: an interrupted installation starts again, a finished one costs nothing.
+$(READY): pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON): not found; install Python 3.10, 3.11 or 3.12, or give make PYTHON=/path/to/python3" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] < (3, 13))' \
+		|| { echo "$(PYTHON) is $$($(PYTHON) -V 2>&1), expected Python 3.10, 3.11 or 3.12; give make PYTHON=/path/to/python3" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
+		|| { echo "$(PYTHON) has no venv module; install it (Debian: the package python3-venv)" >&2; exit 1; }
+	$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
+	@echo "Installing into $(VENV): about 2.5 GB, some minutes"
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet setuptools wheel ninja py-cpuinfo "$(TORCH)"
+	$(BIN)/python -m pip install --quiet --no-build-isolation "deepspeed>=0.19.8,<0.21"
+	$(BIN)/python -m pip install --quiet --editable ".[dev]"
+	@touch $(READY)

@@ -1,0 +1,109 @@
+"""Recordings from outside to what the model hears: 16 kHz, mono, float32; or a clear error."""
+
+import struct
+from pathlib import Path
+
+import numpy as np
+
+from sap2.errors import InputError
+
+__all__ = ["SAMPLE_RATE", "load_audio", "save_audio"]
+
+Seconds = float
+
+SAMPLE_RATE = 16_000  # Hz, the audio encoder's
+
+
+def load_audio(
+    path: Path | str, min_duration: Seconds = 0.0, max_duration: Seconds | None = None, sample_rate: int = SAMPLE_RATE
+) -> np.ndarray:
+    """Read a recording of any format libsndfile knows (WAV, FLAC, MP3, Ogg, AIFF, …), any rate, any number of channels.
+
+    Args:
+        path: The file.
+        min_duration, max_duration: Bounds of its length in seconds, both allowed; None = no upper bound.
+        sample_rate: Of the result, in Hz.
+
+    Returns: `(samples,)` float32 between about -1 and 1; channels are averaged.
+    Raises: InputError: the file is missing, empty, truncated, not audio, holds NaN or infinite samples, or its length
+    is outside the bounds.
+    """
+    import soundfile
+
+    path = Path(path)
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder, expected an audio file")
+    if not path.exists():
+        raise InputError(f"{path}: no such file")
+    if path.stat().st_size == 0:
+        raise InputError(f"{path}: the file is empty (0 bytes), expected audio")
+    _check_complete(path)
+    try:
+        with soundfile.SoundFile(path) as file:
+            announced, rate = file.frames, file.samplerate
+            # MP3 and Ogg only estimate their length, and a stream may announce none: read to the end, then compare.
+            exact = file.format in ("WAV", "WAVEX", "FLAC", "AIFF", "AU", "W64", "RF64", "CAF")
+            samples = file.read(dtype="float32", always_2d=True)  # (samples, channels)
+    except soundfile.LibsndfileError as error:
+        raise InputError(_unreadable(path, str(error.error_string))) from error
+    if exact and len(samples) < announced:
+        raise InputError(f"{path}: truncated: holds {len(samples)} of {announced} samples; copy or export it again")
+    if len(samples) == 0:
+        raise InputError(f"{path}: holds no samples, expected audio")
+    if not np.isfinite(samples).all():
+        bad = int((~np.isfinite(samples)).sum())
+        raise InputError(f"{path}: {bad} of {samples.size} samples are NaN or infinite; export it again")
+    duration = len(samples) / rate
+    if duration < min_duration:
+        raise InputError(f"{path}: lasts {duration:.3f} s, expected at least {min_duration:g} s")
+    if max_duration is not None and duration > max_duration:
+        raise InputError(
+            f"{path}: lasts {duration:.1f} s, expected at most {max_duration:g} s; cut it into shorter pieces"
+        )
+    mono = samples.mean(axis=1)  # (samples,)
+    if rate != sample_rate:
+        import soxr
+
+        mono = soxr.resample(mono, rate, sample_rate)
+    return np.ascontiguousarray(mono, dtype=np.float32)
+
+
+def save_audio(path: Path | str, samples: np.ndarray, sample_rate: int = SAMPLE_RATE) -> None:
+    """Write mono samples as 16-bit FLAC or WAV (by the path's ending); the same samples give the same bytes."""
+    import soundfile
+
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, np.clip(samples, -1.0, 1.0), sample_rate, subtype="PCM_16")
+
+
+def _check_complete(path: Path) -> None:
+    """Refuse a WAV or AIFF whose sound is announced longer than the file: libsndfile would read what is there."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        kind = file.read(12)
+        if kind[:4] == b"RIFF" and kind[8:] in (b"WAVE", b""):
+            order, sound = "<", b"data"
+        elif kind[:4] == b"FORM" and kind[8:] in (b"AIFF", b"AIFC", b""):
+            order, sound = ">", b"SSND"
+        else:
+            return
+        position = 12
+        while position + 8 <= size:
+            file.seek(position)
+            name, length = struct.unpack(f"{order}4sI", file.read(8))
+            if name == sound:
+                # A writer that cannot seek back (a pipe) leaves 0 or the largest number: length unknown, not truncated.
+                if length in (0, 0xFFFFFFFF) or position + 8 + length <= size:
+                    return
+                held = size - position - 8
+                raise InputError(f"{path}: truncated: holds {held} of {length} bytes of audio; copy or export it again")
+            position += 8 + length + length % 2
+    raise InputError(f"{path}: truncated: a header without audio behind it; copy or export it again")
+
+
+def _unreadable(path: Path, reason: str) -> str:
+    hint = "expected WAV, FLAC, MP3, Ogg or AIFF"
+    if path.suffix.lower() in (".m4a", ".mp4", ".aac", ".wma", ".webm", ".amr"):
+        hint += f'; convert it first: ffmpeg -i "{path.name}" "{path.stem}.wav"'
+    return f"{path}: cannot be read as audio ({reason.strip().rstrip('.')}); {hint}"

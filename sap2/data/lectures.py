@@ -1,0 +1,216 @@
+"""The embedded corpus: spoken lectures with slides, where only the slide can tell how a name is spelt.
+
+    grammar + names --seed--> lectures (slides of names, sentences) --eSpeak NG, noise--> FLAC + manifests
+
+A lecture is a run of slides with names on them; its sentences speak the names of their slide. An utterance's
+biasing list holds the names of the slides round its own, spoken or not. Names (by their sound) and sentences (by their
+wording without names) belong to one split each: neither names nor sentences of the test split occur in training.
+"""
+
+import json
+import os
+import re
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from sap2.data.names import Sound, Split, draw_sound, similar_sound, split_of
+from sap2.data.speech import SAMPLE_RATE, VOICES, Synthesiser, augment
+from sap2.files import atomic_dir, sha256
+from sap2.manifest import Utterance, write_manifest
+from sap2.progress import track
+
+__all__ = ["COMMON_WORDS", "Sentence", "draw_sentence", "prepare_lectures", "render"]
+
+SPLITS: tuple[Split, ...] = ("train", "dev", "test")
+SENTENCES_A_SLIDE = 2
+HARD_SHARE = 0.1  # of a slide's names that sound almost like another name of the slide
+RATES = (170, 220)  # words a minute
+PITCHES = (30, 70)
+
+SLOTS: dict[str, tuple[str, ...]] = {
+    "when": ("today", "now", "next", "first", "later", "again", "finally", "here"),
+    "adj": (
+        "new", "simple", "large", "small", "second", "better", "common", "useful", "careful", "final", "open", "strong",
+        "local", "basic", "hidden", "faster",
+    ),
+    "noun": (
+        "method", "model", "result", "theorem", "table", "figure", "question", "answer", "problem", "system", "data",
+        "test", "paper", "group", "network", "signal", "lesson", "proof", "value", "theory",
+    ),
+    "verb": ("explains", "shows", "needs", "changes", "gives", "supports", "follows", "improves", "measures", "breaks"),
+    "past": ("found", "wrote", "solved", "changed", "described", "built", "measured", "tested"),
+    "we": ("we", "they", "you", "people"),
+    "act": ("compare", "see", "use", "study", "discuss", "know", "need", "like"),
+}  # fmt: skip
+NAMED = (
+    "{when} NAME {verb} the {adj} {noun}", "the NAME {noun} {verb} the {noun}", "{we} {act} NAME and NAME",
+    "{when} {we} {act} the NAME {noun}", "NAME {past} this {adj} {noun}", "ask NAME about the {noun}",
+    "the {noun} of NAME is {adj}", "{noun} and {noun} by NAME", "NAME and NAME {past} the {noun}",
+    "the {adj} {noun} is called NAME", "{we} {act} what NAME {past}", "thanks to NAME for the {adj} {noun}",
+    "{when} {we} turn to NAME", "the NAME {noun} and the NAME {noun}",
+)  # fmt: skip
+PLAIN = (
+    "{when} {we} {act} the {adj} {noun}", "the {adj} {noun} {verb} the {noun}", "this {noun} is {adj} and {adj}",
+    "{we} {act} the {noun} of the {noun}", "the {noun} {verb} what {we} {act}", "{when} the {noun} is {adj}",
+)  # fmt: skip
+NAMED_SHARE = 0.8
+NAME = "NAME"
+
+
+def _common_words() -> frozenset[str]:
+    text = " ".join([*NAMED, *PLAIN, *(" ".join(words) for words in SLOTS.values())])
+    return frozenset(re.findall(r"\b[a-z]+\b", re.sub(r"\{\w+\}", " ", text)))
+
+
+COMMON_WORDS = _common_words()  # every word that is not a name: the complement of "rare" here
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """Words, where `NAME` stands for the next of `sounds`."""
+
+    skeleton: str
+    sounds: tuple[Sound, ...]
+
+    def fill(self, names: list[str]) -> str:
+        """The sentence with `names` in the places of its sounds."""
+        following = iter(names)
+        return " ".join(next(following) if word == NAME else word for word in self.skeleton.split())
+
+
+def draw_skeleton(split: Split, rng: np.random.Generator) -> str:
+    """A sentence of `split` with `NAME` for names."""
+    while True:
+        templates = NAMED if rng.random() < NAMED_SHARE else PLAIN
+        template = templates[rng.integers(len(templates))]
+        skeleton = re.sub(r"\{(\w+)\}", lambda slot: str(rng.choice(SLOTS[slot.group(1)])), template)
+        if split_of(skeleton) == split:
+            return skeleton
+
+
+def draw_sentence(split: Split, rng: np.random.Generator) -> Sentence:
+    """A sentence with names of its own; see `prepare_lectures` for sentences that share a slide's names."""
+    skeleton = draw_skeleton(split, rng)
+    return Sentence(skeleton, tuple(draw_sound(split, rng) for _ in range(skeleton.split().count(NAME))))
+
+
+def render(sentence: Sentence, rng: np.random.Generator, synthesiser: Synthesiser) -> tuple[np.ndarray, str]:
+    """Speak a sentence in a random voice, speed and pitch, with noise and a random level.
+
+    Returns: Mono float32 samples at 16 kHz, and the voice's name.
+    """
+    voice = VOICES[rng.integers(len(VOICES))]
+    rate, pitch, spread = int(rng.integers(*RATES)), int(rng.integers(*PITCHES)), int(rng.integers(20, 80))
+    spoken = sentence.fill([sound.spoken for sound in sentence.sounds])
+    return augment(synthesiser.speak(spoken, voice, rate, pitch, spread), rng), voice
+
+
+def prepare_lectures(section, output: Path) -> dict:
+    """Make the corpus: `train.jsonl`, `dev.jsonl`, `test.jsonl`, `audio/*.flac` and `card.json` under `output`.
+
+    Args:
+        section: The `prepare` section of params.yaml: seed, `{split}_utterances`, list_size, slides, workers.
+        output: Folder, replaced as a whole.
+    Returns: The card: for each split utterances, hours, words, names and the share of utterances with a spoken keyword.
+    """
+    output = Path(output)
+    card = {"source": "lectures", "seed": section.seed, "list_size": section.list_size, "splits": {}}
+    with atomic_dir(output) as partial:
+        (partial / "audio").mkdir()
+        for number, split in enumerate(SPLITS):
+            count = getattr(section, f"{split}_utterances")
+            rng = np.random.default_rng((section.seed, number))
+            plans = _plan_split(split, count, section.list_size, section.slides, rng)
+            jobs = [
+                (plan, (section.seed, number, index), partial / "audio" / f"{plan['id']}.flac")
+                for index, plan in enumerate(plans)
+            ]
+            with ProcessPoolExecutor(section.workers or os.cpu_count()) as pool:
+                made = track(pool.map(_render_plan, jobs, chunksize=32), total=count, label=f"prepare {split}")
+                utterances = [Utterance(**fields) for fields in made]
+            write_manifest(partial / f"{split}.jsonl", utterances)
+            card["splits"][split] = _describe(utterances)
+        (partial / "quarantine.jsonl").touch()
+        card["manifests"] = {split: sha256(partial / f"{split}.jsonl") for split in SPLITS}
+        (partial / "card.json").write_text(json.dumps(card, indent=2) + "\n")
+    return card
+
+
+def _plan_split(split: Split, count: int, list_size: int, slides: int, rng: np.random.Generator) -> list[dict]:
+    """What is said, and what stands on the slides, of every utterance of a split."""
+    plans: list[dict] = []
+    while len(plans) < count:
+        talk = f"{split}-{len(plans) // (SENTENCES_A_SLIDE * 2 * slides):04d}"
+        deck = _draw_deck(split, list_size, slides, rng)
+        for position, slide in enumerate(deck):
+            window = _slides_around(deck, position, slides)
+            keywords = [name for near in window for name, _ in near][:list_size]
+            for _ in range(SENTENCES_A_SLIDE):
+                skeleton = draw_skeleton(split, rng)
+                chosen = rng.permutation(len(slide))[: skeleton.split().count(NAME)]
+                names, sounds = zip(*(slide[i] for i in chosen), strict=True) if len(chosen) else ((), ())
+                order = rng.permutation(len(keywords))
+                plans.append(
+                    {
+                        "id": f"{talk}-{len(plans):05d}",
+                        "talk": talk,
+                        "sentence": Sentence(skeleton, tuple(sounds)),
+                        "text": Sentence(skeleton, tuple(sounds)).fill(list(names)),
+                        "keywords": [keywords[i] for i in order],
+                    }
+                )
+    return plans[:count]
+
+
+def _draw_deck(split: Split, list_size: int, slides: int, rng: np.random.Generator) -> list[list[tuple[str, Sound]]]:
+    """Slides of (spelling, sound) for one lecture: no two names of a lecture sound or look the same."""
+    per_slide = -(-list_size // slides)
+    sounds, names, deck = set(), set(COMMON_WORDS), []
+    for _ in range(2 * slides):
+        slide: list[tuple[str, Sound]] = []
+        while len(slide) < max(per_slide, 2):
+            hard = slide and rng.random() < HARD_SHARE
+            sound = similar_sound(slide[-1][1], split, rng) if hard else draw_sound(split, rng)
+            name = sound.spell(rng)
+            if sound.key not in sounds and name not in names:
+                sounds.add(sound.key)
+                names.add(name)
+                slide.append((name, sound))
+        deck.append(slide)
+    return deck
+
+
+def _slides_around(deck: list, position: int, slides: int) -> list:
+    """The `slides` slides nearest to `position`, its own first."""
+    start = min(max(position - slides // 2, 0), len(deck) - slides)
+    return sorted(deck[start : start + slides], key=lambda slide: slide is not deck[position])
+
+
+def _render_plan(job: tuple[dict, tuple[int, ...], Path]) -> dict:
+    import soundfile
+
+    plan, seed, path = job
+    samples, voice = render(plan["sentence"], np.random.default_rng((*seed, 1)), Synthesiser())
+    soundfile.write(path, samples, SAMPLE_RATE)
+    fields = {key: plan[key] for key in ("id", "talk", "text", "keywords")}
+    return {**fields, "audio": f"audio/{path.name}", "duration": round(len(samples) / SAMPLE_RATE, 3), "speaker": voice}
+
+
+def _describe(utterances: list[Utterance]) -> dict:
+    """Figures of a split, for the card and the summary."""
+    words = [word for utterance in utterances for word in utterance.text.split()]
+    names = {word for word in words if word not in COMMON_WORDS}
+    named = sum(any(word not in COMMON_WORDS for word in utterance.text.split()) for utterance in utterances)
+    return {
+        "utterances": len(utterances),
+        "hours": round(sum(utterance.duration for utterance in utterances) / 3600, 3),
+        "talks": len({utterance.talk for utterance in utterances}),
+        "words": len(words),
+        "vocabulary": len(set(words)),
+        "names": len(names),
+        "share_with_spoken_keyword": round(named / max(len(utterances), 1), 3),
+        "mean_list_size": round(sum(len(utterance.keywords) for utterance in utterances) / max(len(utterances), 1), 1),
+    }

@@ -1,0 +1,249 @@
+"""The record that flows through every stage, and its files: one JSON object a line, keyed by id, never by position."""
+
+import os
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from sap2.errors import InputError
+from sap2.files import read_jsonl, write_jsonl
+
+__all__ = [
+    "Utterance",
+    "audio_path",
+    "from_swift",
+    "keyword_fault",
+    "read_manifest",
+    "relocated",
+    "spoken",
+    "to_swift",
+    "unique_keywords",
+    "write_manifest",
+]
+
+Seconds = float
+
+# Markers of the prompt and of the message format; inside data they would be taken for structure.
+_MARKER = re.compile(r"<\|[^|>]*\|>|</?audio>", re.IGNORECASE)
+
+
+class Utterance(BaseModel):
+    """One stretch of speech, its words, and the keyword list of what was shown while it was said.
+
+    >>> one = Utterance(id="talk3-0007", audio="audio/talk3-0007.flac", duration=2.6,
+    ...                 text="the next slide is by meyer", keywords=["maier", "meyer", "zorvan"])
+    >>> spoken(one)
+    ['meyer']
+    >>> one.with_predicted(["maier", "meyer"]).predicted
+    ['maier', 'meyer']
+
+    Keys it does not know are kept and written back.
+    """
+
+    model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False)
+
+    id: str = Field(min_length=1)
+    audio: str = Field(min_length=1)  # path; a relative one starts at the manifest's folder
+    duration: Seconds = Field(gt=0)
+    text: str  # the reference: lower-case words
+    keywords: list[str] = []  # the biasing list: rare words of its slides, spoken or not, each once
+    speaker: str | None = None
+    talk: str | None = None
+    predicted: list[str] | None = None  # the pruner's answer; None = not asked yet
+
+    @field_validator("text")
+    @classmethod
+    def _text_present(cls, text: str) -> str:
+        if not text.strip():
+            raise ValueError("must hold at least one word")
+        return text
+
+    @field_validator("keywords", "predicted")
+    @classmethod
+    def _keywords_clean(cls, keywords: list[str] | None) -> list[str] | None:
+        for keyword in keywords or ():
+            if fault := keyword_fault(keyword):
+                raise ValueError(fault)
+        return unique_keywords(keywords) if keywords is not None else None
+
+    def with_keywords(self, keywords: Sequence[str]) -> "Utterance":
+        """The same utterance with another list."""
+        return self._changed(keywords=list(keywords))
+
+    def with_predicted(self, predicted: Sequence[str]) -> "Utterance":
+        """The same utterance with the pruner's answer."""
+        return self._changed(predicted=list(predicted))
+
+    def with_audio(self, audio: Path | str) -> "Utterance":
+        """The same utterance, found at another path."""
+        return self._changed(audio=str(audio))
+
+    def _changed(self, **fields: Any) -> "Utterance":
+        return Utterance.model_validate({**self.model_dump(), **fields})
+
+
+def keyword_fault(keyword: str) -> str | None:
+    """Why a keyword cannot stand in a list, or None.
+
+    >>> keyword_fault("neural network")
+    >>> keyword_fault("smith, john")
+    "a comma inside the keyword 'smith, john'; commas separate keywords"
+    """
+    if not keyword.strip():
+        return "an empty keyword"
+    if "," in keyword:
+        return f"a comma inside the keyword {keyword!r}; commas separate keywords"
+    if marker := _MARKER.search(keyword):
+        return f"the marker {marker.group()} inside the keyword {keyword!r}"
+    if any(not character.isprintable() for character in keyword):
+        return f"a control character inside the keyword {keyword!r}"
+    return None
+
+
+def unique_keywords(keywords: Iterable[str]) -> list[str]:
+    """The keywords in their order, white space tidied, each once whatever its case.
+
+    >>> unique_keywords(["Meyer", " zorvan ", "meyer"])
+    ['Meyer', 'zorvan']
+    """
+    kept: dict[str, str] = {}
+    for keyword in keywords:
+        tidy = " ".join(keyword.split())
+        kept.setdefault(tidy.casefold(), tidy)
+    return list(kept.values())
+
+
+def spoken(utterance: Utterance) -> list[str]:
+    """The oracle list: keywords whose words occur in the text, one after another, in the order of the list."""
+    text = f" {' '.join(utterance.text.casefold().split())} "
+    return [keyword for keyword in utterance.keywords if f" {' '.join(keyword.casefold().split())} " in text]
+
+
+def read_manifest(path: Path | str) -> list[Utterance]:
+    """Read and check a manifest.
+
+    Raises: InputError: no file, a line that is no JSON object, a field missing or out of range, an id used twice, or no
+    line at all; the message names file, line and id.
+    """
+    utterances: dict[str, Utterance] = {}
+    lines: dict[str, int] = {}
+    for number, row in read_jsonl(path):
+        where = f"{path}:{number} ({row.get('id', 'no id')})"
+        try:
+            utterance = Utterance.model_validate(row)
+        except ValidationError as error:
+            faults = "; ".join(_explain(one) for one in error.errors())
+            raise InputError(
+                f"{where}: {faults}; correct the line or run the stage that writes the file again"
+            ) from error
+        if utterance.id in utterances:
+            raise InputError(f"{where}: the id is also on line {lines[utterance.id]}; ids must differ")
+        utterances[utterance.id] = utterance
+        lines[utterance.id] = number
+    if not utterances:
+        raise InputError(f"{path}: holds no utterance, expected one JSON object a line")
+    return list(utterances.values())
+
+
+def write_manifest(path: Path | str, utterances: Iterable[Utterance]) -> int:
+    """Write a manifest, whole or not at all; return the number of utterances. Fields that are None are left out."""
+    return write_jsonl(path, (utterance.model_dump(exclude_none=True) for utterance in utterances))
+
+
+def audio_path(utterance: Utterance, manifest: Path | str) -> Path:
+    """Where the utterance's audio lies, given the manifest that names it."""
+    return Path(manifest).parent / utterance.audio
+
+
+def relocated(utterance: Utterance, manifest: Path | str, new_manifest: Path | str) -> Utterance:
+    """The utterance with its audio path rewritten for a manifest in another folder; absolute paths stay."""
+    if Path(utterance.audio).is_absolute():
+        return utterance
+    moved = os.path.relpath(audio_path(utterance, manifest), Path(new_manifest).parent)
+    return utterance.with_audio(Path(moved).as_posix())
+
+
+def to_swift(
+    utterance: Utterance, stage: Literal["pruner", "recogniser"], keywords: Sequence[str] | None = None
+) -> dict[str, Any]:
+    """The utterance as one ms-swift message row.
+
+    Args:
+        utterance: Its audio path is taken over as it is.
+        stage: "pruner": select the spoken keywords; "recogniser": transcribe.
+        keywords: The list in the prompt; None = the whole list for the pruner, the spoken ones for the recogniser.
+    """
+    from sap2.prompts import CONTEXT_END, CONTEXT_START, SEPARATOR, pruning_prompt, pruning_target, recognition_prompt
+
+    if stage == "pruner":
+        listed = utterance.keywords if keywords is None else list(keywords)
+        prompt, answer = pruning_prompt(), pruning_target(spoken(utterance.with_keywords(listed)))
+    else:
+        listed = spoken(utterance) if keywords is None else list(keywords)
+        prompt, answer = recognition_prompt(bool(listed)), utterance.text
+    filled = prompt.replace(CONTEXT_START + CONTEXT_END, CONTEXT_START + SEPARATOR.join(listed) + CONTEXT_END)
+    return {
+        "id": utterance.id,
+        "duration": utterance.duration,
+        "messages": [
+            {"role": "user", "content": f"<audio>{utterance.audio}</audio>{filled}"},
+            {"role": "assistant", "content": answer},
+        ],
+        "audios": utterance.audio,
+    }
+
+
+def from_swift(row: dict[str, Any], duration: Seconds | None = None) -> Utterance:
+    """An utterance from one ms-swift message row whose answer is a transcript.
+
+    Args:
+        row: `messages` and `audios` (a string or a list with one); the content holds `<audio>PATH</audio>` or a bare
+            `<audio>`; keywords stand between the markers, separated by commas or by spaces.
+        duration: Used when the row has none.
+
+    The id is the row's own, else the audio file's name without its ending.
+    Raises: InputError: a part is missing, or the row asks for keywords and holds no transcript.
+    """
+    from sap2.prompts import CONTEXT_END, CONTEXT_START
+
+    where = f"message row {row.get('id', '')}".strip()
+    turns = {turn.get("role"): turn.get("content") for turn in row.get("messages") or () if isinstance(turn, dict)}
+    user, answer = turns.get("user"), turns.get("assistant")
+    if not isinstance(user, str) or not isinstance(answer, str):
+        raise InputError(f"{where}: expected `messages` with one user and one assistant text")
+    named = re.search(r"<audio>(.*?)</audio>", user, re.DOTALL)
+    between = re.search(f"{re.escape(CONTEXT_START)}(.*?){re.escape(CONTEXT_END)}", user, re.DOTALL)
+    listed = between.group(1) if between else ""
+    # The prompt's own words, without path and list, tell which stage the row is for.
+    outside = user[: between.start()] + user[between.end() :] if between else user
+    prompt = re.sub(r"<audio>.*?</audio>", "", outside, flags=re.DOTALL).lower()
+    if "transcribe" not in prompt or "select keywords" in prompt:
+        raise InputError(
+            f"{where}: its prompt asks for keywords, so it holds no transcript; expected a transcription row"
+        )
+    audios = row.get("audios")
+    audio = audios if isinstance(audios, str) else (audios or [named.group(1) if named else ""])[0]
+    if not audio:
+        raise InputError(f"{where}: names no audio file; expected `audios` or <audio>PATH</audio>")
+    length = row.get("duration", duration)
+    if length is None:
+        raise InputError(f"{where}: has no duration and none was given")
+    keywords = [word for word in (listed.split(",") if "," in listed else listed.split()) if word.strip()]
+    try:
+        return Utterance(
+            id=str(row.get("id") or Path(audio).stem), audio=audio, duration=length, text=answer, keywords=keywords
+        )
+    except ValidationError as error:
+        raise InputError(f"{where}: {'; '.join(_explain(one) for one in error.errors())}") from error
+
+
+def _explain(error: Any) -> str:
+    """One validation error as `key is VALUE, expected`."""
+    key = ".".join(str(part) for part in error["loc"])
+    message = error["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+    if error["type"] == "missing":
+        return f"{key} is missing"
+    return f"{key} is {error['input']!r}, {message}"

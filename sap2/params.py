@@ -1,0 +1,339 @@
+"""params.yaml as typed, validated sections; the only reader of it.
+
+One section a stage. The file's top level is the `default` profile; `profiles.NAME` holds only what NAME changes. Which
+profile counts: the argument (`--profile`), else the environment variable SAP2_PROFILE, else the file's `profile` key.
+"""
+
+import difflib
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from sap2.errors import ParamsError
+
+__all__ = [
+    "BaseSection",
+    "DecodingSection",
+    "EvaluationSection",
+    "InferenceSection",
+    "LoraSection",
+    "ModelSection",
+    "Params",
+    "PrepareSection",
+    "PruningSection",
+    "RecogniserSection",
+    "TrackingSection",
+    "TrainSection",
+    "load_params",
+    "profile_names",
+]
+
+Seconds = float
+Context = Literal["none", "full", "predicted", "oracle"]
+PROFILE_VARIABLE = "SAP2_PROFILE"
+
+
+class Section(BaseModel):
+    """A part of params.yaml: unknown keys fail, values never change after loading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=())
+
+
+class PrepareSection(Section):
+    """Where the utterances come from and how their lists are made."""
+
+    source: str = Field("lectures", min_length=1)  # "lectures" (embedded) or a folder with recordings and one TSV
+    seed: int = Field(1, ge=0)  # same seed and code: same corpus, byte for byte
+    train_utterances: int = Field(3000, ge=1)  # number of utterances the embedded corpus makes for training
+    dev_utterances: int = Field(200, ge=1)
+    test_utterances: int = Field(400, ge=1)
+    list_size: int = Field(50, ge=1, le=1000)  # keywords in an utterance's list, spoken or not
+    slides: int = Field(5, ge=1, le=100)  # slides round an utterance whose rare words fill its list
+    dev_share: float = Field(0.1, gt=0, lt=0.5)  # share of a folder's recordings for dev, where the TSV has no split
+    test_share: float = Field(0.1, gt=0, lt=0.5)  # the same for test
+    min_duration: Seconds = Field(0.1, gt=0)  # shorter recordings are rejected
+    max_duration: Seconds = Field(30.0, gt=0, le=30)  # longer ones too: the audio encoder's window is 30 s
+    reject_share: float = Field(0.9, ge=0, le=1)  # the stage fails when a larger share of the input is rejected
+    workers: int = Field(0, ge=0)  # processes that make or read audio; 0 = one a CPU core
+
+    @model_validator(mode="after")
+    def _durations_ordered(self) -> "PrepareSection":
+        if self.min_duration >= self.max_duration:
+            raise ValueError(f"min_duration {self.min_duration} must be below max_duration {self.max_duration}")
+        return self
+
+
+class BaseSection(Section):
+    """The speech language model everything is built on."""
+
+    path: str = Field("embedded", min_length=1)  # "embedded", a folder in Hugging Face format, or a hub id
+    revision: str | None = None  # commit, tag or branch of a hub id; None = the newest
+
+
+class ModelSection(Section):
+    """Speech-driven pooling of the context."""
+
+    window: int = Field(2, ge=1, le=64)  # context tokens pooled into one vector; 1 = no pooling
+    heads: int = Field(4, ge=1, le=128)  # parts the hidden size is split into; must divide it
+    aggregate: Literal["mean", "logsumexp", "max"] = "mean"  # how a token's scores over the frames become one
+    similarity: Literal["dot", "cosine"] = "dot"  # of a token and a frame; "cosine" takes their lengths out first
+    weighting: Literal["speech", "mean"] = "speech"  # "mean" ignores the speech: plain average, the ablation
+    windows: Literal["keyword", "fixed"] = "keyword"  # whether a window ends at a keyword's border
+
+
+class LoraSection(Section):
+    """The low-rank adapter both stages train."""
+
+    rank: int = Field(8, ge=1, le=1024)
+    alpha: float = Field(32, gt=0)  # the update is scaled by alpha / rank
+    dropout: float = Field(0.05, ge=0, lt=1)
+    targets: list[str] = Field(  # names of the linear layers that get one; "projector" = the audio projector's
+        ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj", "projector"], min_length=1
+    )
+
+
+class TrainSection(Section):
+    """How one of the two adapters is trained."""
+
+    epochs: float = Field(1.0, gt=0)  # passes over the training manifest; max_steps wins where both are set
+    max_steps: int | None = Field(None, ge=1)  # optimizer steps
+    batch_size: int = Field(8, ge=1)  # utterances a process and forward pass
+    grad_accum: int = Field(1, ge=1)  # forward passes an optimizer step
+    learning_rate: float = Field(1e-4, gt=0, lt=1)  # peak
+    weight_decay: float = Field(0.0, ge=0, lt=1)
+    warmup: float = Field(0.05, ge=0, lt=1)  # share of the steps in which the learning rate rises to its peak
+    scheduler: Literal["cosine", "linear", "constant"] = "cosine"
+    save_steps: int = Field(200, ge=1)  # optimizer steps between two checkpoints
+    save_total_limit: int = Field(2, ge=1)  # checkpoints kept, the newest
+    seed: int = Field(1, ge=0)
+    nproc: int = Field(1, ge=1)  # processes (one a GPU); above 1 through torchrun
+    deepspeed: Literal["zero2", "zero3", "none"] = "zero2"
+    bf16: bool = False  # mixed precision; off where the processor is slow at it
+    max_length: int = Field(4096, ge=16)  # tokens an utterance (speech, prompt and answer); a longer one is an error
+    list_sizes: tuple[int, int] = (10, 100)  # fewest and most keywords of the lists drawn anew in every epoch
+    freeze_llm: bool = False  # True: no adapter on the language model
+    freeze_vit: bool = True  # True: the audio encoder stays as it is
+    freeze_aligner: bool = False  # True: no adapter on the projector
+    cache_encoder: bool = False  # keep the frozen encoder's output instead of computing it in every epoch
+
+    @field_validator("list_sizes")
+    @classmethod
+    def _sizes_ordered(cls, sizes: tuple[int, int]) -> tuple[int, int]:
+        if not 0 <= sizes[0] <= sizes[1]:
+            raise ValueError(f"must be [fewest, most] with 0 <= fewest <= most, not {list(sizes)}")
+        return sizes
+
+    @model_validator(mode="after")
+    def _something_to_train(self) -> "TrainSection":
+        if self.freeze_llm and self.freeze_aligner:
+            raise ValueError("freeze_llm and freeze_aligner are both true: nothing is left to train; set one to false")
+        if self.cache_encoder and not self.freeze_vit:
+            raise ValueError("cache_encoder needs freeze_vit: true, a trained encoder's output changes at every step")
+        return self
+
+
+class RecogniserSection(TrainSection):
+    """The second stage's training, and which lists it sees."""
+
+    lists: Literal["oracle", "predicted", "corrupted"] = "predicted"
+
+
+class DecodingSection(Section):
+    """How answers are searched for."""
+
+    batch_size: int = Field(16, ge=1)  # utterances decoded together
+    batch_tokens: int = Field(16_384, ge=1)  # most prompt tokens decoded together, padding included
+    max_new_tokens: int = Field(128, ge=1, le=4096)  # most tokens of an answer
+    num_beams: int = Field(1, ge=1, le=64)  # 1 = greedy
+
+
+class PruningSection(DecodingSection):
+    """How the pruner's answers are decoded."""
+
+    max_list: int = Field(200, ge=1)  # most keywords of a prompt; a longer list is pruned in parts
+
+
+class InferenceSection(DecodingSection):
+    """How the transcripts are decoded, and with which lists."""
+
+    contexts: list[Context] = Field(["none", "full", "predicted", "oracle"], min_length=1)
+
+    @field_validator("contexts")
+    @classmethod
+    def _contexts_once(cls, contexts: list[Context]) -> list[Context]:
+        if len(set(contexts)) < len(contexts):
+            raise ValueError(f"names a context twice: {', '.join(contexts)}")
+        return contexts
+
+
+class EvaluationSection(Section):
+    """How transcripts are scored."""
+
+    definition: Literal["deep-bias", "slidespeech"] = "deep-bias"  # edit costs, ties, and what counts as a B word
+    normaliser: Literal["none", "basic"] = "none"  # applied to text and list alike
+    bootstrap_samples: int = Field(1000, ge=0)  # resamples for the confidence intervals; 0 = no intervals
+    seed: int = Field(1, ge=0)
+
+
+class TrackingSection(Section):
+    """Where runs and models are kept. The variable MLFLOW_TRACKING_URI wins over `uri`."""
+
+    uri: str = Field("sqlite:///mlruns.db", min_length=1)  # a path in it is relative to the working folder
+    experiment: str = Field("sap2-asr", min_length=1)
+    model_name: str = Field("sap2-asr", min_length=1)  # registered model that gets a new version
+
+
+class Params(Section):
+    """All sections of one profile."""
+
+    profile: str = "default"
+    prepare: PrepareSection = PrepareSection()
+    base: BaseSection = BaseSection()
+    model: ModelSection = ModelSection()
+    lora: LoraSection = LoraSection()
+    pruner: TrainSection = TrainSection()
+    pruning: PruningSection = PruningSection()
+    recogniser: RecogniserSection = RecogniserSection()
+    inference: InferenceSection = InferenceSection()
+    evaluation: EvaluationSection = EvaluationSection()
+    tracking: TrackingSection = TrackingSection()
+
+
+def load_params(path: Path | str = "params.yaml", profile: str | None = None, overrides: Iterable[str] = ()) -> Params:
+    """Read one profile of a params file.
+
+    Args:
+        path: The YAML file.
+        profile: Its profile; None = SAP2_PROFILE from the environment, else the file's `profile` key.
+        overrides: `section.key=value` texts, applied last; the value is YAML.
+
+    Raises: ParamsError: no file, not YAML, an unknown profile or key, a value out of range; the message names the file,
+    the key as it is written there, and for an unknown key the nearest valid one.
+    """
+    path = Path(path)
+    content = _read_yaml(path)
+    profiles = content.pop("profiles", None) or {}
+    name = profile or os.environ.get(PROFILE_VARIABLE) or content.get("profile") or "default"
+    if name != "default" and name not in profiles:
+        known = ["default", *(key for key in profiles if key != "default")]
+        raise ParamsError(f"{path}: no profile {name!r}; it has {', '.join(known)}")
+    overlay = profiles.get(name) or {}
+
+    merged: dict[str, Any] = {}
+    origins: dict[tuple[str, ...], str] = {}
+    for location, layer in [(str(path), content), (f"{path}: profiles.{name}", overlay), *_parsed(overrides)]:
+        for keys, value in _leaves(layer, location):
+            _set(merged, keys, value)
+            origins[keys] = location
+    merged["profile"] = name
+    try:
+        return Params.model_validate(merged)
+    except ValidationError as error:
+        raise ParamsError("; ".join(_explain(one, origins, str(path)) for one in error.errors())) from error
+
+
+def profile_names(path: Path | str = "params.yaml") -> list[str]:
+    """Names of the profiles a params file offers, `default` first."""
+    names = _read_yaml(Path(path)).get("profiles") or {}
+    return ["default", *(name for name in names if name != "default")]
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    from ruamel.yaml import YAML  # DVC's own parser: 1e-4 is a number to both, and a key given twice is an error
+    from ruamel.yaml.error import YAMLError
+
+    try:
+        content = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ParamsError(f"{path}: no such file; run in the repository's folder or give --params FILE") from error
+    except (YAMLError, UnicodeDecodeError) as error:
+        raise ParamsError(f"{path}: not valid YAML: {_one_line(error)}") from error
+    if not isinstance(content, dict):
+        raise ParamsError(f"{path}: got {type(content).__name__}, expected sections such as `prepare:`")
+    return content
+
+
+def _parsed(overrides: Iterable[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """`("--set KEY=VALUE", nested dict)` for each override."""
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        if not equals or not key:
+            raise ParamsError(f"--set {override}: expected KEY=VALUE, such as inference.num_beams=2")
+        try:
+            value = YAML(typ="safe", pure=True).load(text)
+        except YAMLError as error:
+            raise ParamsError(f"--set {override}: the value is not valid YAML: {_one_line(error)}") from error
+        if key == "profile":
+            raise ParamsError(f"--set {override}: a profile is chosen with --profile {text}")
+        layer: dict[str, Any] = {}
+        _set(layer, tuple(key.split(".")), value)
+        yield f"--set {override}", layer
+
+
+def _leaves(layer: Any, location: str) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Every `(section, key)` and value of one layer, each checked to exist."""
+    if not isinstance(layer, dict):
+        raise ParamsError(f"{location}: got {type(layer).__name__}, expected sections such as `prepare:`")
+    for section, values in layer.items():
+        _check_known(str(section), Params, location, prefix="")
+        if section == "profile":
+            continue
+        if not isinstance(values, dict):
+            if values is None:
+                continue
+            raise ParamsError(f"{location}: {section} is {values!r}, expected keys and values below it")
+        for key, value in values.items():
+            _check_known(str(key), _section_model(section), location, prefix=f"{section}.")
+            yield (section, key), value
+
+
+def _check_known(key: str, model: type[BaseModel], location: str, prefix: str) -> None:
+    if key in model.model_fields:
+        return
+    known = [f"{prefix}{name}" for name in model.model_fields]
+    if not prefix:
+        known.append("profiles")
+    raise ParamsError(f"{location}: unknown key {prefix}{key}{_nearest(prefix + key, known)}")
+
+
+def _nearest(key: str, known: list[str]) -> str:
+    """The way out for an unknown key: a look-alike beside it, the same word elsewhere, else the closest."""
+    fields = [f"{section}.{field}" for section in _section_names() for field in _section_model(section).model_fields]
+    beside = difflib.get_close_matches(key, known, n=1, cutoff=0.8)
+    elsewhere = [field for field in fields if field.split(".")[1] == key.split(".")[-1]]
+    closest = beside or elsewhere or difflib.get_close_matches(key, known, n=1, cutoff=0.0)
+    return f"; the nearest valid one is {closest[0]}"
+
+
+def _section_names() -> list[str]:
+    return [name for name in Params.model_fields if name != "profile"]
+
+
+def _section_model(section: str) -> type[Section]:
+    return Params.model_fields[section].annotation  # type: ignore[return-value]
+
+
+def _set(target: dict[str, Any], keys: tuple[str, ...], value: Any) -> None:
+    for key in keys[:-1]:
+        target = target.setdefault(key, {})
+    target[keys[-1]] = value
+
+
+def _explain(error: Any, origins: dict[tuple[str, ...], str], path: str) -> str:
+    """One validation error as `where: key is VALUE, what was expected`."""
+    keys = tuple(str(part) for part in error["loc"])
+    location = origins.get(keys[:2], path)
+    message = error["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+    if len(keys) == 1:  # a rule over a whole section: its message names the keys
+        return f"{location}: {keys[0]}: {message}"
+    return f"{location}: {'.'.join(keys)} is {error['input']!r}, {message}"
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

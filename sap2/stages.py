@@ -1,0 +1,292 @@
+"""One function a stage of the flow: typed params and paths in, files out. DVC, pipelines and people all call these.
+
+prepare → base → train_pruner → prune → train_recogniser → decode → evaluate → register
+
+Every stage reads only the paths it is given, writes only its outputs, each whole or not at all, and returns a summary
+of what it wrote. The defaults of the paths are the places named in dvc.yaml. A stage's work is done in its room, which
+dvc.yaml names as a dependency and which is imported inside the function; this file is only the doors.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from sap2.data.audio import load_audio
+from sap2.errors import InputError, ModelError
+from sap2.manifest import read_manifest
+from sap2.params import (
+    BaseSection,
+    EvaluationSection,
+    InferenceSection,
+    LoraSection,
+    ModelSection,
+    Params,
+    PrepareSection,
+    PruningSection,
+    RecogniserSection,
+    TrackingSection,
+    TrainSection,
+    load_params,
+)
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from sap2.inference import Transcript
+
+__all__ = [
+    "Summary",
+    "base",
+    "decode",
+    "evaluate",
+    "prepare",
+    "prune",
+    "register",
+    "train_pruner",
+    "train_recogniser",
+    "transcribe_files",
+]
+
+PREPARED = Path("data/prepared")
+PRUNED = Path("data/pruned")
+BASE = Path("models/base")
+PRUNER = Path("models/pruner")
+RECOGNISER = Path("models/recogniser")
+CHECKPOINTS = Path("models/.checkpoints")  # no output: what an interrupted training needs to go on
+RESULTS = Path("results")
+REPORTS = Path("reports")
+
+SHORTEST = 0.1  # seconds of a recording that can hold a word
+SPLITS = ("train", "dev", "test")
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a stage wrote, and what is worth knowing about it."""
+
+    stage: str
+    wrote: list[Path]
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        lines = [f"{self.stage}: wrote {', '.join(map(str, self.wrote))}"]
+        for name, value in self.facts.items():
+            if isinstance(value, dict) and any(isinstance(one, dict) for one in value.values()):
+                lines += [f"  {name} {key}: {_readable(one)}" for key, one in value.items()]
+            else:
+                lines.append(f"  {name}: {_readable(value)}")
+        return "\n".join(lines)
+
+
+def prepare(section: PrepareSection, output: Path = PREPARED) -> Summary:
+    """Make or read the corpus: train, dev and test manifests with their audio, quarantine.jsonl and card.json."""
+    if section.source == "lectures":
+        from sap2.data.lectures import prepare_lectures
+
+        facts = prepare_lectures(section, output)
+    else:
+        from sap2.data.folder import prepare_folder
+
+        facts = prepare_folder(section, output)
+    for split in SPLITS:
+        read_manifest(output / f"{split}.jsonl")
+    return Summary("prepare", [output], {name: fact for name, fact in facts.items() if name != "manifests"})
+
+
+def base(section: BaseSection, output: Path = BASE) -> Summary:
+    """Put the speech language model in place, in Hugging Face format."""
+    from sap2.base import resolve_base
+
+    facts = resolve_base(section, output)
+    return Summary("base", [output], facts if isinstance(facts, dict) else {"from": section.path})
+
+
+def train_pruner(
+    section: TrainSection,
+    model: ModelSection,
+    lora: LoraSection,
+    tracking: TrackingSection,
+    prepared: Path = PREPARED,
+    base: Path = BASE,
+    output: Path = PRUNER,
+    checkpoints: Path = CHECKPOINTS / "pruner",
+) -> Summary:
+    """Train the adapter that selects, by listening, the keywords that are spoken."""
+    return _train("pruner", section, model, lora, tracking, prepared, base, output, checkpoints)
+
+
+def prune(
+    section: PruningSection,
+    prepared: Path = PREPARED,
+    base: Path = BASE,
+    pruner: Path = PRUNER,
+    output: Path = PRUNED,
+) -> Summary:
+    """Ask the pruner about every utterance: the manifests again, with `predicted`, and summary.json."""
+    from sap2.inference.corpus import prune_splits
+
+    manifests = {split: prepared / f"{split}.jsonl" for split in SPLITS}
+    return Summary("prune", [output], prune_splits(section, manifests, base, pruner, output))
+
+
+def train_recogniser(
+    section: RecogniserSection,
+    model: ModelSection,
+    lora: LoraSection,
+    tracking: TrackingSection,
+    pruned: Path = PRUNED,
+    base: Path = BASE,
+    output: Path = RECOGNISER,
+    checkpoints: Path = CHECKPOINTS / "recogniser",
+) -> Summary:
+    """Train the adapter that transcribes with the few keywords that are left."""
+    return _train("recogniser", section, model, lora, tracking, pruned, base, output, checkpoints)
+
+
+def decode(
+    section: InferenceSection,
+    pruned: Path = PRUNED,
+    base: Path = BASE,
+    recogniser: Path = RECOGNISER,
+    output: Path = RESULTS,
+) -> Summary:
+    """Transcribe the test split once a context: without keywords, with the whole list, the pruned one, the oracle."""
+    from sap2.inference.corpus import decode_split
+
+    facts = decode_split(section, pruned / "test.jsonl", base, recogniser, output)
+    return Summary("decode", [output / f"{context}.jsonl" for context in section.contexts], facts)
+
+
+def evaluate(section: EvaluationSection, results: Path = RESULTS, output: Path = REPORTS) -> Summary:
+    """Score the transcripts: metrics.json, table.md, plots and report.html."""
+    from sap2.evaluation.evaluate import evaluate as score
+
+    found = {path.stem: path for path in sorted(results.glob("*.jsonl"))}
+    if not found:
+        raise InputError(f'{results}: holds no results, expected CONTEXT.jsonl files; run "sap2 decode" first')
+    score(found, output, section)
+    table = (output / "table.md").read_text(encoding="utf-8")
+    written = [output / name for name in ("metrics.json", "table.md", "report.html", "plots")]
+    return Summary("evaluate", written, {"table": "\n" + table.rstrip()})
+
+
+def register(
+    params: Params,
+    prepared: Path = PREPARED,
+    base: Path = BASE,
+    pruner: Path = PRUNER,
+    recogniser: Path = RECOGNISER,
+    reports: Path = REPORTS,
+    output: Path = REPORTS / "registration.json",
+) -> Summary:
+    """Log params, metrics, plots, report and hashes as a run, and make a new version of the registered model."""
+    from sap2.tracking import register as log_and_register
+
+    facts = log_and_register(
+        params.tracking,
+        metrics=json.loads((reports / "metrics.json").read_text(encoding="utf-8")),
+        params=params.model_dump(),
+        base=base,
+        pruner=pruner,
+        recogniser=recogniser,
+        output=output,
+        files=[reports / name for name in ("metrics.json", "table.md", "report.html", "plots")],
+        manifests=[prepared / f"{split}.jsonl" for split in SPLITS],
+        settings={
+            "decoding": params.inference.model_dump(exclude={"contexts"}),
+            "pruning_decoding": params.pruning.model_dump(exclude={"max_list"}),
+            "max_list": params.pruning.max_list,
+        },
+    )
+    return Summary("register", [output], facts)
+
+
+def transcribe_files(
+    files: Sequence[Path], keywords: list[str], model: str = "models"
+) -> Iterator[tuple[Path, Transcript | InputError]]:
+    """Recognise recordings of any format with the trained model, one after another.
+
+    Args:
+        keywords: The list for all of them; may be empty.
+        model: Folder with `base`, `pruner` and `recogniser`, or `models:/NAME/VERSION` of the registry.
+    Yields: Each file with its transcript, or with the reason why it cannot be read: the others still count.
+    """
+    recogniser = None
+    for path in files:
+        try:
+            audio = load_audio(path, min_duration=SHORTEST)
+        except InputError as error:
+            yield path, error
+            continue
+        recogniser = recogniser or _load_recogniser(model)
+        yield path, recogniser(audio, keywords)
+
+
+def _train(
+    stage: Literal["pruner", "recogniser"],
+    section: TrainSection,
+    model: ModelSection,
+    lora: LoraSection,
+    tracking: TrackingSection,
+    manifests: Path,
+    base: Path,
+    output: Path,
+    checkpoints: Path,
+) -> Summary:
+    from sap2.tracking import check_server, start_run
+
+    # Asked before anything is loaded: a training must not end in vain.
+    print(check_server(tracking), file=sys.stderr)
+    from sap2.training import train
+
+    params = {"model": model.model_dump(), "lora": lora.model_dump(), stage: section.model_dump()}
+    with start_run(tracking, stage, params, checkpoints.parent / f"{stage}-run.json") as tracker:
+        facts = train(
+            stage,
+            base,
+            manifests / "train.jsonl",
+            manifests / "dev.jsonl",
+            output,
+            checkpoints,
+            section,
+            model,
+            lora,
+            tracker,
+        )
+        tracker.made(output)
+    known = {"stage", "section", "model", "lora"}  # what went in is no news
+    return Summary(f"train-{stage}", [output], {name: fact for name, fact in facts.items() if name not in known})
+
+
+def _load_recogniser(model: str) -> Callable[[np.ndarray, list[str]], Transcript]:
+    if model.startswith("models:/"):
+        from sap2.tracking import load_registered
+
+        here = Path("params.yaml")
+        return load_registered(load_params(here).tracking if here.is_file() else TrackingSection(), model)
+    folder = Path(model)
+    missing = [name for name in ("base", "pruner", "recogniser") if not (folder / name).is_dir()]
+    if missing:
+        raise ModelError(
+            f"{folder}: holds no {' and no '.join(missing)}, expected the folders base, pruner and recogniser; "
+            "run `make repro` to train them, or name the folder with --model"
+        )
+    from sap2.inference import Recogniser
+    from sap2.inference.corpus import best_device
+
+    return Recogniser.load(
+        folder / "base", folder / "pruner", folder / "recogniser", device=best_device()
+    )  # fmt: skip
+
+
+def _readable(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_readable(one)}" for name, one in value.items()) or "none"
+    if value is None:
+        return "n/a"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,179 @@
+"""Somebody's own recordings: every line of the TSV ends in a manifest or in the quarantine."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sap2.data.audio import SAMPLE_RATE, load_audio, save_audio
+from sap2.data.folder import SPLITS, prepare_folder
+from sap2.errors import InputError
+from sap2.manifest import audio_path, read_manifest
+from sap2.params import PrepareSection
+
+
+def record(folder: Path, name: str, seconds: float = 0.3) -> None:
+    rng = np.random.default_rng(len(name))
+    save_audio(folder / name, rng.normal(0, 0.1, int(seconds * SAMPLE_RATE)))
+
+
+def make(
+    tmp_path: Path, rows: list[str], header: str = "id\ttext\tkeywords", table: str = "list.tsv"
+) -> PrepareSection:
+    folder = tmp_path / "talks"
+    folder.mkdir(exist_ok=True)
+    for number in range(6):
+        record(folder, f"u{number}.{'wav' if number % 2 else 'flac'}")
+    (folder / table).write_text("\n".join([header, *rows]) + "\n", encoding="utf-8")
+    return PrepareSection(source=str(folder), reject_share=0.9, workers=2)
+
+
+GOOD = [f"u{number}\tWelcome to part {number}.\tMeyer, deep zorvan, meyer" for number in range(6)]
+
+
+def everyone(output: Path) -> dict:
+    return {one.id: (split, one) for split in SPLITS for one in read_manifest(output / f"{split}.jsonl")}
+
+
+def test_a_folder_becomes_three_manifests_with_audio(tmp_path):
+    section = make(tmp_path, GOOD)
+    output = tmp_path / "prepared"
+    card = prepare_folder(section, output)
+    found = everyone(output)
+    assert sorted(found) == [f"u{number}" for number in range(6)]
+    assert (card["read"], card["accepted"], card["rejected"]) == (6, 6, 0)
+    assert card["splits"] == {"train": 4, "dev": 1, "test": 1}
+    assert json.loads((output / "card.json").read_text()) == card
+    split, one = found["u3"]
+    assert (one.text, one.keywords, one.duration) == ("welcome to part 3", ["meyer", "deep zorvan"], 0.3)
+    assert len(load_audio(audio_path(one, output / f"{split}.jsonl"))) == 0.3 * SAMPLE_RATE
+    assert (output / "quarantine.jsonl").read_text() == ""
+
+
+def test_the_same_folder_and_seed_give_the_same_files(tmp_path):
+    section = make(tmp_path, GOOD)
+    for name in ("a", "b"):
+        prepare_folder(section, tmp_path / name)
+    first = {path.relative_to(tmp_path / "a"): path.read_bytes() for path in (tmp_path / "a").rglob("*.*")}
+    second = {path.relative_to(tmp_path / "b"): path.read_bytes() for path in (tmp_path / "b").rglob("*.*")}
+    assert first == second
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("u0\tagain\tx", "duplicate id: also at"),
+        ("\tno id\tx", "the id is empty"),
+        ("u5\t ... \tx", "the transcript is empty"),
+        ("u5", "the transcript is empty"),
+        ("u5\tsay <|audio_eos|>\tx", "a marker inside the transcript"),
+        ('u5\thello\tfine, "smith, john"', "unusable keyword: a comma inside the keyword 'smith, john'"),
+        ("u5\thello\tx<|startofcontext|>", "unusable keyword: the marker <|startofcontext|>"),
+        ("u5\thello\t<audio>", "unusable keyword: the marker <audio>"),
+        ("u5\thello\tx\tmore", "too many columns"),
+        ("../secret\thello\tx", "the path escapes the folder: ../secret"),
+        ("/etc/passwd\thello\tx", "the path escapes the folder"),
+        ("a b?\thello\tx", "the id cannot name a file: 'a b?'"),
+        ("missing\thello\tx", "no audio file: missing.wav or missing.flac is not in the folder"),
+        ("empty\thello\tx", "unusable audio: "),
+        ("cut\thello\tx", "unusable audio: "),
+        ("text\thello\tx", "unusable audio: "),
+        ("short\thello\tx", "unusable audio: "),
+        ("long\thello\tx", "unusable audio: "),
+    ],
+)
+def test_a_line_that_cannot_be_used_is_quarantined_with_its_reason(tmp_path, line, reason):
+    section = make(tmp_path, [*GOOD[:5], line])
+    folder = Path(section.source)
+    record(tmp_path, "secret.wav")
+    (folder / "empty.wav").touch()
+    (folder / "text.flac").write_text("no audio")
+    record(folder, "short.wav", 0.05)
+    record(folder, "long.flac", 31)
+    record(folder, "cut.wav")
+    (folder / "cut.wav").write_bytes((folder / "cut.wav").read_bytes()[:1000])
+    output = tmp_path / "prepared"
+    card = prepare_folder(section, output)
+    [row] = [json.loads(text) for text in (output / "quarantine.jsonl").read_text().splitlines()]
+    assert row["reason"].startswith(reason)
+    assert (row["id"], row["location"]) == (line.split("\t")[0], f"{folder / 'list.tsv'}:7")
+    assert (card["read"], card["accepted"], card["rejected"]) == (6, 5, 1)
+    assert sorted(everyone(output)) == [f"u{number}" for number in range(5)]
+
+
+def test_splits_speakers_and_files_can_be_named(tmp_path):
+    rows = [
+        "a\thello\tx\ttrain\tu0.flac\tanna\tt1",
+        "b\thello\tx\tdev\tu1.wav\tbob\tt2",
+        "c/d\thello\tx\tTest\tu2.flac\t\t",
+        "e\thello\tx\tvalid\tu3.wav\t\t",
+        "f\thello\tx\ttrain\t../secret.wav\t\t",
+    ]
+    section = make(tmp_path, rows, "id\ttext\tkeywords\tsplit\taudio\tspeaker\ttalk")
+    record(tmp_path, "secret.wav")
+    output = tmp_path / "prepared"
+    prepare_folder(section, output)
+    found = everyone(output)
+    assert {id: split for id, (split, _) in found.items()} == {"a": "train", "b": "dev", "c/d": "test"}
+    assert (found["a"][1].speaker, found["a"][1].talk) == ("anna", "t1")
+    assert (output / "audio" / "c" / "d.flac").is_file()
+    reasons = [json.loads(line)["reason"] for line in (output / "quarantine.jsonl").read_text().splitlines()]
+    assert reasons == [
+        "unknown split: 'valid', expected train, dev, test or nothing",
+        "the path escapes the folder: ../secret.wav",
+    ]
+
+
+def test_a_link_out_of_the_folder_is_quarantined(tmp_path):
+    section = make(tmp_path, [*GOOD[:5], "link\thello\tx"])
+    record(tmp_path, "secret.wav")
+    (Path(section.source) / "link.wav").symlink_to(tmp_path / "secret.wav")
+    prepare_folder(section, tmp_path / "prepared")
+    assert "the path escapes the folder: link" in (tmp_path / "prepared" / "quarantine.jsonl").read_text()
+
+
+def test_a_talk_is_never_on_two_sides(tmp_path):
+    rows = [f"u{number}\thello\tx\ttalk{number // 2}" for number in range(6)]
+    output = tmp_path / "prepared"
+    prepare_folder(make(tmp_path, rows, "id\ttext\tkeywords\ttalk"), output)
+    sides: dict[str, set[str]] = {}
+    for split, one in everyone(output).values():
+        sides.setdefault(one.talk, set()).add(split)
+    assert all(len(splits) == 1 for splits in sides.values())
+
+
+def test_too_many_rejected_stop_the_stage_and_leave_nothing_behind(tmp_path):
+    section = make(tmp_path, [*GOOD[:3], "a\t\tx", "b\t\tx"]).model_copy(update={"reject_share": 0.1})
+    with pytest.raises(InputError, match="2 of 5 records are rejected"):
+        prepare_folder(section, tmp_path / "prepared")
+    assert [path.name for path in tmp_path.iterdir()] == ["talks"]
+
+
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        ("id\ttext", "list.tsv:1: the header lacks the column keywords; got id, text, expected tab-separated"),
+        ("id,text,keywords", "lacks the column id, text, keywords; got id,text,keywords"),
+        ("id\ttext\tkeywords\tid", "names a column twice"),
+    ],
+)
+def test_a_header_without_its_columns_is_refused(tmp_path, header, message):
+    with pytest.raises(InputError, match=message):
+        prepare_folder(make(tmp_path, GOOD, header), tmp_path / "prepared")
+
+
+def test_the_table_must_be_one(tmp_path):
+    section = make(tmp_path, GOOD)
+    (Path(section.source) / "other.tsv").write_text("")
+    with pytest.raises(InputError, match=r"expected manifest.tsv or one \*.tsv .* found list.tsv, other.tsv"):
+        prepare_folder(section, tmp_path / "prepared")
+    (Path(section.source) / "list.tsv").rename(Path(section.source) / "manifest.tsv")
+    assert prepare_folder(section, tmp_path / "prepared")["accepted"] == 6
+    with pytest.raises(InputError, match="no such folder"):
+        prepare_folder(section.model_copy(update={"source": str(tmp_path / "nothing")}), tmp_path / "prepared")
+
+
+def test_too_few_recordings_for_three_splits_ask_for_a_split_column(tmp_path):
+    with pytest.raises(InputError, match="no utterance for train among 2; add a `split` column"):
+        prepare_folder(make(tmp_path, GOOD[:2]), tmp_path / "prepared")

@@ -1,0 +1,141 @@
+"""The command line answers at once, says what went wrong in one line, and keeps its exit codes."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from sap2 import __version__, cli
+from sap2.errors import InputError
+
+ROOT = Path(__file__).parent.parent
+COMMANDS = [
+    "prepare",
+    "base",
+    "train-pruner",
+    "prune",
+    "train-recogniser",
+    "decode",
+    "evaluate",
+    "register",
+    "transcribe",
+]
+
+
+def sap2(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess:
+    return subprocess.run([sys.executable, "-m", "sap2", *arguments], capture_output=True, text=True, cwd=cwd)
+
+
+def test_help_is_fast_and_names_every_command():
+    taken = []
+    for _ in range(3):
+        started = time.monotonic()
+        done = sap2("--help")
+        taken.append(time.monotonic() - started)
+    assert done.returncode == 0
+    assert min(taken) < 1.5, "a heavy import has crept into sap2.cli"
+    listed = done.stdout.split("Commands:")[1]
+    assert [line.split()[0] for line in listed.splitlines() if line.startswith("  ") and line[2] != " "][:9] == COMMANDS
+    assert "..." not in listed, "a command's first line is too long for the list"
+
+
+def test_help_imports_no_heavy_room():
+    code = "import sys, sap2.cli; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT).stdout.split()
+    heavy = {"torch", "transformers", "mlflow", "numpy", "pydantic", "librosa", "rich", "ruamel", "sap2.stages"}
+    assert heavy & set(loaded) == set()
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself_with_an_example(command):
+    shown = CliRunner().invoke(cli.app, [command, "--help"], prog_name="sap2")
+    assert shown.exit_code == 0
+    assert "Example: " in shown.output
+    assert f"sap2 {command}" in shown.output
+
+
+def test_version_is_printed():
+    shown = CliRunner().invoke(cli.app, ["--version"])
+    assert (shown.exit_code, shown.output) == (0, f"sap2 {__version__}\n")
+
+
+@pytest.mark.parametrize("arguments", [["nonsense"], ["prepare", "--bogus"], ["transcribe"], ["prune", "extra"]])
+def test_bad_usage_exits_2(arguments):
+    assert CliRunner().invoke(cli.app, arguments).exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["prepare", "--source", "nowhere"], "sap2: nowhere: no such folder; prepare.source must be"),
+        (["decode", "-S", "inference.beams=2"], "sap2: --set inference.beams=2: unknown key inference.beams"),
+        (["prune", "--params", "no.yaml"], "sap2: no.yaml: no such file; run in the repository's folder"),
+        (["prune", "--profile", "tset"], "sap2: params.yaml: no profile 'tset'; it has default, test"),
+        (["transcribe", "nothing.wav"], "sap2: nothing.wav: no such file"),
+        (["transcribe", "a.wav", "--keywords-file", "no.txt"], "sap2: no.txt: no such file"),
+        (["transcribe", "params.yaml"], "sap2: params.yaml: cannot be read as audio"),
+    ],
+)
+def test_what_cannot_be_used_is_one_line_on_stderr_and_exits_1(arguments, message):
+    done = sap2(*arguments)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(message)
+    assert done.stderr.count("\n") == 1
+
+
+def test_errors_of_any_room_become_one_line(monkeypatch, capsys):
+    def fail(prog_name):
+        raise InputError("a.jsonl:1: first\n  second")
+
+    monkeypatch.setattr(cli, "app", fail)
+    with pytest.raises(SystemExit) as caught:
+        cli.main()
+    assert caught.value.code == 1
+    assert capsys.readouterr().err == "sap2: a.jsonl:1: first second\n"
+
+
+def test_transcripts_are_printed_with_the_words_found(monkeypatch, tmp_path):
+    from sap2 import stages
+    from sap2.inference import Transcript
+
+    asked = {}
+
+    def answer(files, keywords, model):
+        asked.update(files=files, keywords=keywords, model=model)
+        for path in files:
+            if path.name == "bad.wav":
+                yield path, InputError(f"{path}: no such file")
+            else:
+                yield path, Transcript("ask meyer", ["Meyer"], ["Meyer"])
+
+    monkeypatch.setattr(stages, "transcribe_files", answer)
+    run = CliRunner().invoke
+    shown = run(cli.app, ["transcribe", "a.wav", "--keywords", "Meyer, Zorvan", "--show-keywords"])
+    assert (shown.exit_code, shown.stdout) == (0, "ask meyer\n  keywords found: Meyer\n")
+    assert asked == {"files": [Path("a.wav")], "keywords": ["Meyer", "Zorvan"], "model": "models"}
+
+    shown = run(cli.app, ["transcribe", "a.wav", "bad.wav", "b.wav", "--model", "models:/sap2-asr/1"])
+    assert (shown.exit_code, shown.stdout) == (1, "a.wav: ask meyer\nb.wav: ask meyer\n")
+    assert shown.stderr == "sap2: bad.wav: no such file\n"
+    assert asked["model"] == "models:/sap2-asr/1"
+
+
+def test_a_models_folder_without_its_parts_says_what_is_missing(tmp_path):
+    import numpy as np
+
+    from sap2.data.audio import save_audio
+
+    save_audio(tmp_path / "a.wav", np.zeros(16_000))
+    (tmp_path / "models" / "base").mkdir(parents=True)
+    done = sap2("transcribe", "a.wav", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "models: holds no pruner and no recogniser, expected the folders base, pruner and recogniser" in done.stderr
+
+
+def test_every_command_is_a_typer_command():
+    names = list(typer.main.get_command(cli.app).commands)
+    assert names == COMMANDS

@@ -1,0 +1,242 @@
+"""dvc.yaml, the command line and sap2.stages agree, and a change re-runs exactly what depends on it."""
+
+import ast
+import inspect
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+from ruamel.yaml import YAML
+
+from sap2 import cli, stages
+from sap2.params import Params
+
+ROOT = Path(__file__).parent.parent
+STAGES = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+# Code that shapes no output: it parses, names places, writes files and keeps the score of a run.
+SHELLS = {"sap2", "sap2.errors", "sap2.files", "sap2.params", "sap2.progress"}
+CURVES = "sap2.tracking"  # the trainings send their loss there
+
+
+def paths(stage: dict, kind: str) -> set[str]:
+    """What the stage names under a key; an out may carry options."""
+    return {entry if isinstance(entry, str) else next(iter(entry)) for entry in stage.get(kind, [])}
+
+
+def made(stage: dict) -> set[str]:
+    return paths(stage, "outs") | paths(stage, "metrics") | paths(stage, "plots")
+
+
+def function_of(name: str):
+    return getattr(stages, name.replace("-", "_"))
+
+
+def within(path: str, folders: set[str]) -> bool:
+    return any(Path(path).is_relative_to(folder) for folder in folders)
+
+
+def test_the_flow_is_the_designs():
+    assert list(STAGES) == [
+        "prepare", "base", "train-pruner", "prune", "train-recogniser", "decode", "evaluate", "register",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_a_stage_is_one_command_of_the_same_name_with_the_tracked_profile(name):
+    assert STAGES[name]["cmd"] == f"sap2 {name} --profile ${{profile}}"
+    assert name in typer.main.get_command(cli.app).commands
+    assert callable(function_of(name))
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_a_stage_names_every_path_its_function_reads_and_writes(name):
+    stage = STAGES[name]
+    named = paths(stage, "deps") | made(stage)
+    for parameter in inspect.signature(function_of(name), eval_str=True).parameters.values():
+        if parameter.annotation is not Path or parameter.default.is_relative_to(stages.CHECKPOINTS):
+            continue
+        place = str(parameter.default)
+        # The folder itself, or what is used of it.
+        assert any(Path(path).is_relative_to(place) for path in named), f"{name}: {place} is not in dvc.yaml"
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_a_stage_tracks_exactly_the_sections_its_function_takes(name):
+    kinds = [p.annotation for p in inspect.signature(function_of(name), eval_str=True).parameters.values()]
+    taken = {
+        section
+        for section, field in Params.model_fields.items()
+        if field.annotation in kinds and section_of(name, field.annotation) in (None, section)
+    }
+    if name != "register":
+        taken.discard("tracking")  # where a run is kept does not change what it makes
+    if Params in kinds:
+        taken = {"tracking"}  # register logs all of them, each through the file of the stage it belongs to
+    assert set(STAGES[name]["params"]) == {"profile"} | taken | {f"profiles.${{profile}}.{one}" for one in taken}
+
+
+def section_of(stage: str, kind: type) -> str | None:
+    """Sections of the same kind are told apart by the stage."""
+    own = {"train-pruner": "pruner", "train-recogniser": "recogniser"}
+    return own.get(stage) if kind in (Params.model_fields["pruner"].annotation,) else None
+
+
+def test_every_dependency_is_a_file_of_the_repository_or_made_by_a_stage():
+    outs = {out for stage in STAGES.values() for out in made(stage)}
+    for name, stage in STAGES.items():
+        for dep in paths(stage, "deps"):
+            assert within(dep, outs) or (ROOT / dep).exists(), f"{name}: {dep}"
+
+
+def modules_of(name: str) -> set[str]:
+    """Every module of sap2 that the stage's work imports, found by reading the code."""
+    tree = ast.parse((ROOT / "sap2" / "stages.py").read_text(encoding="utf-8"))
+    functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
+    entry = functions[name.replace("-", "_")]
+    called = {
+        node.func.id for node in ast.walk(entry) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+    }
+    bodies = [entry, *(functions[helper] for helper in called if helper in functions)]
+    found: set[str] = set()
+    waiting = [module for body in bodies for module in imported(body)]
+    while waiting:
+        module = waiting.pop()
+        if module in found or module in SHELLS:
+            continue
+        found.add(module)
+        waiting += imported(ast.parse(file_of(module).read_text(encoding="utf-8")))
+    return found
+
+
+def imported(tree: ast.AST) -> list[str]:
+    names: list[str] = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "sap2":
+            inner = [f"{node.module}.{alias.name}" for alias in node.names]
+            names += [node.module, *(name for name in inner if file_of(name).exists())]
+        elif isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names if alias.name.split(".")[0] == "sap2"]
+    return names
+
+
+def file_of(module: str) -> Path:
+    path = ROOT.joinpath(*module.split("."))
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_a_stage_depends_on_the_code_that_shapes_its_output(name):
+    deps = paths(STAGES[name], "deps")
+    for module in modules_of(name):
+        if module.startswith(CURVES) and name.startswith("train-"):
+            continue
+        file = str(file_of(module).relative_to(ROOT))
+        if name == "prepare" and module == "sap2.prompts":
+            continue  # the manifest's way to ms-swift rows, which prepare does not go
+        if file == "sap2/data/__init__.py":
+            continue  # holds a docstring
+        assert within(file, deps), f"{name} runs {file}, which dvc.yaml does not name"
+
+
+def downstream(changed: set[str]) -> list[str]:
+    """Stages that run again when these run again."""
+    hit = set(changed)
+    for name, stage in STAGES.items():
+        outs = {out for other in hit for out in made(STAGES[other])}
+        if any(within(dep, outs) or within(out, {dep}) for dep in paths(stage, "deps") for out in outs):
+            hit.add(name)
+    return [name for name in STAGES if name in hit]
+
+
+def users_of(section: str) -> set[str]:
+    return {name for name, stage in STAGES.items() if section in stage["params"]}
+
+
+def test_an_inference_parameter_trains_nothing_again():
+    assert downstream(users_of("inference")) == ["decode", "evaluate", "register"]
+
+
+def test_scoring_code_re_runs_only_the_evaluation():
+    scoring = {name for name, stage in STAGES.items() if within("sap2/evaluation/rates.py", paths(stage, "deps"))}
+    assert downstream(scoring) == ["evaluate", "register"]
+
+
+def test_pruning_parameters_leave_the_pruner_as_it_is():
+    assert "train-pruner" not in downstream(users_of("pruning"))
+
+
+FAKE = """
+import sys
+from pathlib import Path
+from ruamel.yaml import YAML
+stages = YAML(typ="safe").load(Path("dvc.yaml").read_text())["stages"]
+paths = lambda entries: [e if isinstance(e, str) else next(iter(e)) for e in entries]
+deps = {dep for stage in stages.values() for dep in paths(stage["deps"])}
+stage = stages[sys.argv[1]]
+for out in paths(stage["outs"] + stage.get("metrics", [])):
+    inner = [dep for dep in deps if dep.startswith(out + "/")] or [out]
+    for path in map(Path, inner):
+        path = path if path.suffix else path / "file"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("{}")
+print("ran", sys.argv[1])
+"""
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory) -> Path:
+    """The pipeline with a command that only makes the outputs."""
+    folder = tmp_path_factory.mktemp("dvc")
+    for name in ("dvc.yaml", "params.yaml", ".dvcignore"):
+        shutil.copy(ROOT / name, folder)
+    shutil.copytree(ROOT / "sap2", folder / "sap2", ignore=shutil.ignore_patterns("__pycache__", "assets"))
+    for dep in {dep for stage in STAGES.values() for dep in paths(stage, "deps") if dep.startswith("sap2/assets")}:
+        (folder / dep).mkdir(parents=True)
+        (folder / dep / "file").touch()
+    (folder / "bin").mkdir()
+    (folder / "bin" / "sap2").write_text(f"#!{sys.executable}\n{FAKE}")
+    (folder / "bin" / "sap2").chmod(0o755)
+    dvc(folder, "init", "--no-scm", "--quiet")
+    dvc(folder, "config", "core.analytics", "false")
+    assert ran(dvc(folder, "repro")) == list(STAGES)
+    return folder
+
+
+def dvc(folder: Path, *arguments: str) -> str:
+    path = os.pathsep.join([str(folder / "bin"), os.environ["PATH"]])
+    done = subprocess.run(
+        [sys.executable, "-m", "dvc", *arguments], cwd=folder, env={**os.environ, "PATH": path}, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+def ran(output: str) -> list[str]:
+    return [line.split()[1] for line in output.splitlines() if line.startswith("ran ")]
+
+
+def test_a_second_run_does_nothing(project):
+    assert ran(dvc(project, "repro")) == []
+
+
+def test_dvc_re_runs_what_a_change_concerns(project):
+    def replaced(old: str, new: str) -> list[str]:
+        params = project / "params.yaml"
+        text = params.read_text(encoding="utf-8")
+        assert old in text
+        params.write_text(text.replace(old, new, 1), encoding="utf-8")
+        return ran(dvc(project, "repro"))
+
+    # The same outputs come out of every fake run, so what follows is cached: only the stage itself runs.
+    assert replaced("  contexts: [none, full", "  contexts: [full, none") == ["decode"]
+    with (project / "sap2" / "evaluation" / "rates.py").open("a") as file:
+        file.write("# a comment\n")
+    assert ran(dvc(project, "repro")) == ["evaluate"]
+    assert replaced("    inference: {max_new_tokens: 32}", "    inference: {max_new_tokens: 33}") == []
+    assert replaced("profile: default", "profile: test") == list(STAGES)
+    assert replaced("    inference: {max_new_tokens: 33}", "    inference: {max_new_tokens: 34}") == ["decode"]

@@ -1,0 +1,101 @@
+"""Stages are doors: typed sections and paths in, a summary out, the work in the rooms."""
+
+import inspect
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from sap2 import stages
+from sap2.data.audio import save_audio
+from sap2.errors import InputError, TrackingError
+from sap2.params import LoraSection, ModelSection, PrepareSection, Section, TrackingSection, TrainSection
+
+STAGES = ["prepare", "base", "train_pruner", "prune", "train_recogniser", "decode", "evaluate", "register"]
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_a_stage_takes_sections_and_paths_and_returns_a_summary(name):
+    function = getattr(stages, name)
+    signature = inspect.signature(function, eval_str=True)
+    assert signature.return_annotation is stages.Summary
+    kinds = [parameter.annotation for parameter in signature.parameters.values()]
+    sections = [kind for kind in kinds if kind is not Path]
+    assert sections and all(issubclass(kind, Section) for kind in sections)
+    assert kinds == sections + [Path] * (len(kinds) - len(sections))
+    assert function.__doc__
+
+
+def test_a_summary_says_what_was_written_and_the_facts():
+    summary = stages.Summary("prune", [Path("data/pruned")], {"test": {"recall": 0.91234, "utterances": 4}, "none": {}})
+    assert str(summary) == "prune: wrote data/pruned\n  test: recall 0.9123, utterances 4\n  none: none"
+
+
+def test_prepare_reads_a_folder_of_recordings(tmp_path):
+    folder = tmp_path / "talks"
+    for name in ("a", "b", "c"):
+        save_audio(folder / f"{name}.wav", np.random.default_rng(1).normal(0, 0.1, 8000))
+    (folder / "list.tsv").write_text("id\ttext\tkeywords\na\tone\tx\nb\ttwo\tx\nc\tthree\tx\nd\tfour\tx\n")
+    summary = stages.prepare(PrepareSection(source=str(folder)), tmp_path / "prepared")
+    assert "accepted: 3" in str(summary) and "rejected: 1" in str(summary) and "no audio file 1" in str(summary)
+    assert len((tmp_path / "prepared" / "quarantine.jsonl").read_text().splitlines()) == 1
+
+
+def test_a_training_asks_the_tracking_server_first(monkeypatch, tmp_path):
+    """Before a model is loaded: the base named here does not even exist."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    sections = (TrainSection(), ModelSection(), LoraSection(), TrackingSection())
+    with pytest.raises(TrackingError, match="127.0.0.1:9"):
+        stages.train_pruner(*sections, prepared=tmp_path, base=tmp_path / "nothing", output=tmp_path / "pruner")
+    assert not (tmp_path / "pruner").exists()
+
+
+def test_evaluate_without_results_names_the_stage_to_run(tmp_path):
+    from sap2.params import EvaluationSection
+
+    with pytest.raises(InputError, match='run "sap2 decode" first'):
+        stages.evaluate(EvaluationSection(), tmp_path, tmp_path / "reports")
+
+
+def test_evaluate_scores_every_context_it_finds(tmp_path):
+    from sap2.params import EvaluationSection
+
+    row = {
+        "id": "a",
+        "hypothesis": "ask maier",
+        "reference": "ask meyer",
+        "keywords": ["meyer", "maier"],
+        "given": [],
+        "predicted": ["meyer"],
+        "duration": 1.0,
+        "audio": "a.wav",
+    }
+    for context in ("none", "oracle"):
+        text = "ask meyer" if context == "oracle" else "ask maier"
+        (tmp_path / "results").mkdir(exist_ok=True)
+        (tmp_path / "results" / f"{context}.jsonl").write_text(
+            json.dumps({**row, "context": context, "hypothesis": text, "response": text, "labels": row["reference"]})
+            + "\n"
+        )
+    summary = stages.evaluate(EvaluationSection(bootstrap_samples=0), tmp_path / "results", tmp_path / "reports")
+    assert all(path.exists() for path in summary.wrote)
+    assert "WER" in str(summary)
+
+
+def test_files_that_cannot_be_read_do_not_stop_the_others(monkeypatch, tmp_path):
+    save_audio(tmp_path / "a.wav", np.zeros(16_000))
+    loaded = []
+
+    def load(model):
+        loaded.append(model)
+        return lambda audio, keywords: SimpleNamespace(text=f"{len(audio)} {keywords}")
+
+    monkeypatch.setattr(stages, "_load_recogniser", load)
+    files = [tmp_path / "no.wav", tmp_path / "a.wav", tmp_path / "a.wav"]
+    outcomes = list(stages.transcribe_files(files, ["x"], "m"))
+    assert [path for path, _ in outcomes] == files
+    assert isinstance(outcomes[0][1], InputError)
+    assert [outcome.text for _, outcome in outcomes[1:]] == ["16000 ['x']"] * 2
+    assert loaded == ["m"], "the model is loaded once"
