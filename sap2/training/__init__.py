@@ -1,0 +1,5 @@
+"""Fine-tuning of both stages: LoRA on projector and language model, with the Hugging Face Trainer through DeepSpeed."""
+
+from sap2.training.trainer import train
+
+__all__ = ["train"]

@@ -1,0 +1,104 @@
+"""Checkpoints of an interrupted training: which one is whole, and which training it belongs to."""
+
+import hashlib
+import json
+import re
+import shutil
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+
+from sap2.errors import ModelError
+from sap2.files import atomic_file, sha256
+
+SEAL = "complete.json"
+HASHED = 256 << 20  # larger files of a base go by name and size
+WITHOUT_EFFECT = {"save_steps", "save_total_limit"}  # settings that do not change what is trained
+
+
+def fingerprint(base: str | Path, manifests: list[Path], settings: dict) -> str:
+    """Name of a training: the same base, data and settings give the same, anything else another."""
+    parts = [json.dumps(settings, sort_keys=True), *(sha256(path) for path in manifests)]
+    folder = Path(base)
+    for file in sorted(folder.glob("*")) if folder.is_dir() else []:
+        if file.is_file():
+            size = file.stat().st_size
+            parts.append(f"{file.name} {size if size > HASHED else sha256(file)}")
+    return hashlib.sha256("\n".join([str(base) if not folder.is_dir() else "", *parts]).encode()).hexdigest()[:16]
+
+
+def seal(checkpoint: Path, seconds: float) -> None:
+    """Mark a checkpoint as whole: written last, with the size of every file in it and the training time so far."""
+    files = {str(file.relative_to(checkpoint)): file.stat().st_size for file in _files(checkpoint)}
+    with atomic_file(checkpoint / SEAL) as partial:
+        partial.write_text(json.dumps({"seconds": seconds, "files": files}, indent=1), encoding="utf-8")
+
+
+def latest(folder: Path) -> tuple[Path, float] | None:
+    """The newest whole checkpoint and the seconds trained before it; broken ones are named and passed over."""
+    for checkpoint in reversed(listed(folder)):
+        fault, seconds = _inspect(checkpoint)
+        if fault is None:
+            return checkpoint, seconds
+        print(f"{checkpoint}: {fault}; passed over", file=sys.stderr)
+    return None
+
+
+def prune(folder: Path, keep: int) -> None:
+    """Delete all but the `keep` newest whole checkpoints and what is broken before them."""
+    whole = [checkpoint for checkpoint in listed(folder) if (checkpoint / SEAL).is_file()]
+    if len(whole) < keep:
+        return
+    for checkpoint in listed(folder):
+        if checkpoint not in whole[-keep:]:
+            shutil.rmtree(checkpoint)
+
+
+def clear(folder: Path, all_of_it: bool = False) -> None:
+    """Delete a training's checkpoints; `all_of_it` deletes the folder too."""
+    for checkpoint in listed(folder):
+        shutil.rmtree(checkpoint)
+    if all_of_it:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def listed(folder: Path) -> list[Path]:
+    """All checkpoints, oldest first."""
+    found = [path for path in Path(folder).glob("checkpoint-*") if re.fullmatch(r"checkpoint-\d+", path.name)]
+    return sorted(found, key=lambda path: int(path.name.split("-")[1]))
+
+
+@contextmanager
+def locked(folder: Path):
+    """Hold a training's folder; the lock goes with the process, however it ends.
+
+    Raises: ModelError: another process trains there.
+    """
+    import fcntl
+
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ModelError(f"{folder}: another process runs this training; wait for it or stop it") from error
+        yield
+
+
+def _inspect(checkpoint: Path) -> tuple[str | None, float]:
+    try:
+        sealed = json.loads((checkpoint / SEAL).read_text(encoding="utf-8"))
+        files, seconds = sealed["files"], float(sealed["seconds"])
+    except FileNotFoundError:
+        return "was not written to its end", 0.0
+    except (ValueError, KeyError, TypeError):
+        return f"{SEAL} cannot be read", 0.0
+    for name, size in files.items():
+        got = (checkpoint / name).stat().st_size if (checkpoint / name).is_file() else None
+        if got != size:
+            return f"{name} is missing" if got is None else f"{name} is truncated ({got} of {size} bytes)", 0.0
+    return None, seconds
+
+
+def _files(checkpoint: Path) -> list[Path]:
+    return sorted(file for file in checkpoint.rglob("*") if file.is_file() and file.name != SEAL)

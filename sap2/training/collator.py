@@ -1,0 +1,106 @@
+"""Utterances to the model's batches: this epoch's list and target, with the waveform or the encoder's kept states."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch.utils.data import Dataset
+
+from sap2.data.audio import load_audio
+from sap2.errors import InputError
+from sap2.manifest import Utterance, audio_path
+from sap2.model import SAMPLE_RATE, SapQwen2AudioProcessor
+from sap2.training.encoder_cache import EncodedSpeech
+from sap2.training.lists import Draw, ListDrawer
+from sap2.training.schedule import Entry
+
+
+@dataclass(frozen=True)
+class Example:
+    """One utterance as it is trained in one epoch."""
+
+    index: int
+    utterance: Utterance
+    draw: Draw
+
+
+class Examples(Dataset):
+    """The examples of a split, in the planned order.
+
+    Args:
+        utterances: The split.
+        drawer: Draws each entry's list and target.
+        plan: `(epoch, index)` entries; None = every utterance once, as drawn in epoch 0.
+    """
+
+    def __init__(self, utterances: Sequence[Utterance], drawer: ListDrawer, plan: Sequence[Entry] | None = None):
+        self.utterances, self.drawer = utterances, drawer
+        self.plan = [(0, index) for index in range(len(utterances))] if plan is None else plan
+
+    def __len__(self) -> int:
+        return len(self.plan)
+
+    def __getitem__(self, position: int) -> Example:
+        return self.example(*self.plan[position])
+
+    def example(self, epoch: int, index: int) -> Example:
+        utterance = self.utterances[index]
+        return Example(index, utterance, self.drawer.draw(utterance, epoch))
+
+
+class Collator:
+    """Build batches from examples of one manifest.
+
+    Args:
+        processor: Set up for the model's window.
+        manifest: Where the utterances come from; their audio is found from there.
+        encoded: States of the same utterances in the same order, instead of waveforms.
+        whole_logits: False asks the model for its loss alone (in evaluation the table of logits may not fit).
+    """
+
+    def __init__(
+        self,
+        processor: SapQwen2AudioProcessor,
+        manifest: Path,
+        encoded: EncodedSpeech | None = None,
+        whole_logits: bool = True,
+    ):
+        self.processor, self.manifest = processor, Path(manifest)
+        self.encoded, self.whole_logits = encoded, whole_logits
+
+    def __call__(self, examples: Sequence[Example]) -> dict[str, torch.Tensor]:
+        speech = self._states(examples) if self.encoded is not None else {}
+        batch = self.processor(
+            prompts=[example.draw.prompt for example in examples],
+            keywords=[example.draw.keywords for example in examples],
+            audio=None if speech else [load_audio(audio_path(one.utterance, self.manifest)) for one in examples],
+            frames=speech["speech_mask"].sum(-1).tolist() if speech else None,
+            targets=[example.draw.target for example in examples],
+        )
+        head = {} if self.whole_logits else {"logits_to_keep": 1}
+        return {**batch, **speech, **head}
+
+    def length(self, example: Example) -> int:
+        """Tokens of an example: speech, prompt, list and answer."""
+        if self.encoded is not None:
+            frames = self.encoded.frames(example.index)
+        else:
+            frames = self.processor.frames(int(example.utterance.duration * SAMPLE_RATE))
+        answer = len(self.processor.tokenizer.encode(example.draw.target, add_special_tokens=False)) + 1
+        return self.processor.prompt_length(example.draw.prompt, example.draw.keywords, frames) + answer
+
+    def check(self, example: Example, length: int, limit: int) -> None:
+        """Raise InputError for an example of more than `limit` tokens: cutting it would cut its answer."""
+        if length > limit:
+            seconds, keywords = example.utterance.duration, len(example.draw.keywords)
+            raise InputError(
+                f"{self.manifest} ({example.utterance.id}): {length} tokens for {seconds:.1f} s of speech and "
+                f"{keywords} keywords, max_length allows {limit}; raise it, or lower list_sizes"
+            )
+
+    def _states(self, examples: Sequence[Example]) -> dict[str, torch.Tensor]:
+        states = [self.encoded.states(example.index) for example in examples]  # each (frames, encoder_hidden)
+        padded = torch.nn.utils.rnn.pad_sequence(states, batch_first=True)  # (batch, frames, encoder_hidden)
+        frames = torch.tensor([len(one) for one in states])
+        return {"speech_states": padded.float(), "speech_mask": torch.arange(padded.shape[1]) < frames[:, None]}

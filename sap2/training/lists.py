@@ -1,0 +1,113 @@
+"""The list and target an utterance is trained with: drawn anew each epoch, the same for the same seed, epoch and id.
+
+Stage 1 (pruner) sees lists of many sizes, in any order, some of them empty or without a spoken word; its target is the
+spoken ones. Stage 2 (recogniser) sees the short list stage 1 would give it, or none at all; its target is the words.
+"""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from sap2.errors import InputError
+from sap2.manifest import Utterance, spoken, unique_keywords
+from sap2.prompts import pruning_prompt, pruning_target, recognition_prompt
+
+Stage = Literal["pruner", "recogniser"]
+Lists = Literal["oracle", "predicted", "corrupted"]
+
+EMPTY_SHARE = 0.02  # pruning lists with no word at all: the answer "none" must not need a list
+NONE_SHARE = 0.13  # pruning lists with distractors only: without them the pruner learns that something is always spoken
+OWN_SHARE = 0.5  # distractors from the utterance's own slides; the rest come from other utterances' and change most
+DROP_SHARE = 0.15  # corrupted lists: a spoken keyword that stage 1 missed
+MOST_DISTRACTORS = 2  # corrupted lists: keywords that stage 1 let through though nobody said them
+
+
+@dataclass(frozen=True)
+class Draw:
+    """What one utterance is trained with in one epoch."""
+
+    prompt: str
+    keywords: tuple[str, ...]
+    target: str
+
+
+class ListDrawer:
+    """Draw prompts, lists and targets of one stage.
+
+    Args:
+        utterances: Those it will draw for; distractors come from all their keywords together.
+        lists: Stage 2's: what was said (`oracle`), stage 1's answers (`predicted`) or spoiled oracles (`corrupted`).
+        list_sizes: Smallest and largest pruning list, in keywords; a list may end up shorter when too few words exist.
+        no_context_share: Share of stage 2's draws without keywords, so that the model also works without context.
+    Raises: InputError: `lists` is `predicted` and an utterance has no `predicted`.
+    """
+
+    def __init__(
+        self,
+        stage: Stage,
+        utterances: Sequence[Utterance],
+        *,
+        seed: int,
+        list_sizes: tuple[int, int] = (10, 100),
+        lists: Lists = "oracle",
+        no_context_share: float = 0.15,
+    ):
+        self.stage, self.seed, self.lists = stage, seed, lists
+        self.list_sizes, self.no_context_share = list_sizes, no_context_share
+        self.pool = sorted({keyword for utterance in utterances for keyword in utterance.keywords})
+        self._oracle = {utterance.id: spoken(utterance) for utterance in utterances}
+        if stage == "recogniser" and lists == "predicted":
+            missing = [utterance.id for utterance in utterances if utterance.predicted is None]
+            if missing:
+                raise InputError(
+                    f"{len(missing)} of {len(utterances)} utterances have no `predicted` list, {missing[0]} the first; "
+                    'run "sap2 prune" and train on its manifests, or set recogniser.lists to oracle or corrupted'
+                )
+
+    def draw(self, utterance: Utterance, epoch: int) -> Draw:
+        rng = random.Random(f"{self.seed}/{self.stage}/{epoch}/{utterance.id}")
+        if self.stage == "pruner":
+            keywords = self._pruning_list(utterance, rng)
+            said = set(self._spoken(utterance))
+            return Draw(pruning_prompt(), tuple(keywords), pruning_target([word for word in keywords if word in said]))
+        keywords = self._recognition_list(utterance, rng)
+        return Draw(recognition_prompt(bool(keywords)), tuple(keywords), utterance.text)
+
+    def _spoken(self, utterance: Utterance) -> list[str]:
+        return self._oracle[utterance.id]
+
+    def _pruning_list(self, utterance: Utterance, rng: random.Random) -> list[str]:
+        kind, size = rng.random(), rng.randint(*self.list_sizes)
+        if kind < EMPTY_SHARE:
+            return []
+        said = [] if kind < EMPTY_SHARE + NONE_SHARE else list(self._spoken(utterance))
+        rng.shuffle(said)
+        said = said[:size]
+        keywords = unique_keywords(said + self._distractors(utterance, size - len(said), rng))
+        rng.shuffle(keywords)
+        return keywords
+
+    def _distractors(self, utterance: Utterance, count: int, rng: random.Random) -> list[str]:
+        """Draw `count` words that are not spoken: some of the utterance's own slides, the others of all slides."""
+        said, own = set(self._spoken(utterance)), set(utterance.keywords)
+        near = [word for word in utterance.keywords if word not in said]
+        rng.shuffle(near)
+        few = round(count * OWN_SHARE)
+        far = [word for word in rng.sample(self.pool, min(len(self.pool), 2 * count)) if word not in own]
+        heard = set(spoken(utterance.model_copy(update={"keywords": far})))
+        far = [word for word in far if word not in heard]
+        drawn = near[:few] + far[: count - min(few, len(near))]
+        return drawn + near[few : few + count - len(drawn)]
+
+    def _recognition_list(self, utterance: Utterance, rng: random.Random) -> list[str]:
+        if rng.random() < self.no_context_share:
+            return []
+        keywords = list(utterance.predicted or []) if self.lists == "predicted" else list(self._spoken(utterance))
+        if self.lists == "corrupted":
+            said = set(keywords)
+            others = [word for word in utterance.keywords if word not in said]
+            keywords = [word for word in keywords if rng.random() >= DROP_SHARE]
+            keywords += rng.sample(others, min(len(others), rng.randint(0, MOST_DISTRACTORS)))
+        rng.shuffle(keywords)
+        return keywords

@@ -1,0 +1,125 @@
+"""What a training says while it runs: curves to the tracker, lines to stderr; and the sealing of its checkpoints."""
+
+import math
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch.distributed
+from transformers import TrainerCallback
+
+from sap2.errors import ModelError
+from sap2.training import checkpoints
+
+
+class Progress(TrainerCallback):
+    """Report, seal and watch over one training.
+
+    Args:
+        report: Called as `report(metrics, step)` on the first process.
+        folder: The checkpoints' folder.
+        samples: Utterances an optimizer step, all processes together.
+        utterances: Utterances an epoch.
+        before: Seconds trained before the checkpoint this run goes on from.
+        keep: Checkpoints kept.
+        launcher: Process id of the launching process; training stops when it is gone.
+    """
+
+    def __init__(
+        self,
+        stage: str,
+        report,
+        folder: Path,
+        samples: int,
+        utterances: int,
+        before: float,
+        keep: int,
+        launcher: int | None = None,
+    ):
+        self.stage, self.report, self.folder, self.keep, self.launcher = stage, report, folder, keep, launcher
+        self.samples, self.utterances, self.before = samples, utterances, before
+        self.loss: float | None = None
+        self.dev_loss: float | None = None
+        self.dev_step = -1
+        self._busy, self._steps = 0.0, 0  # seconds and steps since the last line; evaluation and saving left out
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        self._started = self._mark = time.monotonic()
+        self._first_step = state.global_step
+        for row in state.log_history:
+            self._remember(row)
+
+    def on_step_end(self, args, state, control, **kwargs):
+        now = time.monotonic()
+        self._busy, self._mark, self._steps = self._busy + now - self._mark, now, self._steps + 1
+        if self.launcher is not None and not _alive(self.launcher):
+            raise ModelError(f"{self.stage}: launching process {self.launcher} is gone; stopped at {state.global_step}")
+
+    def on_evaluate(self, args, state, control, **kwargs):
+        self._mark = time.monotonic()
+
+    def on_log(self, args, state, control, logs: dict[str, float], **kwargs):
+        self._remember({**logs, "step": state.global_step})
+        if "loss" in logs:
+            if not math.isfinite(logs["loss"]):
+                raise ModelError(
+                    f"{self.stage}: the loss is {logs['loss']} at step {state.global_step}, expected a finite number; "
+                    "lower learning_rate or turn bf16 off"
+                )
+            metrics = {name: float(logs[name]) for name in ("loss", "learning_rate", "grad_norm") if name in logs}
+            metrics["samples_per_second"] = self._steps * self.samples / max(self._busy, 1e-9)
+            metrics["epoch"] = state.global_step * self.samples / self.utterances
+            self._busy, self._steps = 0.0, 0
+            self._say(state, metrics)
+        elif "eval_loss" in logs:
+            self._say(state, {"dev_loss": float(logs["eval_loss"])})
+
+    def on_save(self, args, state, control, **kwargs):
+        """Seal the checkpoint once all processes have written theirs, then let go of older ones."""
+        if torch.distributed.is_initialized() and torch.distributed.get_world_size() > 1:
+            torch.distributed.barrier()
+        if state.is_world_process_zero:
+            checkpoints.seal(self.folder / f"checkpoint-{state.global_step}", self.seconds())
+            checkpoints.prune(self.folder, self.keep)
+        self._mark = time.monotonic()
+
+    def seconds(self) -> float:
+        """Seconds trained, those before an interruption included."""
+        return self.before + time.monotonic() - self._started
+
+    def summary(self, state) -> dict[str, Any]:
+        seconds = self.seconds()
+        return {
+            "steps": state.global_step,
+            "epochs": round(state.global_step * self.samples / self.utterances, 3),
+            "seconds": round(seconds, 1),
+            "samples_per_second": round(state.global_step * self.samples / max(seconds, 1e-9), 2),
+            "final_loss": self.loss,
+            "dev_loss": self.dev_loss,
+            "resumed_from_step": self._first_step or None,
+        }
+
+    def _remember(self, row: dict[str, float]) -> None:
+        if "loss" in row:
+            self.loss = row["loss"]
+        elif "eval_loss" in row:
+            self.dev_loss, self.dev_step = row["eval_loss"], row["step"]
+
+    def _say(self, state, metrics: dict[str, float]) -> None:
+        if not state.is_world_process_zero:
+            return
+        self.report(metrics, state.global_step)
+        figures = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items())
+        print(f"{self.stage}: step {state.global_step}/{state.max_steps}  {figures}", file=sys.stderr, flush=True)
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

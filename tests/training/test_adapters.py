@@ -1,0 +1,58 @@
+"""The adapter sits on projector and language model, never on the encoder unless asked."""
+
+import re
+
+import pytest
+from tiny import build_tiny_base
+
+from sap2.errors import ModelError
+from sap2.model import load_model, load_processor
+from sap2.params import LoraSection, TrainSection
+from sap2.training.adapters import attach, name_base, target_pattern, trainable_count
+
+
+def trained(model):
+    return {re.sub(r".*model\.model\.(model\.)?", "", name) for name, p in model.named_parameters() if p.requires_grad}
+
+
+@pytest.mark.parametrize(
+    ("frozen", "places"),
+    [
+        ({}, {"multi_modal_projector", "language_model"}),
+        ({"freeze_llm": True}, {"multi_modal_projector"}),
+        ({"freeze_aligner": True}, {"language_model"}),
+        ({"freeze_vit": False}, {"multi_modal_projector", "language_model", "audio_tower"}),
+    ],
+)
+def test_what_is_frozen_gets_no_adapter(corpus, frozen, places):
+    base, processor = load_model(corpus / "base"), load_processor(corpus / "base")
+    model = attach(base, processor, TrainSection(**frozen), LoraSection(rank=2))
+    assert {name.split(".")[0] for name in trained(model)} == places
+    assert all("lora_" in name for name in trained(model))
+    assert trainable_count(model) == sum(p.numel() for p in model.parameters() if p.requires_grad)
+
+
+def test_new_markers_are_trained_and_the_placeholder_is_not(tmp_path):
+    folder = build_tiny_base(tmp_path, with_context_tokens=False, positions=100)
+    processor = load_processor(folder)
+    model = attach(load_model(folder), processor, TrainSection(), LoraSection(rank=2))
+    ids = processor.tokenizer.convert_tokens_to_ids(list(processor.context_tokens))
+    assert model.peft_config["default"].trainable_token_indices == {"embed_tokens": ids[:2]}
+    assert any("trainable_tokens_delta" in name for name in trained(model))
+
+
+def test_an_unknown_layer_is_an_error(corpus):
+    with pytest.raises(ModelError, match="no layer 'qproj'"):
+        attach(
+            load_model(corpus / "base"), load_processor(corpus / "base"), TrainSection(), LoraSection(targets=["qproj"])
+        )
+    with pytest.raises(ModelError, match="leave nothing to train"):
+        target_pattern(["projector"], TrainSection(freeze_aligner=True))
+
+
+def test_the_base_is_named_by_its_way_from_the_adapter_or_by_its_id(corpus, tmp_path):
+    model = attach(load_model(corpus / "base"), load_processor(corpus / "base"), TrainSection(), LoraSection(rank=2))
+    name_base(model, corpus / "base", corpus / "models" / "pruner")
+    assert model.peft_config["default"].base_model_name_or_path == "../../base"
+    name_base(model, "Qwen/Qwen2-Audio-7B-Instruct", tmp_path)
+    assert model.peft_config["default"].base_model_name_or_path == "Qwen/Qwen2-Audio-7B-Instruct"

@@ -1,0 +1,83 @@
+"""Only a checkpoint that is whole and belongs to the same training is gone on from."""
+
+import subprocess
+import sys
+
+import pytest
+
+from sap2.errors import ModelError
+from sap2.training import checkpoints
+
+
+def write(folder, step, sealed=True):
+    checkpoint = folder / f"checkpoint-{step}"
+    (checkpoint / "state").mkdir(parents=True)
+    (checkpoint / "state" / "weights").write_bytes(b"x" * 100)
+    if sealed:
+        checkpoints.seal(checkpoint, seconds=float(step))
+    return checkpoint
+
+
+def test_the_newest_whole_one_is_taken_by_number(tmp_path):
+    write(tmp_path, 9)
+    newest = write(tmp_path, 10)
+    assert checkpoints.latest(tmp_path) == (newest, 10.0)
+    assert checkpoints.latest(tmp_path / "none") is None
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda path: (path / "state" / "weights").write_bytes(b"x" * 40), "weights is truncated (40 of 100 bytes)"),
+        (lambda path: (path / "state" / "weights").unlink(), "weights is missing"),
+        (lambda path: (path / checkpoints.SEAL).unlink(), "was not written to its end"),
+        (lambda path: (path / checkpoints.SEAL).write_text("{"), "complete.json cannot be read"),
+    ],
+)
+def test_a_broken_one_is_passed_over_and_said_so(tmp_path, capsys, damage, message):
+    whole = write(tmp_path, 5)
+    damage(write(tmp_path, 6))
+    assert checkpoints.latest(tmp_path) == (whole, 5.0)
+    assert f"checkpoint-6: {'state/' if 'weights' in message else ''}{message}; passed over" in capsys.readouterr().err
+
+
+def test_pruning_keeps_the_newest_whole_ones(tmp_path):
+    for step in (1, 2, 3, 4):
+        write(tmp_path, step, sealed=step != 2)
+    checkpoints.prune(tmp_path, keep=2)
+    assert [path.name for path in checkpoints.listed(tmp_path)] == ["checkpoint-3", "checkpoint-4"]
+
+
+def test_fingerprint_changes_with_base_data_and_settings(tmp_path):
+    base, manifest = tmp_path / "base", tmp_path / "train.jsonl"
+    base.mkdir()
+    (base / "model.safetensors").write_bytes(b"weights")
+    manifest.write_text("{}")
+    first = checkpoints.fingerprint(base, [manifest], {"seed": 1})
+    assert first == checkpoints.fingerprint(base, [manifest], {"seed": 1})
+    assert first != checkpoints.fingerprint(base, [manifest], {"seed": 2})
+    (base / "model.safetensors").write_bytes(b"Weights")
+    second = checkpoints.fingerprint(base, [manifest], {"seed": 1})
+    manifest.write_text("{ }")
+    assert len({first, second, checkpoints.fingerprint(base, [manifest], {"seed": 1})}) == 3
+
+
+def test_two_processes_never_train_in_one_folder(tmp_path):
+    script = "import sys, time; from sap2.training import checkpoints; from pathlib import Path\n"
+    script = "from pathlib import Path; import importlib.util, sys\n"
+    script += f"spec = importlib.util.spec_from_file_location('c', {checkpoints.__file__!r})\n"
+    script += "c = importlib.util.module_from_spec(spec); spec.loader.exec_module(c)\n"
+    script += f"with c.locked(Path({str(tmp_path)!r})): print('held', flush=True); sys.stdin.read()\n"
+    root = str(__import__("pathlib").Path(checkpoints.__file__).parents[2])
+    holder = subprocess.Popen(
+        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={"PYTHONPATH": root}
+    )
+    try:
+        assert holder.stdout.readline() == b"held\n"
+        with pytest.raises(ModelError, match="another process runs this training"), checkpoints.locked(tmp_path):
+            pass
+    finally:
+        holder.kill()
+        holder.wait()
+    with checkpoints.locked(tmp_path):
+        pass

@@ -1,0 +1,51 @@
+"""Batches: the same whether speech comes as waveforms or as kept states; nothing is cut silently."""
+
+import pytest
+import torch
+
+from sap2.errors import InputError
+from sap2.manifest import audio_path, read_manifest
+from sap2.model import load_model, load_processor, processor_fields
+from sap2.training.collator import Collator, Examples
+from sap2.training.encoder_cache import EncodedSpeech
+from sap2.training.lists import ListDrawer
+
+
+@pytest.fixture(scope="module")
+def parts(corpus, tmp_path_factory):
+    manifest = corpus / "train.jsonl"
+    model = load_model(corpus / "base", dtype=torch.float32)
+    processor = load_processor(corpus / "base", **processor_fields(model.config))
+    rows = read_manifest(manifest)
+    examples = Examples(rows, ListDrawer("pruner", rows, seed=1, list_sizes=(2, 6)))
+    encoded = EncodedSpeech(tmp_path_factory.mktemp("kept"), model, processor, [audio_path(r, manifest) for r in rows])
+    encoded.fill(torch.device("cpu"))
+    return model, examples, Collator(processor, manifest), Collator(processor, manifest, encoded)
+
+
+def test_kept_states_give_the_same_loss_as_waveforms(parts):
+    model, examples, waves, kept = parts
+    batch = [examples[index] for index in (0, 1, 2, 7)]
+    assert "input_features" in waves(batch) and "input_features" not in kept(batch)
+    with torch.no_grad():
+        torch.testing.assert_close(model(**waves(batch)).loss, model(**kept(batch)).loss, atol=1e-2, rtol=0)
+
+
+def test_length_is_the_number_of_tokens(parts):
+    _, examples, waves, kept = parts
+    for collator in (waves, kept):
+        for index in range(6):
+            assert collator.length(examples[index]) == collator([examples[index]])["input_ids"].shape[1]
+
+
+def test_labels_hold_the_answer_and_nothing_else(parts):
+    _, examples, waves, _ = parts
+    batch = waves([examples[0]])
+    answer = batch["labels"][0][batch["labels"][0] != -100]
+    assert waves.processor.tokenizer.decode(answer) == examples[0].draw.target + "<|im_end|>"
+
+
+def test_a_list_too_long_is_an_error_that_names_the_utterance(parts):
+    _, examples, waves, _ = parts
+    with pytest.raises(InputError, match=r"train.jsonl \(train-0\): 99 tokens .* max_length allows 50; raise it"):
+        waves.check(examples[0], 99, 50)

@@ -1,0 +1,87 @@
+"""Lists and targets: drawn anew each epoch, the same for the same seed, never a spoken word missing from the target."""
+
+import pytest
+
+from sap2.errors import InputError
+from sap2.manifest import Utterance, spoken
+from sap2.training.lists import ListDrawer
+
+WORDS = [f"word{number}" for number in range(60)]
+
+
+def utterances(count=40, predicted=True):
+    return [
+        Utterance(
+            id=f"u{number}", audio="a.wav", duration=1.0, text=f"we saw {WORDS[number]} and {WORDS[number + 1]} today",
+            keywords=WORDS[number : number + 12][::-1], predicted=[WORDS[number], "word9"] if predicted else None,
+        )
+        for number in range(count)
+    ]  # fmt: skip
+
+
+def draws(stage="pruner", epochs=20, **options):
+    rows = utterances()
+    drawer = ListDrawer(stage, rows, seed=1, **({"list_sizes": (3, 20)} | options))
+    return [(row, drawer.draw(row, epoch)) for row in rows for epoch in range(epochs)]
+
+
+def test_same_seed_epoch_and_id_give_the_same_draw():
+    assert [draw for _, draw in draws()] == [draw for _, draw in draws()]
+
+
+def test_every_epoch_draws_another_list():
+    row = utterances()[0]
+    drawer = ListDrawer("pruner", utterances(), seed=1, list_sizes=(10, 20))
+    assert len({drawer.draw(row, epoch).keywords for epoch in range(10)}) > 8
+
+
+def test_pruning_target_is_what_is_spoken_of_the_list_in_its_order():
+    for row, draw in draws():
+        expected = spoken(row.with_keywords(draw.keywords))
+        assert draw.target == (", ".join(expected) or "none")
+
+
+def test_pruning_lists_have_the_sizes_asked_for_and_no_word_twice():
+    sizes = [len(draw.keywords) for _, draw in draws() if draw.keywords]
+    assert min(sizes) >= 3 and max(sizes) <= 20 and {3, 20} <= set(sizes)
+    assert all(len(set(draw.keywords)) == len(draw.keywords) for _, draw in draws())
+
+
+def test_some_pruning_lists_are_empty_and_some_hold_no_spoken_word():
+    found = [draw for _, draw in draws()]
+    empty = sum(not draw.keywords for draw in found) / len(found)
+    nothing = sum(bool(draw.keywords) and draw.target == "none" for draw in found) / len(found)
+    assert 0.005 < empty < 0.05 and 0.08 < nothing < 0.2
+
+
+def test_distractors_come_from_other_utterances_too():
+    assert any(set(draw.keywords) - set(row.keywords) for row, draw in draws())
+
+
+def test_recogniser_draws_share_without_context_and_names_its_list_in_the_prompt():
+    found = [draw for _, draw in draws("recogniser", no_context_share=0.3)]
+    assert 0.25 < sum(not draw.keywords for draw in found) / len(found) < 0.35
+    assert all(("Possible keywords" in draw.prompt) == bool(draw.keywords) for draw in found)
+
+
+@pytest.mark.parametrize("lists", ["oracle", "predicted", "corrupted"])
+def test_recogniser_lists(lists):
+    for row, draw in draws("recogniser", lists=lists, no_context_share=0.0):
+        assert draw.target == row.text
+        if lists == "oracle":
+            assert sorted(draw.keywords) == sorted(spoken(row))
+        elif lists == "predicted":
+            assert sorted(draw.keywords) == sorted(row.predicted)
+        else:
+            assert len(set(draw.keywords) - set(spoken(row))) <= 2 and set(draw.keywords) <= set(row.keywords)
+
+
+def test_corrupted_lists_both_miss_and_add_words():
+    found = draws("recogniser", lists="corrupted", no_context_share=0.0)
+    assert any(set(spoken(row)) - set(draw.keywords) for row, draw in found)
+    assert any(set(draw.keywords) - set(spoken(row)) for row, draw in found)
+
+
+def test_predicted_lists_need_predictions():
+    with pytest.raises(InputError, match='40 of 40 .* no `predicted` list, u0 the first; run "sap2 prune"'):
+        ListDrawer("recogniser", utterances(predicted=False), seed=1, lists="predicted")

@@ -1,0 +1,41 @@
+"""Figures of a run: throughput without evaluation, a loss that is not finite ends it."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from sap2.errors import ModelError
+from sap2.training.progress import Progress
+
+STATE = SimpleNamespace(global_step=10, max_steps=20, is_world_process_zero=True, log_history=[])
+
+
+def started(tmp_path, **options):
+    seen = []
+    progress = Progress("pruner", lambda m, s: seen.append((s, m)), tmp_path, 8, 40, before=5.0, keep=2, **options)
+    progress.on_train_begin(None, STATE, None)
+    return progress, seen
+
+
+def test_curves_and_lines(tmp_path, capsys):
+    progress, seen = started(tmp_path)
+    progress.on_step_end(None, STATE, None)
+    progress.on_log(None, STATE, None, logs={"loss": 0.5, "learning_rate": 1e-4, "grad_norm": 1.0, "epoch": 0.1})
+    progress.on_log(None, STATE, None, logs={"eval_loss": 0.25})
+    assert [step for step, _ in seen] == [10, 10] and seen[1][1] == {"dev_loss": 0.25}
+    assert seen[0][1]["epoch"] == 2.0 and seen[0][1]["samples_per_second"] > 0
+    assert "pruner: step 10/20  loss 0.5  learning_rate 0.0001" in capsys.readouterr().err
+    summary = progress.summary(STATE)
+    assert summary["final_loss"] == 0.5 and summary["dev_loss"] == 0.25 and summary["seconds"] >= 5.0
+
+
+def test_a_loss_that_is_not_finite_ends_the_run(tmp_path):
+    progress, _ = started(tmp_path)
+    with pytest.raises(ModelError, match="the loss is nan at step 10, .* lower learning_rate"):
+        progress.on_log(None, STATE, None, logs={"loss": float("nan")})
+
+
+def test_a_run_ends_when_its_launcher_is_gone(tmp_path):
+    progress, _ = started(tmp_path, launcher=2**22 + 1)
+    with pytest.raises(ModelError, match="launching process .* is gone"):
+        progress.on_step_end(None, STATE, None)

@@ -1,0 +1,177 @@
+"""Whole trainings of a tiny base: the loss falls, what is saved was trained, an interruption changes nothing."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from tiny import build_tiny_base
+
+import sap2
+from sap2.errors import InputError, ModelError
+from sap2.manifest import read_manifest
+from sap2.model import load_model, load_processor
+from sap2.params import LoraSection, ModelSection, RecogniserSection
+from sap2.training import checkpoints, train
+from sap2.training.collator import Collator, Examples
+from sap2.training.lists import ListDrawer
+
+
+class Curves:
+    """A tracker that keeps what it gets, and can stop a run as a crash would."""
+
+    def __init__(self, crash_at: int | None = None):
+        self.rows: list[tuple[int, dict]] = []
+        self.crash_at = crash_at
+
+    def log(self, metrics, step):
+        self.rows.append((step, metrics))
+        if step == self.crash_at:
+            raise KeyboardInterrupt
+
+    def of(self, name):
+        return [metrics[name] for _, metrics in self.rows if name in metrics]
+
+
+def weights(folder: Path):
+    return load_file(folder / "adapter_model.safetensors")
+
+
+def assert_same_weights(first: Path, second: Path, tolerance: float = 1e-6):
+    for name, tensor in weights(first).items():
+        torch.testing.assert_close(weights(second)[name], tensor, rtol=tolerance, atol=tolerance)
+
+
+def test_the_loss_falls_and_the_saved_adapter_gives_the_dev_loss(job, corpus, tmp_path):
+    curves = Curves()
+    summary = job(max_steps=30, batch_size=6, tracker=curves, cache_encoder=True)
+    losses = curves.of("loss")
+    assert losses[-1] < 0.7 * losses[0]
+    assert summary == json.loads((tmp_path / "adapter" / "training.json").read_text())
+    assert summary["steps"] == 30 and summary["final_loss"] == losses[-1] and summary["lists"] == "oracle"
+
+    adapter = tmp_path / "adapter"
+    model, processor = load_model(corpus / "base", adapter), load_processor(adapter)
+    rows = read_manifest(corpus / "dev.jsonl")
+    examples = Examples(rows, ListDrawer("recogniser", rows, seed=1))
+    with torch.no_grad():
+        batch = Collator(processor, corpus / "dev.jsonl")([examples[index] for index in range(len(rows))])
+        assert float(model(**batch).loss) == pytest.approx(summary["dev_loss"], abs=0.02)
+
+
+def test_output_is_an_adapter_folder_and_no_checkpoint_stays(job, tmp_path):
+    job(stage="pruner", cache_encoder=True)
+    names = {path.name for path in (tmp_path / "adapter").iterdir()}
+    expected = ["adapter_model.safetensors", "adapter_config.json", "sap_config.json", "tokenizer.json"]
+    assert {*expected, "training.json"} <= names
+    assert not any(name.endswith((".bin", ".pt", ".pth")) or name == "README.md" for name in names)
+    assert not [path for path in (tmp_path / "checkpoints" / "pruner").rglob("*")]
+    assert list((tmp_path / "checkpoints" / "encoder").glob("speech-*.safetensors"))
+
+
+def test_two_runs_with_the_same_seed_agree_and_another_seed_differs(job, tmp_path):
+    job(name="one", stage="pruner", max_steps=2)
+    job(name="two", stage="pruner", max_steps=2)
+    job(name="three", stage="pruner", max_steps=2, seed=2)
+    one, two, three = (weights(tmp_path / name) for name in ("one", "two", "three"))
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    assert not all(torch.equal(one[name], three[name]) for name in one)
+
+
+def test_an_interrupted_run_goes_on_as_if_it_had_not_been(job, tmp_path, capsys):
+    job(name="unbroken", max_steps=12, save_steps=4, resume=False)
+    with pytest.raises(KeyboardInterrupt):
+        job(name="resumed", max_steps=12, save_steps=4, tracker=Curves(crash_at=10))
+    assert not (tmp_path / "resumed").exists()
+    kept = checkpoints.listed(next((tmp_path / "checkpoints" / "recogniser").iterdir()))
+    assert [path.name for path in kept] == ["checkpoint-4", "checkpoint-8"]
+    state = next(kept[1].rglob("*optim_states.pt"))
+    state.write_bytes(state.read_bytes()[:100])
+
+    summary = job(name="resumed", max_steps=12, save_steps=4)
+    assert summary["resumed_from_step"] == 4
+    assert f"{state.name} is truncated" in capsys.readouterr().err
+    assert_same_weights(tmp_path / "unbroken", tmp_path / "resumed")
+
+
+def test_deepspeed_and_plain_training_agree(job, tmp_path):
+    for name in ("none", "zero2", "zero3"):
+        job(name=name, deepspeed=name, max_steps=2)
+    # Their gradients are summed in another order, and Adam enlarges what differs where a gradient is near 0.
+    assert_same_weights(tmp_path / "none", tmp_path / "zero2", tolerance=1e-4)
+    assert_same_weights(tmp_path / "none", tmp_path / "zero3", tolerance=1e-4)
+    assert "LOCAL_RANK" not in os.environ
+
+
+def test_a_base_without_the_markers_gets_them_trained_and_saved(job, tmp_path):
+    base = build_tiny_base(tmp_path / "plain-base", with_context_tokens=False, positions=100)
+    job(base=base, lora=LoraSection(rank=2), max_steps=2)
+    assert any("trainable_tokens" in name or "embed_tokens" in name for name in weights(tmp_path / "adapter"))
+    trained, fresh = load_model(base, tmp_path / "adapter"), load_model(base)
+    marker = fresh.config.context_start_id
+    embed = trained.get_input_embeddings()(torch.tensor([marker]))
+    assert not torch.allclose(embed, fresh.get_input_embeddings()(torch.tensor([marker])))
+
+
+def test_what_cannot_be_trained_on_is_an_error_before_the_first_step(job, corpus, tmp_path):
+    with pytest.raises(InputError, match="tokens for .* s of speech .* max_length allows 16"):
+        job(max_length=16)
+    with pytest.raises(ModelError, match="no-such-base"):
+        job(base=tmp_path / "no-such-base")
+    section = RecogniserSection(lists="oracle")
+    with pytest.raises(InputError, match='no such train manifest; run "sap2 prepare"'):
+        train(
+            "recogniser", corpus / "base", tmp_path / "none.jsonl", corpus / "dev.jsonl",
+            tmp_path / "a", tmp_path / "c", section, ModelSection(), LoraSection(),
+        )  # fmt: skip
+
+
+@pytest.mark.slow
+def test_an_error_in_several_processes_reaches_the_caller(job):
+    with pytest.raises(InputError, match="max_length allows 16"):
+        job(nproc=2, max_length=16)
+
+
+@pytest.mark.slow
+def test_two_processes_killed_and_started_again_give_the_unbroken_result(job, corpus, tmp_path):
+    settings = {"nproc": 2, "max_steps": 40, "batch_size": 2, "save_steps": 10, "cache_encoder": True}
+    curves = Curves()
+    job(name="unbroken", tracker=curves, **settings)
+    assert len(curves.of("loss")) == 4 and curves.of("loss")[-1] < curves.of("loss")[0]
+
+    given = settings | {"learning_rate": 1e-2, "list_sizes": (2, 6), "warmup": 0.0, "lists": "oracle"}
+    script = f"""
+from pathlib import Path
+from sap2.params import *
+from sap2.training import train
+section = RecogniserSection(**{given})
+corpus, folder = Path({str(corpus)!r}), Path({str(tmp_path)!r})
+train("recogniser", corpus / "base", corpus / "train.jsonl", corpus / "dev.jsonl", folder / "resumed",
+      folder / "checkpoints" / "recogniser", section, ModelSection(), LoraSection(rank=4, dropout=0.1))
+"""
+    root = str(Path(sap2.__file__).parents[1])
+    victim = subprocess.Popen(
+        [sys.executable, "-c", script], env=os.environ | {"PYTHONPATH": root}, start_new_session=True
+    )
+    deadline = time.monotonic() + 120
+    while not list((tmp_path / "checkpoints" / "recogniser").glob("*/checkpoint-*/complete.json")):
+        assert time.monotonic() < deadline and victim.poll() is None
+        time.sleep(0.05)
+    os.kill(victim.pid, signal.SIGKILL)
+    victim.wait()
+    for _ in range(300):  # its workers see it gone at their next step
+        try:
+            with checkpoints.locked(next((tmp_path / "checkpoints" / "recogniser").iterdir())):
+                break
+        except ModelError:
+            time.sleep(0.1)
+    assert not (tmp_path / "resumed").exists()
+    summary = job(name="resumed", **settings)
+    assert summary["resumed_from_step"] >= 10
+    assert_same_weights(tmp_path / "unbroken", tmp_path / "resumed")
