@@ -1,0 +1,131 @@
+"""The two-stage recogniser as one MLflow model: base, two adapters, settings and the code that runs them.
+
+Models-from-code and safetensors: nothing is pickled, and loading needs the pinned packages but not this repository.
+"""
+
+import importlib.metadata
+import shutil
+import tempfile
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sap2.errors import ModelError
+from sap2.params import TrackingSection
+from sap2.tracking.store import fluent, reporting, tracking_uri
+
+__all__ = ["build", "load_registered", "log_model", "pip_requirements"]
+
+PARTS = ("base", "pruner", "recogniser")
+MODEL_NAME = "sap2"
+PACKAGE = Path(__file__).parents[1]
+# What transcribing imports, directly or through these.
+REQUIREMENTS = (
+    "mlflow", "torch", "transformers", "peft", "accelerate", "safetensors", "numpy", "pandas", "soundfile", "soxr",
+    "pydantic", "tqdm",
+)  # fmt: skip
+
+
+def log_model(base: Path, pruner: Path, recogniser: Path, settings: Mapping[str, Any] | None = None):
+    """Log the recogniser to MLflow's active run; return MLflow's ModelInfo.
+
+    Args:
+        base, pruner, recogniser: Their folders, copied whole.
+        settings: How it decodes, kept with the model: see `build`.
+    Raises: ModelError: a folder is missing, or a setting unknown.
+    """
+    import mlflow
+
+    _decodings(settings or {})  # found out now, not by whoever loads the version
+    folders = dict(zip(PARTS, map(Path, (base, pruner, recogniser)), strict=True))
+    for name, folder in folders.items():
+        if not folder.is_dir():
+            raise ModelError(f"{folder}: no {name} folder to register; run its stage first")
+    with tempfile.TemporaryDirectory(prefix="sap2-code-") as staging, warnings.catch_warnings():
+        code = Path(staging) / PACKAGE.name
+        # The package without its embedded base: the model carries its own.
+        shutil.copytree(PACKAGE, code, ignore=shutil.ignore_patterns("__pycache__", "assets", "*.safetensors"))
+        # MLflow would like an input example; ours would be a recording.
+        warnings.filterwarnings("ignore", category=UserWarning, module="mlflow.pyfunc")
+        return mlflow.pyfunc.log_model(
+            name=MODEL_NAME,
+            python_model=str(code / "tracking" / "pyfunc_model.py"),
+            code_paths=[str(code)],
+            artifacts={name: str(folder) for name, folder in folders.items()},
+            model_config=dict(settings or {}),
+            signature=_signature(),
+            pip_requirements=pip_requirements(),
+        )
+
+
+def load_registered(section: TrackingSection, uri: str):
+    """Load `models:/NAME/VERSION` (or `models:/NAME@ALIAS`, `runs:/…`) as a `sap2.inference.Recogniser`.
+
+    Raises: TrackingError: no such model, or the store does not answer. ModelError: it is not one of ours.
+    """
+    store = tracking_uri(section)
+    with tempfile.TemporaryDirectory(prefix="sap2-model-") as folder:
+        with reporting(store, f"gives no {uri}"), fluent(section) as mlflow:
+            local = Path(mlflow.artifacts.download_artifacts(uri, dst_path=folder))
+            flavor = mlflow.models.Model.load(local).flavors.get("python_function", {})
+        artifacts = {name: str(local / found["path"]) for name, found in (flavor.get("artifacts") or {}).items()}
+        if set(artifacts) != set(PARTS):
+            raise ModelError(f"{uri}: holds {sorted(artifacts) or 'no artifacts'}, expected {', '.join(PARTS)}")
+        return build(artifacts, flavor.get("config") or {})
+
+
+def build(artifacts: Mapping[str, str], settings: Mapping[str, Any]):
+    """A recogniser of three folders and the settings kept with them, on the GPU when there is one.
+
+    Args:
+        settings: `decoding` and `pruning_decoding`, fields of `sap2.inference.Decoding`; `max_list`, keywords a prompt.
+    """
+    import torch
+
+    from sap2.inference import Recogniser
+
+    decoding, pruning_decoding, options = _decodings(settings)
+    options["device"] = "cuda" if torch.cuda.is_available() else None
+    recogniser = Recogniser.load(*(artifacts[part] for part in PARTS), decoding=decoding, **options)
+    recogniser.pruning_decoding = pruning_decoding
+    return recogniser
+
+
+def pip_requirements() -> list[str]:
+    """The packages transcribing needs, each at the version that is installed here."""
+    # "+cpu" and the like name a build that the index does not have.
+    return [f"{name}=={importlib.metadata.version(name).partition('+')[0]}" for name in REQUIREMENTS]
+
+
+def _decodings(settings: Mapping[str, Any]):
+    """How both stages decode, and the recogniser's other options.
+
+    Raises: ModelError: a setting is unknown.
+    """
+    from sap2.inference import Decoding
+
+    left = dict(settings)
+    try:
+        decoding = Decoding(**left.pop("decoding", {}))
+        pruning = left.pop("pruning_decoding", None)
+        pruning_decoding = decoding if pruning is None else Decoding(**pruning)
+    except TypeError as error:
+        raise ModelError(
+            f"settings of the model: {error}; known: {', '.join(Decoding.__dataclass_fields__)}"
+        ) from error
+    if unknown := sorted(left.keys() - {"max_list"}):
+        raise ModelError(
+            f"unknown settings of the model: {', '.join(unknown)}; known: decoding, pruning_decoding, max_list"
+        )
+    return decoding, pruning_decoding, left
+
+
+def _signature():
+    from mlflow.models import ModelSignature
+    from mlflow.types.schema import AnyType, Array, ColSpec, DataType, Schema
+
+    texts = Array(DataType.string)
+    inputs = Schema([ColSpec(AnyType(), "audio"), ColSpec(AnyType(), "keywords", required=False)])
+    outputs = Schema([ColSpec(DataType.string, "text"), ColSpec(texts, "found"), ColSpec(texts, "predicted")])
+    return ModelSignature(inputs, outputs)

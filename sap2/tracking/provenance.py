@@ -1,0 +1,49 @@
+"""What a run came from: code, data and adapters, each by a name that holds on every machine."""
+
+import os
+import subprocess
+from pathlib import Path
+
+from sap2.files import sha256
+
+__all__ = ["adapter_digest", "code_state", "file_digests"]
+
+REVISION_VARIABLE = "SAP2_REVISION"  # the commit, where the code runs without its repository: set in the image
+# Written by the pipeline itself, with hashes of their own: they do not make the code another one.
+PIPELINE_OUTPUTS = ("dvc.lock", "reports", "results")
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
+
+
+def code_state(repository: Path = Path(".")) -> dict[str, str]:
+    """The commit, and whether the files differ from it ("true", "false", or "unknown" outside a repository)."""
+    commit = _git(repository, "rev-parse", "HEAD")
+    if commit is None:
+        return {"commit": os.environ.get(REVISION_VARIABLE) or "unknown", "dirty": "unknown"}
+    excluded = [f":(exclude,top){path}" for path in PIPELINE_OUTPUTS]
+    changes = _git(repository, "status", "--porcelain", "--", ":(top)", *excluded)
+    return {"commit": commit, "dirty": "unknown" if changes is None else str(bool(changes)).lower()}
+
+
+def adapter_digest(adapter: Path | str) -> str:
+    """Hex SHA-256 of an adapter's weights: how a registered model finds the run that trained them."""
+    return sha256(Path(adapter) / ADAPTER_WEIGHTS)
+
+
+def file_digests(paths: list[Path]) -> dict[str, str]:
+    """Hex SHA-256 by name: the path below the working folder; elsewhere only its end."""
+    return {_name(path): sha256(path) for path in paths}
+
+
+def _name(path: Path) -> str:
+    here = Path.cwd()
+    path = path.absolute()
+    return path.relative_to(here).as_posix() if path.is_relative_to(here) else "/".join(path.parts[-2:])
+
+
+def _git(repository: Path, *arguments: str) -> str | None:
+    """What git prints; None where there is no git, no repository or no commit."""
+    try:
+        done = subprocess.run(["git", *arguments], cwd=repository, capture_output=True, text=True, timeout=60)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None

@@ -1,0 +1,178 @@
+"""From a finished pipeline to one MLflow run and one version in the model registry, tagged with its scores."""
+
+import json
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from sap2 import __version__
+from sap2.errors import InputError, TrackingError
+from sap2.files import atomic_file, sha256
+from sap2.params import TrackingSection
+from sap2.tracking.packaging import log_model
+from sap2.tracking.provenance import adapter_digest, code_state, file_digests
+from sap2.tracking.runs import ADAPTER_TAG, start_run
+from sap2.tracking.store import client, fluent, reporting, tracking_uri
+from sap2.tracking.values import flat, numbers, public, safe_key
+
+__all__ = ["register", "scores"]
+
+# The figures a version is judged by, for every context and for stage 1.
+SCORES = {"wer", "u_wer", "b_wer", "recall", "precision", "f1"}
+PARENT_TAG = "mlflow.parentRunId"
+
+
+def register(
+    section: TrackingSection,
+    *,
+    metrics: Mapping[str, Any],
+    params: Mapping[str, Any],
+    base: Path,
+    pruner: Path,
+    recogniser: Path,
+    output: Path,
+    files: Iterable[Path] = (),
+    manifests: Iterable[Path] = (),
+    settings: Mapping[str, Any] | None = None,
+    lock: Path = Path("dvc.lock"),
+) -> dict[str, Any]:
+    """Log everything about a finished pipeline as one run, and make its model the next version in the registry.
+
+    The version is made last and with all its tags: an error before leaves a failed run and no version.
+
+    Args:
+        metrics: What evaluation found, by context; figures become metrics `context/figure`, texts become tags.
+        params: All params, nested.
+        base, pruner, recogniser: The model's folders.
+        output: JSON file for the answer.
+        files: Reports and plots, files or folders, kept with the run under "reports".
+        manifests: The data: their digests are logged.
+        settings: How the model decodes, as `sap2.tracking.packaging.build` takes them.
+        lock: DVC's lock file: logged with its digest when it is there.
+    Returns: `run`, `model`, `version`, `uri`, `tracking_uri`, `scores`, `trained_by` (stage to run, as far as found).
+    Raises: InputError: a file is missing. ModelError: a model folder is. TrackingError: the store fails or refuses.
+    """
+    files, manifests = list(files), list(manifests)
+    for path in (*files, *manifests):
+        if not path.exists():
+            raise InputError(f"{path}: no such file to register; run the stage that writes it first")
+    uri = tracking_uri(section)
+    asking = client(section)
+    digests = file_digests(manifests)
+    origin = _origin(digests, lock)
+    with start_run(section, "register", params) as tracker, reporting(uri, "did not take the model"):
+        run = tracker.run_id
+        for name, value in {**_texts(metrics), **origin}.items():
+            asking.set_tag(run, name, value)
+        _log_files(asking, run, files, lock)
+        _log_datasets(asking, run, digests)
+        with fluent(section) as mlflow, mlflow.start_run(run_id=run):
+            model = log_model(base, pruner, recogniser, settings)
+        asking.update_run(run, status="RUNNING")  # leaving mlflow.start_run has ended it
+        _log_metrics(asking, run, numbers(metrics), model.model_id)
+        trained_by = _adopt(asking, run, {"pruner": pruner, "recogniser": recogniser})
+        tags = {**scores(metrics), **_texts(metrics), **origin, "sap2.version": __version__}
+        with fluent(section):  # the registry looks the logged model up in the global store
+            version = _create_version(asking, section.model_name, model, run, tags)
+    answer = {
+        "run": run,
+        "model": section.model_name,
+        "version": int(version.version),
+        "uri": f"models:/{section.model_name}/{version.version}",
+        "tracking_uri": public(uri),
+        "scores": {name: float(value) for name, value in scores(metrics).items()},
+        "trained_by": trained_by,
+    }
+    with atomic_file(output) as partial:
+        partial.write_text(json.dumps(answer, indent=2) + "\n", encoding="utf-8")
+    return answer
+
+
+def scores(metrics: Mapping[str, Any]) -> dict[str, str]:
+    """The figures a version is judged by, as its tags.
+
+    >>> scores({"predicted": {"b_wer": 4.5, "b_wer_low": 3.9}, "pruning": {"recall": 0.91}, "utterances": 400})
+    {'predicted/b_wer': '4.5', 'pruning/recall': '0.91'}
+    """
+    return {name: f"{value:g}" for name, value in numbers(metrics).items() if name.rpartition("/")[2] in SCORES}
+
+
+def _texts(metrics: Mapping[str, Any]) -> dict[str, str]:
+    """How the figures were made: definition, normaliser, lists."""
+    return {safe_key(name): value for name, value in flat(metrics, "/") if isinstance(value, str)}
+
+
+def _origin(digests: dict[str, str], lock: Path) -> dict[str, str]:
+    code = code_state()
+    tags = {"git.commit": code["commit"], "git.dirty": code["dirty"]}
+    if lock.is_file():
+        tags["dvc.lock_sha256"] = sha256(lock)
+    return tags | {safe_key(f"data.sha256/{name}"): digest for name, digest in digests.items()}
+
+
+def _log_files(asking, run: str, files: list[Path], lock: Path) -> None:
+    for path in files:
+        if path.is_dir():
+            asking.log_artifacts(run, str(path), f"reports/{path.name}")
+        else:
+            asking.log_artifact(run, str(path), "reports")
+    if lock.is_file():
+        asking.log_artifact(run, str(lock))
+
+
+def _log_datasets(asking, run: str, digests: dict[str, str]) -> None:
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    inputs = [
+        DatasetInput(
+            # 36 characters are MLflow's limit; the whole digest is a tag of the run.
+            Dataset(name=name, digest=digest[:36], source_type="local", source=json.dumps({"uri": name})),
+            [InputTag("mlflow.data.context", Path(name).stem)],
+        )
+        for name, digest in digests.items()
+    ]
+    if inputs:
+        asking.log_inputs(run, inputs)
+
+
+def _log_metrics(asking, run: str, figures: dict[str, float], model_id: str | None) -> None:
+    """Log the figures for the run and, so that MLflow shows them beside it, for the model."""
+    from mlflow.entities import Metric
+
+    now = int(time.time() * 1000)
+    asking.log_batch(run, [Metric(name, value, now, 0, model_id=model_id) for name, value in figures.items()])
+
+
+def _adopt(asking, run: str, adapters: dict[str, Path]) -> dict[str, str]:
+    """Find the runs that trained the adapters and hang them below this one, unless an earlier one has them."""
+    experiments = [experiment.experiment_id for experiment in asking.search_experiments()]
+    trained_by = {}
+    for stage, folder in adapters.items():
+        wanted = f"tags.`{ADAPTER_TAG}` = '{adapter_digest(folder)}' and tags.`sap2.stage` = '{stage}'"
+        found = asking.search_runs(experiments, wanted, order_by=["attributes.start_time DESC"], max_results=1)
+        if not found:
+            continue
+        trained_by[stage] = found[0].info.run_id
+        asking.set_tag(run, f"sap2.trained_by/{stage}", trained_by[stage])
+        if PARENT_TAG not in found[0].data.tags:
+            asking.set_tag(trained_by[stage], PARENT_TAG, run)
+    return trained_by
+
+
+def _create_version(asking, name: str, model, run: str, tags: dict[str, str]):
+    from mlflow.exceptions import MlflowException
+
+    try:
+        asking.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    version = asking.create_model_version(name, model.model_uri, run_id=run, tags=tags, model_id=model.model_id)
+    if version.status != "READY":
+        why = version.status_message or "no reason given"
+        raise TrackingError(
+            f"version {version.version} of model {name} is {version.status} ({why}), expected READY; "
+            "see the server's log, then register again"
+        )
+    return version

@@ -1,0 +1,205 @@
+"""Runs: the curves and params of a training, logged so that no server can stop or slow it.
+
+Each training stage logs a run of its own, tagged with the digest of the adapter it made. `register` finds the runs by
+the adapters it registers and hangs them below its own. So the stages of one pipeline belong together by content: when
+DVC takes a trained adapter from its cache, or another machine trained it, the link still holds, and no run id gets
+into an output, where it would make two equal trainings differ.
+"""
+
+import getpass
+import hashlib
+import json
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sap2 import __version__
+from sap2.files import atomic_file, read_jsonl, write_jsonl
+from sap2.params import TrackingSection
+from sap2.tracking.provenance import adapter_digest, code_state
+from sap2.tracking.store import brief, client, experiment_id, reporting, tracking_uri
+from sap2.tracking.values import flat_params, safe_key
+
+__all__ = ["ADAPTER_TAG", "Tracker", "start_run"]
+
+Seconds = float
+
+ADAPTER_TAG = "sap2.adapter_sha256"
+FLUSH_SECONDS: Seconds = 5
+CLOSE_SECONDS: Seconds = 60  # a training that is done waits at most this long for a slow server
+PARAMS_PER_REQUEST = 50  # MLflow takes 100 in one request, but no more than 1 MB
+METRICS_PER_REQUEST = 1000
+
+
+@contextmanager
+def start_run(
+    section: TrackingSection, stage: str, params: Mapping[str, Any] | None = None, state: Path | None = None
+) -> Iterator["Tracker"]:
+    """Open a stage's run; go on with the one that `state` names when it was interrupted with the same params.
+
+    Args:
+        stage: Its name: "pruner", "recogniser", "register".
+        params: What the stage was given, nested; logged flat.
+        state: File that remembers the run until it ends well. Metrics that could not be sent are kept beside it.
+    Raises: TrackingError: the run cannot be opened. Once it is open, a failing server stops nothing.
+    """
+    uri, flat = tracking_uri(section), flat_params(params or {})
+    fingerprint = hashlib.sha256(json.dumps([uri, section.experiment, stage, flat]).encode()).hexdigest()
+    with reporting(uri, "no run can be opened"):
+        asking = client(section)
+        run_id = _interrupted(asking, state, fingerprint)
+        if run_id is None:
+            run = asking.create_run(experiment_id(asking, section), run_name=stage, tags=_tags(stage))
+            run_id = run.info.run_id
+            if state is not None:
+                with atomic_file(state) as partial:
+                    partial.write_text(json.dumps({"run": run_id, "of": fingerprint}) + "\n", encoding="utf-8")
+        else:
+            asking.update_run(run_id, status="RUNNING")
+        _log_params(asking, run_id, flat)
+    unsent = state.with_name(f"{state.stem}.{run_id[:8]}.unsent.jsonl") if state else Path(f"{run_id}.unsent.jsonl")
+    tracker = Tracker(asking, run_id, unsent)
+    try:
+        yield tracker
+    except KeyboardInterrupt:
+        tracker.close("KILLED")
+        raise
+    except BaseException:
+        tracker.close("FAILED")
+        raise
+    if tracker.close("FINISHED") and state is not None:
+        state.unlink(missing_ok=True)
+
+
+class Tracker:
+    """One open run: metrics are gathered and sent from a thread of their own, so that no server slows a training.
+
+    What cannot be sent is said once, tried again with the next batch, and kept in the file `unsent` if the end comes
+    first; going on with the same run sends it.
+    """
+
+    def __init__(self, asking, run_id: str, unsent: Path, flush_seconds: Seconds = FLUSH_SECONDS):
+        self.run_id = run_id
+        self._client, self._unsent, self._flush_seconds = asking, unsent, flush_seconds
+        self._waiting: list[dict[str, Any]] = [row for _, row in read_jsonl(unsent)] if unsent.is_file() else []
+        self._lock = threading.Lock()
+        self._closing = threading.Event()
+        self._failing = False
+        self._sender = threading.Thread(target=self._work, name="mlflow-metrics", daemon=True)
+        self._sender.start()
+
+    def log(self, metrics: Mapping[str, float], step: int = 0) -> None:
+        """Note figures for a step; returns at once."""
+        now = int(time.time() * 1000)
+        stamp = {"timestamp": now, "step": int(step)}
+        rows = [{"key": safe_key(key), "value": float(value), **stamp} for key, value in metrics.items()]
+        with self._lock:
+            self._waiting += rows
+
+    def made(self, adapter: Path) -> None:
+        """Tag the run with the digest of the adapter it trained, by which `register` finds it."""
+        try:
+            self._client.set_tag(self.run_id, ADAPTER_TAG, adapter_digest(adapter))
+        except Exception as error:  # whatever a server does, the trained adapter must not be lost to it
+            _say(f"run {self.run_id} could not be tagged with its adapter, register will not find it: {brief(error)}")
+
+    def close(self, status: str) -> bool:
+        """Send what is left and end the run; True when all of it went. Says what could not be done, raises nothing."""
+        self._closing.set()
+        self._sender.join(CLOSE_SECONDS)
+        with self._lock:
+            left = list(self._waiting)
+        if left:
+            write_jsonl(self._unsent, left)
+            _say(f"{len(left)} metrics of run {self.run_id} could not be sent; they are kept in {self._unsent}")
+            return False  # the server is gone: asking it to end the run would only wait again
+        self._unsent.unlink(missing_ok=True)
+        try:
+            self._client.set_terminated(self.run_id, status)
+        except Exception as error:  # as above
+            _say(f"run {self.run_id} could not be marked {status}: {brief(error)}")
+        return True
+
+    def _work(self) -> None:
+        while not self._closing.wait(self._flush_seconds):
+            self._send()
+        self._send()
+
+    def _send(self) -> None:
+        from mlflow.entities import Metric
+
+        while True:
+            with self._lock:
+                batch = self._waiting[:METRICS_PER_REQUEST]
+            if not batch:
+                return
+            try:
+                self._client.log_batch(self.run_id, metrics=[Metric(**row) for row in batch])
+            except Exception as error:  # a network fails in many ways, and none of them may stop a training
+                if not self._failing:
+                    _say(f"metrics cannot be sent, the work goes on and they are kept: {brief(error)}")
+                self._failing = True
+                return
+            if self._failing:
+                _say("metrics are sent again")
+            self._failing = False
+            with self._lock:
+                del self._waiting[: len(batch)]
+
+
+def _interrupted(asking, state: Path | None, fingerprint: str) -> str | None:
+    """The run to go on with; None when there is none, or it was another training's, or the server has lost it."""
+    if state is None or not state.is_file():
+        return None
+    from mlflow.exceptions import MlflowException
+
+    try:
+        noted = json.loads(state.read_text(encoding="utf-8"))
+        if noted["of"] != fingerprint:
+            return None
+        run = asking.get_run(noted["run"])
+    except (ValueError, KeyError, TypeError):
+        _say(f"{state} does not name a run; a new one is opened")
+        return None
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return None
+    return run.info.run_id if run.info.lifecycle_stage == "active" else None
+
+
+def _log_params(asking, run_id: str, flat: dict[str, str]) -> None:
+    from mlflow.entities import Param
+
+    params = [Param(key, value) for key, value in flat.items()]
+    for start in range(0, len(params), PARAMS_PER_REQUEST):
+        asking.log_batch(run_id, params=params[start : start + PARAMS_PER_REQUEST])
+
+
+def _tags(stage: str) -> dict[str, str]:
+    code = code_state()
+    return {
+        "mlflow.user": _user(),
+        "mlflow.source.name": f"sap2 {stage}",
+        "mlflow.source.type": "LOCAL",
+        "mlflow.source.git.commit": code["commit"],
+        "sap2.git_dirty": code["dirty"],
+        "sap2.stage": stage,
+        "sap2.version": __version__,
+    }
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's numeric user has no name
+        return str(os.getuid())
+
+
+def _say(message: str) -> None:
+    print(f"tracking: {message}", file=sys.stderr)

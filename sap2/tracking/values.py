@@ -1,0 +1,75 @@
+"""Nested params and metrics to the flat, bounded, public values MLflow takes."""
+
+import posixpath
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+__all__ = ["flat", "flat_params", "numbers", "public", "safe_key"]
+
+KEY_LENGTH = 250  # MLflow's limit on a name
+VALUE_LENGTH = 6000  # MLflow's limit on a param's value
+HIDDEN = "***"
+
+# Whole words of a key only: `max_new_tokens` and `batch_tokens` are no secrets.
+_SECRET = re.compile(
+    r"(?:^|[._/-])(?:(?:hf|hub|api|access|auth|bearer|refresh|session)_?token|token|passw(?:or)?d|secret(?:_?key)?"
+    r"|credentials?|(?:api|access|private)_?key)$",
+    re.IGNORECASE,
+)
+_USER_IN_URL = re.compile(r"(?<=://)[^/@\s]+@")
+
+
+def flat(nested: Mapping[str, Any], separator: str) -> Iterator[tuple[str, Any]]:
+    """Leaves with their path as a name; a list is a leaf.
+
+    >>> list(flat({"pruner": {"epochs": 1.0, "list_sizes": [5, 10]}}, "."))
+    [('pruner.epochs', 1.0), ('pruner.list_sizes', [5, 10])]
+    """
+    for key, value in nested.items():
+        if isinstance(value, Mapping):
+            yield from ((f"{key}{separator}{name}", leaf) for name, leaf in flat(value, separator))
+        else:
+            yield str(key), value
+
+
+def flat_params(params: Mapping[str, Any]) -> dict[str, str]:
+    """Params as MLflow takes them: dotted names, bounded texts, secrets hidden.
+
+    >>> flat_params({"hub": {"api_token": "abc"}, "base": {"path": "http://me:pw@hub/x"}, "max_new_tokens": 16})
+    {'hub.api_token': '***', 'base.path': 'http://***@hub/x', 'max_new_tokens': '16'}
+    """
+    return {
+        safe_key(key): HIDDEN if _SECRET.search(key) and value is not None else _bounded(public(str(value)))
+        for key, value in flat(params, ".")
+    }
+
+
+def numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
+    """The figures among the leaves, named `context/figure`; what is null, a text or a list is left out.
+
+    >>> numbers({"predicted": {"b_wer": 4.5, "recall": None}, "definition": "deep-bias"})
+    {'predicted/b_wer': 4.5}
+    """
+    leaves = flat(metrics, "/")
+    return {safe_key(key): float(v) for key, v in leaves if isinstance(v, int | float) and not isinstance(v, bool)}
+
+
+def public(text: str) -> str:
+    """The text without the user names and passwords that stand in its URLs."""
+    return _USER_IN_URL.sub(f"{HIDDEN}@", text)
+
+
+def safe_key(key: str) -> str:
+    """The name with `_` for what MLflow refuses in one; as a path it must stand for itself and stay inside.
+
+    >>> safe_key("u-wer (%)"), safe_key("/a//b/../c")
+    ('u-wer ___', 'a/c')
+    """
+    plain = re.sub(r"[^\w.\-/: ]", "_", key)[:KEY_LENGTH]
+    return posixpath.normpath("/" + plain).lstrip("/") or "_"
+
+
+def _bounded(value: str) -> str:
+    note = f"… ({len(value)} characters)"
+    return value if len(value) <= VALUE_LENGTH else value[: VALUE_LENGTH - len(note)] + note

@@ -1,0 +1,126 @@
+"""One SQLite store and one tiny two-stage model for the whole room: each takes seconds to make."""
+
+import json
+
+import pytest
+
+from sap2.params import TrackingSection
+from sap2.tracking import check_server, register, start_run
+
+METRICS = {
+    "none": {"wer": 9.5, "u_wer": 2.0, "b_wer": 80.25, "b_wer_low": 70.0},
+    "predicted": {"wer": 4.0, "u_wer": 2.25, "b_wer": 20.5, "b_wer_vs_none": None},
+    "pruning": {"recall": 0.91, "precision": 0.75, "f1": 0.8222, "tp": 91},
+    "definition": "deep-bias",
+    "normaliser": "none",
+    "utterances": 8,
+}
+PARAMS = {"profile": "test", "model": {"window": 2}, "pruner": {"list_sizes": [5, 10], "max_steps": None}}
+SETTINGS = {
+    "max_list": 3,
+    "decoding": {"max_new_tokens": 12},
+    "pruning_decoding": {"max_new_tokens": 8, "num_beams": 2},
+}
+
+
+@pytest.fixture(autouse=True)
+def no_server_of_the_environment(monkeypatch):
+    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory):
+    """URI of a SQLite store that is set up already."""
+    uri = f"sqlite:///{tmp_path_factory.mktemp('store') / 'mlflow.db'}"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        check_server(TrackingSection(uri=uri))
+    return uri
+
+
+@pytest.fixture
+def section(store, request):
+    """Params for the store with an experiment and a model of the test's own."""
+    return TrackingSection(uri=store, experiment=request.node.name, model_name=request.node.name)
+
+
+@pytest.fixture
+def asking(section):
+    from sap2.tracking.store import client
+
+    return client(section)
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory):
+    """Folder with a tiny base and two random adapters, as the pipeline leaves it."""
+    import peft
+    import torch
+    from tiny import build_tiny_base
+
+    from sap2.model import LORA_TARGETS, load_model, load_processor, save_adapter
+
+    folder = tmp_path_factory.mktemp("models")
+    base = build_tiny_base(folder / "base", positions=100)
+    for seed, stage in enumerate(("pruner", "recogniser")):
+        model = peft.get_peft_model(load_model(base), peft.LoraConfig(r=2, target_modules=LORA_TARGETS))
+        torch.manual_seed(seed)
+        for name, weight in model.named_parameters():
+            if "lora_" in name:
+                torch.nn.init.normal_(weight, std=0.3)
+        save_adapter(model, load_processor(base), folder / stage)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def reports(tmp_path_factory):
+    """Folder with what evaluation writes, a manifest and DVC's lock."""
+    folder = tmp_path_factory.mktemp("repository")
+    (folder / "reports" / "plots").mkdir(parents=True)
+    (folder / "reports" / "report.html").write_text("<p>report</p>")
+    (folder / "reports" / "plots" / "counts.csv").write_text("context,words\n")
+    (folder / "test.jsonl").write_text('{"id": "a"}\n')
+    (folder / "dvc.lock").write_text("schema: '2.0'\n")
+    (folder / "reports" / "metrics.json").write_text(json.dumps(METRICS))
+    return folder
+
+
+def registering(section, models, reports, output, **changed):
+    """`register` as the stage calls it."""
+    given = {
+        "metrics": METRICS,
+        "params": PARAMS,
+        "base": models / "base",
+        "pruner": models / "pruner",
+        "recogniser": models / "recogniser",
+        "files": [reports / "reports" / "report.html", reports / "reports" / "plots"],
+        "manifests": [reports / "test.jsonl"],
+        "settings": SETTINGS,
+        "lock": reports / "dvc.lock",
+    }
+    return register(section, output=output, **given | changed)
+
+
+@pytest.fixture(scope="session")
+def shared_section(store):
+    return TrackingSection(uri=store, experiment="whole", model_name="whole")
+
+
+@pytest.fixture(scope="session")
+def registered(shared_section, models, reports, tmp_path_factory):
+    """The whole: a training's run of the pruner, then a registration; its answer and the file it wrote."""
+    output = tmp_path_factory.mktemp("registered") / "registration.json"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        with start_run(shared_section, "pruner") as tracker:
+            tracker.log({"loss": 1.5}, step=1)
+            tracker.made(models / "pruner")
+        answer = registering(shared_section, models, reports, output)
+    return answer, output, tracker.run_id
+
+
+@pytest.fixture
+def register_again(models, reports, tmp_path):
+    """`register` into the test's own section, with arguments changed."""
+    return lambda section, **changed: registering(section, models, reports, tmp_path / "registration.json", **changed)

@@ -1,0 +1,148 @@
+"""A registered model is itself: it loads from the store alone, and answers as the recogniser it was made of."""
+
+import importlib.metadata
+import json
+import subprocess
+import sys
+
+import pytest
+from tiny import tone
+
+from sap2.data.audio import save_audio
+from sap2.errors import ModelError, TrackingError
+from sap2.inference import Decoding, Recogniser
+from sap2.tracking import load_registered, start_run
+from sap2.tracking.packaging import log_model, pip_requirements
+from sap2.tracking.store import client, fluent
+
+KEYWORDS = ["Kathryn", "Maier", "Myer", "Zbigniew", "graphs"]
+
+
+@pytest.fixture(scope="module")
+def recording(tmp_path_factory):
+    path = tmp_path_factory.mktemp("audio") / "talk.wav"
+    save_audio(path, tone(1.0))
+    return path
+
+
+@pytest.fixture(scope="module")
+def expected(models, recording):
+    """What the recogniser says when it is used without MLflow."""
+    recogniser = Recogniser.load(
+        *(models / part for part in ("base", "pruner", "recogniser")), decoding=Decoding(max_new_tokens=12), max_list=3
+    )
+    recogniser.pruning_decoding = Decoding(max_new_tokens=8, num_beams=2)
+    return recogniser(recording, KEYWORDS)
+
+
+@pytest.fixture(scope="module")
+def model_folder(registered, shared_section, tmp_path_factory):
+    """The version's files, as a server would hand them out."""
+    answer, _, _ = registered
+    folder = tmp_path_factory.mktemp("model")
+    with fluent(shared_section) as mlflow:
+        return mlflow.artifacts.download_artifacts(answer["uri"], dst_path=str(folder))
+
+
+def test_registered_model_answers_as_the_recogniser_it_was_made_of(registered, shared_section, recording, expected):
+    loaded = load_registered(shared_section, registered[0]["uri"])
+    assert loaded(recording, KEYWORDS) == expected
+    assert (loaded.max_list, loaded.decoding.max_new_tokens, loaded.pruning_decoding.num_beams) == (3, 12, 2)
+
+
+def test_pyfunc_loads_without_the_repository_and_takes_every_kind_of_input(model_folder, recording, expected, tmp_path):
+    """In a process of its own, elsewhere: the code that answers is the model's."""
+    script = """
+import base64, json, sys
+import mlflow, pandas as pd
+model = mlflow.pyfunc.load_model(sys.argv[1])
+path, words = sys.argv[2], json.loads(sys.argv[3])
+content = open(path, "rb").read()
+text = base64.b64encode(content).decode()
+tables = [
+    pd.DataFrame({"audio": [path, content, text, "data:audio/wav;base64," + text], "keywords": [words] * 4}),
+    pd.DataFrame({"audio": [path, path], "keywords": [", ".join(words), None]}),
+    pd.DataFrame({"audio": [path]}),
+]
+answers = [model.predict(table).to_dict("records") for table in tables]
+try:
+    model.predict(pd.DataFrame({"audio": [path, "no-such.wav"], "keywords": [words] * 2}))
+except Exception as error:
+    refusal = str(error)
+import sap2
+print(json.dumps({"answers": answers, "refusal": refusal, "code": sap2.__file__}))
+"""
+    command = [sys.executable, "-P" if sys.version_info >= (3, 11) else "-B", "-c", script]
+    command += [model_folder, str(recording), json.dumps(KEYWORDS)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout.splitlines()[-1])
+    assert said["code"].startswith(model_folder)
+    whole = {"text": expected.text, "found": expected.found, "predicted": expected.predicted}
+    four, two, one = said["answers"]
+    assert four == [whole] * 4
+    assert two[0] == whole and two[1]["found"] == two[1]["predicted"] == []
+    assert one == [two[1]]
+    assert "row 1: audio 'no-such.wav' is no file here and no base64" in said["refusal"]
+
+
+def test_package_holds_safetensors_code_and_pinned_requirements_but_no_pickle(model_folder):
+    from pathlib import Path
+
+    files = {path.relative_to(model_folder).as_posix() for path in Path(model_folder).rglob("*") if path.is_file()}
+    assert not [name for name in files if name.endswith((".pkl", ".pickle", ".bin", ".pt", ".pth", ".pyc"))]
+    assert {
+        "artifacts/base/model.safetensors",
+        "artifacts/pruner/adapter_model.safetensors",
+        "artifacts/recogniser/adapter_model.safetensors",
+        "code/sap2/inference/recogniser.py",
+    } <= files
+    assert not [name for name in files if name.startswith("code/") and name.endswith(".safetensors")]
+    requirements = (Path(model_folder) / "requirements.txt").read_text().split()
+    assert requirements == pip_requirements()
+
+
+def test_requirements_are_pinned_to_what_is_installed_without_its_build():
+    pins = dict(line.split("==") for line in pip_requirements())
+    assert pins["transformers"] == importlib.metadata.version("transformers")
+    assert "+" not in pins["torch"] and importlib.metadata.version("torch").startswith(pins["torch"])
+
+
+def test_signature_names_the_columns(model_folder):
+    import mlflow
+
+    signature = mlflow.models.Model.load(model_folder).signature
+    assert signature.inputs.input_names() == ["audio", "keywords"] and signature.inputs.required_input_names() == [
+        "audio"
+    ]
+    assert signature.outputs.input_names() == ["text", "found", "predicted"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"decoding": {"max_list": 3}}, "max_list"),
+        ({"beams": 2}, "settings of the model: beams; known: decoding"),
+    ],
+)
+def test_settings_nobody_could_load_are_refused_before_they_are_registered(models, settings, named):
+    with pytest.raises(ModelError, match=named):
+        log_model(models / "base", models / "pruner", models / "recogniser", settings)
+
+
+def test_unknown_version_is_a_tracking_error(registered, shared_section):
+    with pytest.raises(TrackingError, match="gives no models:/whole/99"):
+        load_registered(shared_section, "models:/whole/99")
+
+
+def test_model_of_somebody_else_is_named(section, tmp_path):
+    code = tmp_path / "other.py"
+    code.write_text(
+        "import mlflow\n\n\nclass Other(mlflow.pyfunc.PythonModel):\n    def predict(self, context, model_input):\n"
+        "        return model_input\n\n\nmlflow.models.set_model(Other())\n"
+    )
+    with start_run(section, "other") as tracker, fluent(section) as mlflow, mlflow.start_run(run_id=tracker.run_id):
+        info = mlflow.pyfunc.log_model(name="other", python_model=str(code), pip_requirements=["mlflow"])
+    assert client(section).get_run(tracker.run_id).info.status == "FINISHED"
+    with pytest.raises(ModelError, match="holds no artifacts, expected base, pruner, recogniser"):
+        load_registered(section, info.model_uri)

@@ -1,0 +1,110 @@
+"""A registration is one whole: a run with everything, then a version with its scores, or no version."""
+
+import hashlib
+import json
+
+import pytest
+
+from sap2.errors import InputError, ModelError, TrackingError
+from sap2.tracking import register, registry
+from sap2.tracking.store import client
+
+
+def test_answer_names_run_and_version_and_is_written(registered, shared_section):
+    answer, output, trained = registered
+    assert json.loads(output.read_text()) == answer
+    assert (answer["model"], answer["version"], answer["uri"]) == ("whole", 1, "models:/whole/1")
+    assert answer["tracking_uri"] == shared_section.uri
+    assert answer["scores"] == {
+        "none/wer": 9.5, "none/u_wer": 2.0, "none/b_wer": 80.25,
+        "predicted/wer": 4.0, "predicted/u_wer": 2.25, "predicted/b_wer": 20.5,
+        "pruning/recall": 0.91, "pruning/precision": 0.75, "pruning/f1": 0.8222,
+    }  # fmt: skip
+
+
+def test_run_holds_params_metrics_reports_and_data(registered, shared_section, reports):
+    answer, _, _ = registered
+    asking = client(shared_section)
+    run = asking.get_run(answer["run"])
+    assert run.info.status == "FINISHED"
+    assert run.data.params["model.window"] == "2" and run.data.params["pruner.list_sizes"] == "[5, 10]"
+    assert run.data.metrics["predicted/b_wer"] == 20.5 and run.data.metrics["none/b_wer_low"] == 70.0
+    assert "predicted/b_wer_vs_none" not in run.data.metrics
+    assert {file.path for file in asking.list_artifacts(answer["run"], "reports")} == {
+        "reports/report.html",
+        "reports/plots",
+    }
+    assert [file.path for file in asking.list_artifacts(answer["run"], "reports/plots")] == ["reports/plots/counts.csv"]
+    digest = hashlib.sha256((reports / "test.jsonl").read_bytes()).hexdigest()
+    assert run.data.tags[f"data.sha256/{reports.name}/test.jsonl"] == digest
+    assert [given.dataset.digest for given in run.inputs.dataset_inputs] == [digest[:36]]
+
+
+def test_version_is_tagged_with_scores_and_origin(registered, shared_section, reports):
+    answer, _, _ = registered
+    version = client(shared_section).get_model_version("whole", "1")
+    assert version.status == "READY" and version.run_id == answer["run"]
+    assert {name: float(version.tags[name]) for name in answer["scores"]} == answer["scores"]
+    assert version.tags["definition"] == "deep-bias" and version.tags["normaliser"] == "none"
+    assert version.tags["dvc.lock_sha256"] == hashlib.sha256((reports / "dvc.lock").read_bytes()).hexdigest()
+    assert {"git.commit", "git.dirty", "sap2.version"} <= set(version.tags)
+
+
+def test_training_run_is_found_by_its_adapter_and_hung_below(registered, shared_section):
+    answer, _, trained = registered
+    assert answer["trained_by"] == {"pruner": trained}  # the recogniser's adapter was trained without tracking
+    asking = client(shared_section)
+    assert asking.get_run(trained).data.tags["mlflow.parentRunId"] == answer["run"]
+    assert asking.get_run(answer["run"]).data.tags["sap2.trained_by/pruner"] == trained
+
+
+@pytest.mark.parametrize("broken", ["pruner", "files"])
+def test_missing_part_leaves_no_version(section, asking, register_again, tmp_path, broken):
+    missing = tmp_path / "nowhere"
+    expected = ModelError if broken == "pruner" else InputError
+    with pytest.raises(expected, match="nowhere: no"):
+        register_again(section, **{broken: missing if broken == "pruner" else [missing]})
+    assert asking.search_registered_models(f"name = '{section.model_name}'") == []
+    assert not (tmp_path / "registration.json").exists()
+    experiment = asking.get_experiment_by_name(section.experiment)
+    runs = asking.search_runs([experiment.experiment_id]) if experiment else []
+    assert all(run.info.status == "FAILED" for run in runs)
+
+
+def test_failure_before_the_end_leaves_a_failed_run_and_no_version(
+    section, asking, register_again, monkeypatch, tmp_path
+):
+    def failing(*_):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(registry, "_log_metrics", failing)
+    monkeypatch.setattr(registry, "log_model", lambda *_: type("Info", (), {"model_id": None, "model_uri": ""}))
+    with pytest.raises(TrackingError, match="did not take the model: No space left on device"):
+        register_again(section)
+    (run,) = asking.search_runs([asking.get_experiment_by_name(section.experiment).experiment_id])
+    assert run.info.status == "FAILED"
+    assert asking.search_registered_models(f"name = '{section.model_name}'") == []
+    assert not (tmp_path / "registration.json").exists()
+
+
+def test_unreachable_server_is_a_tracking_error(section, register_again, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with pytest.raises(TrackingError, match="http://127.0.0.1:9 no run can be opened"):
+        register_again(section)
+
+
+def test_second_registration_is_the_next_version(registered, shared_section, register_again):
+    again = register_again(shared_section, metrics={"predicted": {"b_wer": 19.0}})
+    assert again["version"] == 2
+    asking = client(shared_section)
+    assert asking.get_model_version("whole", "1").tags["predicted/b_wer"] == "20.5"
+    assert asking.get_model_version("whole", "2").tags["predicted/b_wer"] == "19"
+    first, _, trained = registered
+    assert again["trained_by"] == {"pruner": trained}
+    assert asking.get_run(trained).data.tags["mlflow.parentRunId"] == first["run"]
+
+
+def test_register_takes_everything_by_name():
+    with pytest.raises(TypeError):
+        register(None, {}, {})

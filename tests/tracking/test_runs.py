@@ -1,0 +1,151 @@
+"""A run keeps what a training said, whatever the server does."""
+
+import time
+
+import pytest
+
+from sap2.errors import TrackingError
+from sap2.files import read_jsonl
+from sap2.params import TrackingSection
+from sap2.tracking import Tracker, start_run
+
+PARAMS = {"pruner": {"learning_rate": 1e-4, "hub_token": "abc"}, "many": {f"k{i}": i for i in range(120)}}
+
+
+class Server:
+    """Stands for a client whose server can be down; keeps what arrived."""
+
+    def __init__(self, down=False):
+        self.down, self.metrics, self.batches, self.status = down, [], 0, None
+
+    def log_batch(self, run_id, metrics):
+        if self.down:
+            raise ConnectionError("http://me:pw@host: connection refused\nand a page of trace")
+        assert len(metrics) <= 1000
+        self.batches += 1
+        self.metrics += [(metric.key, metric.value, metric.step) for metric in metrics]
+
+    def set_terminated(self, run_id, status):
+        if self.down:
+            raise ConnectionError("gone")
+        self.status = status
+
+
+def wait_until(condition, seconds=5):
+    end = time.monotonic() + seconds
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.01)
+    assert condition()
+
+
+def test_params_metrics_and_tags_arrive(section, asking):
+    with start_run(section, "pruner", PARAMS) as tracker:
+        for step in range(3):
+            tracker.log({"loss": 3.0 - step, "dev loss (b)": 1.0}, step=step)
+    run = asking.get_run(tracker.run_id)
+    assert run.info.status == "FINISHED" and run.info.run_name == "pruner"
+    assert run.data.params["pruner.learning_rate"] == "0.0001" and run.data.params["many.k119"] == "119"
+    assert run.data.params["pruner.hub_token"] == "***"
+    assert run.data.tags["sap2.stage"] == "pruner" and run.data.tags["mlflow.source.name"] == "sap2 pruner"
+    history = asking.get_metric_history(tracker.run_id, "loss")
+    assert [(metric.step, metric.value) for metric in history] == [(0, 3.0), (1, 2.0), (2, 1.0)]
+    assert "dev loss _b_" in run.data.metrics
+
+
+def test_interrupted_run_goes_on_and_a_finished_one_does_not(section, asking, tmp_path):
+    state = tmp_path / "pruner.json"
+    with pytest.raises(KeyboardInterrupt), start_run(section, "pruner", PARAMS, state) as first:
+        first.log({"loss": 2.0}, step=1)
+        raise KeyboardInterrupt
+    assert asking.get_run(first.run_id).info.status == "KILLED"
+    with start_run(section, "pruner", PARAMS, state) as second:
+        assert asking.get_run(second.run_id).info.status == "RUNNING"
+        second.log({"loss": 1.0}, step=2)
+    assert second.run_id == first.run_id
+    assert [metric.step for metric in asking.get_metric_history(first.run_id, "loss")] == [1, 2]
+    assert not state.exists()
+    with start_run(section, "pruner", PARAMS, state) as third:
+        pass
+    assert third.run_id != first.run_id
+
+
+@pytest.mark.parametrize("change", ["params", "deleted", "broken"])
+def test_run_that_is_not_the_same_training_is_not_gone_on_with(section, asking, tmp_path, change):
+    state = tmp_path / "pruner.json"
+    with pytest.raises(ValueError, match="stop"), start_run(section, "pruner", {"seed": 1}, state) as first:
+        raise ValueError("stop")
+    assert asking.get_run(first.run_id).info.status == "FAILED"
+    if change == "deleted":
+        asking.delete_run(first.run_id)
+    if change == "broken":
+        state.write_text("{")
+    with start_run(section, "pruner", {"seed": 2 if change == "params" else 1}, state) as second:
+        pass
+    assert second.run_id != first.run_id
+
+
+def test_no_run_opens_on_a_server_that_is_not_there(monkeypatch):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with pytest.raises(TrackingError, match="no run can be opened"):
+        with start_run(TrackingSection(uri="http://127.0.0.1:9"), "pruner"):
+            pass
+
+
+def test_logging_returns_at_once_and_metrics_go_in_batches(tmp_path):
+    server = Server()
+    tracker = Tracker(server, "run", tmp_path / "unsent.jsonl", flush_seconds=60)
+    started = time.monotonic()
+    for step in range(2500):
+        tracker.log({"loss": 1.0}, step=step)
+    assert time.monotonic() - started < 1
+    tracker.close("FINISHED")
+    assert [step for _, _, step in server.metrics] == list(range(2500))
+    assert server.batches == 3 and server.status == "FINISHED"
+
+
+def test_failing_server_stops_nothing_and_nothing_is_lost(tmp_path, capsys):
+    server = Server(down=True)
+    tracker = Tracker(server, "run", tmp_path / "unsent.jsonl", flush_seconds=0.01)
+    tracker.log({"loss": 1.0}, step=1)
+    wait_until(lambda: tracker._failing)
+    server.down = False
+    tracker.log({"loss": 0.5}, step=2)
+    wait_until(lambda: len(server.metrics) == 2)
+    assert tracker.close("FINISHED")
+    assert server.metrics == [("loss", 1.0, 1), ("loss", 0.5, 2)]
+    said = capsys.readouterr().err
+    assert said.count("metrics cannot be sent, the work goes on and they are kept: http://***@host") == 1
+    assert said.count("metrics are sent again") == 1
+
+
+def test_what_could_not_be_sent_is_kept_and_sent_when_the_run_goes_on(tmp_path, capsys):
+    unsent = tmp_path / "unsent.jsonl"
+    tracker = Tracker(Server(down=True), "run", unsent, flush_seconds=60)
+    tracker.log({"loss": 1.0}, step=1)
+    assert not tracker.close("FINISHED")
+    assert f"1 metrics of run run could not be sent; they are kept in {unsent}" in capsys.readouterr().err
+    assert [row["value"] for _, row in read_jsonl(unsent)] == [1.0]
+    server = Server()
+    again = Tracker(server, "run", unsent, flush_seconds=60)
+    again.log({"loss": 0.5}, step=2)
+    assert again.close("FINISHED")
+    assert server.metrics == [("loss", 1.0, 1), ("loss", 0.5, 2)]
+    assert not unsent.exists()
+
+
+def test_server_that_goes_away_after_the_last_metric_is_reported(tmp_path, capsys):
+    server = Server()
+    tracker = Tracker(server, "run", tmp_path / "unsent.jsonl", flush_seconds=60)
+    server.down = True
+    tracker.close("FINISHED")
+    tracker.made(tmp_path)
+    said = capsys.readouterr().err
+    assert "run run could not be marked FINISHED: gone" in said
+    assert "run run could not be tagged with its adapter" in said
+
+
+def test_metric_that_is_no_number_is_the_callers_error(tmp_path):
+    tracker = Tracker(Server(), "run", tmp_path / "unsent.jsonl")
+    with pytest.raises(ValueError):
+        tracker.log({"loss": "low"}, step=1)
+    tracker.close("FINISHED")
