@@ -1,4 +1,4 @@
-"""The project's errors: one class a cause. Every message says where, what was got, what was expected and the way out."""
+"""The project's errors, one class a cause. Each message says where, what was got and expected, and the way out."""
 
 
 class SapError(Exception):

@@ -44,7 +44,7 @@ def atomic_dir(path: Path | str) -> Iterator[Path]:
 def read_jsonl(path: Path | str) -> Iterator[tuple[int, dict]]:
     """Yield `(line number, object)` for every non-blank line.
 
-    Raises: InputError: the file is missing, is not UTF-8, or a line is not a JSON object; the message names file and line.
+    Raises: InputError: the file is missing or not UTF-8, or a line is no JSON object; the message names file, line.
     """
     path = Path(path)
     try:
@@ -55,7 +55,9 @@ def read_jsonl(path: Path | str) -> Iterator[tuple[int, dict]]:
                 try:
                     row = json.loads(line)
                 except json.JSONDecodeError as error:
-                    raise InputError(f"{path}:{number}: not JSON ({error}); each line must be one JSON object") from error
+                    raise InputError(
+                        f"{path}:{number}: not JSON ({error}); each line must be one JSON object"
+                    ) from error
                 if not isinstance(row, dict):
                     raise InputError(f"{path}:{number}: got {type(row).__name__}, expected a JSON object")
                 yield number, row

@@ -187,9 +187,12 @@ def register(
     """Log params, metrics, plots, report and hashes as a run, and make a new version of the registered model."""
     from sap2.tracking import register as log_and_register
 
+    metrics = reports / "metrics.json"
+    if not metrics.is_file():
+        raise InputError(f'{metrics}: no such file; run "sap2 evaluate" first')
     facts = log_and_register(
         params.tracking,
-        metrics=json.loads((reports / "metrics.json").read_text(encoding="utf-8")),
+        metrics=json.loads(metrics.read_text(encoding="utf-8")),
         params=params.model_dump(),
         base=base,
         pruner=pruner,
@@ -198,7 +201,7 @@ def register(
         files=[reports / name for name in ("metrics.json", "table.md", "report.html", "plots")],
         manifests=[prepared / f"{split}.jsonl" for split in SPLITS],
         settings={
-            "decoding": params.inference.model_dump(exclude={"contexts"}),
+            "decoding": params.inference.model_dump(exclude={"contexts", "max_list"}),
             "pruning_decoding": params.pruning.model_dump(exclude={"max_list"}),
             "max_list": params.pruning.max_list,
         },

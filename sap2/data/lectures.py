@@ -10,8 +10,8 @@ wording without names) belong to one split each: neither names nor sentences of 
 import json
 import os
 import re
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +27,7 @@ __all__ = ["COMMON_WORDS", "Sentence", "draw_sentence", "prepare_lectures", "ren
 SPLITS: tuple[Split, ...] = ("train", "dev", "test")
 SENTENCES_A_SLIDE = 2
 HARD_SHARE = 0.1  # of a slide's names that sound almost like another name of the slide
+CHUNK = 100  # utterances spoken by one process
 RATES = (170, 220)  # words a minute
 PITCHES = (30, 70)
 
@@ -124,13 +125,7 @@ def prepare_lectures(section, output: Path) -> dict:
             count = getattr(section, f"{split}_utterances")
             rng = np.random.default_rng((section.seed, number))
             plans = _plan_split(split, count, section.list_size, section.slides, rng)
-            jobs = [
-                (plan, (section.seed, number, index), partial / "audio" / f"{plan['id']}.flac")
-                for index, plan in enumerate(plans)
-            ]
-            with ProcessPoolExecutor(section.workers or os.cpu_count()) as pool:
-                made = track(pool.map(_render_plan, jobs, chunksize=32), total=count, label=f"prepare {split}")
-                utterances = [Utterance(**fields) for fields in made]
+            utterances = _render_split(plans, (section.seed, number), partial / "audio", section.workers, split)
             write_manifest(partial / f"{split}.jsonl", utterances)
             card["splits"][split] = _describe(utterances)
         (partial / "quarantine.jsonl").touch()
@@ -189,14 +184,30 @@ def _slides_around(deck: list, position: int, slides: int) -> list:
     return sorted(deck[start : start + slides], key=lambda slide: slide is not deck[position])
 
 
-def _render_plan(job: tuple[dict, tuple[int, ...], Path]) -> dict:
+def _render_split(
+    plans: list[dict], seed: tuple[int, ...], folder: Path, workers: int, split: Split
+) -> list[Utterance]:
+    """Speak the plans, `CHUNK` a process: each starts with a fresh engine, so the number of workers changes nothing."""
+    jobs = [(plans[start : start + CHUNK], (*seed, start), folder) for start in range(0, len(plans), CHUNK)]
+    with get_context("spawn").Pool(min(workers or os.cpu_count() or 1, len(jobs)), maxtasksperchild=1) as pool:
+        chunks = pool.imap(_render_chunk, jobs)
+        fields = (fields for chunk in chunks for fields in chunk)
+        return [Utterance(**one) for one in track(fields, total=len(plans), label=f"prepare {split}")]
+
+
+def _render_chunk(job: tuple[list[dict], tuple[int, ...], Path]) -> list[dict]:
     import soundfile
 
-    plan, seed, path = job
-    samples, voice = render(plan["sentence"], np.random.default_rng((*seed, 1)), Synthesiser())
-    soundfile.write(path, samples, SAMPLE_RATE)
-    fields = {key: plan[key] for key in ("id", "talk", "text", "keywords")}
-    return {**fields, "audio": f"audio/{path.name}", "duration": round(len(samples) / SAMPLE_RATE, 3), "speaker": voice}
+    plans, seed, folder = job
+    rng, synthesiser, made = np.random.default_rng((*seed, 1)), Synthesiser(), []
+    for plan in plans:
+        samples, voice = render(plan["sentence"], rng, synthesiser)
+        name = f"{plan['id']}.flac"
+        soundfile.write(folder / name, samples, SAMPLE_RATE)
+        fields = {key: plan[key] for key in ("id", "talk", "text", "keywords")}
+        seconds = round(len(samples) / SAMPLE_RATE, 3)
+        made.append({**fields, "audio": f"audio/{name}", "duration": seconds, "speaker": voice})
+    return made
 
 
 def _describe(utterances: list[Utterance]) -> dict:

@@ -46,13 +46,20 @@ def _engine() -> tuple[ctypes.CDLL, list[np.ndarray], object]:
             chunks.append(np.ctypeslib.as_array(samples, (count,)).copy())
         return 0
 
+    # Noise and jitter are drawn from these generators and from counters that only a new process resets.
+    library.espeak_ng_SetRandSeed(ctypes.c_long(1))
+    ctypes.CDLL(None).srand(1)
     callback = _CALLBACK(collect)
     library.espeak_SetSynthCallback(callback)
     return library, chunks, callback
 
 
 class Synthesiser:
-    """Text or phonemes in, samples out."""
+    """Text or phonemes in, samples out.
+
+    The engine's jitter depends on all it has said before: the same sequence of calls in a new process gives the same
+    samples, the same call later on gives slightly other ones.
+    """
 
     def __init__(self) -> None:
         self._library, self._chunks, _ = _engine()

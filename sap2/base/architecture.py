@@ -1,0 +1,71 @@
+"""The embedded base before its pretraining: a small Qwen2-Audio of exactly its architecture, and its processor."""
+
+import json
+from collections.abc import Iterable
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import (
+    Qwen2AudioConfig,
+    Qwen2AudioForConditionalGeneration,
+    Qwen2Tokenizer,
+    WhisperFeatureExtractor,
+)
+
+from sap2.model import SapQwen2AudioProcessor
+
+__all__ = ["VOCABULARY", "build_model", "build_processor"]
+
+VOCABULARY = 1200  # tokens, special ones not counted
+MELS = 80
+SPECIAL_TOKENS = (
+    "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|audio_bos|>", "<|AUDIO|>", "<|audio_eos|>",
+    "<|startofcontext|>", "<|endofcontext|>", "<|context|>",
+)  # fmt: skip
+# Qwen2-Audio-Instruct's, without the system turn: at this size every token of every prompt counts.
+CHAT_TEMPLATE = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
+    "{% if message['content'] is string %}{{ message['content'] }}{% else %}{% for content in message['content'] %}"
+    "{% if content['type'] == 'audio' %}Audio 1: <|audio_bos|><|AUDIO|><|audio_eos|>\n"
+    "{% else %}{{ content['text'] }}{% endif %}{% endfor %}{% endif %}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+def build_processor(texts: Iterable[str]) -> SapQwen2AudioProcessor:
+    """Whisper's feature extractor and a byte-level BPE tokenizer trained on `texts`."""
+    backend = Tokenizer(models.BPE())
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=VOCABULARY, initial_alphabet=alphabet, show_progress=False)
+    backend.train_from_iterator(texts, trainer)
+    bpe = json.loads(backend.to_str())["model"]
+    tokenizer = Qwen2Tokenizer(vocab=bpe["vocab"], merges=[tuple(pair) for pair in bpe["merges"]])
+    tokenizer.add_special_tokens({"extra_special_tokens": list(SPECIAL_TOKENS[1:])})
+    return SapQwen2AudioProcessor(
+        WhisperFeatureExtractor(feature_size=MELS), tokenizer, chat_template=CHAT_TEMPLATE, leading_blank=True
+    )
+
+
+def build_model(processor: SapQwen2AudioProcessor) -> Qwen2AudioForConditionalGeneration:
+    """A randomly initialised model: Whisper tiny.en's encoder shape, a Qwen2 decoder of 5 layers and 192 dimensions."""
+    tokenizer = processor.tokenizer
+    config = Qwen2AudioConfig(
+        audio_config={
+            "model_type": "qwen2_audio_encoder", "num_mel_bins": MELS, "d_model": 384, "encoder_layers": 4,
+            "encoder_attention_heads": 6, "encoder_ffn_dim": 1536, "max_source_positions": 1500,
+        },
+        text_config={
+            "model_type": "qwen2", "vocab_size": len(tokenizer), "hidden_size": 192, "intermediate_size": 512,
+            "num_hidden_layers": 5, "num_attention_heads": 6, "num_key_value_heads": 6,
+            "max_position_embeddings": 4096, "tie_word_embeddings": True,
+            "bos_token_id": None, "eos_token_id": processor.end_id,
+            "pad_token_id": tokenizer.convert_tokens_to_ids("<|endoftext|>"),
+        },
+        audio_token_index=tokenizer.convert_tokens_to_ids("<|AUDIO|>"),
+    )  # fmt: skip
+    model = Qwen2AudioForConditionalGeneration(config)
+    with torch.no_grad():  # the stock class does not tie what the text model's settings tie
+        model.lm_head.weight.copy_(model.get_input_embeddings().weight)
+    return model

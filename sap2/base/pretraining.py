@@ -1,0 +1,182 @@
+"""What the embedded base learns before any stage of the pipeline, and how: the data side.
+
+The trap is memory. A decoder this small learns a few thousand names by heart and never looks at the list. So a name's
+spelling is drawn anew each time the same recording comes by: only the list can tell it. Names and sentences come from
+the train split alone (`sap2.data.names.split_of`), so that the pipeline's dev and test splits stay unheard and unread.
+"""
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import torch
+
+from sap2 import prompts
+from sap2.data.lectures import Sentence, draw_sentence, render
+from sap2.data.names import CODAS, ENDINGS, NUCLEI, ONSETS, Sound, draw_sound, similar_sound
+from sap2.data.speech import Synthesiser
+from sap2.model import SapQwen2AudioProcessor
+
+__all__ = [
+    "SLOTS",
+    "UNITS",
+    "Example",
+    "Recording",
+    "Sampler",
+    "keyword_ends",
+    "phoneme_labels",
+    "record",
+    "unit_labels",
+    "vocabulary_texts",
+]
+
+SEED = 20_000  # apart from every seed params.yaml allows for the corpus
+SLOTS = 5  # first onset, nucleus and coda (or next onset), last onset, ending
+UNITS = {phonemes: n for n, phonemes in enumerate(sorted({u[0] for u in (*ONSETS, *NUCLEI, *CODAS, *ENDINGS)}))}
+PHONEME = re.compile(r"tS|dZ|aI|eI|aU|oU|OI|O:|i:|u:|3:|A:|.")
+NO_CONTEXT, SELECT = 0.15, 0.45  # shares of the tasks; the rest transcribes with a list
+UNSPOKEN = 0.1  # share of lists without any spoken name
+HARD = 0.15  # share of distractors that sound almost like a spoken name
+LISTED_ONLY = 0.3  # share of the transcription tasks whose list is nearly or exactly what is spoken
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One sentence spoken: `states` are the frozen encoder's, `(frames, encoder_hidden)`, float16."""
+
+    sentence: Sentence
+    states: torch.Tensor
+
+
+@dataclass(frozen=True)
+class Example:
+    """A prompt, its list and its answer for one recording, with which list entries are spoken."""
+
+    recording: Recording
+    prompt: str
+    keywords: list[str]
+    is_spoken: list[bool]
+    target: str
+    sounds: tuple[Sound, ...] = ()  # of the keywords
+
+
+def record(count: int, seed: int) -> list[tuple[Sentence, np.ndarray]]:
+    """Draw and speak `count` sentences of the train split; samples are 16-bit at 16 kHz."""
+    rng = np.random.default_rng((SEED, seed))
+    synthesiser = Synthesiser()
+    spoken = []
+    for _ in range(count):
+        sentence = draw_sentence("train", rng)
+        samples, _ = render(sentence, rng, synthesiser)
+        spoken.append((sentence, (samples * 32767).astype(np.int16)))
+    return spoken
+
+
+def vocabulary_texts(count: int = 20_000) -> list[str]:
+    """Text the tokenizer is trained on: sentences, lists of names, and the prompts' own words."""
+    rng = np.random.default_rng((SEED, 1_000_000))
+    texts = []
+    for _ in range(count):
+        sentence = draw_sentence("train", rng)
+        texts.append(" " + sentence.fill([sound.spell(rng) for sound in sentence.sounds]))
+        texts.append(" " + ", ".join(draw_sound("train", rng).spell(rng) for _ in range(3)) + ",")
+    wording = [prompts.pruning_prompt(), prompts.recognition_prompt(True), prompts.recognition_prompt(False), " none,"]
+    markers = re.compile(r"<\|\w+\|>")
+    return texts + [markers.sub("", text) for text in (*wording, "user", "assistant", "Audio 1:")] * count
+
+
+class Sampler:
+    """Draws training examples: a new spelling, a new list and a task for a recording, each time it comes by."""
+
+    def __init__(self, seed: int, sounds: int = 30_000) -> None:
+        self._rng = np.random.default_rng((SEED, 2_000_000 + seed))
+        self._sounds = [draw_sound("train", self._rng) for _ in range(sounds)]
+
+    def example(self, recording: Recording, largest: int) -> Example:
+        """One example whose list has at most `largest` entries."""
+        rng = self._rng
+        sentence = recording.sentence
+        names = [sound.spell(rng) for sound in sentence.sounds]
+        text = sentence.fill(names)
+        task = rng.random()
+        if task < NO_CONTEXT:
+            return Example(recording, prompts.recognition_prompt(False), [], [], text)
+        select = task < NO_CONTEXT + SELECT
+        distractors = int(rng.integers(0, largest + 1))
+        if not select and rng.random() < LISTED_ONLY:
+            distractors = min(distractors, int(rng.integers(0, 3)))
+        listed = [] if rng.random() < UNSPOKEN else list(dict.fromkeys(names))
+        entries = {name: (sound, True) for name, sound in zip(names, sentence.sounds, strict=True) if name in listed}
+        for _ in range(max(distractors - len(listed), 0)):
+            sound = self._distractor(sentence.sounds)
+            entries.setdefault(sound.spell(rng), (sound, False))
+        keywords = list(entries)
+        keywords = [keywords[i] for i in rng.permutation(len(keywords))]
+        sounds = tuple(entries[keyword][0] for keyword in keywords)
+        is_spoken = [entries[keyword][1] for keyword in keywords]
+        if select and keywords:
+            chosen = [keyword for keyword, spoken in zip(keywords, is_spoken, strict=True) if spoken]
+            return Example(
+                recording, prompts.pruning_prompt(), keywords, is_spoken, prompts.pruning_target(chosen), sounds
+            )
+        return Example(recording, prompts.recognition_prompt(bool(keywords)), keywords, is_spoken, text, sounds)
+
+    def listing(self, recording: Recording, size: int) -> Example:
+        """A list of about `size` entries, the spoken names among them, and no answer."""
+        rng = self._rng
+        sounds = list({sound.key: sound for sound in recording.sentence.sounds}.values())
+        marks = [True] * len(sounds)
+        while len(sounds) < size:
+            sounds.append(self._distractor(recording.sentence.sounds))
+            marks.append(False)
+        order = rng.permutation(len(sounds))
+        chosen = tuple(sounds[i] for i in order)
+        return Example(
+            recording, prompts.pruning_prompt(), [s.spell(rng) for s in chosen], [marks[i] for i in order], "", chosen
+        )
+
+    def _distractor(self, spoken: tuple[Sound, ...]) -> Sound:
+        rng = self._rng
+        while True:
+            if spoken and rng.random() < HARD:
+                sound = similar_sound(spoken[rng.integers(len(spoken))], "train", rng)
+            else:
+                sound = self._sounds[rng.integers(len(self._sounds))]
+            if all(sound.key != other.key for other in spoken):
+                return sound
+
+
+@lru_cache(maxsize=4096)
+def _word_phonemes(word: str) -> tuple[str, ...]:
+    return tuple(Synthesiser().phonemes(word))
+
+
+def phoneme_labels(sentence: Sentence) -> list[str]:
+    """The sentence as phonemes, for the auxiliary CTC loss."""
+    labels: list[str] = []
+    sounds = iter(sentence.sounds)
+    for word in sentence.skeleton.split():
+        sound = next(sounds) if word == "NAME" else None
+        if sound is not None and sound.units:
+            labels += [mark for phonemes, _ in sound.units for mark in PHONEME.findall(phonemes)]
+        else:
+            labels += _word_phonemes(sound.spoken if sound is not None else word)
+    return labels
+
+
+def unit_labels(sound: Sound) -> list[int]:
+    """Which unit stands in each of `SLOTS` places of an invented name; -100 in all of them for a real one."""
+    if not sound.units:
+        return [-100] * SLOTS
+    return [UNITS[sound.units[place][0]] for place in (0, 1, 2, -2, -1)]
+
+
+def keyword_ends(processor: SapQwen2AudioProcessor, keywords: list[str]) -> list[int]:
+    """Index, among the list's windows, of each keyword's last one; needs `windows="keyword"`."""
+    ends, last = [], -1
+    for place, keyword in enumerate(keywords):
+        mark = processor.separator.rstrip() if place < len(keywords) - 1 else ""
+        last += processor.tokenise_context([keyword + mark])[1][-1] + 1
+        ends.append(last)
+    return ends

@@ -1,0 +1,44 @@
+"""The base stage: from inside the package, from a folder, or a clear error."""
+
+import json
+
+import pytest
+from tiny import build_tiny_base
+
+from sap2.base import EMBEDDED, resolve_base
+from sap2.errors import ModelError
+from sap2.model import load_model, load_processor
+from sap2.params import BaseSection
+
+
+def test_a_folder_is_taken_as_it_is_and_leaves_pickles_behind(tmp_path):
+    source = build_tiny_base(tmp_path / "source")
+    (source / "training_args.bin").write_bytes(b"pickle")
+    facts = resolve_base(BaseSection(path=str(source)), tmp_path / "base")
+    assert facts["model_type"] == "qwen2_audio"
+    assert not (tmp_path / "base" / "training_args.bin").exists()
+    load_model(tmp_path / "base")
+
+
+def test_a_folder_of_another_architecture_is_refused(tmp_path):
+    source = build_tiny_base(tmp_path / "source")
+    config = json.loads((source / "config.json").read_text())
+    (source / "config.json").write_text(json.dumps(config | {"model_type": "llama"}))
+    with pytest.raises(ModelError, match="model_type is 'llama', expected qwen2_audio"):
+        resolve_base(BaseSection(path=str(source)), tmp_path / "base")
+    assert not (tmp_path / "base").exists()
+
+
+def test_neither_folder_nor_hub_id_says_what_to_give(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(ModelError, match="neither a folder here nor a hub id"):
+        resolve_base(BaseSection(path="no/such/model/here"), tmp_path / "base")
+
+
+def test_the_embedded_base_is_small_stock_qwen2_audio_in_safetensors(tmp_path):
+    facts = resolve_base(BaseSection(path="embedded"), tmp_path / "base")
+    assert facts["bytes"] < 40 * 2**20
+    assert json.loads((EMBEDDED / "config.json").read_text())["model_type"] == "qwen2_audio"
+    model, processor = load_model(tmp_path / "base"), load_processor(tmp_path / "base")
+    assert processor.leading_blank
+    assert model.get_input_embeddings().num_embeddings == len(processor.tokenizer)

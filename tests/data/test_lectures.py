@@ -1,0 +1,73 @@
+"""The embedded corpus: disjoint splits, lists with the spoken names, the same again for the same seed."""
+
+import json
+
+import pytest
+
+from sap2.data.lectures import COMMON_WORDS, SPLITS, prepare_lectures
+from sap2.data.names import split_of
+from sap2.files import sha256
+from sap2.manifest import audio_path, read_manifest, spoken
+from sap2.params import PrepareSection
+
+SECTION = PrepareSection(
+    seed=3, train_utterances=60, dev_utterances=20, test_utterances=120, list_size=20, slides=5, workers=1
+)
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("lectures") / "prepared"
+    card = prepare_lectures(SECTION, folder)
+    return folder, card, {split: read_manifest(folder / f"{split}.jsonl") for split in SPLITS}
+
+
+def names(utterances):
+    return {word for one in utterances for word in [*one.text.split(), *one.keywords] if word not in COMMON_WORDS}
+
+
+def skeleton(text):
+    return " ".join(word if word in COMMON_WORDS else "NAME" for word in text.split())
+
+
+def test_names_and_sentences_of_test_and_dev_never_occur_in_training(corpus):
+    _, _, splits = corpus
+    for held_out in ("dev", "test"):
+        assert not names(splits["train"]) & names(splits[held_out])
+        assert {split_of(skeleton(one.text)) for one in splits[held_out]} == {held_out}
+
+
+def test_every_name_that_is_spoken_is_on_the_list_and_lists_are_full(corpus):
+    for utterances in corpus[2].values():
+        for one in utterances:
+            said = {word for word in one.text.split() if word not in COMMON_WORDS}
+            assert said == set(spoken(one))
+            assert len(one.keywords) == len(set(one.keywords)) == SECTION.list_size
+
+
+def test_audio_is_as_long_as_the_manifest_says(corpus):
+    soundfile = pytest.importorskip("soundfile")
+    folder, _, splits = corpus
+    for one in splits["test"]:
+        info = soundfile.info(audio_path(one, folder / "test.jsonl"))
+        assert info.samplerate == 16_000
+        assert info.duration == pytest.approx(one.duration, abs=0.001)
+
+
+def test_the_card_counts_what_was_made(corpus):
+    folder, card, splits = corpus
+    assert json.loads((folder / "card.json").read_text()) == card
+    for split, utterances in splits.items():
+        figures = card["splits"][split]
+        assert figures["utterances"] == len(utterances)
+        assert figures["share_with_spoken_keyword"] == pytest.approx(
+            sum(bool(spoken(one)) for one in utterances) / len(utterances), abs=1e-3
+        )
+
+
+def test_the_same_seed_makes_the_same_corpus_with_any_number_of_workers(corpus, tmp_path):
+    folder, card, _ = corpus
+    again = prepare_lectures(SECTION.model_copy(update={"workers": 2}), tmp_path / "again")
+    assert again == card
+    one = next((folder / "audio").iterdir()).name
+    assert sha256(folder / "audio" / one) == sha256(tmp_path / "again" / "audio" / one)
