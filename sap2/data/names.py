@@ -118,16 +118,23 @@ def draw_sound(split: Split, rng: np.random.Generator, real_share: float = 0.15)
 
 
 def similar_sound(sound: Sound, split: Split, rng: np.random.Generator) -> Sound:
-    """An invented sound of `split` that differs from `sound` in its last consonant or ending: a hard distractor."""
-    if sound.family:
-        return draw_sound(split, rng, real_share=0)
-    while True:
-        place, units = (-1, ENDINGS) if rng.random() < 0.5 else (-2, ONSETS)
-        changed = list(sound.units)
-        changed[place] = _pick(units, rng)
-        other = Sound(units=tuple(changed))
-        if other.key != sound.key and split_of(other.key) == split:
-            return other
+    """An invented sound of `split` that differs from `sound` in its last consonant or ending: a hard distractor.
+
+    Where no neighbour of `sound` belongs to the split, or `sound` is a real family, any invented sound of the split.
+    """
+    neighbours = [
+        other
+        for place, units in ((-1, ENDINGS), (-2, ONSETS))
+        for unit in (units if sound.units else ())
+        if (other := _with_unit(sound, place, unit)).key != sound.key and split_of(other.key) == split
+    ]
+    return neighbours[rng.integers(len(neighbours))] if neighbours else draw_sound(split, rng, real_share=0)
+
+
+def _with_unit(sound: Sound, place: int, unit: Unit) -> Sound:
+    changed = list(sound.units)
+    changed[place] = unit
+    return Sound(units=tuple(changed))
 
 
 def _pick(units: tuple[Unit, ...], rng: np.random.Generator) -> Unit:
