@@ -37,7 +37,7 @@ UNITS = {phonemes: n for n, phonemes in enumerate(sorted({u[0] for u in (*ONSETS
 PHONEME = re.compile(r"tS|dZ|aI|eI|aU|oU|OI|O:|i:|u:|3:|A:|.")
 NO_CONTEXT, SELECT = 0.15, 0.45  # shares of the tasks; the rest transcribes with a list
 UNSPOKEN = 0.1  # share of lists without any spoken name
-HARD = 0.15  # share of distractors that sound almost like a spoken name
+HARD = 0.1  # share of distractors that sound almost like a spoken name
 LISTED_ONLY = 0.3  # share of the transcription tasks whose list is nearly or exactly what is spoken
 
 
@@ -121,6 +121,10 @@ class Sampler:
                 recording, prompts.pruning_prompt(), keywords, is_spoken, prompts.pruning_target(chosen), sounds
             )
         return Example(recording, prompts.recognition_prompt(bool(keywords)), keywords, is_spoken, text, sounds)
+
+    def size(self, largest: int) -> int:
+        """How long the lists of one batch may be: they are padded to the longest."""
+        return int(self._rng.integers(1, largest + 1))
 
     def listing(self, recording: Recording, size: int) -> Example:
         """A list of about `size` entries, the spoken names among them, and no answer."""

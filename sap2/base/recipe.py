@@ -57,7 +57,9 @@ WEIGHTS = {"answer": 1.0, "ctc": 0.3, "units": 0.3, "pieces": 0.5, "match": 0.5,
 PHONICS, MATCHING = 0.04, 0.25  # shares of the steps after which these phases end
 LEARNING_RATE = 2e-3  # peak
 BATCH = 16  # recordings a step
-LISTS = 20  # most keywords of a list
+LISTS = 50  # most keywords of a list
+PROBE = 20  # keywords of a probe's list
+PAIRS = 0.7  # share of the batches whose list is pooled in pairs of tokens; the others read single ones
 CHUNK = 50  # sentences a synthesis job
 
 CARD = """# The embedded base
@@ -330,11 +332,11 @@ def pretrain(work: Path, wheel: Path, steps: int, recordings: int) -> None:
         optimizer.load_state_dict(saved["optimizer"])
         start = saved["step"]
     sampler, batches = Sampler(start), Batches(spoken, BATCH, start)
-    rng, tests = np.random.default_rng((start, 2)), probes(held_out, LISTS)
+    rng, tests = np.random.default_rng((start, 2)), probes(held_out, PROBE)
     began, averages = time.monotonic(), {}
     model.train()
     for step in range(start, steps):
-        window = model.config.window = int(rng.integers(1, 3))
+        window = model.config.window = 1 + int(rng.random() < PAIRS)
         rate = LEARNING_RATE * max(0.02, 0.5 * (1 + math.cos(math.pi * step / steps)))
         for group in optimizer.param_groups:
             group["lr"] = rate * min(1.0, (step - start + 1) / 100)
@@ -367,10 +369,11 @@ def step_losses(model, heads, sampler: Sampler, recordings: list[Recording], pro
         examples = [sampler.listing(silent, 8) for _ in range(2 * BATCH)]
         return matching_losses(model, heads, examples, processor, phonemes)
     if progress < MATCHING:
-        size = 4 + round((LISTS - 4) * (progress - PHONICS) / (MATCHING - PHONICS))
+        size = 4 + round((LISTS // 2 - 4) * (progress - PHONICS) / (MATCHING - PHONICS))
         examples = [sampler.listing(recording, size) for recording in recordings]
         return matching_losses(model, heads, examples, processor, phonemes)
-    examples = [sampler.example(recording, LISTS) for recording in recordings]
+    largest = sampler.size(LISTS)
+    examples = [sampler.example(recording, largest) for recording in recordings]
     return losses(model, heads, examples, processor, phonemes)
 
 
