@@ -51,7 +51,7 @@ def train(
         checkpoints: Folder for what an interrupted run needs; kept encoder states lie beside it, shared by both stages.
         tracker: Gets `loss`, `learning_rate`, `grad_norm`, `samples_per_second`, `epoch` and `dev_loss` by step.
         resume: Go on from the last whole checkpoint of the same training; False starts anew.
-    Returns: The summary, as in training.json.
+    Returns: The summary; training.json holds what of it every run with these inputs and settings agrees on.
     Raises: InputError: a manifest or recording cannot be used. ModelError: base, adapter or checkpoint do not fit, the
         loss is not finite, or a process ended early.
     """

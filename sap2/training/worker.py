@@ -23,6 +23,7 @@ from sap2.params import LoraSection, ModelSection, RecogniserSection, TrainSecti
 LOG_STEPS = 10
 CLIP = 1.0  # gradient norm
 LOADERS = 4  # processes that read and tokenise beside a GPU; on a CPU they would take the trainer's cores
+OF_THIS_RUN = ("seconds", "samples_per_second", "resumed_from_step")  # of the summary; an equal run has others
 SECTIONS = {"pruner": TrainSection, "recogniser": RecogniserSection}
 
 
@@ -160,7 +161,8 @@ def _train(job: Job, folder: Path, report) -> dict[str, Any]:
             if _rank() == 0:
                 with atomic_dir(job.output) as partial:
                     save_adapter(model, processor, partial)
-                    (partial / "training.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+                    kept = {name: value for name, value in summary.items() if name not in OF_THIS_RUN}
+                    (partial / "training.json").write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
         _barrier()
         return summary
     finally:
