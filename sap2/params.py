@@ -154,6 +154,8 @@ class PruningSection(DecodingSection):
     """How the pruner's answers are decoded."""
 
     max_list: int = Field(200, ge=1)  # most keywords of a prompt; a longer list is pruned in parts
+    # Added to the logits of naming no (further) keyword: below 0 more is heard, above 0 less is heard falsely.
+    stop_bias: float = Field(0.0, ge=-20, le=20)
 
 
 class InferenceSection(DecodingSection):

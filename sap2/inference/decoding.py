@@ -10,9 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
-from transformers import GenerationConfig, StoppingCriteria, StoppingCriteriaList
+from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteria, StoppingCriteriaList
 
 from sap2.errors import InputError
+from sap2.inference.constraint import ListConstraint, Selection
 from sap2.model import SapQwen2AudioProcessor
 from sap2.progress import track
 
@@ -81,6 +82,8 @@ def generate(
     batch_tokens: int = 16_384,
     max_new_tokens: int = 128,
     num_beams: int = 1,
+    selecting: bool = False,
+    stop_bias: float = 0.0,
     label: str | None = None,
 ) -> list[str]:
     """Answer each prompt about its speech; answer i belongs to item i, whatever the batches were.
@@ -90,6 +93,7 @@ def generate(
         prompts: One for all rows or one each, from `sap2.prompts`.
         keywords: Each row's list; None = no lists.
         batch_size, batch_tokens, max_new_tokens, num_beams: See `Decoding`.
+        selecting: Hold each answer to the row's list, as `ListConstraint` does with `stop_bias`.
         label: Shows progress under this name.
     Returns: The answers' text without special tokens; an answer that fell into a loop is cut after the first round.
     """
@@ -105,7 +109,7 @@ def generate(
     for rows in _batches(lengths, batch_size, batch_tokens // num_beams, label):
         texts = _answer(
             model, processor, [items[i] for i in rows], [prompts[i] for i in rows], [keywords[i] for i in rows],
-            max_new_tokens, num_beams,
+            max_new_tokens, num_beams, stop_bias if selecting else None,
         )  # fmt: skip
         for row, text in zip(rows, texts, strict=True):
             answers[row] = text
@@ -153,7 +157,9 @@ def _loop_length(period: int) -> int:
 
 
 @torch.no_grad()
-def _answer(model, processor, items, prompts, keywords, max_new_tokens: int, num_beams: int) -> list[str]:
+def _answer(
+    model, processor, items, prompts, keywords, max_new_tokens: int, num_beams: int, stop_bias: float | None
+) -> list[str]:
     states = _states(model, processor, items)
     batch = processor(prompts, keywords, frames=[len(frames) for frames in states], padding_side="left")
     inputs = {name: tensor.to(model.device) for name, tensor in batch.items()}
@@ -171,7 +177,13 @@ def _answer(model, processor, items, prompts, keywords, max_new_tokens: int, num
         eos_token_id=sorted(ends), pad_token_id=_pad_id(processor),
     )  # fmt: skip
     criteria = StoppingCriteriaList([LoopStop(prompt_length)])
-    output = model.generate(**inputs, generation_config=config, stopping_criteria=criteria)
+    processors = LogitsProcessorList()
+    if stop_bias is not None:
+        selections = [Selection(processor, words, ends) for words in keywords]
+        processors.append(ListConstraint(selections, prompt_length, stop_bias))
+    output = model.generate(
+        **inputs, generation_config=config, stopping_criteria=criteria, logits_processor=processors
+    )  # fmt: skip
     texts = []
     for tokens in output[:, prompt_length:].tolist():
         end = next((place for place, token in enumerate(tokens) if token in ends), len(tokens))

@@ -49,14 +49,24 @@ class Recogniser:
         decoding: How answers are searched for.
         max_list: Keywords stage 1 sees at once; longer lists are pruned in chunks and the answers merged.
         pruning_decoding: Stage 1's own search, as `decoding` when None.
+        stop_bias: Added to the logits of naming no (further) keyword; below 0 stage 1 hears more, and more falsely.
     """
 
-    def __init__(self, model, processor, decoding: Decoding | None = None, max_list: int = 200, pruning_decoding=None):
+    def __init__(
+        self,
+        model,
+        processor,
+        decoding: Decoding | None = None,
+        max_list: int = 200,
+        pruning_decoding: Decoding | None = None,
+        stop_bias: float = 0.0,
+    ):
         if max_list < 1:
             raise ModelError(f"max_list is {max_list}, must be at least 1")
         self.model, self.processor, self.max_list = model.eval(), processor, max_list
         self.decoding = decoding or Decoding()
         self.pruning_decoding = pruning_decoding or self.decoding
+        self.stop_bias = stop_bias
 
     @classmethod
     def load(
@@ -67,6 +77,7 @@ class Recogniser:
         *,
         decoding: Decoding | None = None,
         max_list: int = 200,
+        stop_bias: float = 0.0,
         device: str | None = None,
         dtype: str | torch.dtype = "auto",
         **sap_overrides,
@@ -88,7 +99,7 @@ class Recogniser:
         processor = load_processor(base, **processor_fields(model.config))
         for name, path in adapters.items():
             model = add_adapter(model, path, name)
-        return cls(model.to(device) if device else model, processor, decoding, max_list)
+        return cls(model.to(device) if device else model, processor, decoding, max_list, stop_bias=stop_bias)
 
     def __call__(self, audio: Utterable, keywords: Sequence[str] = ()) -> Transcript:
         """Recognise one recording of any length with a keyword list of any length."""
@@ -172,7 +183,8 @@ class Recogniser:
             return generate(
                 self.model, self.processor, states, [prompt(words) for words in keywords], keywords,
                 batch_size=decoding.batch_size, batch_tokens=decoding.batch_tokens,
-                max_new_tokens=decoding.max_new_tokens, num_beams=decoding.num_beams, label=label,
+                max_new_tokens=decoding.max_new_tokens, num_beams=decoding.num_beams, selecting=stage == PRUNER,
+                stop_bias=self.stop_bias, label=label,
             )  # fmt: skip
 
     @contextmanager

@@ -175,13 +175,11 @@ class SapQwen2AudioProcessor(Qwen2AudioProcessor):
         blank is the first of the next keyword, as in any running text, so that a word has the same tokens here and in a
         transcript.
         """
-        mark, blank = self.separator.rstrip(), self.separator[len(self.separator.rstrip()) :]
-        words = [" ".join(word.split()) for word in keywords]
-        last = len(words) - 1
+        last = len(keywords) - 1
         ids: list[int] = []
         windows: list[int] = []
-        for place, word in enumerate(words):
-            piece = self._word((blank if place or self.leading_blank else "") + word + (mark if place < last else ""))
+        for place, word in enumerate(keywords):
+            piece = self.tokenise_word(word, first=place == 0, separated=place < last)
             if self.windows == "keyword":
                 first = windows[-1] + 1 if windows else 0
                 windows += [first + i // self.window for i in range(len(piece))]
@@ -189,6 +187,12 @@ class SapQwen2AudioProcessor(Qwen2AudioProcessor):
         if self.windows == "fixed":
             windows = [i // self.window for i in range(len(ids))]
         return ids, windows
+
+    def tokenise_word(self, word: str, first: bool, separated: bool = False) -> list[int]:
+        """A keyword's tokens, as the first or a later one of a list, with the mark before the next one or without."""
+        mark, blank = self.separator.rstrip(), self.separator[len(self.separator.rstrip()) :]
+        lead = blank if self.leading_blank or not first else ""
+        return self._word(lead + " ".join(word.split()) + (mark if separated else ""))
 
     def _expand(self, prompt: str, frames: int, windows: list[int]) -> list[int]:
         """Token ids of the chat with one placeholder a frame and one a window."""

@@ -79,7 +79,8 @@ def build(artifacts: Mapping[str, str], settings: Mapping[str, Any]):
     """A recogniser of three folders and the settings kept with them, on the GPU when there is one.
 
     Args:
-        settings: `decoding` and `pruning_decoding`, fields of `sap2.inference.Decoding`; `max_list`, keywords a prompt.
+        settings: `decoding` and `pruning_decoding`, fields of `sap2.inference.Decoding`; `max_list`
+            and `stop_bias`, see `Recogniser`.
     """
     import torch
 
@@ -114,9 +115,10 @@ def _decodings(settings: Mapping[str, Any]):
         raise ModelError(
             f"settings of the model: {error}; known: {', '.join(Decoding.__dataclass_fields__)}"
         ) from error
-    if unknown := sorted(left.keys() - {"max_list"}):
+    if unknown := sorted(left.keys() - {"max_list", "stop_bias"}):
         raise ModelError(
-            f"unknown settings of the model: {', '.join(unknown)}; known: decoding, pruning_decoding, max_list"
+            f"unknown settings of the model: {', '.join(unknown)}; "
+            "known: decoding, pruning_decoding, max_list, stop_bias"
         )
     return decoding, pruning_decoding, left
 

@@ -67,7 +67,8 @@ def test_each_stage_runs_with_its_own_adapter(folders, recogniser):
     for name in ("pruner", "recogniser"):
         model = load_model(folders / "base", folders / name)
         prompt = pruning_prompt() if name == "pruner" else recognition_prompt(True)
-        text[name] = generate(model, processor, [wave], prompt, [words], max_new_tokens=5)[0]
+        selecting = name == "pruner"
+        text[name] = generate(model, processor, [wave], prompt, [words], max_new_tokens=5, selecting=selecting)[0]
     assert recogniser.transcribe([wave], [words]) == [text["recogniser"]]
     seen = []
     with pytest.MonkeyPatch.context() as patch:
