@@ -3,24 +3,29 @@
 Case never counts, and a keyword of several words counts only where all of them stand in a row.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TypeAlias
+
+from sap2.evaluation.normalise import folded, normalise, words
 
 __all__ = [
     "Keyword",
     "KeywordCounts",
-    "Occurrences",
+    "KeywordList",
+    "Places",
+    "caseless",
     "compare",
-    "distinct",
+    "covered",
     "score_selection",
     "score_transcript",
     "spoken",
 ]
 
-# A keyword as it is compared: its words, caseless.
-Keyword: TypeAlias = tuple[str, ...]
+# A keyword as it is compared: its words, caseless, separated by single spaces.
+Keyword: TypeAlias = str
+# Where keywords stand in a text: the positions of their first words.
+Places: TypeAlias = Mapping[Keyword, Sequence[int]]
 
 
 @dataclass(frozen=True)
@@ -50,86 +55,119 @@ class KeywordCounts:
         return KeywordCounts(self.tp + other.tp, self.fp + other.fp, self.fn + other.fn)
 
 
-@lru_cache(maxsize=1 << 18)
-def _compared(keyword: str) -> Keyword:
-    return tuple(keyword.casefold().split())
-
-
-def distinct(keywords: Iterable[str]) -> dict[Keyword, str]:
-    """The keywords that differ, as compared -> as first spelt; blank ones are left out."""
-    found: dict[Keyword, str] = {}
-    for keyword in keywords:
-        words = _compared(keyword)
-        if words:
-            found.setdefault(words, keyword)
-    return found
-
-
-class Occurrences:
-    """Where the keywords of a list stand in a text of words.
+class KeywordList:
+    """A list, ready to be looked up in texts: entries that differ only in case are one, blank ones none.
 
     Attributes:
-        places: Positions of the first word, for each keyword that occurs.
+        spelling: Each keyword as compared -> as first spelt, in the list's order.
+        has_phrases: True: some entry is of several words.
     """
 
-    def __init__(self, keywords: Iterable[Keyword], text: Sequence[str]) -> None:
-        words = [word.casefold() for word in text]
-        starts: dict[str, list[int]] = {}
-        for position, word in enumerate(words):
-            starts.setdefault(word, []).append(position)
-        self.places: dict[Keyword, list[int]] = {}
-        for keyword in keywords:
-            positions = starts.get(keyword[0])
-            if positions and len(keyword) > 1:
-                positions = [at for at in positions if tuple(words[at : at + len(keyword)]) == keyword]
-            if positions:
-                self.places[keyword] = positions
+    def __init__(self, entries: Sequence[str], normaliser: str = "none") -> None:
+        texts = list(entries) if normaliser == "none" else [normalise(entry, normaliser) for entry in entries]
+        self.spelling: dict[Keyword, str] = {}
+        # First word -> the entries of several words that begin with it, each with its words.
+        self._phrases: dict[str, list[tuple[Keyword, list[str]]]] = {}
+        self._ranks: dict[Keyword, int] | None = None
+        self._list_words: frozenset[str] | None = None
+        joined = "\n".join(texts)
+        # Nearly all lists are of single ASCII words, and there is one an utterance: those take a short way.
+        if joined.isascii() and joined.split() == texts:
+            self.spelling = dict(zip(joined.lower().split(), entries, strict=True))
+        if len(self.spelling) < len(texts):
+            self.spelling = {}
+            for entry, text in zip(entries, texts, strict=True):
+                self._add(entry, [folded(word) for word in words(text)])
 
-    def count(self, keyword: Keyword) -> int:
-        return len(self.places.get(keyword, ()))
+    def _add(self, entry: str, pieces: list[str]) -> None:
+        keyword = " ".join(pieces)
+        if not keyword or keyword in self.spelling:
+            return
+        self.spelling[keyword] = entry
+        if len(pieces) > 1:
+            self._phrases.setdefault(pieces[0], []).append((keyword, pieces))
 
-    def covered(self, keywords: Iterable[Keyword]) -> set[int]:
-        """Positions of all words of all occurrences of these keywords."""
-        return {
-            at + step for keyword in keywords for at in self.places.get(keyword, ()) for step in range(len(keyword))
-        }
+    @property
+    def has_phrases(self) -> bool:
+        return bool(self._phrases)
+
+    @property
+    def list_words(self) -> Collection[str]:
+        """All words of all entries, caseless."""
+        if not self._phrases:
+            return self.spelling.keys()
+        if self._list_words is None:
+            self._list_words = frozenset(word for keyword in self.spelling for word in keyword.split())
+        return self._list_words
+
+    def places(self, text: Sequence[str]) -> dict[Keyword, list[int]]:
+        """Where the list's keywords stand in a text of caseless words."""
+        found: dict[Keyword, list[int]] = {}
+        for position, word in enumerate(text):
+            if word in self.spelling:
+                found.setdefault(word, []).append(position)
+            if word in self._phrases:
+                for keyword, pieces in self._phrases[word]:
+                    if text[position : position + len(pieces)] == pieces:
+                        found.setdefault(keyword, []).append(position)
+        return found
+
+    def in_order(self, keywords: Collection[Keyword]) -> list[Keyword]:
+        """Some of its keywords in the order of the list."""
+        if len(keywords) < 2:
+            return list(keywords)
+        if self._ranks is None:
+            self._ranks = {keyword: rank for rank, keyword in enumerate(self.spelling)}
+        return sorted(keywords, key=self._ranks.__getitem__)
 
 
-def spoken(keywords: Iterable[str], reference: str) -> list[str]:
+def covered(places: Places, keywords: Iterable[Keyword]) -> set[int]:
+    """Positions of all words of all occurrences of these keywords."""
+    return {
+        at + step for keyword in keywords for at in places.get(keyword, ()) for step in range(keyword.count(" ") + 1)
+    }
+
+
+def spoken(keywords: Sequence[str], reference: str) -> list[str]:
     """The keywords that occur in the reference, in the list's order and spelling: the oracle list.
 
     >>> spoken(["Kathryn", "Neural Network", "network analysis"], "kathryn drew a neural network")
     ['Kathryn', 'Neural Network']
     """
-    listed = distinct(keywords)
-    said = Occurrences(listed, reference.split())
-    return [spelling for keyword, spelling in listed.items() if keyword in said.places]
+    listed = KeywordList(keywords)
+    return [listed.spelling[keyword] for keyword in listed.in_order(listed.places(caseless(reference)))]
 
 
-def score_selection(predicted: Iterable[str], expected: Iterable[str]) -> KeywordCounts:
+def caseless(text: str) -> list[str]:
+    """A text's words as keywords are looked up in them."""
+    return [folded(word) for word in words(text)] if not text.isascii() else text.lower().split()
+
+
+def score_selection(predicted: Sequence[str], expected: Sequence[str], normaliser: str = "none") -> KeywordCounts:
     """Compare stage 1's answer for one utterance with the keywords spoken in it; doubles count once."""
-    answer, truth = distinct(predicted).keys(), distinct(expected).keys()
+    answer = KeywordList(predicted, normaliser).spelling.keys()
+    truth = KeywordList(expected, normaliser).spelling.keys()
     return KeywordCounts(tp=len(answer & truth), fp=len(answer - truth), fn=len(truth - answer))
 
 
-def score_transcript(keywords: Iterable[str], reference: str, hypothesis: str) -> KeywordCounts:
+def score_transcript(keywords: Sequence[str], reference: str, hypothesis: str) -> KeywordCounts:
     """Count a list's keywords in one transcript.
 
     >>> score_transcript(["Meyer", "Kathryn"], "meyer met meyer", "meyer met kathryn")
     KeywordCounts(tp=1, fp=1, fn=1)
     """
-    listed = distinct(keywords)
-    return compare(Occurrences(listed, reference.split()), Occurrences(listed, hypothesis.split()))
+    listed = KeywordList(keywords)
+    return compare(listed.places(caseless(reference)), listed.places(caseless(hypothesis)))
 
 
-def compare(said: Occurrences, written: Occurrences) -> KeywordCounts:
+def compare(said: Places, written: Places) -> KeywordCounts:
     """Written as often as said is right (tp), less is missed (fn), more is a false alarm (fp).
 
     Source: SlideSpeech's scorer, whose recall is by occurrences too; it prints no figure that `fp` enters, ours does.
     """
     tp = fp = fn = 0
-    for keyword in said.places.keys() | written.places.keys():
-        times_said, times_written = said.count(keyword), written.count(keyword)
+    for keyword in said.keys() | written.keys():
+        times_said, times_written = len(said.get(keyword, ())), len(written.get(keyword, ()))
         tp += min(times_said, times_written)
         fp += max(0, times_written - times_said)
         fn += max(0, times_said - times_written)

@@ -3,9 +3,9 @@
 One `Scores` holds the utterances, and for each system on them its figures, counts, breakdown and aligned lines.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from sap2.evaluation.alignment import Kind
 from sap2.evaluation.keywords import KeywordCounts
@@ -24,6 +24,9 @@ __all__ = [
     "Utterance",
     "WordPair",
 ]
+
+if TYPE_CHECKING:
+    import numpy as np
 
 Seconds = float
 Unit = Literal["utterance", "speaker", "talk"]
@@ -150,13 +153,16 @@ class Row:
         group: What the parts are made by: "list size", "keyword in training", "duration", "talk".
         label: This part: "51 to 100", "unseen", "2 to 5 s", "talk3".
         utterances: Utterances in this part (for "keyword in training": with such a keyword said or written).
-        figures: Measures by the names in `System.figures`; those that make no sense for the part are left out.
+        figures: Measures by the names in `System.figures`; those that make no sense for the part are left out. Rows by
+            talk or speaker have no intervals: they are what is drawn, or too many.
+        keywords: Counts behind the keyword figures.
     """
 
     group: str
     label: str
     utterances: int
     figures: Mapping[str, Measure]
+    keywords: KeywordCounts = KeywordCounts()
 
 
 @dataclass(frozen=True)
@@ -241,6 +247,8 @@ class System:
         confused: List entries with errors, those with most errors first.
         missing: Ids without hypothesis, counted as deletions.
         lines: One `Line` an utterance, in the order of `Scores.utterances`; made when asked for.
+        columns: The counts behind the figures, by utterance: "all_words", "all_errors", "unbiased_errors",
+            "biased_errors", "keyword_tp", …, each `(utterances,)`; see `figures`.
     """
 
     name: str
@@ -257,7 +265,8 @@ class System:
     breakdown: tuple[Row, ...]
     confused: tuple[KeywordErrors, ...]
     missing: tuple[str, ...]
-    lines: "Lines" = field(repr=False)
+    lines: Sequence[Line] = field(repr=False)
+    columns: "Mapping[str, np.ndarray]" = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True)
@@ -278,16 +287,3 @@ class Scores:
     selection: Selection | None = None
     reference_source: str = ""
     lists_source: str = ""
-
-
-class Lines:
-    """A sequence of `Line`, each made when it is asked for: a hundred thousand alignments do not fit in memory."""
-
-    def __len__(self) -> int:
-        raise NotImplementedError
-
-    def __getitem__(self, position: int) -> Line:
-        raise NotImplementedError
-
-    def __iter__(self) -> Iterator[Line]:
-        return (self[position] for position in range(len(self)))
