@@ -4,8 +4,9 @@ Values stand beside the marks and in `aria-label`; series differ by shape as wel
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from os.path import commonprefix
 
 from markupsafe import Markup
 
@@ -43,7 +44,7 @@ def interval_chart(
         focus: The band to bring out; only of use with one series.
     """
     step, gap = (24, 0) if len(series) == 1 else (17, 12)
-    left = _label_width(band.label for band in bands)
+    labels, left = _labels([band.label for band in bands])
     measures = [measure for band in bands for measure in band.measures if measure and measure.value is not None]
     scale = _Scale(0, max((_end(measure) for measure in measures), default=0) or 1, left, WIDTH - 62)
     height = len(bands) * (step * len(series) + gap)
@@ -52,7 +53,7 @@ def interval_chart(
         top = place * (step * len(series) + gap) + gap / 2
         middle = top + step * len(series) / 2
         emphasis = " focus" if place == focus else ""
-        parts.append(_text(left - 10, middle + 4, band.label, f"label{emphasis}", 24))
+        parts.append(_text(left - 10, middle + 4, labels[place], f"label{emphasis}", band.label))
         for number, measure in enumerate(band.measures):
             y = top + step * (number + 0.5)
             said.append(f"{band.label} {series[number]} {written(measure, pattern)}".replace("  ", " "))
@@ -69,6 +70,7 @@ def scatter_chart(
     drawn = [(label, x, y) for label, x, y in points if x.value is not None and y.value is not None]
     across = _Scale(*_span([x for _, x, _ in drawn]), left, WIDTH - 14)
     up = _Scale(*_span([y for _, _, y in drawn]), bottom, 8)
+    names, _ = _labels([label for label, _, _ in drawn])
     parts = [_vertical_grid(across, bottom)]
     for at in up.ticks:
         line = Markup('<path class="grid" d="M{} {:.1f}H{}"/>').format(left, up(at), WIDTH - 14)
@@ -89,7 +91,7 @@ def scatter_chart(
         ]
         if len(drawn) <= 8:
             side = (-9, "name end") if across(x.value) > WIDTH * 0.7 else (9, "name")
-            parts.append(_text(across(x.value) + side[0], up(y.value) - 8, label, side[1], 24))
+            parts.append(_text(across(x.value) + side[0], up(y.value) - 8, names[number], side[1], label))
     said = ", ".join(f"{label} {x.value:.2f} and {y.value:.2f}" for label, x, y in drawn)
     return _figure(title, f"{title}, {axes[0]} and {axes[1]}: {said}", parts, bottom + 42)
 
@@ -98,13 +100,14 @@ def stacked_chart(
     title: str, rows: Sequence[tuple[str, Sequence[float]]], series: Sequence[str], pattern: str = "{:.2f}"
 ) -> Markup:
     """Bars made of parts that add up to a meaningful whole; the parts, in the order of `series`, carry their values."""
-    left, step = _label_width(label for label, _ in rows), 30
+    labels, left = _labels([label for label, _ in rows])
+    step = 30
     widest = max((sum(values) for _, values in rows), default=0) or 1
     scale = _Scale(0, widest, left, WIDTH - 10, nice=False)
     parts, said = [], []
     for place, (label, values) in enumerate(rows):
         middle, before = place * step + step / 2, 0.0
-        parts.append(_text(left - 10, middle + 4, label, "label", 24))
+        parts.append(_text(left - 10, middle + 4, labels[place], "label", label))
         for number, value in enumerate(values):
             start, end = scale(before), scale(before + value)
             before += value
@@ -157,14 +160,24 @@ def _end(measure: Measure) -> float:
     return measure.value if measure.high is None else max(measure.value, measure.high)
 
 
-def _label_width(labels: Iterable[str]) -> float:
-    return 24 + 6.6 * min(24, max(map(len, labels), default=0))
+def _labels(labels: Sequence[str], longest: int = 24) -> tuple[list[str], float]:
+    """Labels as there is room for them, and how far in the drawing starts: what all begin with goes first.
+
+    >>> _labels(["test-clean.base.tsv", "test-clean.biased.with-a-long-list.tsv"])[0]
+    ['…base.tsv', '…biased.with…ong-list.tsv']
+    """
+    shared = 1 + max(map(commonprefix(labels).rfind, "._-/ ")) if len(labels) > 1 else 0
+    shown = []
+    for label in labels:
+        short = label if shared < 6 or shared == len(label) else "…" + label[shared:]
+        half = longest // 2
+        shown.append(short if len(short) <= longest + 1 else f"{short[:half]}…{short[-half:]}")
+    return shown, 24 + 6.6 * max(map(len, shown), default=0)
 
 
-def _text(x: float, y: float, text: str, style: str, longest: int = 99) -> Markup:
-    shown = text if len(text) <= longest else text[: longest - 1] + "…"
-    whole = Markup("<title>{}</title>").format(text) if shown != text else ""
-    return Markup('<text class="{}" x="{:.1f}" y="{:.1f}">{}{}</text>').format(style, x, y, shown, whole)
+def _text(x: float, y: float, text: str, style: str, whole: str = "") -> Markup:
+    note = Markup("<title>{}</title>").format(whole) if whole not in ("", text) else ""
+    return Markup('<text class="{}" x="{:.1f}" y="{:.1f}">{}{}</text>').format(style, x, y, text, note)
 
 
 def _marker(x: float, y: float, style: str, number: int, title: str = "") -> Markup:

@@ -1,7 +1,7 @@
 "use strict";
 // Draws the utterances that are looked at, from the page's JSON. Text of the data only ever becomes text nodes.
 
-const CHUNK = 40, PRINTED = 200;
+const CHUNK = 40, PRINTED = 100;
 const KEYWORD_NOTES = { found: "keyword found", missed: "keyword missed", false: "keyword nobody said" };
 const data = JSON.parse(document.getElementById("data").textContent);
 const [tools, list, shown, more] = ["tools", "list", "shown", "more"].map(id => document.getElementById(id));
@@ -15,7 +15,7 @@ function measured(line) {
     if (typeof piece === "string") counts.E += piece.split(" ").length;
     else { counts[piece[0]] += 1; counts.found += piece[3] === "found"; }
   }
-  return { ...line, counts, errors: counts.S + counts.I + counts.D, words: counts.E + counts.S + counts.D };
+  return { ...line, counts, words: counts.E + counts.S + counts.D };
 }
 
 const rows = data.utterances.map((utterance, order) => ({ ...utterance, order, lines: utterance.lines.map(measured), text: null }));
@@ -155,7 +155,7 @@ function spread(line) {
 // Reference over hypothesis, column by column; with several systems, all of them under one reference.
 function aligned(row, systems) {
   const lines = systems.map(number => spread(row.lines[number]));
-  const labels = ["said", ...systems.map(number => data.systems[number])];
+  const labels = ["said", ...systems.map(number => data.systems.length === 1 ? "written" : data.systems[number])];
   const block = element("div", { class: "aligned", dir: "auto", "aria-hidden": "true" },
     element("bdi", { class: "col labels" }, ...labels.map(label => element("span", {}, label))));
   for (let at = 0; at <= lines[0].words.length; at++) {
@@ -253,13 +253,9 @@ document.addEventListener("keydown", event => {
   else if (event.key === "k") step(-1);
 });
 
-let closed = [];
 window.addEventListener("beforeprint", () => {
   draw(Math.max(0, PRINTED - drawn));
-  closed = [...document.querySelectorAll("main > section > details:not([open])")];
-  for (const details of closed) details.open = true;
   list.dataset.printed = drawn < matching.length ? `The first ${drawn} of these ${matching.length} utterances are printed.` : "";
 });
-window.addEventListener("afterprint", () => { for (const details of closed) details.open = false; });
 
 update();

@@ -37,6 +37,8 @@ IN_MARKDOWN = (
 CHARTED = ("b_wer", "u_wer", "wer", "keyword_recall", "false_alarms_per_100")
 ERROR_RATES, KEYWORD_FIGURES = ("wer", "u_wer", "b_wer"), ("keyword_recall", "keyword_precision", "keyword_f1")
 SELECTION_FIGURES = {"recall": "recall", "precision": "precision", "f1": "F1"}
+# For each system each utterance's line, as the page's script reads it.
+Lines = list[list[dict[str, Any]]]
 KIND_LETTERS = {"equal": "E", "substitution": "S", "insertion": "I", "deletion": "D"}
 # Utterances with 0, 1, 2, 3 or 4, and 5 or more errors.
 ERROR_STEPS = {"none": 0, "1": 1, "2": 2, "3 or 4": 4, "5 or more": 10**9}
@@ -79,16 +81,18 @@ def render_report(scores: Scores) -> str:
     )
     names = [system.name for system in scores.systems]
     focus = names.index("predicted") if "predicted" in names else 0
+    # Made when asked for, so asked for once.
+    lines = [[_line(line) for line in system.lines] for system in scores.systems]
     script = _file("report.js")
     html = environment.get_template("report.html.j2").render(
         style=Markup(_file("report.css")),
         script=Markup(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        data=Markup(_json_in_html(_data(scores, focus))),
+        data=Markup(_json_in_html(_data(scores, lines, focus))),
         scores=scores,
         focus=focus,
         headline=_headline(scores),
-        charts=_charts(scores, focus),
+        charts=_charts(scores, lines, focus),
         breakdown=_breakdown(scores, focus),
         selection_figures=_selection_figures(scores),
         confused=[(system, system.confused[:MOST_CONFUSED]) for system in scores.systems if system.confused],
@@ -175,7 +179,7 @@ def _selection_figures(scores: Scores) -> list[tuple[str, str, str]]:
 # ---- charts and breakdown --------------------------------------------------------------------------------------------
 
 
-def _charts(scores: Scores, focus: int) -> list[str]:
+def _charts(scores: Scores, lines: Lines, focus: int) -> list[str]:
     """Charts over all utterances: the rates, what B-WER costs in U-WER, kinds of errors, and how they are spread."""
     systems = scores.systems
     charts = []
@@ -199,7 +203,7 @@ def _charts(scores: Scores, focus: int) -> list[str]:
         names = [kind.kind for kind in systems[0].error_types]
         charts.append(stacked_chart("Errors in 100 words, by kind", kinds, names))
     if len(scores.utterances) > 1:
-        spread = [(system.name, _spread(system)) for system in systems]
+        spread = [(system.name, _spread(of_system)) for system, of_system in zip(systems, lines, strict=True)]
         charts.append(stacked_chart("Utterances by errors in them", spread, list(ERROR_STEPS), "{:.0f}"))
     return charts
 
@@ -208,11 +212,11 @@ def _band(system: System, figure: str) -> Band:
     return Band(FIGURES[figure][0], (system.figures.get(figure),))
 
 
-def _spread(system: System) -> list[int]:
+def _spread(lines: list[dict[str, Any]]) -> list[int]:
     """How many utterances have no error, one, two and so on, in the steps of `ERROR_STEPS`."""
     counts = [0] * len(ERROR_STEPS)
-    for line in system.lines:
-        counts[next(place for place, most in enumerate(ERROR_STEPS.values()) if line.errors <= most)] += 1
+    for line in lines:
+        counts[next(place for place, most in enumerate(ERROR_STEPS.values()) if line["errors"] <= most)] += 1
     return counts
 
 
@@ -298,8 +302,7 @@ def _json_in_html(value: Any) -> str:
     return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
 
 
-def _data(scores: Scores, focus: int) -> dict[str, Any]:
-    lines = [[_line(line) for line in system.lines] for system in scores.systems]
+def _data(scores: Scores, lines: Lines, focus: int) -> dict[str, Any]:
     selected = scores.selection.by_utterance if scores.selection is not None else None
     return {
         "systems": [system.name for system in scores.systems],
@@ -345,6 +348,7 @@ def _line(line: Line) -> dict[str, Any]:
                 [KIND_LETTERS[pair.kind], pair.reference, pair.hypothesis, pair.said, pair.written] for pair in pairs
             ]
     return {
+        "errors": line.errors,
         "biased": line.biased_errors,
         "missed": list(line.missed),
         "false": list(line.false_alarms),
