@@ -109,10 +109,11 @@ function element(tag, attributes, ...children) {
 function article(row, systems) {
   const focus = row.lines[systems.at(-1)];
   const about = [...row.about, row.seconds === null ? "" : `${row.seconds.toFixed(1)} s`].filter(Boolean).join(" · ");
+  const beside = systems.length === 2 ? [`${data.systems[systems[0]]} ${row.lines[systems[0]].errors}`] : [];
   return element("article", { class: "card", tabindex: "-1", "aria-label": row.id },
     element("header", {},
       element("h3", {}, row.id), element("span", { class: "soft" }, about),
-      element("span", { class: "soft errors" }, summary(focus))),
+      element("span", { class: "soft errors" }, [summary(focus), ...beside].join(" · "))),
     ...systems.map(number => element("p", { class: "spoken-only" }, inWords(row, number))),
     aligned(row, systems),
     keywords(row, focus));

@@ -80,7 +80,8 @@ def render_report(scores: Scores) -> str:
         lstrip_blocks=True,
     )
     names = [system.name for system in scores.systems]
-    focus = names.index("predicted") if "predicted" in names else 0
+    # Of several systems the first is what the others are held against.
+    focus = names.index("predicted") if "predicted" in names else min(1, len(names) - 1)
     # Made when asked for, so asked for once.
     lines = [[_line(line) for line in system.lines] for system in scores.systems]
     script = _file("report.js")
@@ -135,7 +136,7 @@ def _made_how(scores: Scores) -> str:
     return (
         f"{len(scores.utterances)} utterances{absent}; definition: {settings.definition} "
         f"({settings.definition_source}); normaliser: {settings.normaliser} ({settings.normaliser_rule}); "
-        f"words: {settings.words}; {intervals}."
+        f"{settings.words}; {intervals}."
     )
 
 

@@ -31,7 +31,7 @@ def test_markdown_table_in_full():
         "(tp 3, fp 1, fn 0; 1.2 of 20.0 keywords kept an utterance).\n"
         "\n"
         "2 utterances; definition: deep-bias (the paper); normaliser: none (text and list as they are); "
-        "words: what white space separates; 95 % intervals: bootstrap over utterances, 100 samples, seed 7.\n"
+        "what white space separates; 95 % intervals: bootstrap over utterances, 100 samples, seed 7.\n"
     )
 
 

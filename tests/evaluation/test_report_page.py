@@ -94,6 +94,8 @@ def test_a_line_reads_without_colour_and_without_sight(browser, tmp_path):
         ["meyernone", 'meyer"\u2009✓"', 'maier"\u2009!"'],
         ["twonone", "twonone", "toonone"],
     ]
+    counts = "document.querySelector('article[aria-label=swapped] .errors').textContent"
+    assert browser.value(counts) == "2 errors in 3 words, 1 on keywords · none 0"
     spoken = "document.querySelector('article[aria-label=swapped] p:nth-of-type(2)').textContent"
     assert browser.value(spoken) == (
         "Said: one meyer two. predicted wrote: one maier too. "
