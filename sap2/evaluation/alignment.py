@@ -6,7 +6,7 @@ otherwise. Tables of many pairs are filled and walked together, by numpy.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, count
 from typing import Literal, NamedTuple, TypeAlias
@@ -130,18 +130,34 @@ def moves_of(pairs: Sequence[tuple[Words, Words]], definition: Definition) -> li
     moves: list[Moves] = [None] * len(pairs)
     # Equal sequences: the diagonal is the only alignment that costs nothing.
     unequal = [at for at, (reference, hypothesis) in enumerate(pairs) if list(reference) != list(hypothesis)]
-    unequal.sort(key=lambda at: (len(pairs[at][0]), len(pairs[at][1])))
-    for chunk in _chunks(unequal, pairs):
-        together = [pairs[at] for at in chunk]
-        references, hypotheses = _as_ids([pair[0] for pair in together], [pair[1] for pair in together])
-        table = _cost_table(references, hypotheses, definition)
-        lengths = [np.array([len(pair[side]) for pair in together]) for side in (0, 1)]
-        for at, found in zip(chunk, _trace_back(table, references, hypotheses, *lengths, definition), strict=True):
-            moves[at] = found
+    # Where the diagonal is preferred, the back-trace begins with all equal last words: they need no table, since
+    # cutting them off changes no cost before them.
+    ends = [_equal_end(*pairs[at]) if definition.preference[0] == "diagonal" else 0 for at in unequal]
+    cut = [
+        (pairs[at][0][: len(pairs[at][0]) - end], pairs[at][1][: len(pairs[at][1]) - end])
+        for at, end in zip(unequal, ends, strict=True)
+    ]
+    order = sorted(range(len(cut)), key=lambda one: (len(cut[one][0]), len(cut[one][1])))
+    for chunk in _chunks(order, cut):
+        for one, found in zip(chunk, _align([cut[one] for one in chunk], definition), strict=True):
+            moves[unequal[one]] = found + _EQUAL * ends[one]
     return moves
 
 
-def _chunks(positions: list[int], pairs: Sequence[tuple[Words, Words]], cells: int = 1 << 20) -> Iterator[list[int]]:
+_EQUAL = bytes([EQUAL])
+
+
+def _equal_end(reference: Words, hypothesis: Words) -> int:
+    """How many last words are equal."""
+    end = 0
+    for said, written in zip(reversed(reference), reversed(hypothesis), strict=False):
+        if said != written:
+            break
+        end += 1
+    return end
+
+
+def _chunks(positions: list[int], pairs: Sequence[tuple[Words, Words]], cells: int = 1 << 19) -> Iterator[list[int]]:
     """Groups of positions whose padded cost tables hold at most `cells` entries together (or one pair each)."""
     chunk: list[int] = []
     rows = columns = 0
@@ -156,83 +172,90 @@ def _chunks(positions: list[int], pairs: Sequence[tuple[Words, Words]], cells: i
         yield chunk
 
 
-def _as_ids(*sides: Sequence[Words]) -> Iterator[np.ndarray]:
-    """Words as whole numbers, padded at the end: `(pairs, longest)` for each side."""
+def _align(pairs: Sequence[tuple[Words, Words]], definition: Definition) -> Iterator[bytes]:
+    """The moves of pairs that share a table."""
+    rows, columns = (np.array([len(pair[side]) for pair in pairs]) for side in (0, 1))
+    references, hypotheses = _as_ids(([pair[0] for pair in pairs], rows), ([pair[1] for pair in pairs], columns))
+    # (pairs, longest reference, longest hypothesis)
+    differs = references[:, :, None] != hypotheses[:, None, :]
+    return _trace_back(_cost_table(differs, definition), differs, rows, columns, definition)
+
+
+def _as_ids(*sides: tuple[Sequence[Words], np.ndarray]) -> Iterator[np.ndarray]:
+    """Words as whole numbers, padded at the end: `(pairs, longest)` for each side, given with its lengths."""
     numbers: defaultdict[str, int] = defaultdict(count().__next__)
-    for texts in sides:
-        lengths = np.array([len(text) for text in texts])
+    for texts, lengths in sides:
         padded = np.full((len(texts), lengths.max()), -1, dtype=np.int32)
-        flat = list(map(numbers.__getitem__, _flat(texts)))
-        padded[np.arange(padded.shape[1]) < lengths[:, None]] = flat
+        padded[np.arange(padded.shape[1]) < lengths[:, None]] = [numbers[word] for word in chain.from_iterable(texts)]
         yield padded
 
 
-def _flat(texts: Iterable[Words]) -> Iterator[str]:
-    return chain.from_iterable(texts)
-
-
-def _cost_table(references: np.ndarray, hypotheses: np.ndarray, definition: Definition) -> np.ndarray:
+def _cost_table(differs: np.ndarray, definition: Definition) -> np.ndarray:
     """Cheapest cost of aligning every prefix of each reference with every prefix of its hypothesis.
 
+    Args:
+        differs: True where two words differ, `(pairs, longest reference, longest hypothesis)`.
     Returns: `(pairs, longest reference + 1, longest hypothesis + 1)`; a pair's own table is the upper left corner, and
         padding at the end cannot change it.
     """
-    rows, columns = references.shape[1] + 1, hypotheses.shape[1] + 1
+    pairs, rows, columns = differs.shape
+    dearest = (rows + columns + 1) * max(definition.insertion, definition.deletion, definition.substitution)
+    kind = np.int16 if dearest < np.iinfo(np.int16).max else np.int32
     # Cost of the insertions from the start of a row to each column: with it off, the running minimum along a row is the
     # cheapest way to reach a column by insertions, and the inner loop of the usual algorithm is one numpy call.
-    inserted = np.arange(columns, dtype=np.int32) * np.int32(definition.insertion)
-    table = np.empty((len(references), rows, columns), dtype=np.int32)
+    inserted = np.arange(columns + 1, dtype=kind) * kind(definition.insertion)
+    substituted = differs * kind(definition.substitution)
+    table = np.empty((pairs, rows + 1, columns + 1), dtype=kind)
     table[:, 0] = inserted
-    for row in range(1, rows):
-        above = table[:, row - 1]
-        differs = hypotheses != references[:, row - 1, None]
-        best = above + np.int32(definition.deletion)
-        np.minimum(best[:, 1:], above[:, :-1] + differs * np.int32(definition.substitution), out=best[:, 1:])
+    for row in range(rows):
+        above = table[:, row]
+        best = above + kind(definition.deletion)
+        np.minimum(best[:, 1:], above[:, :-1] + substituted[:, row], out=best[:, 1:])
         best -= inserted
         np.minimum.accumulate(best, axis=1, out=best)
-        np.add(best, inserted, out=table[:, row])
+        np.add(best, inserted, out=table[:, row + 1])
     return table
 
 
 def _trace_back(
-    table: np.ndarray,
-    references: np.ndarray,
-    hypotheses: np.ndarray,
-    rows: np.ndarray,
-    columns: np.ndarray,
-    definition: Definition,
+    table: np.ndarray, differs: np.ndarray, rows: np.ndarray, columns: np.ndarray, definition: Definition
 ) -> Iterator[bytes]:
     """Walk all tables at once from the last words to the first, taking the preferred move on equal cost.
 
     Args:
+        table, differs: See `_cost_table`.
         rows, columns: Words of each reference and hypothesis, `(pairs,)`.
     Yields: Each pair's moves, first word first.
     """
     pairs, height, width = table.shape
-    costs, pair = table.ravel(), np.arange(pairs)
-    row, column = rows.copy(), columns.copy()
+    # A border before the first words that no path may cross: a cost that no sum of costs can be.
+    walled = np.full((pairs, height + 1, width + 1), -99, dtype=table.dtype)
+    walled[:, 1:, 1:] = table
+    unlike = np.zeros(walled.shape, dtype=np.int8)
+    unlike[:, 2:, 2:] = differs
+    costs, unlike = walled.ravel(), unlike.ravel()
+    at = (np.arange(pairs) * (height + 1) + rows + 1) * (width + 1) + columns + 1
+    start = (np.arange(pairs) * (height + 1) + 1) * (width + 1) + 1
+    # What a move takes off the place in the table, by its code; 0 once the first words are reached.
+    back = np.array([0, width + 2, width + 2, 1, width + 1])
     steps = int((rows + columns).max())
-    moves = np.zeros((pairs, steps), dtype=np.uint8)
+    moves = np.zeros((pairs, steps), dtype=np.int8)
+    diagonal_code = np.array([EQUAL, SUBSTITUTION], dtype=np.int8)
     for step in range(steps - 1, -1, -1):
-        if not (row.any() or column.any()):
-            break
-        # Where a neighbour lies outside the table its value is some other cell's, and its move is not allowed.
-        here = (pair * height + row) * width + column
-        cost = costs[here]
-        equal = references[pair, row - 1] == hypotheses[pair, column - 1] if width > 1 and height > 1 else False
-        inside = (row > 0) & (column > 0)
-        allowed = {
-            "diagonal": inside & (cost == costs[here - width - 1] + np.where(equal, 0, definition.substitution)),
-            "insertion": (column > 0) & (cost == costs[here - 1] + definition.insertion),
-            "deletion": (row > 0) & (cost == costs[here - width] + definition.deletion),
+        cost, other = costs[at], unlike[at]
+        found = {
+            "diagonal": (cost == costs[at - width - 2] + other * definition.substitution, diagonal_code[other]),
+            "insertion": (cost == costs[at - 1] + definition.insertion, INSERTION),
+            "deletion": (cost == costs[at - width - 1] + definition.deletion, DELETION),
         }
-        codes = {"diagonal": np.where(equal, EQUAL, SUBSTITUTION), "insertion": INSERTION, "deletion": DELETION}
-        first, second, third = definition.preference
-        move = np.where(
-            allowed[first], codes[first], np.where(allowed[second], codes[second], allowed[third] * codes[third])
-        )
+        move = np.zeros(pairs, dtype=np.int8)
+        for name in reversed(definition.preference):
+            allowed, code = found[name]
+            np.copyto(move, code, where=allowed)
+        move[at == start] = 0
+        if not move.any():
+            break
         moves[:, step] = move
-        row -= (move != INSERTION) & (move != 0)
-        column -= (move != DELETION) & (move != 0)
+        at = at - back[move]
     for line in moves:
         yield line.tobytes().lstrip(b"\0")

@@ -3,8 +3,9 @@
 Case never counts, and a keyword of several words counts only where all of them stand in a row.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TypeAlias
 
 from sap2.evaluation.normalise import folded, normalise, words
@@ -13,6 +14,7 @@ __all__ = [
     "Keyword",
     "KeywordCounts",
     "KeywordList",
+    "ListCell",
     "Places",
     "caseless",
     "compare",
@@ -55,70 +57,136 @@ class KeywordCounts:
         return KeywordCounts(self.tp + other.tp, self.fp + other.fp, self.fn + other.fn)
 
 
-class KeywordList:
-    """A list, ready to be looked up in texts: entries that differ only in case are one, blank ones none.
+class ListCell(Sequence[str]):
+    """A list as it stands in a file, `["acterrally", "arisen"]`, taken apart when it is asked for.
 
-    Attributes:
-        spelling: Each keyword as compared -> as first spelt, in the list's order.
-        has_phrases: True: some entry is of several words.
+    A test set has a list of hundreds of entries for each of its utterances: as text they take a tenth of the memory,
+    and most are looked at once.
     """
 
-    def __init__(self, entries: Sequence[str], normaliser: str = "none") -> None:
-        texts = list(entries) if normaliser == "none" else [normalise(entry, normaliser) for entry in entries]
-        self.spelling: dict[Keyword, str] = {}
-        # First word -> the entries of several words that begin with it, each with its words.
-        self._phrases: dict[str, list[tuple[Keyword, list[str]]]] = {}
-        self._ranks: dict[Keyword, int] | None = None
-        self._list_words: frozenset[str] | None = None
-        joined = "\n".join(texts)
-        # Nearly all lists are of single ASCII words, and there is one an utterance: those take a short way.
-        if joined.isascii() and joined.split() == texts:
-            self.spelling = dict(zip(joined.lower().split(), entries, strict=True))
-        if len(self.spelling) < len(texts):
-            self.spelling = {}
-            for entry, text in zip(entries, texts, strict=True):
-                self._add(entry, [folded(word) for word in words(text)])
+    __slots__ = ("_text",)
 
-    def _add(self, entry: str, pieces: list[str]) -> None:
-        keyword = " ".join(pieces)
-        if not keyword or keyword in self.spelling:
-            return
-        self.spelling[keyword] = entry
-        if len(pieces) > 1:
-            self._phrases.setdefault(pieces[0], []).append((keyword, pieces))
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    @classmethod
+    def read(cls, text: str) -> "ListCell | None":
+        """The list, or None when it is not written in this one way: then it is for a JSON parser."""
+        if not (text.startswith('["') and text.endswith('"]')) or "\\" in text:
+            return None
+        # Every quotation mark must belong to a separator or an end.
+        return cls(text) if text.count('"') == 2 * text.count('", "') + 2 else None
+
+    def plain(self) -> list[str] | None:
+        """All entries in lower case, if all are single ASCII words."""
+        text = self._text
+        # Among printable ASCII the only white space is the space itself: one in each separator.
+        if not (text.isascii() and text.isprintable() and text.count(" ") == len(self) - 1):
+            return None
+        return text[2:-2].lower().split('", "')
+
+    def __len__(self) -> int:
+        return self._text.count('", "') + 1
+
+    def __getitem__(self, place: int) -> str:
+        return self._text[2:-2].split('", "')[place]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._text[2:-2].split('", "'))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and list(self) == list(other)
+
+    def __hash__(self) -> int:
+        return hash(self._text)
+
+
+class KeywordList:
+    """A list, ready to be looked up in texts: entries that differ only in case are one, blank ones none."""
+
+    def __init__(self, entries: Sequence[str], normaliser: str = "none") -> None:
+        self._entries, self._normaliser = entries, normaliser
+        # Nearly all lists are of single ASCII words, and each is looked at once or twice: those take a short way.
+        self._words = _plain(entries) if normaliser == "none" else None
+        self._looked = 0
+
+    @cached_property
+    def spelling(self) -> dict[Keyword, str]:
+        """Each keyword as compared -> as first spelt, in the list's order."""
+        found: dict[Keyword, str] = {}
+        if self._words is not None:
+            for keyword, entry in zip(self._words, self._entries, strict=True):
+                found.setdefault(keyword, entry)
+            return found
+        for entry in self._entries:
+            text = entry if self._normaliser == "none" else normalise(entry, self._normaliser)
+            if keyword := " ".join(caseless(text)):
+                found.setdefault(keyword, entry)
+        return found
+
+    @cached_property
+    def _phrases(self) -> dict[str, list[tuple[Keyword, list[str]]]]:
+        """First word -> the entries of several words that begin with it, each with its words."""
+        found: dict[str, list[tuple[Keyword, list[str]]]] = {}
+        if self._words is None:
+            for keyword in self.spelling:
+                if " " in keyword:
+                    pieces = keyword.split()
+                    found.setdefault(pieces[0], []).append((keyword, pieces))
+        return found
+
+    @cached_property
+    def _ranks(self) -> dict[Keyword, int]:
+        return {keyword: rank for rank, keyword in enumerate(self.spelling)}
+
+    def __len__(self) -> int:
+        return len(self.spelling) if self._words is None else len(set(self._words))
 
     @property
     def has_phrases(self) -> bool:
         return bool(self._phrases)
 
-    @property
-    def list_words(self) -> Collection[str]:
+    @cached_property
+    def list_words(self) -> frozenset[str]:
         """All words of all entries, caseless."""
-        if not self._phrases:
-            return self.spelling.keys()
-        if self._list_words is None:
-            self._list_words = frozenset(word for keyword in self.spelling for word in keyword.split())
-        return self._list_words
+        return frozenset(word for keyword in self.spelling for word in keyword.split())
 
     def places(self, text: Sequence[str]) -> dict[Keyword, list[int]]:
         """Where the list's keywords stand in a text of caseless words."""
+        self._looked += 1
+        if self._words is not None and self._looked < 3:
+            hits = set(text).intersection(self._words)
+            return {hit: [at for at, word in enumerate(text) if word == hit] for hit in hits} if hits else {}
         found: dict[Keyword, list[int]] = {}
+        spelling, phrases = self.spelling, self._phrases
         for position, word in enumerate(text):
-            if word in self.spelling:
+            if word in spelling:
                 found.setdefault(word, []).append(position)
-            if word in self._phrases:
-                for keyword, pieces in self._phrases[word]:
+            if word in phrases:
+                for keyword, pieces in phrases[word]:
                     if text[position : position + len(pieces)] == pieces:
                         found.setdefault(keyword, []).append(position)
         return found
 
     def in_order(self, keywords: Collection[Keyword]) -> list[Keyword]:
         """Some of its keywords in the order of the list."""
-        if len(keywords) < 2:
-            return list(keywords)
-        if self._ranks is None:
-            self._ranks = {keyword: rank for rank, keyword in enumerate(self.spelling)}
-        return sorted(keywords, key=self._ranks.__getitem__)
+        return list(keywords) if len(keywords) < 2 else sorted(keywords, key=self._ranks.__getitem__)
+
+    def spelt(self, keywords: Collection[Keyword]) -> tuple[str, ...]:
+        """Some of its keywords in the order and spelling of the list."""
+        if self._words is not None and "spelling" not in self.__dict__:  # no need of the spelling of all
+            entries = list(self._entries)
+            return tuple([entries[at] for at in sorted(map(self._words.index, keywords))]) if keywords else ()
+        return tuple([self.spelling[keyword] for keyword in self.in_order(keywords)])
+
+
+def _plain(entries: Sequence[str]) -> list[str] | None:
+    """All entries in lower case, if all are single ASCII words."""
+    if isinstance(entries, ListCell):
+        return entries.plain()
+    texts = list(entries)
+    joined = "\n".join(texts)
+    return joined.lower().split("\n") if texts and joined.isascii() and joined.split() == texts else None
 
 
 def covered(places: Places, keywords: Iterable[Keyword]) -> set[int]:
@@ -135,7 +203,7 @@ def spoken(keywords: Sequence[str], reference: str) -> list[str]:
     ['Kathryn', 'Neural Network']
     """
     listed = KeywordList(keywords)
-    return [listed.spelling[keyword] for keyword in listed.in_order(listed.places(caseless(reference)))]
+    return list(listed.spelt(listed.places(caseless(reference))))
 
 
 def caseless(text: str) -> list[str]:

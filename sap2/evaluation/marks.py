@@ -42,8 +42,8 @@ class MarkedLines(Sequence[Line]):
             pairs=pairs,
             errors=len(wrong),
             biased_errors=sum(pair.biased for pair in wrong),
-            missed=tuple(listed.spelling[keyword] for keyword in listed.in_order(missed)),
-            false_alarms=tuple(listed.spelling[keyword] for keyword in listed.in_order(false)),
+            missed=listed.spelt(missed),
+            false_alarms=listed.spelt(false),
             absent=hypothesis is None,
         )
 
@@ -102,10 +102,11 @@ class KeywordTally:
         for counter, keywords in ((self.missed, missed), (self.false_alarms, false)):
             for keyword in keywords:
                 counter[keyword] += abs(len(said.get(keyword, ())) - len(written.get(keyword, ())))
-                self.spelling.setdefault(keyword, listed.spelling[keyword])
+                if keyword not in self.spelling:
+                    self.spelling[keyword] = listed.spelt([keyword])[0]
                 self.wrong_in[keyword].append(position)
 
-    def worst(self, utterances: Sequence[Utterance], lines: Sequence[Line], shown: int = 100) -> list[KeywordErrors]:
+    def worst(self, utterances: Sequence[Utterance], lines: Sequence[Line], shown: int = 50) -> list[KeywordErrors]:
         """The entries with most errors, and what was written in their place."""
 
         def errors(keyword: Keyword) -> int:

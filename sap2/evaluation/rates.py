@@ -151,19 +151,13 @@ def count_all(
     definition: Definition,
 ) -> np.ndarray:
     """Each utterance's words and errors outside and inside its biasing set, `(utterances, 8)`."""
-    rows = []
+    total, biased = [], []
     for (reference, hypothesis), move, inside in zip(pairs, moves, biasing, strict=True):
-        biased = count_edits(move, reference, hypothesis, inside, definition) if inside else (0, 0, 0, 0)
-        total = (len(reference), 0, 0, 0)
-        if move is not None:
-            total = (
-                len(reference),
-                move.count(SUBSTITUTION),
-                move.count(INSERTION),
-                move.count(DELETION),
-            )
-        rows.append((*(a - b for a, b in zip(total, biased, strict=True)), *biased))
-    return np.array(rows, dtype=np.int64).reshape(-1, 8)
+        biased.append(count_edits(move, reference, hypothesis, inside, definition) if inside else (0, 0, 0, 0))
+        edits = (move.count(SUBSTITUTION), move.count(INSERTION), move.count(DELETION)) if move else (0, 0, 0)
+        total.append((len(reference), *edits))
+    inner = np.array(biased, dtype=np.int64).reshape(-1, 4)
+    return np.hstack([np.array(total, dtype=np.int64).reshape(-1, 4) - inner, inner])
 
 
 def count_edits(

@@ -14,6 +14,7 @@ from sys import intern
 from typing import Any
 
 from sap2.errors import InputError
+from sap2.evaluation.keywords import ListCell
 
 __all__ = ["Row", "Source", "read_lists", "read_source", "read_training"]
 
@@ -40,7 +41,7 @@ class Row:
     line: int
     hypothesis: str | None = None
     reference: str | None = None
-    keywords: tuple[str, ...] | None = None
+    keywords: Sequence[str] | None = None
     biasing: tuple[str, ...] | None = None
     predicted: tuple[str, ...] | None = None
     duration: float | None = None
@@ -195,7 +196,10 @@ def _tsv(path: str, lines: Sequence[str], text_is: str) -> Iterator[Row]:
             where = f"{path}:{number} ({id})"
             row.reference, row.hypothesis = row.reference or row.hypothesis or "", None
             row.biasing = _json_column(where, cells[1], "rare words")
-            row.keywords = _json_column(where, cells[2], "list") if len(cells) > 2 else row.biasing
+            if len(cells) > 2:
+                row.keywords = ListCell.read(cells[2].strip()) or _json_column(where, cells[2], "list")
+            else:
+                row.keywords = row.biasing
         yield row
 
 
@@ -205,6 +209,10 @@ def _with_text(row: Row, text_is: str, text: str) -> Row:
 
 
 def _json_column(where: str, cell: str, what: str) -> tuple[str, ...]:
+    if cell == "[]":
+        return ()
+    if (simple := ListCell.read(cell)) is not None:
+        return tuple(map(intern, simple))
     try:
         return tuple(map(intern, json.loads(cell)))
     except (ValueError, TypeError) as error:

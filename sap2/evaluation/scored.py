@@ -92,7 +92,7 @@ class Utterance:
 
     id: str
     reference: str
-    keywords: tuple[str, ...] = ()
+    keywords: Sequence[str] = ()
     said: tuple[str, ...] = ()
     biasing: tuple[str, ...] = ()
     predicted: tuple[str, ...] | None = None

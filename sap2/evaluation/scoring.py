@@ -34,6 +34,7 @@ from sap2.evaluation.significance import Sums, bounds, measure, resample
 __all__ = ["Details", "Given", "Options", "by_unit", "score", "score_systems", "units_of"]
 
 UNITS = ("auto", "utterance", "speaker", "talk")
+NO_COUNTS = (0, 0, 0)
 FEWEST_UNITS = 10  # below, drawing speakers or talks says little: utterances are drawn instead
 
 
@@ -66,6 +67,9 @@ class Details:
     duration: float | None = None
     talk: str | None = None
     speaker: str | None = None
+
+
+NO_DETAILS = Details()
 
 
 @dataclass(frozen=True)
@@ -184,7 +188,8 @@ class _Prepared:
         self.training = given.training
         self._last: tuple[Sequence[str] | None, KeywordList] = (None, KeywordList(()))
         self.utterances: list[Utterance] = []
-        self.tokens: list[list[str]] = []  # as they are aligned
+        self.tokens: list[list[str]] = []  # of the references, as they are aligned
+        self.caseless: list[list[str]] = []  # the same, as keywords are looked up in them
         self.places: list[Places] = []
         self.list_sizes: list[int] = []
         self.has_phrases = False
@@ -200,33 +205,37 @@ class _Prepared:
         return list(map(sys.intern, (text.upper() if self.upper else text).split()))
 
     def list_of(self, utterance: Utterance) -> KeywordList:
-        """An utterance's list; of utterances in a row that share one, it is made once."""
-        if self._last[0] is not utterance.keywords:
-            self._last = (utterance.keywords, KeywordList(utterance.keywords, self.normaliser))
+        """An utterance's list."""
+        return self._list(utterance.keywords)
+
+    def _list(self, keywords: Sequence[str]) -> KeywordList:
+        """A list ready to be looked up; of utterances in a row that share one, it is made once."""
+        if self._last[0] is not keywords:
+            self._last = (keywords, KeywordList(keywords, self.normaliser))
         return self._last[1]
 
     def _add(self, id: str, text: str) -> None:
-        given, details = self.given, self.given.details.get(id, Details())
+        given, details = self.given, self.given.details.get(id, NO_DETAILS)
         keywords = given.lists.get(id, ())
-        predicted = given.predicted.get(id) if given.predicted else None
-        utterance = Utterance(id, text, keywords if isinstance(keywords, tuple) else tuple(keywords))
-        listed = self.list_of(utterance)
-        found = caseless(text)
+        listed = self._list(keywords)
+        tokens = self.tokens_of(text)
+        found = tokens if text.isascii() and text.islower() and not self.upper else caseless(text)
         places = listed.places(found)
         if given.biasing:
             biasing = {word for one in given.biasing[id] for word in caseless(self.clean(one))}
         elif self.definition.name == "slidespeech":
             # SlideSpeech knows single words: any word of the list in the reference, its phrase complete or not.
-            biasing = set(found).intersection(listed.list_words) if places or listed.has_phrases else ()
+            biasing = set(found).intersection(listed.list_words) if listed.has_phrases else places.keys()
         else:
             biasing = {word for keyword in places for word in keyword.split()}
+        predicted = given.predicted.get(id) if given.predicted else None
         talk, speaker = _talk_and_speaker(id, details)
         self.utterances.append(
             Utterance(
                 id,
                 text,
-                utterance.keywords,
-                tuple([listed.spelling[keyword] for keyword in listed.in_order(places)]),
+                keywords,
+                listed.spelt(places),
                 tuple(sorted(biasing)),
                 None if predicted is None else tuple(predicted),
                 details.duration,
@@ -234,9 +243,10 @@ class _Prepared:
                 speaker,
             )
         )
-        self.tokens.append(self.tokens_of(text))
+        self.tokens.append(tokens)
+        self.caseless.append(found)
         self.places.append(places)
-        self.list_sizes.append(len(listed.spelling))
+        self.list_sizes.append(len(listed))
         self.has_phrases = self.has_phrases or listed.has_phrases
 
 
@@ -315,14 +325,14 @@ def _columns(
     in_training: list[list[tuple[int, int]]] = []
     for position, (one, text) in enumerate(zip(prepared.utterances, texts, strict=True)):
         said = written = prepared.places[position]
-        hypothesis = reference = caseless(one.reference)
+        hypothesis = reference = prepared.caseless[position]
         if text != one.reference:
             listed = prepared.list_of(one)
             hypothesis = caseless(text or "")
             written = listed.places(hypothesis)
             tally.add_errors(position, listed, said, written)
         tally.add(said)
-        keyword.append(_count(said, written))
+        keyword.append(_count(said, written) if said or written else NO_COUNTS)
         if prepared.has_phrases:
             listed = prepared.list_of(one)
             phrase.append(_count(_phrases(said), _phrases(written)))
@@ -334,10 +344,9 @@ def _columns(
             seen.append(known[0])
             unseen.append(known[1])
             in_training.append(_errors_by_training(moves[position], reference, hypothesis, one, training, definition))
-    counts = count_all(spoken_pairs, moves, [set(words) for words in biasing], definition)
+    counts = count_all(spoken_pairs, moves, biasing, definition)
     columns = {**error_columns(counts), **_kinds_by_half(counts), **count_columns("keyword", keyword)}
-    nothing = [(0, 0, 0)] * len(texts)
-    columns |= count_columns("phrase", phrase or nothing)
+    columns |= count_columns("phrase", phrase or [NO_COUNTS] * len(texts))
     # Where all entries are single words, the words of the list are its entries.
     columns |= count_columns("word", word or keyword)
     columns["utterances"] = np.ones(len(texts), dtype=np.int64)
@@ -352,8 +361,6 @@ def _columns(
 
 def _count(said: Places, written: Places) -> tuple[int, int, int]:
     """Occurrences right, too many and missed (tp, fp, fn); see `keywords.compare`."""
-    if not said and not written:
-        return 0, 0, 0
     if written is said:
         return sum(map(len, said.values())), 0, 0
     tp = sum(min(len(places), len(written.get(keyword, ()))) for keyword, places in said.items())

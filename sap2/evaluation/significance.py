@@ -80,8 +80,20 @@ def bounds(values: np.ndarray) -> Measure:
     drawn = drawn[np.isfinite(drawn)]
     if not len(drawn):
         return Measure(float(value))
-    low, high = np.percentile(drawn, [2.5, 97.5])
-    return Measure(float(value), float(low), float(high))
+    low, high = _quantiles(drawn, 0.025, 0.975)
+    return Measure(float(value), low, high)
+
+
+def _quantiles(values: np.ndarray, *shares: float) -> list[float]:
+    """Quantiles with linear interpolation, as `np.quantile` has them, without its overhead of many checks."""
+    ordered = np.sort(values)
+    found = []
+    for share in shares:
+        place = share * (len(ordered) - 1)
+        below = int(place)
+        above = min(below + 1, len(ordered) - 1)
+        found.append(float(ordered[below] + (place - below) * (ordered[above] - ordered[below])))
+    return found
 
 
 def paired_p(differences: np.ndarray) -> float | None:

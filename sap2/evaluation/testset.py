@@ -8,7 +8,6 @@ from sap2.evaluation.keywords import caseless
 from sap2.evaluation.normalise import normalise
 from sap2.evaluation.rates import names
 from sap2.evaluation.reading import Row, Source, read_lists, read_source, read_training
-from sap2.evaluation.results import CONTEXTS, read_contexts
 from sap2.evaluation.scored import Scores
 from sap2.evaluation.scoring import Details, Given, Options, score_systems
 
@@ -65,6 +64,8 @@ def score_contexts(
 
     Raises: InputError, ParamsError: see `results.read_contexts` and `scoring.score`.
     """
+    from sap2.evaluation.results import CONTEXTS, read_contexts
+
     contexts = read_contexts(paths)
     first = next(iter(contexts.values()))
     answers = contexts.get("predicted", {})
@@ -142,8 +143,9 @@ def _given(
             shared = source
     ids = expected.rows
     details = {}
-    for id in ids:
-        rows = [source.rows[id] for source in known if id in source.rows]
+    described = [source for source in known if source.kind in ("JSON lines", "JSON array")]
+    for id in ids if described else ():
+        rows = [source.rows[id] for source in described if id in source.rows]
         details[id] = Details(*(_first(rows, field) for field in ("duration", "talk", "speaker")))
     return Given(
         references={id: row.reference or "" for id, row in ids.items()},
