@@ -14,6 +14,7 @@ from itertools import groupby
 from typing import Any
 
 from sap2.evaluation.charts import Band, interval_chart, scatter_chart, stacked_chart, written
+from sap2.evaluation.output import made_how
 from sap2.evaluation.scored import Line, Measure, Row, Scores, System, Utterance, WordPair
 
 __all__ = ["markdown_table", "render_report"]
@@ -64,7 +65,7 @@ def markdown_table(scores: Scores) -> str:
             f"Stage 1 against the spoken keywords: {measured} (tp {counts.tp}, fp {counts.fp}, fn {counts.fn}; "
             f"{kept:.1f} of {listed:.1f} keywords kept an utterance).",
         ]
-    return "\n".join([*lines, "", _made_how(scores), ""])
+    return "\n".join([*lines, "", made_how(scores.settings, len(scores.utterances)), ""])
 
 
 def render_report(scores: Scores) -> str:
@@ -97,7 +98,7 @@ def render_report(scores: Scores) -> str:
         breakdown=_breakdown(scores, focus),
         selection_figures=_selection_figures(scores),
         confused=[(system, system.confused[:MOST_CONFUSED]) for system in scores.systems if system.confused],
-        made_how=_made_how(scores),
+        made_how=made_how(scores.settings, len(scores.utterances)),
     )
     # JSON can carry half a surrogate pair, which no file of UTF-8 can.
     return html.encode("utf-8", "replace").decode("utf-8")
@@ -122,22 +123,6 @@ def _with_bounds(measure: Measure | None, pattern: str) -> str:
 
 def _in_cell(text: str) -> str:
     return text.replace("|", "\\|")
-
-
-def _made_how(scores: Scores) -> str:
-    settings = scores.settings
-    intervals = "no intervals"
-    if settings.samples:
-        of = "" if settings.unit == "utterance" else f" ({settings.units} of them)"
-        intervals = (
-            f"95 % intervals: bootstrap over {settings.unit}s{of}, {settings.samples} samples, seed {settings.seed}"
-        )
-    absent = "; utterances without hypothesis count as deletions" if settings.missing_as_deletions else ""
-    return (
-        f"{len(scores.utterances)} utterances{absent}; definition: {settings.definition} "
-        f"({settings.definition_source}); normaliser: {settings.normaliser} ({settings.normaliser_rule}); "
-        f"{settings.words}; {intervals}."
-    )
 
 
 @dataclass(frozen=True)

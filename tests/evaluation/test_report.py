@@ -9,6 +9,7 @@ from html.parser import HTMLParser
 
 from scores_by_hand import HOSTILE, HOSTILE_WORD, SETTINGS, contexts, system, utterance
 
+from sap2.evaluation.output import made_how
 from sap2.evaluation.report import markdown_table, render_report
 from sap2.evaluation.scored import Measure, Scores
 
@@ -30,17 +31,8 @@ def test_markdown_table_in_full():
         "Stage 1 against the spoken keywords: precision 0.750 [0.700, 0.800], recall –, f1 0.500 "
         "(tp 3, fp 1, fn 0; 1.2 of 20.0 keywords kept an utterance).\n"
         "\n"
-        "2 utterances; definition: deep-bias (the paper); normaliser: none (text and list as they are); "
-        "what white space separates; 95 % intervals: bootstrap over utterances, 100 samples, seed 7.\n"
+        f"{made_how(SETTINGS, 2)}\n"
     )
-
-
-def test_markdown_table_says_what_was_drawn_and_what_counts_as_deleted():
-    settings = replace(SETTINGS, unit="talk", units=3, missing_as_deletions=True)
-    table = markdown_table(replace(one_system(), settings=settings))
-    assert "1 utterances; utterances without hypothesis count as deletions; definition" in table
-    assert "bootstrap over talks (3 of them), 100 samples" in table
-    assert "no intervals" in markdown_table(replace(one_system(), settings=replace(SETTINGS, samples=0)))
 
 
 def test_a_bar_in_a_name_does_not_end_its_cell():
@@ -130,9 +122,7 @@ def test_page_holds_of_a_long_list_only_what_was_said_written_or_kept():
 
 
 def test_page_says_how_the_scores_were_made():
-    text = Page(render_report(contexts())).text
-    for words in ("definition: deep-bias", "normaliser: none", "bootstrap over utterances, 100 samples, seed 7"):
-        assert words in text
+    assert made_how(SETTINGS, 2) in Page(render_report(contexts())).text
 
 
 def test_page_names_utterances_without_hypothesis():
