@@ -134,7 +134,7 @@ def _by_duration(durations: Sequence[float | None]) -> list[Part]:
 
 def _by_name(group: str, names: Sequence[str | None]) -> list[Part]:
     """One part a talk or speaker. They are what the bootstrap draws, or too many to draw inside: no intervals."""
-    if None in names:
+    if None in names or not names:
         return []
     numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
     codes = np.array([numbers[name] for name in names])

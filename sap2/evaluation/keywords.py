@@ -72,7 +72,7 @@ class ListCell(Sequence[str]):
     @classmethod
     def read(cls, text: str) -> "ListCell | None":
         """The list, or None when it is not written in this one way: then it is for a JSON parser."""
-        if not (text.startswith('["') and text.endswith('"]')) or "\\" in text:
+        if not (text.startswith('["') and text.endswith('"]')) or "\\" in text or '""' in text:
             return None
         # Every quotation mark must belong to a separator or an end.
         return cls(text) if text.count('"') == 2 * text.count('", "') + 2 else None
