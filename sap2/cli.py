@@ -266,9 +266,10 @@ def score(
         unit=unit,
         missing_as_deletions=missing_as_deletions,
     )
-    print(scores_text(scores))
+    # Files first: a reader of the text may go away early, as `head` does.
     _write_json(json_, lambda: scores_json(scores))
     _write_report(report, scores)
+    print(scores_text(scores))
 
 
 @app.command(epilog="Example: sap2 compare baseline.trn ours.trn --ref ref.tsv")
@@ -308,11 +309,11 @@ def compare(
         missing_as_deletions=missing_as_deletions,
     )
     comparisons = [compare_systems(scores, 0, other) for other in range(1, len(hypotheses))]
+    _write_json(json_, lambda: [comparison_json(comparison) for comparison in comparisons])
+    _write_report(report, scores)
     for comparison in comparisons:
         print(comparison_text(comparison), end="\n\n")
     print(made_how(scores.settings, len(scores.utterances)))
-    _write_json(json_, lambda: [comparison_json(comparison) for comparison in comparisons])
-    _write_report(report, scores)
 
 
 def _without_garbage_collection() -> None:

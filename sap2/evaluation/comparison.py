@@ -101,6 +101,8 @@ def compare(scores: Scores, a: int | str = 0, b: int | str = 1) -> Comparison:
         values = [system.figures[name].value for system in (first, second)]
         if values == [None, None]:
             continue
+        if name == "word_recall" and first.list_words == first.keywords and second.list_words == second.keywords:
+            continue  # all entries are single words: this is the keyword recall again
         difference = bounds(figure.of(drawn[1]) - figure.of(drawn[0]))
         figures[name] = Difference(*values, difference, paired_p(figure.of(shuffled[1]) - figure.of(shuffled[0])))
     better, worse = _utterances(scores, first, second)

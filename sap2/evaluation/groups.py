@@ -15,6 +15,7 @@ __all__ = ["Part", "Parts", "parts_of_utterances", "rows_of"]
 DURATIONS = (0.0, 2.0, 5.0, 10.0, 20.0)  # seconds at which a part of the recordings begins
 LIST_SIZES = 5  # parts of about as many utterances each
 TRAINING = "keyword in training"
+NAMED = ("talk", "speaker")  # groups of many parts come last
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,12 @@ def rows_of(
 ) -> tuple[Row, ...]:
     """The figures of all parts, from the sums over all draws or, without interval, from the utterances themselves."""
     rows = []
+    for name in ("seen", "unseen") if with_training else ():
+        b_wer = {"b_wer": Figure((f"{name}_biased_errors",), (f"{name}_biased_words",), 100)}
+        known = {**b_wer, **keyword_figures(f"{name}_keyword", "keyword_")}
+        measured = {figure: measure(how, sums) for figure, how in known.items()}
+        counts = KeywordCounts(*(int(columns[f"{name}_keyword_{one}"].sum()) for one in COUNTS))
+        rows.append(Row(TRAINING, name, int(columns[f"{name}_utterances"].sum()), measured, counts))
     for part in parts:
         if group not in (None, part.group):
             continue
@@ -84,13 +91,7 @@ def rows_of(
             measured = {name: measure(figure, whole) for name, figure in figures.items()}
         counts = KeywordCounts(*(int(columns[f"keyword_{one}"][part.members].sum()) for one in COUNTS))
         rows.append(Row(part.group, part.label, members, measured, counts))
-    for name in ("seen", "unseen") if with_training else ():
-        b_wer = {"b_wer": Figure((f"{name}_biased_errors",), (f"{name}_biased_words",), 100)}
-        known = {**b_wer, **keyword_figures(f"{name}_keyword", "keyword_")}
-        measured = {figure: measure(how, sums) for figure, how in known.items()}
-        counts = KeywordCounts(*(int(columns[f"{name}_keyword_{one}"].sum()) for one in COUNTS))
-        rows.append(Row(TRAINING, name, int(columns[f"{name}_utterances"].sum()), measured, counts))
-    return tuple(rows)
+    return tuple(sorted(rows, key=lambda row: row.group in NAMED))
 
 
 def _needed(columns: Mapping[str, np.ndarray]) -> list[str]:

@@ -64,41 +64,38 @@ class ListCell(Sequence[str]):
     and most are looked at once.
     """
 
-    __slots__ = ("_text",)
+    __slots__ = ("_length", "text")
 
-    def __init__(self, text: str) -> None:
-        self._text = text
+    def __init__(self, text: str, length: int) -> None:
+        self.text, self._length = text, length
 
     @classmethod
     def read(cls, text: str) -> "ListCell | None":
         """The list, or None when it is not written in this one way: then it is for a JSON parser."""
-        if not (text.startswith('["') and text.endswith('"]')) or "\\" in text or '""' in text:
+        if not (text.startswith('["') and text.endswith('"]') and text.isprintable()) or "\\" in text or '""' in text:
             return None
+        separators = text.count('", "')
         # Every quotation mark must belong to a separator or an end.
-        return cls(text) if text.count('"') == 2 * text.count('", "') + 2 else None
+        return cls(text, separators + 1) if text.count('"') == 2 * separators + 2 else None
 
-    def plain(self) -> list[str] | None:
-        """All entries in lower case, if all are single ASCII words."""
-        text = self._text
-        # Among printable ASCII the only white space is the space itself: one in each separator.
-        if not (text.isascii() and text.isprintable() and text.count(" ") == len(self) - 1):
-            return None
-        return text[2:-2].lower().split('", "')
+    def is_plain(self) -> bool:
+        """True: all entries are single ASCII words, since the only white space is that of the separators."""
+        return self.text.isascii() and self.text.count(" ") == self._length - 1
 
     def __len__(self) -> int:
-        return self._text.count('", "') + 1
+        return self._length
 
     def __getitem__(self, place: int) -> str:
-        return self._text[2:-2].split('", "')[place]
+        return self.text[2:-2].split('", "')[place]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._text[2:-2].split('", "'))
+        return iter(self.text[2:-2].split('", "'))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Sequence) and list(self) == list(other)
 
     def __hash__(self) -> int:
-        return hash(self._text)
+        return hash(self.text)
 
 
 class KeywordList:
@@ -106,18 +103,15 @@ class KeywordList:
 
     def __init__(self, entries: Sequence[str], normaliser: str = "none") -> None:
         self._entries, self._normaliser = entries, normaliser
-        # Nearly all lists are of single ASCII words, and each is looked at once or twice: those take a short way.
-        self._words = _plain(entries) if normaliser == "none" else None
-        self._looked = 0
+        # Nearly all lists are of single ASCII words, each in a file's cell of its own, and looked at once or twice:
+        # there a dictionary would cost more than it saves.
+        is_plain = normaliser == "none" and isinstance(entries, ListCell) and entries.is_plain()
+        self._cell = entries.text.lower() if is_plain else None
 
     @cached_property
     def spelling(self) -> dict[Keyword, str]:
         """Each keyword as compared -> as first spelt, in the list's order."""
         found: dict[Keyword, str] = {}
-        if self._words is not None:
-            for keyword, entry in zip(self._words, self._entries, strict=True):
-                found.setdefault(keyword, entry)
-            return found
         for entry in self._entries:
             text = entry if self._normaliser == "none" else normalise(entry, self._normaliser)
             if keyword := " ".join(caseless(text)):
@@ -128,11 +122,10 @@ class KeywordList:
     def _phrases(self) -> dict[str, list[tuple[Keyword, list[str]]]]:
         """First word -> the entries of several words that begin with it, each with its words."""
         found: dict[str, list[tuple[Keyword, list[str]]]] = {}
-        if self._words is None:
-            for keyword in self.spelling:
-                if " " in keyword:
-                    pieces = keyword.split()
-                    found.setdefault(pieces[0], []).append((keyword, pieces))
+        for keyword in self.spelling if self._cell is None else ():
+            if " " in keyword:
+                pieces = keyword.split()
+                found.setdefault(pieces[0], []).append((keyword, pieces))
         return found
 
     @cached_property
@@ -140,7 +133,7 @@ class KeywordList:
         return {keyword: rank for rank, keyword in enumerate(self.spelling)}
 
     def __len__(self) -> int:
-        return len(self.spelling) if self._words is None else len(set(self._words))
+        return len(self.spelling)
 
     @property
     def has_phrases(self) -> bool:
@@ -153,9 +146,8 @@ class KeywordList:
 
     def places(self, text: Sequence[str]) -> dict[Keyword, list[int]]:
         """Where the list's keywords stand in a text of caseless words."""
-        self._looked += 1
-        if self._words is not None and self._looked < 3:
-            hits = set(text).intersection(self._words)
+        if self._cell is not None:
+            hits = set(text).intersection(self._cell[2:-2].split('", "'))
             return {hit: [at for at, word in enumerate(text) if word == hit] for hit in hits} if hits else {}
         found: dict[Keyword, list[int]] = {}
         spelling, phrases = self.spelling, self._phrases
@@ -174,19 +166,10 @@ class KeywordList:
 
     def spelt(self, keywords: Collection[Keyword]) -> tuple[str, ...]:
         """Some of its keywords in the order and spelling of the list."""
-        if self._words is not None and "spelling" not in self.__dict__:  # no need of the spelling of all
-            entries = list(self._entries)
-            return tuple([entries[at] for at in sorted(map(self._words.index, keywords))]) if keywords else ()
+        if self._cell is not None:
+            starts = sorted((self._cell.index(f'"{keyword}"') + 1, len(keyword)) for keyword in keywords)
+            return tuple([self._entries.text[start : start + length] for start, length in starts])
         return tuple([self.spelling[keyword] for keyword in self.in_order(keywords)])
-
-
-def _plain(entries: Sequence[str]) -> list[str] | None:
-    """All entries in lower case, if all are single ASCII words."""
-    if isinstance(entries, ListCell):
-        return entries.plain()
-    texts = list(entries)
-    joined = "\n".join(texts)
-    return joined.lower().split("\n") if texts and joined.isascii() and joined.split() == texts else None
 
 
 def covered(places: Places, keywords: Iterable[Keyword]) -> set[int]:

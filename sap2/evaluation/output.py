@@ -79,7 +79,8 @@ def _keyword_figures(system: System) -> str:
         shown = f"{_value(recall, '{:.3f}')} {_interval(recall, '{:.3f}')}".strip()
         rows.append(["their words", "", shown, "", *_counts(system.list_words)])
     alarms = system.figures["false_alarms_per_100"]
-    return f"{_table(rows)}\nfalse alarms in 100 utterances: {_value(alarms, '{:.1f}')} {_interval(alarms, '{:.1f}')}"
+    rate = f"{_value(alarms, '{:.1f}')} {_interval(alarms, '{:.1f}')}".rstrip()
+    return f"{_table(rows)}\nfalse alarms in 100 utterances: {rate}"
 
 
 def _selection(selection: Selection) -> str:

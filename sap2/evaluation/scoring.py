@@ -246,7 +246,7 @@ class _Prepared:
         self.tokens.append(tokens)
         self.caseless.append(found)
         self.places.append(places)
-        self.list_sizes.append(len(listed))
+        self.list_sizes.append(len(keywords))
         self.has_phrases = self.has_phrases or listed.has_phrases
 
 
