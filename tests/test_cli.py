@@ -174,7 +174,7 @@ WITHOUT_EXTRA = """
 import sys
 class Absent:
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {"torch", "transformers", "mlflow", "pydantic", "ruamel", "librosa", "pandas",
+        if name.partition(".")[0] in {"torch", "transformers", "mlflow", "ruamel", "librosa", "pandas",
                                       "soundfile", "matplotlib", "peft", "dvc", "tqdm"}:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 sys.meta_path.insert(0, Absent())

@@ -17,6 +17,8 @@ from sap2.evaluation.keywords import (
     score_transcript,
     spoken,
 )
+from sap2.manifest import Utterance
+from sap2.manifest import spoken as spoken_in_manifest
 
 
 def test_spoken_keywords_are_whole_words_in_list_order_and_spelling():
@@ -132,6 +134,15 @@ def test_a_list_searched_as_text_finds_what_its_entries_find(listed, text):
 )
 def test_what_is_no_simple_list_is_left_to_the_json_parser(text):
     assert ListCell.read(text) is None
+
+
+@given(
+    st.lists(st.text("aAb\u00e9\u00df'-", min_size=1, max_size=3), max_size=6),
+    st.text("aAb\u00e9\u00df '-", max_size=20),
+)
+def test_the_manifest_finds_the_same_keywords_as_the_scores(listed, text):
+    utterance = Utterance(id="u", audio="u.wav", duration=1.0, text=f"a {text}", keywords=listed)
+    assert spoken(utterance.keywords, utterance.text) == spoken_in_manifest(utterance)
 
 
 def test_a_list_of_100000_entries_is_looked_up_in_no_time():
