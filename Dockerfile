@@ -22,8 +22,8 @@ ENV PATH=/opt/sap2/bin:$PATH PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 ARG PIP_EXTRA_INDEX_URL=
 WORKDIR /build
 COPY pyproject.toml .
-RUN python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['dependencies'], sep='\n')" \
-        > all.txt \
+RUN python -c "import tomllib; project = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
+        print(*project['dependencies'], *project['optional-dependencies']['pipeline'], sep='\n')" > all.txt \
     && grep -v '^deepspeed' all.txt > most.txt && grep '^deepspeed' all.txt > deepspeed.txt \
     && pip install -r most.txt
 # DeepSpeed's set-up imports torch, so it is built against the one installed above; no op is compiled ahead.

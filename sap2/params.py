@@ -175,7 +175,7 @@ class EvaluationSection(Section):
     """How transcripts are scored."""
 
     definition: Literal["deep-bias", "slidespeech"] = "deep-bias"  # edit costs, ties, and what counts as a B word
-    normaliser: Literal["none", "basic"] = "none"  # applied to text and list alike
+    normaliser: Literal["none", "basic", "whisper-en"] = "none"  # applied to text and list alike
     bootstrap_samples: int = Field(1000, ge=0)  # resamples for the confidence intervals; 0 = no intervals
     seed: int = Field(1, ge=0)
 

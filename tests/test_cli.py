@@ -1,5 +1,6 @@
 """The command line answers at once, says what went wrong in one line, and keeps its exit codes."""
 
+import json
 import subprocess
 import sys
 import time
@@ -23,6 +24,8 @@ COMMANDS = [
     "evaluate",
     "register",
     "transcribe",
+    "score",
+    "compare",
 ]
 
 
@@ -39,7 +42,9 @@ def test_help_is_fast_and_names_every_command():
     assert done.returncode == 0
     assert min(taken) < 1.5, "a heavy import has crept into sap2.cli"
     listed = done.stdout.split("Commands:")[1]
-    assert [line.split()[0] for line in listed.splitlines() if line.startswith("  ") and line[2] != " "][:9] == COMMANDS
+    assert [line.split()[0] for line in listed.splitlines() if line.startswith("  ") and line[2] != " "][
+        :11
+    ] == COMMANDS
     assert "..." not in listed, "a command's first line is too long for the list"
 
 
@@ -63,7 +68,9 @@ def test_version_is_printed():
     assert (shown.exit_code, shown.output) == (0, f"sap2 {__version__}\n")
 
 
-@pytest.mark.parametrize("arguments", [["nonsense"], ["prepare", "--bogus"], ["transcribe"], ["prune", "extra"]])
+@pytest.mark.parametrize(
+    "arguments", [["nonsense"], ["prepare", "--bogus"], ["transcribe"], ["prune", "extra"], ["score"], ["compare", "a"]]
+)
 def test_bad_usage_exits_2(arguments):
     assert CliRunner().invoke(cli.app, arguments).exit_code == 2
 
@@ -78,6 +85,9 @@ def test_bad_usage_exits_2(arguments):
         (["transcribe", "nothing.wav"], "sap2: nothing.wav: no such file"),
         (["transcribe", "a.wav", "--keywords-file", "no.txt"], "sap2: no.txt: no such file"),
         (["transcribe", "params.yaml"], "sap2: params.yaml: cannot be read as audio"),
+        (["score", "no.tsv"], "sap2: no.tsv: no such file"),
+        (["score", "LICENSE"], "sap2: LICENSE:"),
+        (["compare", "LICENSE", "NOTICE", "--ref", "no.tsv"], "sap2: LICENSE:"),
     ],
 )
 def test_what_cannot_be_used_is_one_line_on_stderr_and_exits_1(arguments, message):
@@ -122,6 +132,72 @@ def test_transcripts_are_printed_with_the_words_found(monkeypatch, tmp_path):
     assert (shown.exit_code, shown.stdout) == (1, "a.wav: ask meyer\nb.wav: ask meyer\n")
     assert shown.stderr == "sap2: bad.wav: no such file\n"
     assert asked["model"] == "models:/sap2-asr/1"
+
+
+@pytest.fixture
+def files(tmp_path):
+    (tmp_path / "ref.tsv").write_text('a\task jon\t["jon"]\t["jon", "meyer"]\nb\tbye\t[]\t["jon"]\n')
+    (tmp_path / "one.trn").write_text("ask john (a)\nbye (b)\n")
+    (tmp_path / "two.txt").write_text("b bye\na ask jon\n")
+    return tmp_path
+
+
+def test_a_file_is_scored_printed_and_written(files):
+    run = ["score", "one.trn", "--ref", "ref.tsv", "--json", "out.json", "--report", "out.html", "--samples", "20"]
+    done = sap2(*run, cwd=files)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("one\n")
+    assert "B-WER  100.00" in done.stdout
+    assert "normaliser: none (text and list as they are)" in done.stdout
+    assert json.loads((files / "out.json").read_text())["systems"][0]["counts"]["biased"]["substitutions"] == 1
+    assert (files / "out.html").read_text(encoding="utf-8").lower().startswith("<!doctype html>")
+
+
+def test_systems_are_compared_with_the_first(files):
+    done = sap2("compare", "one.trn", "two.txt", "--ref", "ref.tsv", "--json", "out.json", cwd=files)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("two against one\n")
+    assert "jon: now found in a" in done.stdout
+    assert json.loads((files / "out.json").read_text())[0]["better"] == [{"id": "a", "errors_a": 1, "errors_b": 0}]
+
+
+def test_missing_utterances_are_named_or_counted_as_deletions(files):
+    (files / "part.txt").write_text("a ask jon\n")
+    done = sap2("score", "part.txt", "--ref", "ref.tsv", cwd=files)
+    assert done.returncode == 1
+    assert done.stderr.startswith("sap2: part.txt: b missing (line 2 of ref.tsv); got 1 utterances, expected the 2")
+    done = sap2("score", "part.txt", "--ref", "ref.tsv", "--missing-as-deletions", cwd=files)
+    assert "1 missing utterances counted as deletions: b" in done.stdout
+
+
+WITHOUT_EXTRA = """
+import sys
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {"torch", "transformers", "mlflow", "ruamel", "librosa", "pandas",
+                                      "soundfile", "matplotlib", "peft", "dvc", "tqdm"}:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, Absent())
+from sap2.cli import main
+main()
+"""
+
+
+def without_extra(*arguments, cwd):
+    return subprocess.run([sys.executable, "-c", WITHOUT_EXTRA, *arguments], capture_output=True, text=True, cwd=cwd)
+
+
+def test_scoring_needs_nothing_of_the_pipeline(files):
+    done = without_extra("score", "one.trn", "--ref", "ref.tsv", "--report", "out.html", cwd=files)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert without_extra("compare", "one.trn", "two.txt", "--ref", "ref.tsv", cwd=files).returncode == 0
+
+
+def test_a_command_of_the_pipeline_says_how_to_install_it(files):
+    done = without_extra("evaluate", cwd=files)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("sap2: this command needs ")
+    assert done.stderr.endswith("which is not installed; run \"pip install 'sap2-asr[pipeline]'\"\n")
 
 
 def test_a_models_folder_without_its_parts_says_what_is_missing(tmp_path):

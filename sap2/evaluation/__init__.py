@@ -1,30 +1,35 @@
-"""The evaluation room: alignment, error rates, keyword scores, significance and the report. Opens without torch."""
+"""The evaluation room: alignment, error rates, keyword scores, significance and the report. Opens without torch.
+
+`align` aligns words, `score` (or `score_files`) scores systems, `compare` holds two of them against each other.
+"""
 
 from sap2.evaluation.alignment import DEFINITIONS, Alignment, Edit, align, align_all
-from sap2.evaluation.evaluate import evaluate
-from sap2.evaluation.keywords import KeywordCounts, score_selection, score_transcript, spoken
+from sap2.evaluation.comparison import Comparison, compare
+from sap2.evaluation.keywords import KeywordCounts, spoken
 from sap2.evaluation.normalise import NORMALISERS, normalise
-from sap2.evaluation.rates import Errors, Rates, by_id, score
-from sap2.evaluation.report import markdown_table
-from sap2.evaluation.scores import score_contexts
+from sap2.evaluation.rates import Errors
+from sap2.evaluation.scored import Measure, Scores, System, Utterance
+from sap2.evaluation.scoring import score
+from sap2.evaluation.testset import score_contexts, score_files
 
 __all__ = [
     "DEFINITIONS",
     "NORMALISERS",
     "Alignment",
+    "Comparison",
     "Edit",
     "Errors",
     "KeywordCounts",
-    "Rates",
+    "Measure",
+    "Scores",
+    "System",
+    "Utterance",
     "align",
     "align_all",
-    "by_id",
-    "evaluate",
-    "markdown_table",
+    "compare",
     "normalise",
     "score",
     "score_contexts",
-    "score_selection",
-    "score_transcript",
+    "score_files",
     "spoken",
 ]

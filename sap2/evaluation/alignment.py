@@ -2,22 +2,40 @@
 
 Both fill the same table of edit costs; they differ in the costs and in which of several cheapest alignments they take.
 That choice decides whether an error falls on a rare word or on its neighbour; jiwer, rapidfuzz and kaldialign choose
-otherwise.
+otherwise. Tables of many pairs are filled and walked together, by numpy.
 """
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain, count
 from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
 from sap2.errors import ParamsError
 
-__all__ = ["DEFINITIONS", "Alignment", "Definition", "Edit", "align", "align_all", "definition_of"]
+__all__ = [
+    "DEFINITIONS",
+    "Alignment",
+    "Definition",
+    "Edit",
+    "Kind",
+    "align",
+    "align_all",
+    "definition_of",
+    "edits_of",
+    "moves_of",
+]
 
 Kind = Literal["equal", "substitution", "insertion", "deletion"]
 Move = Literal["diagonal", "insertion", "deletion"]
 Words: TypeAlias = Sequence[str]
+# An alignment without its words: one byte an edit. None: every word is equal.
+Moves: TypeAlias = bytes | None
+
+EQUAL, SUBSTITUTION, INSERTION, DELETION = 1, 2, 3, 4
+_KINDS: dict[int, Kind] = {EQUAL: "equal", SUBSTITUTION: "substitution", INSERTION: "insertion", DELETION: "deletion"}
 
 
 class Edit(NamedTuple):
@@ -75,7 +93,14 @@ def definition_of(name: str) -> Definition:
 
 
 def align(reference: Words, hypothesis: Words, definition: str = "deep-bias") -> Alignment:
-    """Align two word sequences.
+    """Align two word sequences: the cheapest edits that turn the reference into the hypothesis, first word first.
+
+    Args:
+        reference, hypothesis: Words, compared as they are.
+        definition: "deep-bias": insertion 3, deletion 3, substitution 4; on equal cost the back-trace from the last
+            word prefers diagonal, then insertion, then deletion. "slidespeech": all cost 1; deletion, then insertion,
+            then diagonal.
+    Source: Le et al., Interspeech 2021 (is21_deep_bias); SlideSpeech's scorer, after WeNet's compute-wer.
 
     >>> [edit.kind for edit in align("see mister meyer".split(), "see meyer now".split())]
     ['equal', 'deletion', 'equal', 'insertion']
@@ -85,23 +110,54 @@ def align(reference: Words, hypothesis: Words, definition: str = "deep-bias") ->
 
 def align_all(pairs: Sequence[tuple[Words, Words]], definition: str = "deep-bias") -> list[Alignment]:
     """Align many (reference, hypothesis) pairs at once, in their order; thousands take well under a second."""
-    chosen = definition_of(definition)
-    alignments: list[Alignment] = [()] * len(pairs)
-    unequal = []
-    for position, (reference, hypothesis) in enumerate(pairs):
-        if list(reference) == list(hypothesis):  # the diagonal is then the only alignment that costs nothing
-            alignments[position] = tuple(Edit("equal", word, word) for word in reference)
-        else:
-            unequal.append(position)
-    unequal.sort(key=lambda position: (len(pairs[position][0]), len(pairs[position][1])))
-    for chunk in _chunks(unequal, pairs):
-        table = _cost_table([pairs[position] for position in chunk], chosen)
-        for costs, position in zip(table, chunk, strict=True):
-            alignments[position] = _trace_back(costs, *pairs[position], chosen)
-    return alignments
+    found = moves_of(pairs, definition_of(definition))
+    return [edits_of(moves, *pair) for moves, pair in zip(found, pairs, strict=True)]
 
 
-def _chunks(positions: list[int], pairs: Sequence[tuple[Words, Words]], cells: int = 1 << 20) -> Iterator[list[int]]:
+def edits_of(moves: Moves, reference: Words, hypothesis: Words) -> Alignment:
+    """Moves with their words. (The words may be spelt otherwise than those aligned, as in upper and lower case.)"""
+    if moves is None:
+        return tuple(Edit("equal", said, written) for said, written in zip(reference, hypothesis, strict=True))
+    said, written = iter(reference), iter(hypothesis)
+    return tuple(
+        Edit(_KINDS[move], None if move == INSERTION else next(said), None if move == DELETION else next(written))
+        for move in moves
+    )
+
+
+def moves_of(pairs: Sequence[tuple[Words, Words]], definition: Definition) -> list[Moves]:
+    """The alignment of each (reference, hypothesis) pair, in one byte an edit."""
+    moves: list[Moves] = [None] * len(pairs)
+    # Equal sequences: the diagonal is the only alignment that costs nothing.
+    unequal = [at for at, (reference, hypothesis) in enumerate(pairs) if list(reference) != list(hypothesis)]
+    # Where the diagonal is preferred, the back-trace begins with all equal last words: they need no table, since
+    # cutting them off changes no cost before them.
+    ends = [_equal_end(*pairs[at]) if definition.preference[0] == "diagonal" else 0 for at in unequal]
+    cut = [
+        (pairs[at][0][: len(pairs[at][0]) - end], pairs[at][1][: len(pairs[at][1]) - end])
+        for at, end in zip(unequal, ends, strict=True)
+    ]
+    order = sorted(range(len(cut)), key=lambda one: (len(cut[one][0]), len(cut[one][1])))
+    for chunk in _chunks(order, cut):
+        for one, found in zip(chunk, _align([cut[one] for one in chunk], definition), strict=True):
+            moves[unequal[one]] = found + _EQUAL * ends[one]
+    return moves
+
+
+_EQUAL = bytes([EQUAL])
+
+
+def _equal_end(reference: Words, hypothesis: Words) -> int:
+    """How many last words are equal."""
+    end = 0
+    for said, written in zip(reversed(reference), reversed(hypothesis), strict=False):
+        if said != written:
+            break
+        end += 1
+    return end
+
+
+def _chunks(positions: list[int], pairs: Sequence[tuple[Words, Words]], cells: int = 1 << 19) -> Iterator[list[int]]:
     """Groups of positions whose padded cost tables hold at most `cells` entries together (or one pair each)."""
     chunk: list[int] = []
     rows = columns = 0
@@ -116,61 +172,90 @@ def _chunks(positions: list[int], pairs: Sequence[tuple[Words, Words]], cells: i
         yield chunk
 
 
-def _cost_table(pairs: Sequence[tuple[Words, Words]], definition: Definition) -> np.ndarray:
+def _align(pairs: Sequence[tuple[Words, Words]], definition: Definition) -> Iterator[bytes]:
+    """The moves of pairs that share a table."""
+    rows, columns = (np.array([len(pair[side]) for pair in pairs]) for side in (0, 1))
+    references, hypotheses = _as_ids(([pair[0] for pair in pairs], rows), ([pair[1] for pair in pairs], columns))
+    # (pairs, longest reference, longest hypothesis)
+    differs = references[:, :, None] != hypotheses[:, None, :]
+    return _trace_back(_cost_table(differs, definition), differs, rows, columns, definition)
+
+
+def _as_ids(*sides: tuple[Sequence[Words], np.ndarray]) -> Iterator[np.ndarray]:
+    """Words as whole numbers, padded at the end: `(pairs, longest)` for each side, given with its lengths."""
+    numbers: defaultdict[str, int] = defaultdict(count().__next__)
+    for texts, lengths in sides:
+        padded = np.full((len(texts), lengths.max()), -1, dtype=np.int32)
+        padded[np.arange(padded.shape[1]) < lengths[:, None]] = [numbers[word] for word in chain.from_iterable(texts)]
+        yield padded
+
+
+def _cost_table(differs: np.ndarray, definition: Definition) -> np.ndarray:
     """Cheapest cost of aligning every prefix of each reference with every prefix of its hypothesis.
 
+    Args:
+        differs: True where two words differ, `(pairs, longest reference, longest hypothesis)`.
     Returns: `(pairs, longest reference + 1, longest hypothesis + 1)`; a pair's own table is the upper left corner, and
         padding at the end cannot change it.
     """
-    references, hypotheses = _as_ids(pairs)
-    rows, columns = references.shape[1] + 1, hypotheses.shape[1] + 1
+    pairs, rows, columns = differs.shape
+    dearest = (rows + columns + 1) * max(definition.insertion, definition.deletion, definition.substitution)
+    kind = np.int16 if dearest < np.iinfo(np.int16).max else np.int32
     # Cost of the insertions from the start of a row to each column: with it off, the running minimum along a row is the
     # cheapest way to reach a column by insertions, and the inner loop of the usual algorithm is one numpy call.
-    inserted = np.arange(columns, dtype=np.int32) * definition.insertion
-    table = np.empty((len(pairs), rows, columns), dtype=np.int32)
+    inserted = np.arange(columns + 1, dtype=kind) * kind(definition.insertion)
+    substituted = differs * kind(definition.substitution)
+    table = np.empty((pairs, rows + 1, columns + 1), dtype=kind)
     table[:, 0] = inserted
-    for row in range(1, rows):
-        above = table[:, row - 1]
-        differs = hypotheses != references[:, row - 1, None]
-        best = above + definition.deletion
-        np.minimum(best[:, 1:], above[:, :-1] + differs * definition.substitution, out=best[:, 1:])
-        table[:, row] = np.minimum.accumulate(best - inserted, axis=1) + inserted
+    for row in range(rows):
+        above = table[:, row]
+        best = above + kind(definition.deletion)
+        np.minimum(best[:, 1:], above[:, :-1] + substituted[:, row], out=best[:, 1:])
+        best -= inserted
+        np.minimum.accumulate(best, axis=1, out=best)
+        np.add(best, inserted, out=table[:, row + 1])
     return table
 
 
-def _as_ids(pairs: Sequence[tuple[Words, Words]]) -> tuple[np.ndarray, np.ndarray]:
-    """Words as whole numbers, padded at the end: `(pairs, longest)` for references and for hypotheses."""
-    ids: dict[str, int] = {}
-    sides = []
-    for side in (0, 1):
-        padded = np.full((len(pairs), max(len(pair[side]) for pair in pairs)), -1, dtype=np.int32)
-        for line, pair in enumerate(pairs):
-            padded[line, : len(pair[side])] = [ids.setdefault(word, len(ids)) for word in pair[side]]
-        sides.append(padded)
-    return sides[0], sides[1]
+def _trace_back(
+    table: np.ndarray, differs: np.ndarray, rows: np.ndarray, columns: np.ndarray, definition: Definition
+) -> Iterator[bytes]:
+    """Walk all tables at once from the last words to the first, taking the preferred move on equal cost.
 
-
-def _trace_back(costs: np.ndarray, reference: Words, hypothesis: Words, definition: Definition) -> Alignment:
-    """Walk from the last words to the first along a cheapest path, taking the preferred move on equal cost."""
-    table = costs[: len(reference) + 1, : len(hypothesis) + 1].tolist()
-    row, column = len(reference), len(hypothesis)
-    edits = []
-    while row or column:
-        equal = row > 0 and column > 0 and reference[row - 1] == hypothesis[column - 1]
-        here = table[row][column]
-        for move in definition.preference:
-            if move == "diagonal" and row and column:
-                if here == table[row - 1][column - 1] + (0 if equal else definition.substitution):
-                    row, column = row - 1, column - 1
-                    edits.append(Edit("equal" if equal else "substitution", reference[row], hypothesis[column]))
-                    break
-            elif move == "insertion" and column:
-                if here == table[row][column - 1] + definition.insertion:
-                    column -= 1
-                    edits.append(Edit("insertion", None, hypothesis[column]))
-                    break
-            elif move == "deletion" and row and here == table[row - 1][column] + definition.deletion:
-                row -= 1
-                edits.append(Edit("deletion", reference[row], None))
-                break
-    return tuple(reversed(edits))
+    Args:
+        table, differs: See `_cost_table`.
+        rows, columns: Words of each reference and hypothesis, `(pairs,)`.
+    Yields: Each pair's moves, first word first.
+    """
+    pairs, height, width = table.shape
+    # A border before the first words that no path may cross: a cost that no sum of costs can be.
+    walled = np.full((pairs, height + 1, width + 1), -99, dtype=table.dtype)
+    walled[:, 1:, 1:] = table
+    unlike = np.zeros(walled.shape, dtype=np.int8)
+    unlike[:, 2:, 2:] = differs
+    costs, unlike = walled.ravel(), unlike.ravel()
+    at = (np.arange(pairs) * (height + 1) + rows + 1) * (width + 1) + columns + 1
+    start = (np.arange(pairs) * (height + 1) + 1) * (width + 1) + 1
+    # What a move takes off the place in the table, by its code; 0 once the first words are reached.
+    back = np.array([0, width + 2, width + 2, 1, width + 1])
+    steps = int((rows + columns).max())
+    moves = np.zeros((pairs, steps), dtype=np.int8)
+    diagonal_code = np.array([EQUAL, SUBSTITUTION], dtype=np.int8)
+    for step in range(steps - 1, -1, -1):
+        cost, other = costs[at], unlike[at]
+        found = {
+            "diagonal": (cost == costs[at - width - 2] + other * definition.substitution, diagonal_code[other]),
+            "insertion": (cost == costs[at - 1] + definition.insertion, INSERTION),
+            "deletion": (cost == costs[at - width - 1] + definition.deletion, DELETION),
+        }
+        move = np.zeros(pairs, dtype=np.int8)
+        for name in reversed(definition.preference):
+            allowed, code = found[name]
+            np.copyto(move, code, where=allowed)
+        move[at == start] = 0
+        if not move.any():
+            break
+        moves[:, step] = move
+        at = at - back[move]
+    for line in moves:
+        yield line.tobytes().lstrip(b"\0")

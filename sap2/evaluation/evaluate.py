@@ -2,22 +2,19 @@
 
 import csv
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
-
-from sap2.evaluation.figures import CONTEXT_FIGURES, HALVES, KINDS, SELECTION_FIGURES, error_columns, keyword_columns
+from sap2.evaluation.figures import HALVES, KINDS
+from sap2.evaluation.keywords import KeywordCounts
 from sap2.evaluation.plots import draw_error_rates, draw_recall
 from sap2.evaluation.report import markdown_table, render_report
-from sap2.evaluation.scores import ContextScores, Scores, score_contexts
-from sap2.evaluation.significance import measure, measure_ratio, resample
+from sap2.evaluation.scored import Measure, Scores, Selection
+from sap2.evaluation.testset import score_contexts
 from sap2.files import atomic_dir, atomic_file
 
 __all__ = ["EvaluationSettings", "evaluate"]
-
-RATES = ("wer", "u_wer", "b_wer")
-BOUNDS = ("", "_low", "_high")
 
 
 class EvaluationSettings(Protocol):
@@ -42,10 +39,10 @@ def evaluate(results: dict[str, Path], output: Path, section: EvaluationSettings
         ParamsError: an unknown definition or normaliser.
     """
     output = Path(output)
-    scores = score_contexts(results, section.definition, section.normaliser)
-    metrics = _metrics(scores, section)
-    rates = [{"context": context, **_rates(metrics[context])} for context in scores.contexts]
-    by_size = _by_list_size(scores, section)
+    scores = score_contexts(results, section.definition, section.normaliser, section.bootstrap_samples, section.seed)
+    metrics = _metrics(scores)
+    rates = [{"context": context, **_rates(metrics[context])} for context in (one.name for one in scores.systems)]
+    by_size = _by_list_size(scores.selection)
     with atomic_dir(output / "plots") as plots:
         _write_csv(plots / "error_rates.csv", rates)
         _write_csv(plots / "counts.csv", _counts(scores))
@@ -54,86 +51,97 @@ def evaluate(results: dict[str, Path], output: Path, section: EvaluationSettings
             _write_csv(plots / "recall_by_list_size.csv", by_size)
         if len(by_size) > 1:
             draw_recall(by_size, plots / "recall_by_list_size.png")
-    _write_text(output / "table.md", markdown_table(metrics))
-    _write_text(output / "report.html", render_report(metrics, scores, by_size))
+    _write_text(output / "table.md", markdown_table(scores))
+    _write_text(output / "report.html", render_report(scores))
     _write_text(output / "metrics.json", json.dumps(metrics, indent=2) + "\n")
     return metrics
 
 
-def _metrics(scores: Scores, section: EvaluationSettings) -> dict[str, Any]:
-    samples, seed = section.bootstrap_samples, section.seed
-    sums = {context: resample(_columns(scored), samples, seed) for context, scored in scores.contexts.items()}
-    metrics: dict[str, Any] = {context: measure(CONTEXT_FIGURES, of_context) for context, of_context in sums.items()}
-    for context in sums.keys() - {"none"} if "none" in sums else ():
-        metrics[context] |= measure_ratio("b_wer_vs_none", CONTEXT_FIGURES["b_wer"], sums[context], sums["none"])
-    if scores.selections is not None:
-        columns = keyword_columns(scores.selections)
-        answers = scores.contexts["predicted"].results
-        metrics["pruning"] = {
-            **measure(SELECTION_FIGURES, resample(columns, samples, seed)),
-            **{name: sum(columns[name]) for name in ("tp", "fp", "fn")},
-            "listed_per_utterance": float(np.mean([len(keywords) for keywords in scores.listed])),
-            "selected_per_utterance": float(np.mean([len(answer.predicted or ()) for answer in answers])),
+def _metrics(scores: Scores) -> dict[str, Any]:
+    metrics: dict[str, Any] = {}
+    for system in scores.systems:
+        # Without entries of several words, those figures are empty and the words of the list are its entries.
+        shown = {
+            name: figure
+            for name, figure in system.figures.items()
+            if _has_phrases(scores) or not name.startswith(("phrase_", "word_"))
         }
-    rounded = {name: {key: _rounded(value) for key, value in group.items()} for name, group in metrics.items()}
+        metrics[system.name] = _flat(shown)
+    if scores.selection is not None:
+        chosen = scores.selection
+        metrics["pruning"] = {
+            **_flat(chosen.figures),
+            **{name: getattr(chosen.counts, name) for name in ("tp", "fp", "fn")},
+            "listed_per_utterance": _rounded(chosen.listed_per_utterance),
+            "selected_per_utterance": _rounded(chosen.selected_per_utterance),
+        }
+    settings = scores.settings
     return {
-        **rounded,
-        "definition": section.definition,
-        "normaliser": section.normaliser,
-        "utterances": len(scores.said),
-        "bootstrap_samples": samples,
-        "seed": seed,
+        **metrics,
+        "definition": settings.definition,
+        "normaliser": settings.normaliser,
+        "utterances": len(scores.utterances),
+        "bootstrap_unit": settings.unit,
+        "bootstrap_units": settings.units,
+        "bootstrap_samples": settings.samples,
+        "seed": settings.seed,
     }
 
 
-def _rounded(value: float | int | None) -> float | int | None:
+def _has_phrases(scores: Scores) -> bool:
+    return any(" " in keyword.strip() for one in scores.utterances for keyword in one.keywords)
+
+
+def _flat(figures: Mapping[str, Measure]) -> dict[str, float | None]:
+    """Each figure as `name`, `name_low`, `name_high`."""
+    found = {}
+    for name, figure in figures.items():
+        found |= {
+            name: _rounded(figure.value),
+            f"{name}_low": _rounded(figure.low),
+            f"{name}_high": _rounded(figure.high),
+        }
+    return found
+
+
+def _rounded(value: float | None) -> float | None:
     """Six decimals: far below any interval, and the same on every machine."""
-    return round(value, 6) if isinstance(value, float) else value
+    return None if value is None else round(value, 6)
 
 
-def _columns(scored: ContextScores) -> dict[str, list[int]]:
-    return {**error_columns(scored.rates), **keyword_columns(scored.keywords)}
-
-
-def _rates(figures: dict[str, float | None]) -> dict[str, float | None]:
-    return {rate + bound: figures[rate + bound] for rate in RATES for bound in BOUNDS}
+def _rates(figures: Mapping[str, float | None]) -> dict[str, float | None]:
+    return {rate + bound: figures[rate + bound] for rate in HALVES.values() for bound in ("", "_low", "_high")}
 
 
 def _counts(scores: Scores) -> list[dict[str, Any]]:
     return [
         {
-            "context": context,
+            "context": system.name,
             "rate": rate,
-            **{kind: getattr(getattr(scored.rates, half), kind) for kind in ("words", *KINDS)},
+            **{kind: getattr(getattr(system, half), kind) for kind in ("words", *KINDS)},
         }
-        for context, scored in scores.contexts.items()
-        for rate, half in zip(RATES, HALVES, strict=True)
+        for system in scores.systems
+        for half, rate in HALVES.items()
     ]
 
 
-def _by_list_size(scores: Scores, section: EvaluationSettings, groups: int = 5) -> list[dict[str, Any]]:
+def _by_list_size(selection: Selection | None) -> list[dict[str, Any]]:
     """Stage 1's precision and recall over utterances with lists of like size; no rows when stage 1 was not asked."""
-    if scores.selections is None:
+    if selection is None:
         return []
-    sizes = np.array([len(keywords) for keywords in scores.listed])
-    starts = np.unique(sizes)
-    if len(starts) > groups + 1:
-        starts = np.unique(np.quantile(sizes, np.arange(groups) / groups, method="lower"))
-    group_of = np.searchsorted(starts, sizes, side="right") - 1
-    rows = []
-    for group in range(len(starts)):
-        members = np.flatnonzero(group_of == group)
-        low, high = sizes[members].min(), sizes[members].max()
-        columns = keyword_columns([scores.selections[member] for member in members])
-        figures = {name: SELECTION_FIGURES[name] for name in ("recall", "precision")}
-        measured = measure(figures, resample(columns, section.bootstrap_samples, section.seed))
-        rows.append({
-            "list_size": str(low) if low == high else f"{low} to {high}",
-            "utterances": len(members),
-            "spoken": sum(columns["tp"]) + sum(columns["fn"]),
-            **{name: _rounded(value) for name, value in measured.items()},
-        })  # fmt: skip
-    return rows
+    if not selection.breakdown:  # lists of one size
+        size = f"{selection.listed_per_utterance:g}"
+        return [_size_row(size, len(selection.by_utterance), selection.counts, selection.figures)]
+    return [_size_row(row.label, row.utterances, row.keywords, row.figures) for row in selection.breakdown]
+
+
+def _size_row(size: str, utterances: int, counts: KeywordCounts, figures: Mapping[str, Measure]) -> dict[str, Any]:
+    return {
+        "list_size": size,
+        "utterances": utterances,
+        "spoken": counts.tp + counts.fn,
+        **_flat({name: figures[name] for name in ("recall", "precision")}),
+    }
 
 
 def _write_csv(path: Path, rows: list[dict[str, Any]]) -> None:

@@ -1,13 +1,28 @@
 """WER, and its two halves: U-WER over ordinary words, B-WER over the words an utterance's biasing set names."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TypeVar
 
-from sap2.errors import InputError
-from sap2.evaluation.alignment import Alignment, Definition, align_all, definition_of
+import numpy as np
 
-__all__ = ["Errors", "Rates", "UtteranceErrors", "by_id", "check_same_ids", "score"]
+from sap2.errors import InputError
+from sap2.evaluation.alignment import (
+    DELETION,
+    INSERTION,
+    SUBSTITUTION,
+    Alignment,
+    Definition,
+    Moves,
+    Words,
+    definition_of,
+    edits_of,
+    moves_of,
+)
+from sap2.evaluation.normalise import words
+
+__all__ = ["Errors", "Rates", "UtteranceErrors", "by_id", "check_same_ids", "count_all", "count_edits", "error_rates"]
 
 Value = TypeVar("Value")
 
@@ -63,30 +78,53 @@ class UtteranceErrors:
         return self.unbiased + self.biased
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Rates:
-    """Scores of a set of utterances; printed, they read as the published result files do."""
+    """Scores of a set of utterances; printed, they read as the published result files do.
+
+    Attributes:
+        definition: Its name.
+        pairs: Each utterance's reference and hypothesis, in words.
+        moves: Each utterance's alignment.
+        counts: Words, substitutions, insertions and deletions, of ordinary words and then of biasing words:
+            `(utterances, 8)`.
+    """
 
     definition: str
-    utterances: tuple[UtteranceErrors, ...]
-    unbiased: Errors
-    biased: Errors
+    ids: tuple[str, ...]
+    pairs: Sequence[tuple[Words, Words]]
+    moves: Sequence[Moves]
+    counts: np.ndarray
+
+    @cached_property
+    def unbiased(self) -> Errors:
+        return Errors(*self.counts[:, :4].sum(axis=0).tolist())
+
+    @cached_property
+    def biased(self) -> Errors:
+        return Errors(*self.counts[:, 4:].sum(axis=0).tolist())
 
     @property
     def all(self) -> Errors:
         return self.unbiased + self.biased
 
+    @property
+    def utterances(self) -> Iterable[UtteranceErrors]:
+        """Each utterance, made when asked for."""
+        for id, pair, moves, counts in zip(self.ids, self.pairs, self.moves, self.counts.tolist(), strict=True):
+            yield UtteranceErrors(id, edits_of(moves, *pair), Errors(*counts[:4]), Errors(*counts[4:]))
+
     def __str__(self) -> str:
         return f"WER: {self.all}\nU-WER: {self.unbiased}\nB-WER: {self.biased}"
 
 
-def score(
+def error_rates(
     references: Mapping[str, str],
     hypotheses: Mapping[str, str],
     biasing: Mapping[str, Collection[str]],
     definition: str = "deep-bias",
 ) -> Rates:
-    """Score hypotheses against references, matched by id; words are what white space separates.
+    """Error rates of hypotheses against references, matched by id, without intervals and keyword figures.
 
     Args:
         references, hypotheses: Text by utterance id.
@@ -100,14 +138,50 @@ def score(
     check_same_ids(references, hypotheses, "hypotheses")
     check_same_ids(references, biasing, "biasing words")
     fold = str.upper if chosen.upper_case else str
-    pairs = [(fold(text).split(), fold(hypotheses[id]).split()) for id, text in references.items()]
-    utterances = []
-    for id, pair, alignment in zip(references, pairs, align_all(pairs, definition), strict=True):
-        words = {fold(word) for word in biasing[id]}
-        utterances.append(UtteranceErrors(id, alignment, *_split(alignment, words, set(pair[0]), chosen)))
-    unbiased = sum((utterance.unbiased for utterance in utterances), Errors())
-    biased = sum((utterance.biased for utterance in utterances), Errors())
-    return Rates(definition, tuple(utterances), unbiased, biased)
+    pairs = [(words(fold(text)), words(fold(hypotheses[id]))) for id, text in references.items()]
+    sets = [{fold(word) for word in biasing[id]} for id in references]
+    moves = moves_of(pairs, chosen)
+    return Rates(definition, tuple(references), pairs, moves, count_all(pairs, moves, sets, chosen))
+
+
+def count_all(
+    pairs: Sequence[tuple[Words, Words]],
+    moves: Sequence[Moves],
+    biasing: Sequence[Collection[str]],
+    definition: Definition,
+) -> np.ndarray:
+    """Each utterance's words and errors outside and inside its biasing set, `(utterances, 8)`."""
+    total, biased = [], []
+    for (reference, hypothesis), move, inside in zip(pairs, moves, biasing, strict=True):
+        biased.append(count_edits(move, reference, hypothesis, inside, definition) if inside else (0, 0, 0, 0))
+        edits = (move.count(SUBSTITUTION), move.count(INSERTION), move.count(DELETION)) if move else (0, 0, 0)
+        total.append((len(reference), *edits))
+    inner = np.array(biased, dtype=np.int64).reshape(-1, 4)
+    return np.hstack([np.array(total, dtype=np.int64).reshape(-1, 4) - inner, inner])
+
+
+def count_edits(
+    moves: Moves, reference: Words, hypothesis: Words, biasing: Collection[str], definition: Definition
+) -> tuple[int, int, int, int]:
+    """Words, substitutions, insertions and deletions of an alignment that fall on the biasing set."""
+    if moves is None:
+        return sum(map(biasing.__contains__, reference)), 0, 0, 0
+    written = biasing
+    if definition.insertions_must_be_spoken:
+        written = {word for word in reference if word in biasing}
+    counts = [0] * 5
+    row = column = 0
+    for move in moves:
+        if move == INSERTION:
+            counts[INSERTION] += hypothesis[column] in written
+            column += 1
+            continue
+        if reference[row] in biasing:
+            counts[0] += 1
+            counts[move] += 1
+        row += 1
+        column += move != DELETION
+    return counts[0], counts[SUBSTITUTION], counts[INSERTION], counts[DELETION]
 
 
 def by_id(pairs: Iterable[tuple[str, Value]], what: str) -> dict[str, Value]:
@@ -122,7 +196,7 @@ def by_id(pairs: Iterable[tuple[str, Value]], what: str) -> dict[str, Value]:
             twice.append(id)
         found[id] = value
     if twice:
-        raise InputError(f"{what}: {_names(twice)} more than once; each utterance must come once")
+        raise InputError(f"{what}: {names(twice)} more than once; each utterance must come once")
     return found
 
 
@@ -135,9 +209,9 @@ def check_same_ids(expected: Collection[str], got: Collection[str], what: str, t
     extra = [id for id in got if id not in expected]
     faults = []
     if missing:
-        faults.append(f"{_names(missing)} missing")
+        faults.append(f"{names(missing)} missing")
     if extra:
-        faults.append(f"{_names(extra)} not in {than}")
+        faults.append(f"{names(extra)} not in {than}")
     if faults:
         raise InputError(
             f"{what}: {'; '.join(faults)}; got {len(got)} utterances, expected the {len(expected)} of {than}: "
@@ -145,25 +219,7 @@ def check_same_ids(expected: Collection[str], got: Collection[str], what: str, t
         )
 
 
-def _names(ids: list[str], shown: int = 5) -> str:
+def names(ids: Sequence[str], shown: int = 5) -> str:
+    """The first few ids, and how many more there are."""
     more = f" and {len(ids) - shown} more" if len(ids) > shown else ""
     return ", ".join(ids[:shown]) + more
-
-
-def _split(
-    alignment: Alignment, biasing: set[str], reference: set[str], definition: Definition
-) -> tuple[Errors, Errors]:
-    """An alignment's errors over words outside and inside the biasing set."""
-    inserted = biasing & reference if definition.insertions_must_be_spoken else biasing
-    unbiased, biased = [0, 0, 0, 0], [0, 0, 0, 0]
-    for kind, word, written in alignment:
-        if kind == "insertion":
-            (biased if written in inserted else unbiased)[2] += 1
-            continue
-        counts = biased if word in biasing else unbiased
-        counts[0] += 1
-        if kind == "substitution":
-            counts[1] += 1
-        elif kind == "deletion":
-            counts[3] += 1
-    return Errors(*unbiased), Errors(*biased)

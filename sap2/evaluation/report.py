@@ -1,56 +1,77 @@
-"""Scores for people: a Markdown table, and one self-contained HTML page with every utterance aligned."""
+"""Scores for people: a Markdown table, and one self-contained HTML page with every utterance aligned.
 
-from collections.abc import Iterator
+The page is `report.html.j2` with `report.css` and `report.js` in it. Figures, charts and tables are plain HTML; the
+utterances travel as JSON, and the script draws those that are looked at.
+"""
+
+import base64
+import hashlib
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.resources import files
+from itertools import groupby
 from typing import Any
 
-from sap2.evaluation.alignment import Alignment, Edit, definition_of
-from sap2.evaluation.keywords import KeywordCounts, Occurrences, distinct
-from sap2.evaluation.normalise import NORMALISERS
-from sap2.evaluation.results import CONTEXTS
-from sap2.evaluation.scores import ContextScores, Scores
+from sap2.evaluation.charts import Band, interval_chart, scatter_chart, stacked_chart, written
+from sap2.evaluation.output import made_how
+from sap2.evaluation.scored import Line, Measure, Row, Scores, System, Utterance, WordPair
 
-__all__ = ["Segment", "markdown_table", "render_report", "segments"]
+__all__ = ["markdown_table", "render_report"]
 
-Metrics = dict[str, Any]
-# Figure, its heading, and how a value is written.
-HEADLINE = (
-    ("wer", "WER %", "{:.2f}"),
-    ("u_wer", "U-WER %", "{:.2f}"),
-    ("b_wer", "B-WER %", "{:.2f}"),
-    ("b_wer_vs_none", "B-WER ÷ none", "{:.2f}"),
-    ("keyword_recall", "keyword recall", "{:.3f}"),
-    ("keyword_precision", "keyword precision", "{:.3f}"),
-    ("false_alarms_per_100", "false alarms / 100 utt.", "{:.1f}"),
-)
-NOTHING = "–"
+# Figure -> its heading, and how a value is written.
+FIGURES = {
+    "wer": ("WER %", "{:.2f}"),
+    "u_wer": ("U-WER %", "{:.2f}"),
+    "b_wer": ("B-WER %", "{:.2f}"),
+    "b_wer_vs_none": ("B-WER ÷ none", "{:.2f}"),
+    "keyword_recall": ("keyword recall", "{:.3f}"),
+    "keyword_precision": ("keyword precision", "{:.3f}"),
+    "keyword_f1": ("keyword F1", "{:.3f}"),
+    "false_alarms_per_100": ("false alarms / 100 utt.", "{:.1f}"),
+    "phrase_recall": ("phrase recall", "{:.3f}"),
+    "word_recall": ("word recall (SlideSpeech)", "{:.3f}"),
+}
+IN_MARKDOWN = (
+    "wer", "u_wer", "b_wer", "b_wer_vs_none", "keyword_recall", "keyword_precision", "false_alarms_per_100",
+)  # fmt: skip
+CHARTED = ("b_wer", "u_wer", "wer", "keyword_recall", "false_alarms_per_100")
+ERROR_RATES, KEYWORD_FIGURES = ("wer", "u_wer", "b_wer"), ("keyword_recall", "keyword_precision", "keyword_f1")
+SELECTION_FIGURES = {"recall": "recall", "precision": "precision", "f1": "F1"}
+# For each system each utterance's line, as the page's script reads it.
+Lines = list[list[dict[str, Any]]]
+KIND_LETTERS = {"equal": "E", "substitution": "S", "insertion": "I", "deletion": "D"}
+# Utterances with 0, 1, 2, 3 or 4, and 5 or more errors.
+ERROR_STEPS = {"none": 0, "1": 1, "2": 2, "3 or 4": 4, "5 or more": 10**9}
+MOST_CONFUSED, MOST_BANDS, MOST_SERIES = 25, 12, 6
 
 
-def markdown_table(metrics: Metrics) -> str:
-    """The headline table, stage 1's figures and how they were made, from what `metrics.json` holds."""
-    rows = [["context", *(heading for _, heading, _ in HEADLINE)], ["---", *["---:"] * len(HEADLINE)]]
-    for context in _contexts(metrics):
-        cells = (_with_bounds(metrics[context], figure, pattern) for figure, _, pattern in HEADLINE)
-        rows.append([f"{context} ({CONTEXTS[context]})", *cells])
+def markdown_table(scores: Scores) -> str:
+    """The headline table, stage 1's figures and how they were made."""
+    figures = [figure for figure in IN_MARKDOWN if _is_measured(scores, figure)]
+    rows = [["context", *(FIGURES[figure][0] for figure in figures)], ["---", *["---:"] * len(figures)]]
+    for system in scores.systems:
+        cells = (_with_bounds(system.figures.get(figure), FIGURES[figure][1]) for figure in figures)
+        rows.append([_in_cell(f"{system.name} ({system.caption})" if system.caption else system.name), *cells])
     lines = ["| " + " | ".join(row) + " |" for row in rows]
-    if "pruning" in metrics:
-        pruning = metrics["pruning"]
-        figures = ", ".join(f"{name} {_with_bounds(pruning, name, '{:.3f}')}" for name in ("precision", "recall", "f1"))
-        counts = f"tp {pruning['tp']}, fp {pruning['fp']}, fn {pruning['fn']}"
-        kept, listed = pruning["selected_per_utterance"], pruning["listed_per_utterance"]
-        sizes = f"{kept:.1f} of {listed:.1f} keywords kept an utterance"
-        lines += ["", f"Stage 1 against the spoken keywords: {figures} ({counts}; {sizes})."]
-    return "\n".join([*lines, "", _made_how(metrics), ""])
+    if scores.selection is not None:
+        selection, counts = scores.selection, scores.selection.counts
+        measured = ", ".join(
+            f"{name} {_with_bounds(selection.figures.get(name), '{:.3f}')}" for name in ("precision", "recall", "f1")
+        )
+        kept, listed = selection.selected_per_utterance, selection.listed_per_utterance
+        lines += [
+            "",
+            f"Stage 1 against the spoken keywords: {measured} (tp {counts.tp}, fp {counts.fp}, fn {counts.fn}; "
+            f"{kept:.1f} of {listed:.1f} keywords kept an utterance).",
+        ]
+    return "\n".join([*lines, "", made_how(scores.settings, len(scores.utterances)), ""])
 
 
-def render_report(metrics: Metrics, scores: Scores, by_list_size: list[dict[str, Any]]) -> str:
-    """The HTML report: one file that needs no other.
-
-    Args:
-        metrics: What `metrics.json` holds.
-        by_list_size: Rows of stage 1's recall by size of list; drawn when there are several.
-    """
+def render_report(scores: Scores) -> str:
+    """The HTML report: one file that needs no other and asks nothing of a network."""
     from jinja2 import Environment, PackageLoader, StrictUndefined  # only a report needs it
+    from markupsafe import Markup
 
     environment = Environment(
         loader=PackageLoader("sap2.evaluation", "."),
@@ -59,185 +80,268 @@ def render_report(metrics: Metrics, scores: Scores, by_list_size: list[dict[str,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    contexts = list(_contexts(metrics))
-    rates = [(figure, heading) for figure, heading, _ in HEADLINE[:3]]
-    charts = [
-        _chart(heading, [(context, metrics[context]) for context in contexts], figure)
-        for figure, heading in reversed(rates)
-    ]
-    if len(by_list_size) > 1:
-        charts.append(
-            _chart("Stage 1 recall by list size", [(row["list_size"], row) for row in by_list_size], "recall")
-        )
-    return environment.get_template("report.html.j2").render(
-        headings=[heading for _, heading, _ in HEADLINE],
-        table=[(context, CONTEXTS[context], _cells(metrics[context])) for context in contexts],
-        pruning=metrics.get("pruning"),
-        pruning_figures=_pruning_figures(metrics),
-        contexts=[(context, CONTEXTS[context]) for context in contexts],
-        focus="predicted" if "predicted" in contexts else contexts[0],
-        charts=charts,
-        made_how=_made_how(metrics),
-        utterances=_utterances(scores),
-        count=metrics["utterances"],
+    names = [system.name for system in scores.systems]
+    # Of several systems the first is what the others are held against.
+    focus = names.index("predicted") if "predicted" in names else min(1, len(names) - 1)
+    # Made when asked for, so asked for once.
+    lines = [[_line(line) for line in system.lines] for system in scores.systems]
+    script = _file("report.js")
+    html = environment.get_template("report.html.j2").render(
+        style=Markup(_file("report.css")),
+        script=Markup(script),
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        data=Markup(_json_in_html(_data(scores, lines, focus))),
+        scores=scores,
+        focus=focus,
+        headline=_headline(scores),
+        charts=_charts(scores, lines, focus),
+        breakdown=_breakdown(scores, focus),
+        selection_figures=_selection_figures(scores),
+        confused=[(system, system.confused[:MOST_CONFUSED]) for system in scores.systems if system.confused],
+        made_how=made_how(scores.settings, len(scores.utterances)),
     )
+    # JSON can carry half a surrogate pair, which no file of UTF-8 can.
+    return html.encode("utf-8", "replace").decode("utf-8")
 
 
 # ---- figures ---------------------------------------------------------------------------------------------------------
 
 
-def _contexts(metrics: Metrics) -> Iterator[str]:
-    return (context for context in CONTEXTS if context in metrics)
+def _is_measured(scores: Scores, figure: str) -> bool:
+    return any(figure in system.figures and system.figures[figure].value is not None for system in scores.systems)
 
 
-def _value(figures: Metrics, name: str, pattern: str) -> str:
-    value = figures.get(name)
-    return NOTHING if value is None else pattern.format(value)
-
-
-def _bounds(figures: Metrics, name: str, pattern: str) -> str:
-    if figures.get(name) is None or figures.get(f"{name}_low") is None:
+def _bounds(measure: Measure | None, pattern: str) -> str:
+    if measure is None or measure.value is None or measure.low is None or measure.high is None:
         return ""
-    return f"[{pattern.format(figures[f'{name}_low'])}, {pattern.format(figures[f'{name}_high'])}]"
+    return f"[{pattern.format(measure.low)}, {pattern.format(measure.high)}]"
 
 
-def _with_bounds(figures: Metrics, name: str, pattern: str) -> str:
-    return f"{_value(figures, name, pattern)} {_bounds(figures, name, pattern)}".strip()
+def _with_bounds(measure: Measure | None, pattern: str) -> str:
+    return f"{written(measure, pattern)} {_bounds(measure, pattern)}".strip()
 
 
-def _cells(figures: Metrics) -> list[tuple[str, str]]:
-    return [(_value(figures, name, pattern), _bounds(figures, name, pattern)) for name, _, pattern in HEADLINE]
+def _in_cell(text: str) -> str:
+    return text.replace("|", "\\|")
 
 
-def _pruning_figures(metrics: Metrics) -> list[tuple[str, str, str]]:
-    pruning = metrics.get("pruning", {})
+@dataclass(frozen=True)
+class Table:
+    """Headings, and rows of a label, a note under it, and a (value, interval) for each heading."""
+
+    headings: list[str]
+    rows: list[tuple[str, str, list[tuple[str, str]]]]
+
+
+def _cells(figures: Sequence[str], measured: Any) -> list[tuple[str, str]]:
     return [
-        (name, _value(pruning, key, "{:.3f}"), _bounds(pruning, key, "{:.3f}"))
-        for key, name in (("recall", "recall"), ("precision", "precision"), ("f1", "F1"))
+        (written(measured.get(figure), FIGURES[figure][1]), _bounds(measured.get(figure), FIGURES[figure][1]))
+        for figure in figures
     ]
 
 
-def _made_how(metrics: Metrics) -> str:
-    definition = definition_of(metrics["definition"])
-    samples, seed = metrics["bootstrap_samples"], metrics["seed"]
-    intervals = (
-        f"95 % intervals: bootstrap over utterances, {samples} samples, seed {seed}" if samples else "no intervals"
-    )
-    return (
-        f"{metrics['utterances']} utterances; definition: {definition.name} ({definition.source}); "
-        f"normaliser: {metrics['normaliser']} ({NORMALISERS[metrics['normaliser']]}); {intervals}."
-    )
-
-
-@dataclass(frozen=True)
-class Bar:
-    """One bar of a chart; lengths in per cent of the chart's width, None where there is nothing to draw."""
-
-    label: str
-    text: str
-    length: float | None
-    low: float | None
-    high: float | None
-
-
-def _chart(title: str, rows: list[tuple[str, Metrics]], figure: str) -> dict[str, Any]:
-    ends = [row[name] for _, row in rows for name in (figure, f"{figure}_high") if row[name] is not None]
-    widest = max(ends, default=0) or 1
-
-    def length(row: Metrics, name: str) -> float | None:
-        return None if row[name] is None else round(100 * row[name] / widest, 2)
-
-    bars = [
-        Bar(label, _value(row, figure, "{:.3g}"), *(length(row, figure + bound) for bound in ("", "_low", "_high")))
-        for label, row in rows
+def _headline(scores: Scores) -> Table:
+    figures = [
+        figure
+        for figure in FIGURES
+        if _is_measured(scores, figure) and (figure != "word_recall" or scores.settings.definition == "slidespeech")
     ]
-    return {"title": title, "bars": bars}
+    return Table(
+        [FIGURES[figure][0] for figure in figures],
+        [(system.name, system.caption, _cells(figures, system.figures)) for system in scores.systems],
+    )
 
 
-# ---- utterances ------------------------------------------------------------------------------------------------------
+def _selection_figures(scores: Scores) -> list[tuple[str, str, str]]:
+    if scores.selection is None:
+        return []
+    measured = scores.selection.figures
+    return [
+        (name, written(measured.get(figure), "{:.3f}"), _bounds(measured.get(figure), "{:.3f}"))
+        for figure, name in SELECTION_FIGURES.items()
+    ]
+
+
+# ---- charts and breakdown --------------------------------------------------------------------------------------------
+
+
+def _charts(scores: Scores, lines: Lines, focus: int) -> list[str]:
+    """Charts over all utterances: the rates, what B-WER costs in U-WER, kinds of errors, and how they are spread."""
+    systems = scores.systems
+    charts = []
+    if len(systems) == 1:
+        charts += [
+            interval_chart(title, [_band(systems[0], figure) for figure in figures], pattern=FIGURES[figures[0]][1])
+            for title, group in (("Error rates", ERROR_RATES), ("Keywords in the transcript", KEYWORD_FIGURES))
+            if (figures := [figure for figure in group if _is_measured(scores, figure)])
+        ]
+    for figure in CHARTED:
+        if len(systems) > 1 and _is_measured(scores, figure):
+            bands = [Band(system.name, (system.figures.get(figure),)) for system in systems]
+            charts.append(interval_chart(FIGURES[figure][0], bands, pattern=FIGURES[figure][1], focus=focus))
+    if len(systems) > 1 and _is_measured(scores, "b_wer"):
+        points = [(system.name, system.figures["u_wer"], system.figures["b_wer"]) for system in systems]
+        charts.append(scatter_chart("List words against the other words", ("U-WER %", "B-WER %"), points, focus))
+    kinds = [
+        (system.name, [kind.rate.value or 0.0 for kind in system.error_types]) for system in systems if system.all.total
+    ]
+    if kinds:
+        names = [kind.kind for kind in systems[0].error_types]
+        charts.append(stacked_chart("Errors in 100 words, by kind", kinds, names))
+    if len(scores.utterances) > 1:
+        spread = [(system.name, _spread(of_system)) for system, of_system in zip(systems, lines, strict=True)]
+        charts.append(stacked_chart("Utterances by errors in them", spread, list(ERROR_STEPS), "{:.0f}"))
+    return charts
+
+
+def _band(system: System, figure: str) -> Band:
+    return Band(FIGURES[figure][0], (system.figures.get(figure),))
+
+
+def _spread(lines: list[dict[str, Any]]) -> list[int]:
+    """How many utterances have no error, one, two and so on, in the steps of `ERROR_STEPS`."""
+    counts = [0] * len(ERROR_STEPS)
+    for line in lines:
+        counts[next(place for place, most in enumerate(ERROR_STEPS.values()) if line["errors"] <= most)] += 1
+    return counts
 
 
 @dataclass(frozen=True)
-class Segment:
-    """A piece of an aligned line: a run of plain words, or one word that is marked or wrong.
+class Breakdown:
+    """What the figures of one group's parts are: a chart where it can be read, and a table of all of it.
 
     Attributes:
-        kind: "equal", "substitution", "insertion" or "deletion".
-        spoken, written: Text of the reference and of the hypothesis; None where the edit has no such side.
-        spoken_mark: "found" or "missed" when the spoken word belongs to a listed keyword, else "".
-        written_mark: "false" when the written word belongs to a listed keyword that was not said (so often), else "".
+        rows: For each part its label, its utterances, and for each system its name and cells.
     """
 
-    kind: str
-    spoken: str | None
-    written: str | None
-    spoken_mark: str = ""
-    written_mark: str = ""
-
-    @property
-    def is_plain(self) -> bool:
-        return self.kind == "equal" and not self.spoken_mark and not self.written_mark
+    group: str
+    chart: str | None
+    headings: list[str]
+    rows: list[tuple[str, int, list[tuple[str, list[tuple[str, str]]]]]]
 
 
-def segments(alignment: Alignment, said: Occurrences, written: Occurrences) -> list[Segment]:
-    """An alignment with its keywords marked, plain words in a row joined."""
-    said_at = said.covered(said.places)
-    false_at = written.covered(keyword for keyword in written.places if written.count(keyword) > said.count(keyword))
-    found: list[Segment] = []
-    spoken_position = written_position = 0
-    for kind, spoken_word, written_word in alignment:
-        is_said = spoken_word is not None and spoken_position in said_at
-        is_false = written_word is not None and written_position in false_at and not (kind == "equal" and is_said)
-        spoken_mark = "" if not is_said else "found" if kind == "equal" else "missed"
-        segment = Segment(kind, spoken_word, written_word, spoken_mark, "false" if is_false else "")
-        if segment.is_plain and found and found[-1].is_plain:
-            segment = Segment("equal", f"{found[-1].spoken} {spoken_word}", f"{found[-1].written} {written_word}")
-            found.pop()
-        found.append(segment)
-        spoken_position += spoken_word is not None
-        written_position += written_word is not None
+def _breakdown(scores: Scores, focus: int) -> list[Breakdown]:
+    parts: dict[str, dict[str, dict[str, Row]]] = {}  # group -> label -> system's name -> row
+    for system in scores.systems:
+        for row in system.breakdown:
+            parts.setdefault(row.group, {}).setdefault(row.label, {})[system.name] = row
+    found = []
+    for group, labels in parts.items():
+        rows = [row for by_system in labels.values() for row in by_system.values()]
+        figures = [figure for figure in FIGURES if any(_has(row, figure) for row in rows)]
+        found.append(
+            Breakdown(
+                group,
+                _breakdown_chart(group, labels, figures, [system.name for system in scores.systems], focus),
+                [FIGURES[figure][0] for figure in figures],
+                [
+                    (
+                        label,
+                        next(iter(by_system.values())).utterances,
+                        [(name, _cells(figures, row.figures)) for name, row in by_system.items()],
+                    )
+                    for label, by_system in labels.items()
+                ],
+            )
+        )
+    if scores.selection is not None and scores.selection.breakdown:
+        for group, rows in groupby(scores.selection.breakdown, key=lambda row: row.group):
+            bands = [Band(row.label, (row.figures.get("recall"),)) for row in rows]
+            chart = interval_chart(f"Stage 1 recall by {group}", bands, pattern="{:.3f}")
+            found.append(Breakdown(f"{group}, stage 1", chart, [], []))
     return found
 
 
-def _utterances(scores: Scores) -> Iterator[dict[str, Any]]:
-    """What the template shows of each utterance."""
-    details = next(iter(scores.contexts.values())).results
-    answers = scores.contexts["predicted"].results if "predicted" in scores.contexts else None
-    for position, result in enumerate(details):
-        said, listed = scores.said[position], scores.listed[position]
-        picked = distinct((answers[position].predicted or ()) if answers else ())
-        selection = scores.selections[position] if scores.selections else KeywordCounts()
-        lines = [_line(context, scored, said, position) for context, scored in scores.contexts.items()]
-        yield {
-            "id": result.id,
-            "about": [value for value in (result.talk, result.speaker) if value],
-            "duration": result.duration,
-            "reference": segments(_as_it_is(result.reference), said, said),
-            "lines": lines,
-            "keywords": [(spelling, keyword in said.places, keyword in picked) for keyword, spelling in listed.items()],
-            "said": len(said.places),
-            "picked": len(picked),
-            "asked": answers is not None,
-            # Read by the page's script: each line's numbers by context, then stage 1's.
-            "numbers": {
-                line["context"]: [line["errors"], line["biased"], line["missed"], line["false"]] for line in lines
-            },
-            "pruned": [selection.fn, selection.fp],
-        }
+def _has(row: Row, figure: str) -> bool:
+    return figure in row.figures and row.figures[figure].value is not None
 
 
-def _line(context: str, scored: ContextScores, said: Occurrences, position: int) -> dict[str, Any]:
-    utterance = scored.rates.utterances[position]
-    pieces = segments(utterance.alignment, said, scored.written[position])
+def _breakdown_chart(
+    group: str, labels: dict[str, dict[str, Row]], figures: list[str], names: list[str], focus: int
+) -> str | None:
+    figure = next((figure for figure in ("b_wer", "keyword_recall", "wer") if figure in figures), None)
+    if figure is None or not 1 < len(labels) <= MOST_BANDS:
+        return None
+    series = names if len(names) <= MOST_SERIES else [names[focus]]
+    bands = [
+        Band(label, tuple(rows[name].figures.get(figure) if name in rows else None for name in series))
+        for label, rows in labels.items()
+    ]
+    heading, pattern = FIGURES[figure]
+    return interval_chart(f"{heading} by {group}", bands, series, pattern)
+
+
+# ---- utterances, as the page's script reads them ---------------------------------------------------------------------
+
+
+def _file(name: str) -> str:
+    return files("sap2.evaluation").joinpath(name).read_text(encoding="utf-8")
+
+
+def _json_in_html(value: Any) -> str:
+    """JSON that no text in it can end, or turn into markup, inside a `<script>` element.
+
+    >>> print(_json_in_html(["</script>", "a & b"]))
+    ["\\u003c/script\\u003e","a \\u0026 b"]
+    """
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
+
+
+def _data(scores: Scores, lines: Lines, focus: int) -> dict[str, Any]:
+    selected = scores.selection.by_utterance if scores.selection is not None else None
     return {
-        "context": context,
-        "segments": pieces,
-        "errors": utterance.all.total,
-        "biased": utterance.biased.total,
-        "missed": sum(piece.spoken_mark == "missed" for piece in pieces),
-        "false": sum(piece.written_mark == "false" for piece in pieces),
+        "systems": [system.name for system in scores.systems],
+        "focus": focus,
+        "stage1": selected is not None,
+        "utterances": [
+            {
+                "id": utterance.id,
+                "about": [value for value in (utterance.talk, utterance.speaker) if value],
+                "seconds": utterance.duration,
+                "listed": len(utterance.keywords),
+                "said": list(utterance.said),
+                "kept": list(utterance.predicted or ()),
+                "dropped": _dropped(utterance),
+                "pruned": [selected[place].fn, selected[place].fp] if selected is not None else [0, 0],
+                "lines": [of_system[place] for of_system in lines],
+            }
+            for place, utterance in enumerate(scores.utterances)
+        ],
     }
 
 
-def _as_it_is(text: str) -> Alignment:
-    return tuple(Edit("equal", word, word) for word in text.split())
+def _dropped(utterance: Utterance) -> list[str]:
+    """Keywords said that stage 1 did not keep."""
+    if utterance.predicted is None:
+        return []
+    kept = {_compared(keyword) for keyword in utterance.predicted}
+    return [keyword for keyword in utterance.said if _compared(keyword) not in kept]
+
+
+def _compared(keyword: str) -> tuple[str, ...]:
+    return tuple(keyword.casefold().split())
+
+
+def _line(line: Line) -> dict[str, Any]:
+    """One aligned line; `pieces` holds runs of plain words as text, and all other columns as lists."""
+    pieces: list[Any] = []
+    for is_plain, pairs in groupby(line.pairs, key=_is_plain):
+        if is_plain:
+            pieces.append(" ".join(pair.hypothesis or "" for pair in pairs))
+        else:
+            pieces += [
+                [KIND_LETTERS[pair.kind], pair.reference, pair.hypothesis, pair.said, pair.written] for pair in pairs
+            ]
+    return {
+        "errors": line.errors,
+        "biased": line.biased_errors,
+        "missed": list(line.missed),
+        "false": list(line.false_alarms),
+        "absent": line.absent,
+        "pieces": pieces,
+    }
+
+
+def _is_plain(pair: WordPair) -> bool:
+    return pair.kind == "equal" and not pair.said and not pair.written and pair.reference == pair.hypothesis

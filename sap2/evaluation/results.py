@@ -1,11 +1,10 @@
 """Reading what `sap2 transcribe` wrote: one results file a context, checked and matched by id."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sap2.errors import InputError
-from sap2.evaluation.normalise import normalise
 from sap2.evaluation.rates import check_same_ids
 from sap2.files import read_jsonl
 
@@ -33,21 +32,8 @@ class Result:
     talk: str | None
     speaker: str | None
 
-    def normalised(self, normaliser: str) -> "Result":
-        """The same result with text and lists, alike, as they are scored."""
-        if normaliser == "none":
-            return self
-        predicted = None if self.predicted is None else _normalised(self.predicted, normaliser)
-        return replace(
-            self,
-            hypothesis=normalise(self.hypothesis, normaliser),
-            reference=normalise(self.reference, normaliser),
-            keywords=_normalised(self.keywords, normaliser),
-            predicted=predicted,
-        )
 
-
-def read_contexts(paths: dict[str, Path], normaliser: str) -> dict[str, dict[str, Result]]:
+def read_contexts(paths: dict[str, Path]) -> dict[str, dict[str, Result]]:
     """Results by context, in the order of `CONTEXTS`, and in each by id, in the first one's order.
 
     Raises: InputError: no or unknown contexts; a line that is no result or repeats an id; contexts that do not hold the
@@ -69,13 +55,7 @@ def read_contexts(paths: dict[str, Path], normaliser: str) -> dict[str, dict[str
                         f"{paths[context]} ({id}): its {field} differs from that in {paths[first]}; "
                         "contexts can only be compared on the same data: transcribe them again from one manifest"
                     )
-    return {
-        context: {id: results[id].normalised(normaliser) for id in expected} for context, results in contexts.items()
-    }
-
-
-def _normalised(keywords: tuple[str, ...], normaliser: str) -> tuple[str, ...]:
-    return tuple(filter(None, (normalise(keyword, normaliser) for keyword in keywords)))
+    return {context: {id: results[id] for id in expected} for context, results in contexts.items()}
 
 
 def _read(path: Path, context: str) -> dict[str, Result]:

@@ -48,7 +48,7 @@ def test_metrics_hold_figures_by_context_stage_1_and_how_they_were_made(tmp_path
     metrics = evaluate(write(tmp_path), tmp_path / "reports", Section())
     assert list(metrics) == [
         "none", "full", "predicted", "oracle", "pruning",
-        "definition", "normaliser", "utterances", "bootstrap_samples", "seed",
+        "definition", "normaliser", "utterances", "bootstrap_unit", "bootstrap_units", "bootstrap_samples", "seed",
     ]  # fmt: skip
     # 11 words, 4 of them of spoken keywords: jon, meyer, kathryn, meyer
     assert [metrics[context]["wer"] for context in HYPOTHESES] == [36.363636, 27.272727, 9.090909, 0.0]

@@ -1,10 +1,24 @@
 """Keyword figures: what counts as said, picked, written, and as a false alarm."""
 
+import json
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sap2.evaluation.keywords import KeywordCounts, Occurrences, distinct, score_selection, score_transcript, spoken
+from sap2.evaluation.keywords import (
+    KeywordCounts,
+    KeywordList,
+    ListCell,
+    caseless,
+    covered,
+    score_selection,
+    score_transcript,
+    spoken,
+)
+from sap2.manifest import Utterance
+from sap2.manifest import spoken as spoken_in_manifest
 
 
 def test_spoken_keywords_are_whole_words_in_list_order_and_spelling():
@@ -38,10 +52,107 @@ def test_figures_are_micro_averages_and_undefined_without_anything_to_count():
 
 
 def test_covered_positions_are_those_of_every_word():
-    listed = distinct(["hidden layer", "Meyer"])
-    found = Occurrences(listed, "meyer drew a hidden layer".split())
-    assert found.covered(listed) == {0, 3, 4}
-    assert found.covered([("meyer",)]) == {0}
+    found = KeywordList(["hidden layer", "Meyer"]).places("meyer drew a hidden layer".split())
+    assert covered(found, found) == {0, 3, 4}
+    assert covered(found, ["meyer"]) == {0}
+
+
+def test_apostrophes_and_hyphens_are_part_of_the_word():
+    assert spoken(["york", "York's", "well-known", "known"], "york's well-known trains") == ["York's", "well-known"]
+
+
+def test_composed_and_decomposed_accents_are_one_keyword():
+    assert spoken(["E\u0301cole", "\u00c9COLE"], "une \u00e9cole") == ["E\u0301cole"]
+    assert spoken(["Stra\u00dfe"], "die STRASSE") == ["Stra\u00dfe"]
+
+
+def test_a_keyword_of_chinese_characters_is_found_inside_a_sentence():
+    assert spoken(["\u4e1c\u4eac", "\u4eac\u90fd"], "\u6211\u5728\u4e1c\u4eac") == ["\u4e1c\u4eac"]
+
+
+def slow_places(entries, text):
+    """Every entry tried at every position."""
+    found = {}
+    for entry in entries:
+        pieces = caseless(entry)
+        places = [at for at in range(len(text)) if pieces and text[at : at + len(pieces)] == pieces]
+        if places:
+            found.setdefault(" ".join(pieces), places)
+    return found
+
+
+entries = st.lists(st.text("aAb \u00e9\u4e2d'-", max_size=4), max_size=8)
+
+
+@given(entries, st.text("aAb \u00e9\u4e2d'-", max_size=20))
+def test_places_are_those_of_a_search_for_every_entry(listed, text):
+    text = caseless(text)
+    prepared = KeywordList(listed)
+    assert prepared.places(text) == slow_places(listed, text)
+    assert list(prepared.spelt(prepared.places(text))) == spoken(listed, " ".join(text))
+
+
+plain = st.lists(st.sampled_from(["Ab", "aB", "c", "d'e", "f-g"]), max_size=6)
+
+
+@given(plain, st.lists(st.sampled_from(["ab", "c", "d'e", "f"]), max_size=6))
+def test_lists_of_plain_words_keep_order_and_first_spelling(listed, text):
+    prepared, first = KeywordList(listed), {}
+    for entry in listed:
+        first.setdefault(entry.lower(), entry)
+    assert len(prepared) == len(first)
+    expected = [first[keyword] for keyword in first if keyword in text]
+    assert list(prepared.spelt(prepared.places(text))) == expected
+    assert prepared.spelling == first
+    assert list(prepared.spelt(prepared.places(text))) == expected
+
+
+@given(st.lists(st.text(max_size=5), max_size=5))
+def test_a_list_as_it_stands_in_a_file_is_read_as_json_reads_it(listed):
+    for text in (json.dumps(listed), json.dumps(listed, ensure_ascii=False), json.dumps(listed, separators=(",", ":"))):
+        cell = ListCell.read(text)
+        assert cell is None or (list(cell), len(cell)) == (listed, len(listed))
+        if cell is not None and cell.is_plain():
+            assert all(entry.isascii() and entry.split() == [entry] for entry in listed)
+
+
+@given(plain, st.lists(st.sampled_from(["ab", "c", "d'e", "f", 'f"', "[", '"']), max_size=6))
+def test_a_list_searched_as_text_finds_what_its_entries_find(listed, text):
+    cell = ListCell.read(json.dumps(listed))
+    if cell is None:
+        assert listed == []
+        return
+    searched, looked_up = KeywordList(cell), KeywordList(tuple(listed))
+    places = searched.places(text)
+    assert places == looked_up.places(text)
+    assert searched.spelt(places) == looked_up.spelt(places)
+    assert searched.spelling == looked_up.spelling
+
+
+@pytest.mark.parametrize(
+    "text", ["[]", '["a", 3]', '["a"; "b"]', '["a", "b]', '["a" "b"]', '["a\\n"]', '["a\x0b"]', '[""]', "a", '"a"']
+)
+def test_what_is_no_simple_list_is_left_to_the_json_parser(text):
+    assert ListCell.read(text) is None
+
+
+@given(
+    st.lists(st.text("aAb\u00e9\u00df'-", min_size=1, max_size=3), max_size=6),
+    st.text("aAb\u00e9\u00df '-", max_size=20),
+)
+def test_the_manifest_finds_the_same_keywords_as_the_scores(listed, text):
+    utterance = Utterance(id="u", audio="u.wav", duration=1.0, text=f"a {text}", keywords=listed)
+    assert spoken(utterance.keywords, utterance.text) == spoken_in_manifest(utterance)
+
+
+def test_a_list_of_100000_entries_is_looked_up_in_no_time():
+    listed = KeywordList([f"word{number}" for number in range(100_000)] + ["the last phrase"])
+    text = ["word7", "the", "last", "phrase", "word99999"] * 4
+    started = time.process_time()
+    for _ in range(1000):
+        listed.places(text)
+    assert time.process_time() - started < 2
+    assert listed.spelt(listed.places(text)) == ("word7", "word99999", "the last phrase")
 
 
 @given(st.lists(st.sampled_from("abc"), max_size=9), st.lists(st.sampled_from("abc"), max_size=9))

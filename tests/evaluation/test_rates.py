@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sap2.errors import InputError
-from sap2.evaluation.rates import Errors, by_id, score
+from sap2.evaluation.rates import Errors, by_id, error_rates
 
 DEEP_BIAS = Path(__file__).parents[3] / "shared" / "data" / "is21_deep_bias"
 SYSTEMS = [
@@ -45,7 +45,7 @@ def deep_bias_hypotheses(system: str) -> dict[str, str]:
 def test_published_deep_bias_results_are_reproduced_digit_by_digit(system):
     references, biasing = deep_bias_references()
     published = (DEEP_BIAS / "results" / f"test-clean.{system}.tsv.result").read_text(encoding="utf-8")
-    assert f"{score(references, deep_bias_hypotheses(system), biasing)}\n" == published.rstrip("\n") + "\n"
+    assert f"{error_rates(references, deep_bias_hypotheses(system), biasing)}\n" == published.rstrip("\n") + "\n"
 
 
 def test_all_published_results_are_in_the_list_above():
@@ -59,7 +59,7 @@ def test_a_test_set_of_2620_utterances_is_scored_in_under_a_second():
     references, biasing = deep_bias_references()
     hypotheses = deep_bias_hypotheses(SYSTEMS[0])
     started = time.process_time()
-    score(references, hypotheses, biasing)
+    error_rates(references, hypotheses, biasing)
     assert time.process_time() - started < 1  # of the processor, which others may be using too
 
 
@@ -68,7 +68,7 @@ def test_plain_wer_under_unit_costs_is_that_of_jiwer(pairs):
     jiwer = pytest.importorskip("jiwer", reason="jiwer is the independent scorer this compares with")
     references = {str(number): reference for number, (reference, _) in enumerate(pairs)}
     hypotheses = {str(number): hypothesis for number, (_, hypothesis) in enumerate(pairs)}
-    ours = score(references, hypotheses, {id: set() for id in references}, "slidespeech").all
+    ours = error_rates(references, hypotheses, {id: set() for id in references}, "slidespeech").all
     theirs = jiwer.process_words(list(references.values()), list(hypotheses.values()))
     assert ours.rate == pytest.approx(100 * theirs.wer)
     assert ours.words == theirs.hits + theirs.substitutions + theirs.deletions
@@ -77,14 +77,14 @@ def test_plain_wer_under_unit_costs_is_that_of_jiwer(pairs):
 
 @given(sentences, sentences, st.sets(st.sampled_from("abcd")), st.sampled_from(["deep-bias", "slidespeech"]))
 def test_both_halves_add_up_to_the_whole(reference, hypothesis, biasing, definition):
-    rates = score({"u": reference}, {"u": hypothesis}, {"u": biasing}, definition)
-    assert rates.all == rates.unbiased + rates.biased == rates.utterances[0].all
+    rates = error_rates({"u": reference}, {"u": hypothesis}, {"u": biasing}, definition)
+    assert rates.all == rates.unbiased + rates.biased == list(rates.utterances)[0].all
     assert rates.all.words == len(reference.split())
     assert rates.all.words - rates.all.deletions + rates.all.insertions == len(hypothesis.split())
 
 
 def one(reference, hypothesis, biasing, definition="deep-bias"):
-    return score({"u": reference}, {"u": hypothesis}, {"u": biasing}, definition)
+    return error_rates({"u": reference}, {"u": hypothesis}, {"u": biasing}, definition)
 
 
 def test_a_reference_word_of_the_set_counts_in_b_wer_and_others_in_u_wer():
@@ -110,7 +110,7 @@ def test_slidespeech_ignores_case_and_deep_bias_does_not():
 
 def test_utterances_are_matched_by_id_not_by_place():
     references, biasing = {"a": "one", "b": "two"}, {"b": set(), "a": {"one"}}
-    rates = score(references, {"b": "two", "a": "one"}, biasing)
+    rates = error_rates(references, {"b": "two", "a": "one"}, biasing)
     assert rates.all == Errors(words=2)
     assert [(utterance.id, utterance.biased.words) for utterance in rates.utterances] == [("a", 1), ("b", 0)]
 
@@ -124,13 +124,13 @@ def test_a_rate_without_reference_words_is_undefined():
 def test_missing_and_extra_ids_are_refused_by_name():
     references = {id: "x" for id in "abcdefgh"}
     with pytest.raises(InputError) as error:
-        score(references, {"a": "x", "z": "x"}, {id: set() for id in references})
+        error_rates(references, {"a": "x", "z": "x"}, {id: set() for id in references})
     assert str(error.value) == (
         "hypotheses: b, c, d, e, f and 2 more missing; z not in references; got 2 utterances, "
         "expected the 8 of references: no utterance may be left out of a score"
     )
     with pytest.raises(InputError, match="^biasing words: a missing; got 0 utterances"):
-        score({"a": "x"}, {"a": "x"}, {})
+        error_rates({"a": "x"}, {"a": "x"}, {})
 
 
 def test_duplicate_ids_are_refused_by_name():

@@ -24,7 +24,7 @@ def write(path, *rows):
 
 def refusal(paths):
     with pytest.raises(InputError) as error:
-        read_contexts(paths, "none")
+        read_contexts(paths)
     return str(error.value)
 
 
@@ -33,22 +33,15 @@ def test_contexts_come_in_the_order_of_the_tables_whatever_the_order_given(tmp_p
         context: write(tmp_path / f"{context}.jsonl", {**ROW, "context": context, "predicted": []})
         for context in reversed(CONTEXTS)
     }
-    assert list(read_contexts(paths, "none")) == ["none", "full", "predicted", "oracle"]
+    assert list(read_contexts(paths)) == ["none", "full", "predicted", "oracle"]
 
 
 def test_rows_are_matched_by_id_whatever_their_order(tmp_path):
     first, second = {**ROW, "id": "a", "hypothesis": "one"}, {**ROW, "id": "b", "hypothesis": "two"}
     none = write(tmp_path / "none.jsonl", first, second)
     full = write(tmp_path / "full.jsonl", {**second, "context": "full"}, {**first, "context": "full"})
-    contexts = read_contexts({"none": none, "full": full}, "none")
+    contexts = read_contexts({"none": none, "full": full})
     assert [result.hypothesis for result in contexts["full"].values()] == ["one", "two"]
-
-
-def test_text_and_lists_are_normalised_alike_and_nothing_else_is(tmp_path):
-    row = {**ROW, "context": "predicted", "predicted": ["O'Neil,"], "keywords": ["O'Neil,", "…"], "talk": "Talk 1!"}
-    result = read_contexts({"predicted": write(tmp_path / "p.jsonl", row)}, "basic")["predicted"]["talk1-0001"]
-    assert (result.hypothesis, result.reference) == ("hi", "hi")
-    assert (result.keywords, result.predicted, result.talk) == (("o'neil",), ("o'neil",), "Talk 1!")
 
 
 def test_an_unknown_or_absent_context_is_refused():

@@ -1,12 +1,15 @@
 """Bootstrap intervals: seeded, paired, and honest where there is nothing to divide by."""
 
+import time
+
 import numpy as np
 import pytest
 
-from sap2.evaluation.figures import CONTEXT_FIGURES, SELECTION_FIGURES, error_columns, keyword_columns
+from sap2.evaluation.figures import FIGURES, SELECTION_FIGURES, count_columns, error_columns
 from sap2.evaluation.keywords import KeywordCounts
-from sap2.evaluation.rates import score
-from sap2.evaluation.significance import Figure, measure, measure_ratio, resample
+from sap2.evaluation.rates import error_rates
+from sap2.evaluation.scored import Measure
+from sap2.evaluation.significance import Figure, bounds, measure, paired_p, resample, swapped
 
 rate = Figure(("errors",), ("words",), 100)
 
@@ -20,52 +23,104 @@ def columns(utterances=400, probability=0.2, seed=3):
 
 def test_the_value_is_that_of_the_utterances_themselves():
     data = columns()
-    measured = measure({"rate": rate}, resample(data, 10, seed=1))
-    assert measured["rate"] == 100 * sum(data["errors"]) / sum(data["words"])
+    measured = measure(rate, resample(data, 10, seed=1))
+    assert measured.value == 100 * sum(data["errors"]) / sum(data["words"])
 
 
 def test_the_interval_is_as_wide_as_theory_says():
     # A mean of 400 binomial(10, 0.2) shares: standard error sqrt(0.16 / 4000) = 0.632 %.
-    measured = measure({"rate": rate}, resample(columns(), 2000, seed=1))
-    assert measured["rate_high"] - measured["rate_low"] == pytest.approx(2 * 1.96 * 0.632, rel=0.15)
-    assert measured["rate_low"] < measured["rate"] < measured["rate_high"]
+    measured = measure(rate, resample(columns(), 2000, seed=1))
+    assert measured.high - measured.low == pytest.approx(2 * 1.96 * 0.632, rel=0.15)
+    assert measured.low < measured.value < measured.high
+
+
+def test_bounds_are_the_quantiles_numpy_has():
+    values = np.random.default_rng(1).normal(size=1001)
+    assert (bounds(values).low, bounds(values).high) == pytest.approx(np.quantile(values[1:], [0.025, 0.975]).tolist())
 
 
 def test_the_same_seed_gives_the_same_interval_and_another_seed_another():
-    first, again, other = (measure({"rate": rate}, resample(columns(), 200, seed)) for seed in (1, 1, 2))
+    first, again, other = (measure(rate, resample(columns(), 200, seed)) for seed in (1, 1, 2))
     assert first == again != other
 
 
-def test_ratios_use_the_same_draws_for_both_systems():
+def test_draws_are_the_same_in_one_block_or_in_many(monkeypatch):
+    whole = resample(columns(), 50, 1)
+    monkeypatch.setattr("sap2.evaluation.significance.CELLS", 7 * 400)
+    parts = resample(columns(), 50, 1)
+    assert all((whole[name] == parts[name]).all() for name in whole)
+
+
+def test_large_counts_are_summed_exactly():
+    sums = resample({"words": np.array([1 << 24, 1, 1])}, 0, 1)
+    assert sums["words"][0] == (1 << 24) + 2
+
+
+def test_both_systems_meet_the_same_draws():
     base = columns()
     half = {"errors": [count / 2 for count in base["errors"]], "words": base["words"]}
-    measured = measure_ratio("ratio", rate, resample(half, 100, 1), resample(base, 100, 1))
-    assert measured == {"ratio": 0.5, "ratio_low": 0.5, "ratio_high": 0.5}
+    ratio = rate.of(resample(half, 100, 1)) / rate.of(resample(base, 100, 1))
+    assert bounds(ratio) == Measure(0.5, 0.5, 0.5)
 
 
 def test_a_figure_with_nothing_to_divide_by_is_none():
-    measured = measure({"rate": rate}, resample({"errors": [0, 0], "words": [0, 0]}, 20, 1))
-    assert measured == {"rate": None, "rate_low": None, "rate_high": None}
+    assert measure(rate, resample({"errors": [0, 0], "words": [0, 0]}, 20, 1)) == Measure(None, None, None)
 
 
 def test_draws_without_anything_to_divide_by_are_left_out():
-    measured = measure({"rate": rate}, resample({"errors": [1, 0, 0], "words": [2, 0, 0]}, 200, 1))
-    assert measured == {"rate": 50.0, "rate_low": 50.0, "rate_high": 50.0}
+    assert measure(rate, resample({"errors": [1, 0, 0], "words": [2, 0, 0]}, 200, 1)) == Measure(50.0, 50.0, 50.0)
 
 
 def test_no_samples_mean_no_interval():
-    measured = measure({"rate": rate}, resample({"errors": [1], "words": [4]}, 0, 1))
-    assert measured == {"rate": 25.0, "rate_low": None, "rate_high": None}
+    assert measure(rate, resample({"errors": [1], "words": [4]}, 0, 1)) == Measure(25.0, None, None)
+
+
+def p_of(a, b, samples=1000):
+    first, second = swapped(a, b, samples, 1)
+    return paired_p(rate.of(second) - rate.of(first))
+
+
+def test_equal_systems_have_p_one_and_far_ones_the_least_there_can_be():
+    assert p_of(columns(), columns()) == 1.0
+    assert p_of(columns(probability=0.2), columns(probability=0.4, seed=4)) == pytest.approx(1 / 1001)
+
+
+def test_p_is_even_when_there_is_no_difference():
+    values = [p_of(columns(60, seed=seed), columns(60, seed=1000 + seed), 200) for seed in range(200)]
+    assert np.mean(np.array(values) < 0.1) == pytest.approx(0.1, abs=0.06)
+    assert np.mean(values) == pytest.approx(0.5, abs=0.1)
+
+
+def test_shuffles_exchange_whole_units_and_lose_nothing():
+    a, b = {"errors": [1, 2], "words": [10, 20]}, {"errors": [4, 8], "words": [10, 20]}
+    first, second = swapped(a, b, 50, 1)
+    assert set(first["errors"].tolist()) == {3, 6, 9, 12}
+    assert (first["errors"] + second["errors"] == 15).all() and (first["words"] == 30).all()
+
+
+def test_without_shuffles_or_values_there_is_no_p():
+    assert p_of(columns(), columns(), 0) is None
+    assert paired_p(np.array([np.nan, 1.0])) is None
+
+
+def test_1000_resamples_of_2620_utterances_take_less_than_2_seconds():
+    many = {f"{name}{copy}": column for name, column in columns(2620).items() for copy in range(30)}
+    started = time.process_time()
+    resample(many, 1000, 1)
+    swapped(many, many, 1000, 1)
+    assert time.process_time() - started < 2  # of the processor, which others may be using too
 
 
 def test_figures_agree_with_the_scores_they_bound():
-    counts = [KeywordCounts(2, 1, 0), KeywordCounts(1, 1, 3)]
-    total = sum(counts, KeywordCounts())
-    selection = measure(SELECTION_FIGURES, resample(keyword_columns(counts), 5, 1))
-    assert [selection[name] for name in ("precision", "recall", "f1")] == [total.precision, total.recall, total.f1]
-    rates = score({"a": "x y z", "b": "x k"}, {"a": "x z", "b": "k k k"}, {"a": {"y"}, "b": {"k"}})
-    figures = measure(CONTEXT_FIGURES, resample({**error_columns(rates), **keyword_columns(counts)}, 5, 1))
-    assert [figures[name] for name in ("wer", "u_wer", "b_wer")] == [
+    counts = [(2, 1, 0), (1, 1, 3)]
+    total = KeywordCounts(3, 2, 3)
+    columns = {**count_columns("keyword", counts), "utterances": np.ones(2)}
+    drawn = resample(columns, 5, 1)
+    shown = [measure(SELECTION_FIGURES[name], drawn).value for name in ("precision", "recall", "f1")]
+    assert shown == [total.precision, total.recall, total.f1]
+    assert measure(FIGURES["false_alarms_per_100"], drawn).value == 100.0
+    rates = error_rates({"a": "x y z", "b": "x k"}, {"a": "x z", "b": "k k k"}, {"a": {"y"}, "b": {"k"}})
+    drawn = resample(error_columns(rates.counts), 5, 1)
+    assert [measure(FIGURES[name], drawn).value for name in ("wer", "u_wer", "b_wer")] == [
         half.rate for half in (rates.all, rates.unbiased, rates.biased)
     ]
-    assert figures["false_alarms_per_100"] == 100.0

@@ -1,0 +1,144 @@
+"""Parts of the test set: which utterance is in which, and the figures of each part."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from sap2.evaluation.figures import COUNTS, ROW_FIGURES, keyword_figures
+from sap2.evaluation.keywords import KeywordCounts
+from sap2.evaluation.scored import Row, Utterance
+from sap2.evaluation.significance import Figure, Sums, measure
+
+__all__ = ["Part", "Parts", "parts_of_utterances", "rows_of"]
+
+DURATIONS = (0.0, 2.0, 5.0, 10.0, 20.0)  # seconds at which a part of the recordings begins
+LIST_SIZES = 5  # parts of about as many utterances each
+TRAINING = "keyword in training"
+NAMED = ("talk", "speaker")  # groups of many parts come last
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some of the utterances.
+
+    Attributes:
+        group, label: As in `scored.Row`.
+        members: Positions of its utterances.
+        with_interval: False: the part is one unit of the bootstrap, or there are too many parts.
+    """
+
+    group: str
+    label: str
+    members: np.ndarray
+    with_interval: bool = True
+
+    def column(self, name: str) -> str:
+        return f"{self.group}/{self.label}/{name}"
+
+
+class Parts(tuple[Part, ...]):
+    """All parts, group after group."""
+
+    def drawn(self, group: str | None = None) -> Iterator[Part]:
+        return (part for part in self if part.with_interval and group in (None, part.group))
+
+    def columns(self, columns: Mapping[str, np.ndarray], group: str | None = None) -> dict[str, np.ndarray]:
+        """What the parts' figures are made of, by utterance: zero outside the part."""
+        found = {}
+        for part in self.drawn(group):
+            for name in _needed(columns):
+                column = np.zeros_like(columns[name])
+                column[part.members] = columns[name][part.members]
+                found[part.column(name)] = column
+        return found
+
+
+def parts_of_utterances(utterances: Sequence[Utterance], list_sizes: Sequence[int]) -> Parts:
+    """Parts by size of list, by duration and by talk (by speaker where no talk is known); one part alone is none."""
+    groups = [
+        _by_size(np.array(list_sizes, dtype=np.int64)),
+        _by_duration([one.duration for one in utterances]),
+        _by_name("talk", [one.talk for one in utterances]) or _by_name("speaker", [one.speaker for one in utterances]),
+    ]
+    return Parts(part for group in groups if len(group) > 1 for part in group)
+
+
+def rows_of(
+    parts: Parts,
+    sums: Sums,
+    columns: Mapping[str, np.ndarray],
+    with_training: bool,
+    figures: Mapping[str, Figure] = ROW_FIGURES,
+    group: str | None = None,
+) -> tuple[Row, ...]:
+    """The figures of all parts, from the sums over all draws or, without interval, from the utterances themselves."""
+    rows = []
+    for name in ("seen", "unseen") if with_training else ():
+        b_wer = {"b_wer": Figure((f"{name}_biased_errors",), (f"{name}_biased_words",), 100)}
+        known = {**b_wer, **keyword_figures(f"{name}_keyword", "keyword_")}
+        measured = {figure: measure(how, sums) for figure, how in known.items()}
+        counts = KeywordCounts(*(int(columns[f"{name}_keyword_{one}"].sum()) for one in COUNTS))
+        rows.append(Row(TRAINING, name, int(columns[f"{name}_utterances"].sum()), measured, counts))
+    for part in parts:
+        if group not in (None, part.group):
+            continue
+        members = len(part.members)
+        if part.with_interval:
+            measured = {name: measure(_renamed(figure, part.column), sums) for name, figure in figures.items()}
+        else:
+            whole = {name: columns[name][part.members].sum(keepdims=True) for name in _needed(columns)}
+            measured = {name: measure(figure, whole) for name, figure in figures.items()}
+        counts = KeywordCounts(*(int(columns[f"keyword_{one}"][part.members].sum()) for one in COUNTS))
+        rows.append(Row(part.group, part.label, members, measured, counts))
+    return tuple(sorted(rows, key=lambda row: row.group in NAMED))
+
+
+def _needed(columns: Mapping[str, np.ndarray]) -> list[str]:
+    """The columns that figures of a part are made of, as far as they are there."""
+    names = {name for figure in ROW_FIGURES.values() for name in (*figure.over, *figure.under)}
+    return [name for name in columns if name in names]
+
+
+def _renamed(figure: Figure, rename) -> Figure:
+    return Figure(tuple(map(rename, figure.over)), tuple(map(rename, figure.under)), figure.scale)
+
+
+def _by_size(sizes: np.ndarray) -> list[Part]:
+    if not sizes.any():
+        return []
+    starts = np.unique(sizes)
+    if len(starts) > LIST_SIZES + 1:
+        starts = np.unique(np.quantile(sizes, np.arange(LIST_SIZES) / LIST_SIZES, method="lower"))
+    part_of = np.searchsorted(starts, sizes, side="right") - 1
+    parts = []
+    for number in range(len(starts)):
+        members = np.flatnonzero(part_of == number)
+        low, high = sizes[members].min(), sizes[members].max()
+        parts.append(Part("list size", str(low) if low == high else f"{low} to {high}", members))
+    return parts
+
+
+def _by_duration(durations: Sequence[float | None]) -> list[Part]:
+    if None in durations:
+        return []
+    part_of = np.searchsorted(np.array(DURATIONS), np.array(durations, dtype=np.float64), side="right") - 1
+    ends = [*(f"{end:g}" for end in DURATIONS[1:]), None]
+    parts = []
+    for number, (start, end) in enumerate(zip(DURATIONS, ends, strict=True)):
+        label = f"under {end} s" if not start else f"{start:g} to {end} s" if end else f"{start:g} s and more"
+        members = np.flatnonzero(part_of == number)
+        if len(members):
+            parts.append(Part("duration", label, members))
+    return parts
+
+
+def _by_name(group: str, names: Sequence[str | None]) -> list[Part]:
+    """One part a talk or speaker. They are what the bootstrap draws, or too many to draw inside: no intervals."""
+    if None in names or not names:
+        return []
+    numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
+    codes = np.array([numbers[name] for name in names])
+    order = np.argsort(codes, kind="stable")
+    members = np.split(order, np.cumsum(np.bincount(codes))[:-1])
+    return [Part(group, name, part, with_interval=False) for name, part in zip(numbers, members, strict=True)]

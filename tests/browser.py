@@ -1,0 +1,145 @@
+"""A headless Chromium for tests of pages, driven over the DevTools protocol: what a reader sees, does and prints.
+
+No driver and no package besides websocket-client; where either is missing, `browser_or_skip` skips and says which.
+"""
+
+import base64
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "chrome-headless-shell")
+KEYS = {"Enter": (13, "\r"), "Escape": (27, ""), "Tab": (9, ""), "ArrowDown": (40, ""), " ": (32, " ")}
+
+
+class Browser:
+    """One page. Every exception and console error of it is kept in `errors`."""
+
+    def __init__(self, socket: Any) -> None:
+        self._socket, self._number = socket, 0
+        self.errors: list[str] = []
+        for domain in ("Page", "Runtime", "Log", "Network"):
+            self.command(f"{domain}.enable")
+        self.requests: list[str] = []
+
+    def command(self, method: str, **parameters: Any) -> dict[str, Any]:
+        """Send a command of the protocol and wait for its answer."""
+        self._number += 1
+        self._socket.send(json.dumps({"id": self._number, "method": method, "params": parameters}))
+        while True:
+            message = self._receive()
+            if message.get("id") == self._number:
+                if "error" in message:
+                    raise RuntimeError(f"{method}: {message['error']['message']}")
+                return message["result"]
+
+    def open(self, path: Path) -> None:
+        """Load a file and wait until its scripts have run."""
+        self.errors.clear()
+        self.requests.clear()
+        self.command("Page.navigate", url=path.resolve().as_uri())
+        while self._receive().get("method") != "Page.loadEventFired":
+            pass
+
+    def value(self, expression: str) -> Any:
+        """What a JavaScript expression gives on the page, promises awaited."""
+        answer = self.command("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
+        if "exceptionDetails" in answer:
+            raise RuntimeError(f"{expression}: {answer['exceptionDetails']['exception'].get('description')}")
+        return answer["result"].get("value")
+
+    def wait_for(self, expression: str, seconds: float = 20) -> None:
+        """Wait until an expression is true."""
+        until = time.monotonic() + seconds
+        while not self.value(expression):
+            if time.monotonic() > until:
+                raise TimeoutError(f"not true after {seconds} s: {expression}")
+            time.sleep(0.02)
+
+    def press(self, key: str) -> None:
+        """Press and release a key, as a keyboard does: the page cannot tell the difference."""
+        code, text = KEYS.get(key, (ord(key[0].upper()), key))
+        event = {"key": key, "windowsVirtualKeyCode": code}
+        self.command("Input.dispatchKeyEvent", type="keyDown", text=text, **event)
+        self.command("Input.dispatchKeyEvent", type="keyUp", **event)
+
+    def write(self, text: str) -> None:
+        """Put text where the focus is."""
+        self.command("Input.insertText", text=text)
+
+    def look(self, width: int = 1280, height: int = 900, scheme: str = "light") -> None:
+        """Set the size of the window and the reader's colour scheme, "light" or "dark"."""
+        self.command(
+            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600
+        )
+        self.command("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+
+    def screenshot(self, path: Path) -> None:
+        path.write_bytes(base64.b64decode(self.command("Page.captureScreenshot")["data"]))
+
+    def names(self, role: str) -> list[str]:
+        """Accessible names of everything on the page that has this role."""
+        nodes = self.command("Accessibility.getFullAXTree")["nodes"]
+        return [
+            node.get("name", {}).get("value", "")
+            for node in nodes
+            if not node["ignored"] and node.get("role", {}).get("value") == role
+        ]
+
+    def _receive(self) -> dict[str, Any]:
+        message = json.loads(self._socket.recv())
+        parameters = message.get("params", {})
+        if message.get("method") == "Runtime.exceptionThrown":
+            details = parameters["exceptionDetails"]
+            self.errors.append(details.get("exception", {}).get("description", details["text"]))
+        elif message.get("method") == "Log.entryAdded" and parameters["entry"]["level"] == "error":
+            self.errors.append(parameters["entry"]["text"])
+        elif message.get("method") == "Network.requestWillBeSent":
+            self.requests.append(parameters["request"]["url"])
+        return message
+
+
+@contextmanager
+def browser_or_skip() -> Iterator[Browser]:
+    """A browser for the tests of a module, or a skip that says what is missing."""
+    websocket = pytest.importorskip("websocket", reason="websocket-client is not installed")
+    program = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
+    if program is None:
+        pytest.skip(f"no browser: none of {', '.join(NAMES)} on PATH, and CHROMIUM names none")
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
+        # No sandbox: containers often forbid it, and the only page opened is the test's own.
+        options = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run")
+        command = [program, *options, "--remote-debugging-port=0", f"--user-data-dir={profile}", "about:blank"]
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            address = _page_address(Path(profile) / "DevToolsActivePort", process)
+            socket = websocket.create_connection(address, timeout=60, suppress_origin=True)
+            yield Browser(socket)
+            socket.close()
+        finally:
+            process.terminate()
+            process.wait(timeout=30)
+
+
+def _page_address(port_file: Path, process: subprocess.Popen, seconds: float = 60) -> str:
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        if process.poll() is not None:
+            pytest.skip(f"the browser does not start: {process.args[0]} exits {process.returncode}")
+        if port_file.exists() and (lines := port_file.read_text().split()):
+            with urllib.request.urlopen(f"http://127.0.0.1:{lines[0]}/json", timeout=30) as answer:
+                pages = [target for target in json.load(answer) if target["type"] == "page"]
+            if pages:
+                return pages[0]["webSocketDebuggerUrl"]
+        time.sleep(0.05)
+    pytest.skip(f"the browser does not answer within {seconds} s: {process.args[0]}")
