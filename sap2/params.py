@@ -155,6 +155,8 @@ class PruningSection(DecodingSection):
     """How the pruner's answers are decoded."""
 
     max_list: int = Field(200, ge=1)  # most keywords of a prompt; a longer list is pruned in parts
+    threshold: float | None = Field(None, le=0)  # least mean log-probability of a selected keyword; null = no bound
+    prefilter: int | None = Field(None, ge=1)  # keywords a first pass leaves of a longer list; null = none made
 
 
 class InferenceSection(DecodingSection):

@@ -202,8 +202,8 @@ def register(
         manifests=[prepared / f"{split}.jsonl" for split in SPLITS],
         settings={
             "decoding": params.inference.model_dump(exclude={"contexts", "max_list"}),
-            "pruning_decoding": params.pruning.model_dump(exclude={"max_list"}),
-            "max_list": params.pruning.max_list,
+            "pruning_decoding": params.pruning.model_dump(exclude={"max_list", "threshold", "prefilter"}),
+            **params.pruning.model_dump(include={"max_list", "threshold", "prefilter"}),
         },
     )
     return Summary("register", [output], facts)

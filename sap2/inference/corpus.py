@@ -35,7 +35,8 @@ def prune_splits(
     """
     read = {split: read_manifest(path) for split, path in manifests.items()}
     model = Recogniser.load(
-        base, pruner=pruner, decoding=_decoding(section), max_list=section.max_list, device=best_device()
+        base, pruner=pruner, decoding=_decoding(section), max_list=section.max_list, threshold=section.threshold,
+        prefilter=section.prefilter, device=best_device(),
     )  # fmt: skip
     facts: dict[str, Any] = {}
     with atomic_dir(output) as partial:
