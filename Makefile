@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 # torch first and by pip itself: DeepSpeed is built against it.
 TORCH := torch==2.13.0
-CODE := sap2 tests
+CODE := sap2 tests benchmarks
 STORE := $(BIN)/python -c 'from sap2.params import load_params; from sap2.tracking import tracking_uri; print(tracking_uri(load_params().tracking))'
 
 # dvc.yaml says `sap2 …`: found in our environment, whether it is activated or not.
