@@ -340,6 +340,28 @@ def _write_report(path: Path | None, scores: "Scores") -> None:
             partial.write_text(render_report(scores), encoding="utf-8")
 
 
+@app.command(epilog="Example: sap2 plan --profile qwen2-audio-7b --gpus 8")
+def plan(
+    gpus: Annotated[int | None, typer.Option(metavar="N", help="Processes, one a GPU; else nproc of params.")] = None,
+    manifest: Annotated[
+        Path, typer.Option(metavar="FILE", help="Training manifest to measure; lengths are assumed without it.")
+    ] = Path("data/prepared/train.jsonl"),
+    utterances: Annotated[
+        int | None, typer.Option(metavar="N", help="Training utterances; else those of the manifest.")
+    ] = None,
+    tflops: Annotated[float, typer.Option(help="Peak of one GPU, 10^12 operations a second (A100: 312).")] = 312.0,
+    params: ParamsOption = PARAMS,
+    profile: ProfileOption = None,
+    set_: SetOption = None,
+) -> None:
+    """Say what a training would need.
+
+    Parameters, GPU memory by ZeRO stage, tokens, steps and time, without a download and with its assumptions."""
+    from sap2.training.plan import plan_training
+
+    print(plan_training(_load(params, profile, set_), gpus, manifest, tflops, utterances))
+
+
 def _load(path: Path, profile: str | None, overrides: list[str] | None) -> "Params":
     from sap2.params import load_params
 

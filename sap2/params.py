@@ -112,6 +112,7 @@ class TrainSection(Section):
     nproc: int = Field(1, ge=1)  # processes (one a GPU); above 1 through torchrun
     deepspeed: Literal["zero2", "zero3", "none"] = "zero2"
     bf16: bool = False  # mixed precision; off where the processor is slow at it
+    gradient_checkpointing: bool = False  # compute layers again in the backward pass: less memory, a third more time
     max_length: int = Field(4096, ge=16)  # tokens an utterance (speech, prompt and answer); a longer one is an error
     list_sizes: tuple[int, int] = (10, 100)  # fewest and most keywords of the lists drawn anew in every epoch
     freeze_llm: bool = False  # True: no adapter on the language model
@@ -156,6 +157,8 @@ class PruningSection(DecodingSection):
     max_list: int = Field(200, ge=1)  # most keywords of a prompt; a longer list is pruned in parts
     # Added to the logits of naming no (further) keyword: below 0 more is heard, above 0 less is heard falsely.
     stop_bias: float = Field(0.0, ge=-20, le=20)
+    threshold: float | None = Field(None, le=0)  # least log-probability of a selected keyword; null = no bound
+    prefilter: int | None = Field(None, ge=1)  # keywords a first pass leaves of a longer list; null = none made
 
 
 class InferenceSection(DecodingSection):

@@ -4,11 +4,13 @@ A prompt carries a bare marker pair where the keyword list goes: the processor f
 keyword is never part of the prompt's own text. The wording is that of the public SAP² checkpoints.
 """
 
+import re
 from collections.abc import Sequence
 
 CONTEXT_START = "<|startofcontext|>"
 CONTEXT_END = "<|endofcontext|>"
 SEPARATOR = ", "
+SEPARATORS = re.compile(r"[,\n]")  # between two keywords of an answer; as narrow as what a keyword cannot hold
 NOTHING = "none"
 
 _CONTEXT = CONTEXT_START + CONTEXT_END
@@ -68,23 +70,30 @@ def parse_selection(answer: str, listed: Sequence[str]) -> tuple[list[str], list
     >>> parse_selection("None.", ["Kathryn"])
     ([], [])
     """
+    pieces = match_pieces(answer, listed)
+    chosen = {match for _, match in pieces if match is not None}
+    unknown = dict.fromkeys(word for word, match in pieces if match is None and word and _key(word) != NOTHING)
+    return [word for word in dict.fromkeys(listed) if word in chosen], list(unknown)
+
+
+def match_pieces(answer: str, listed: Sequence[str]) -> list[tuple[str, str | None]]:
+    r"""Stage 1's answer cut at its commas and ends of lines: each piece, tidied, and the listed keyword it names.
+
+    >>> match_pieces("maier, Smith.", ["Maier"])
+    [('maier', 'Maier'), ('Smith', None)]
+    """
     if _key(answer).rstrip(".") in ("", NOTHING):
-        return [], []
+        return []
     exact = {" ".join(word.split()): word for word in reversed(listed)}
     folded = {_key(word): word for word in reversed(listed)}
-    chosen: set[str] = set()
-    unknown: dict[str, None] = {}
-    for piece in answer.replace("\n", ",").split(","):
+    pieces = []
+    for piece in SEPARATORS.split(answer):
         word = " ".join(piece.split())
         # A full stop ends the answer; one that is part of the keyword ("Inc.") matches before it is taken off.
         bare = word.rstrip(".")
         matches = (exact.get(word), folded.get(_key(word)), exact.get(bare), folded.get(_key(bare)))
-        match = next((found for found in matches if found is not None), None)
-        if match is not None:
-            chosen.add(match)
-        elif bare and _key(bare) != NOTHING:
-            unknown[bare] = None
-    return [word for word in dict.fromkeys(listed) if word in chosen], list(unknown)
+        pieces.append((bare, next((found for found in matches if found is not None), None)))
+    return pieces
 
 
 def parse_joint(answer: str, listed: Sequence[str]) -> tuple[list[str], list[str], str]:

@@ -63,6 +63,12 @@ REPORTS = Path("reports")
 
 SHORTEST = 0.1  # seconds of a recording that can hold a word
 SPLITS = ("train", "dev", "test")
+PRUNING_ONLY = {
+    "max_list",
+    "stop_bias",
+    "threshold",
+    "prefilter",
+}  # of its section; the rest is how answers are decoded
 
 
 @dataclass(frozen=True)
@@ -202,8 +208,8 @@ def register(
         manifests=[prepared / f"{split}.jsonl" for split in SPLITS],
         settings={
             "decoding": params.inference.model_dump(exclude={"contexts", "max_list"}),
-            "pruning_decoding": params.pruning.model_dump(exclude={"max_list", "stop_bias"}),
-            **params.pruning.model_dump(include={"max_list", "stop_bias"}),
+            "pruning_decoding": params.pruning.model_dump(exclude=PRUNING_ONLY),
+            **params.pruning.model_dump(include=PRUNING_ONLY),
         },
     )
     return Summary("register", [output], facts)

@@ -35,8 +35,8 @@ def prune_splits(
     """
     read = {split: read_manifest(path) for split, path in manifests.items()}
     model = Recogniser.load(
-        base, pruner=pruner, decoding=_decoding(section), max_list=section.max_list, stop_bias=section.stop_bias,
-        device=best_device(),
+        base, pruner=pruner, decoding=_decoding(section), device=best_device(),
+        **section.model_dump(include={"max_list", "stop_bias", "threshold", "prefilter"}),
     )  # fmt: skip
     facts: dict[str, Any] = {}
     with atomic_dir(output) as partial:

@@ -43,6 +43,21 @@ class Decoding:
     num_beams: int = 1
 
 
+@dataclass(frozen=True)
+class Answer:
+    """What the model answered, and how sure it was of each token.
+
+    Args:
+        text: Without special tokens; one that fell into a loop is cut after the first round.
+        pieces: Text of each token decoded alone; together they have the text's separators, blanks and letters.
+        logprobs: Natural logarithm of each token's probability, given all before it; empty when not asked for.
+    """
+
+    text: str
+    pieces: tuple[str, ...] = ()
+    logprobs: tuple[float, ...] = ()
+
+
 @torch.no_grad()
 def encode(
     model,
@@ -97,6 +112,33 @@ def generate(
         label: Shows progress under this name.
     Returns: The answers' text without special tokens; an answer that fell into a loop is cut after the first round.
     """
+    found = answers(
+        model, processor, items, prompts, keywords, batch_size=batch_size, batch_tokens=batch_tokens,
+        max_new_tokens=max_new_tokens, num_beams=num_beams, selecting=selecting, stop_bias=stop_bias, label=label,
+    )  # fmt: skip
+    return [answer.text for answer in found]
+
+
+def answers(
+    model,
+    processor: SapQwen2AudioProcessor,
+    items: Sequence[Speech],
+    prompts: Sequence[str] | str,
+    keywords: Sequence[Sequence[str]] | None = None,
+    *,
+    batch_size: int = 16,
+    batch_tokens: int = 16_384,
+    max_new_tokens: int = 128,
+    num_beams: int = 1,
+    selecting: bool = False,
+    stop_bias: float = 0.0,
+    scored: bool = False,
+    label: str | None = None,
+) -> list[Answer]:
+    """As `generate`, with the answers' tokens and, if `scored`, their log-probabilities.
+
+    Scores cost a batch's rows × steps × vocabulary in float32 while it is decoded.
+    """
     prompts = [prompts] * len(items) if isinstance(prompts, str) else list(prompts)
     keywords = [[]] * len(items) if keywords is None else keywords
     if not len(items) == len(prompts) == len(keywords):
@@ -105,15 +147,15 @@ def generate(
         processor.prompt_length(prompt, words, _frames(processor, item))
         for item, prompt, words in zip(items, prompts, keywords, strict=True)
     ]
-    answers = [""] * len(items)
+    found = [Answer("")] * len(items)
     for rows in _batches(lengths, batch_size, batch_tokens // num_beams, label):
-        texts = _answer(
+        batch = _answer(
             model, processor, [items[i] for i in rows], [prompts[i] for i in rows], [keywords[i] for i in rows],
-            max_new_tokens, num_beams, stop_bias if selecting else None,
+            max_new_tokens, num_beams, stop_bias if selecting else None, scored,
         )  # fmt: skip
-        for row, text in zip(rows, texts, strict=True):
-            answers[row] = text
-    return answers
+        for row, answer in zip(rows, batch, strict=True):
+            found[row] = answer
+    return found
 
 
 def trim_loop(tokens: Sequence[int]) -> list[int]:
@@ -158,8 +200,9 @@ def _loop_length(period: int) -> int:
 
 @torch.no_grad()
 def _answer(
-    model, processor, items, prompts, keywords, max_new_tokens: int, num_beams: int, stop_bias: float | None
-) -> list[str]:
+    model, processor, items, prompts, keywords, max_new_tokens: int, num_beams: int, stop_bias: float | None,
+    scored: bool,
+) -> list[Answer]:  # fmt: skip
     states = _states(model, processor, items)
     batch = processor(prompts, keywords, frames=[len(frames) for frames in states], padding_side="left")
     inputs = {name: tensor.to(model.device) for name, tensor in batch.items()}
@@ -174,7 +217,7 @@ def _answer(
     config = GenerationConfig(
         max_new_tokens=max_new_tokens, num_beams=num_beams, do_sample=False, temperature=1.0, top_k=50, top_p=1.0,
         repetition_penalty=1.0, length_penalty=1.0, num_return_sequences=1, early_stopping=False, use_cache=True,
-        eos_token_id=sorted(ends), pad_token_id=_pad_id(processor),
+        eos_token_id=sorted(ends), pad_token_id=_pad_id(processor), return_dict_in_generate=True, output_scores=scored,
     )  # fmt: skip
     criteria = StoppingCriteriaList([LoopStop(prompt_length)])
     processors = LogitsProcessorList()
@@ -184,11 +227,30 @@ def _answer(
     output = model.generate(
         **inputs, generation_config=config, stopping_criteria=criteria, logits_processor=processors
     )  # fmt: skip
-    texts = []
-    for tokens in output[:, prompt_length:].tolist():
+    rows = output.sequences[:, prompt_length:]
+    logprobs = _logprobs(output, rows).tolist() if scored else [()] * len(rows)
+    found = []
+    for tokens, row in zip(rows.tolist(), logprobs, strict=True):
         end = next((place for place, token in enumerate(tokens) if token in ends), len(tokens))
-        texts.append(tokenizer.decode(trim_loop(tokens[:end]), skip_special_tokens=True).strip())
-    return texts
+        tokens = trim_loop(tokens[:end])
+        text = tokenizer.decode(tokens, skip_special_tokens=True).strip()
+        pieces = [tokenizer.decode([token], skip_special_tokens=True) for token in tokens] if scored else ()
+        found.append(Answer(text, tuple(pieces), tuple(row[: len(tokens)])))
+    return found
+
+
+def _logprobs(output, tokens: Tensor) -> Tensor:
+    """Each generated token's log-probability, `(batch, steps)`, gathered a step at a time.
+
+    With beams, the scores of step t stand in the row that the answer's beam had at step t.
+    """
+    beams = getattr(output, "beam_indices", None)
+    steps = min(len(output.scores), tokens.shape[1])
+    gathered = torch.zeros(tokens.shape, dtype=torch.float32, device=tokens.device)
+    for step in range(steps):
+        scores = output.scores[step] if beams is None else output.scores[step][beams[:, step].clamp(min=0)]
+        gathered[:, step] = scores.float().log_softmax(-1).gather(-1, tokens[:, step, None])[:, 0]
+    return gathered
 
 
 def _states(model, processor, items: Sequence[Speech]) -> list[Tensor]:

@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 
 from sap2.errors import ModelError
-from sap2.inference.decoding import Decoding, encode, generate
+from sap2.inference.decoding import Answer, Decoding, answers, encode
+from sap2.inference.scoring import best, keyword_scores
 from sap2.inference.segmentation import split_at_silence
 from sap2.model import SAMPLE_RATE, add_adapter, load_model, load_processor, processor_fields, sap_settings
-from sap2.prompts import parse_selection, pruning_prompt, recognition_prompt
+from sap2.prompts import pruning_prompt, recognition_prompt
 
 PRUNER, RECOGNISER = "pruner", "recogniser"
 
@@ -31,6 +32,7 @@ class Transcript:
         text: The transcript.
         predicted: List words stage 1 heard, in the list's spelling and order: what stage 2 was given.
         found: List words that stand in the text as whole words, in any case.
+        scores: How sure stage 1 was of each predicted word: the log-probability of its being named, 0 = certain.
         timings: Seconds of `encode`, `prune`, `transcribe`, and `audio`, the recording's length.
     """
 
@@ -38,6 +40,7 @@ class Transcript:
     predicted: list[str]
     found: list[str]
     timings: dict[str, float] = field(compare=False, default_factory=dict)
+    scores: dict[str, float] = field(compare=False, default_factory=dict)
 
 
 class Recogniser:
@@ -47,9 +50,12 @@ class Recogniser:
         model: The base, wrapped with the adapters "pruner" and "recogniser" as far as they are there.
         processor: Set up for the model's window.
         decoding: How answers are searched for.
-        max_list: Keywords stage 1 sees at once; longer lists are pruned in chunks and the answers merged.
+        max_list: Keywords stage 1 sees at once; longer lists are pruned in chunks, and the surest of their answers, at
+            most so many, are merged.
         pruning_decoding: Stage 1's own search, as `decoding` when None.
         stop_bias: Added to the logits of naming no (further) keyword; below 0 stage 1 hears more, and more falsely.
+        threshold: Least score of a selected keyword (log-probability, at most 0); None = all that are selected.
+        prefilter: Keywords that a first pass without context leaves of a longer list; None = stage 1 reads it all.
     """
 
     def __init__(
@@ -60,13 +66,19 @@ class Recogniser:
         max_list: int = 200,
         pruning_decoding: Decoding | None = None,
         stop_bias: float = 0.0,
+        threshold: float | None = None,
+        prefilter: int | None = None,
     ):
         if max_list < 1:
             raise ModelError(f"max_list is {max_list}, must be at least 1")
+        if threshold is not None and not threshold <= 0:
+            raise ModelError(f"threshold is {threshold}, must be a log-probability, at most 0")
+        if prefilter is not None and prefilter < 1:
+            raise ModelError(f"prefilter is {prefilter}, must be at least 1, or None to turn it off")
         self.model, self.processor, self.max_list = model.eval(), processor, max_list
         self.decoding = decoding or Decoding()
         self.pruning_decoding = pruning_decoding or self.decoding
-        self.stop_bias = stop_bias
+        self.stop_bias, self.threshold, self.prefilter = stop_bias, threshold, prefilter
 
     @classmethod
     def load(
@@ -78,6 +90,8 @@ class Recogniser:
         decoding: Decoding | None = None,
         max_list: int = 200,
         stop_bias: float = 0.0,
+        threshold: float | None = None,
+        prefilter: int | None = None,
         device: str | None = None,
         dtype: str | torch.dtype = "auto",
         **sap_overrides,
@@ -99,7 +113,10 @@ class Recogniser:
         processor = load_processor(base, **processor_fields(model.config))
         for name, path in adapters.items():
             model = add_adapter(model, path, name)
-        return cls(model.to(device) if device else model, processor, decoding, max_list, stop_bias=stop_bias)
+        model = model.to(device) if device else model
+        return cls(
+            model, processor, decoding, max_list, stop_bias=stop_bias, threshold=threshold, prefilter=prefilter
+        )  # fmt: skip
 
     def __call__(self, audio: Utterable, keywords: Sequence[str] = ()) -> Transcript:
         """Recognise one recording of any length with a keyword list of any length."""
@@ -108,11 +125,12 @@ class Recogniser:
         with _timed(timings, "encode"):
             speech = self.encode([audio])
         with _timed(timings, "prune"):
-            predicted = self.prune(speech, [keywords])[0]
+            scores = self.select(speech, [keywords])[0]
+        predicted = list(scores)
         with _timed(timings, "transcribe"):
             text = self.transcribe(speech, [predicted])[0]
         timings["audio"] = sum(len(states) for states in speech[0]) * self.frame_seconds
-        return Transcript(text, predicted, standing_in(text, keywords), timings)
+        return Transcript(text, predicted, standing_in(text, keywords), timings, scores)
 
     @property
     def frame_seconds(self) -> float:
@@ -145,19 +163,48 @@ class Recogniser:
         self, audio: Sequence[Utterable], keywords: Sequence[Sequence[str]], label: str | None = None
     ) -> list[list[str]]:
         """Stage 1: each utterance's spoken keywords, in its list's spelling and order."""
+        return [list(scores) for scores in self.select(audio, keywords, label)]
+
+    def select(
+        self, audio: Sequence[Utterable], keywords: Sequence[Sequence[str]], label: str | None = None
+    ) -> list[dict[str, float]]:
+        """Stage 1 with its certainty: each utterance's spoken keywords and their scores, in its list's order.
+
+        A long list goes through the prefilter, if one is set, then in chunks of `max_list`; all chunks and segments of
+        all utterances are decoded together. A keyword's score is the best it got from any of them.
+        """
         speech = self.encode(audio)
+        lists = self._shortlist(speech, [list(dict.fromkeys(words)) for words in keywords])
         rows = [
             (utterance, states, chunk)
-            for utterance, (segments, words) in enumerate(zip(speech, keywords, strict=True))
-            for chunk in _chunks(list(dict.fromkeys(words)), self.max_list)
+            for utterance, (segments, words) in enumerate(zip(speech, lists, strict=True))
+            for chunk in _chunks(words, self.max_list)
             for states in segments
         ]
         chunks = [chunk for _, _, chunk in rows]
-        answers = self._generate(PRUNER, [states for _, states, _ in rows], lambda _: pruning_prompt(), chunks, label)
-        chosen: list[set[str]] = [set() for _ in speech]
-        for (utterance, _, chunk), answer in zip(rows, answers, strict=True):
-            chosen[utterance].update(parse_selection(answer, chunk)[0])
-        return [[w for w in dict.fromkeys(words) if w in kept] for words, kept in zip(keywords, chosen, strict=True)]
+        found = self._answers(PRUNER, [states for _, states, _ in rows], lambda _: pruning_prompt(), chunks, label)
+        scored: list[list[dict[str, float]]] = [[] for _ in speech]
+        for (utterance, _, chunk), answer in zip(rows, found, strict=True):
+            scored[utterance].append(keyword_scores(answer, chunk))
+        return [self._merge(words, several) for words, several in zip(lists, scored, strict=True)]
+
+    def _shortlist(self, speech: list[list[Tensor]], lists: list[list[str]]) -> list[list[str]]:
+        """The lists, those longer than `prefilter` cut to what a first pass without context makes likely."""
+        long = [row for row, words in enumerate(lists) if self.prefilter is not None and len(words) > self.prefilter]
+        if not long:
+            return lists
+        from sap2.inference.prefilter import shortlist
+
+        hypotheses = self.transcribe([speech[row] for row in long])
+        kept = shortlist(hypotheses, [lists[row] for row in long], self.prefilter)
+        return [kept[long.index(row)] if row in long else words for row, words in enumerate(lists)]
+
+    def _merge(self, words: list[str], several: list[dict[str, float]]) -> dict[str, float]:
+        """One selection of those of an utterance's chunks and segments: sure enough, the surest, in list order."""
+        merged = best(several)
+        kept = [word for word in words if word in merged and (self.threshold is None or merged[word] >= self.threshold)]
+        surest = set(sorted(kept, key=lambda word: -merged[word])[: self.max_list])
+        return {word: merged[word] for word in kept if word in surest}
 
     def transcribe(
         self, audio: Sequence[Utterable], keywords: Sequence[Sequence[str]] | None = None, label: str | None = None
@@ -171,20 +218,20 @@ class Recogniser:
             for states in segments
         ]
         prompt = lambda words: recognition_prompt(bool(words))  # noqa: E731
-        answers = self._generate(RECOGNISER, [s for _, s, _ in rows], prompt, [words for _, _, words in rows], label)
+        found = self._answers(RECOGNISER, [s for _, s, _ in rows], prompt, [words for _, _, words in rows], label)
         texts: list[list[str]] = [[] for _ in speech]
-        for (utterance, _, _), answer in zip(rows, answers, strict=True):
-            texts[utterance].append(answer)
+        for (utterance, _, _), answer in zip(rows, found, strict=True):
+            texts[utterance].append(answer.text)
         return [" ".join(filter(None, parts)) for parts in texts]
 
-    def _generate(self, stage: str, states, prompt: Callable, keywords, label: str | None) -> list[str]:
+    def _answers(self, stage: str, states, prompt: Callable, keywords, label: str | None) -> list[Answer]:
         decoding = self.pruning_decoding if stage == PRUNER else self.decoding
         with self._adapter(stage):
-            return generate(
+            return answers(
                 self.model, self.processor, states, [prompt(words) for words in keywords], keywords,
                 batch_size=decoding.batch_size, batch_tokens=decoding.batch_tokens,
                 max_new_tokens=decoding.max_new_tokens, num_beams=decoding.num_beams, selecting=stage == PRUNER,
-                stop_bias=self.stop_bias, label=label,
+                stop_bias=self.stop_bias, scored=stage == PRUNER, label=label,
             )  # fmt: skip
 
     @contextmanager

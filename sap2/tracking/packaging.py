@@ -19,11 +19,12 @@ __all__ = ["build", "load_registered", "log_model", "pip_requirements"]
 
 PARTS = ("base", "pruner", "recogniser")
 MODEL_NAME = "sap2"
+OPTIONS = ("max_list", "stop_bias", "threshold", "prefilter")  # the recogniser's, beside how both stages decode
 PACKAGE = Path(__file__).parents[1]
 # What transcribing imports, directly or through these.
 REQUIREMENTS = (
     "mlflow", "torch", "transformers", "peft", "accelerate", "safetensors", "numpy", "pandas", "soundfile", "soxr",
-    "pydantic", "tqdm",
+    "pydantic", "rapidfuzz", "tqdm",
 )  # fmt: skip
 
 
@@ -79,8 +80,8 @@ def build(artifacts: Mapping[str, str], settings: Mapping[str, Any]):
     """A recogniser of three folders and the settings kept with them, on the GPU when there is one.
 
     Args:
-        settings: `decoding` and `pruning_decoding`, fields of `sap2.inference.Decoding`; `max_list`
-            and `stop_bias`, see `Recogniser`.
+        settings: `decoding` and `pruning_decoding`, fields of `sap2.inference.Decoding`; `max_list`, `stop_bias`,
+            `threshold` and `prefilter` of `sap2.inference.Recogniser`.
     """
     import torch
 
@@ -115,11 +116,9 @@ def _decodings(settings: Mapping[str, Any]):
         raise ModelError(
             f"settings of the model: {error}; known: {', '.join(Decoding.__dataclass_fields__)}"
         ) from error
-    if unknown := sorted(left.keys() - {"max_list", "stop_bias"}):
-        raise ModelError(
-            f"unknown settings of the model: {', '.join(unknown)}; "
-            "known: decoding, pruning_decoding, max_list, stop_bias"
-        )
+    if unknown := sorted(left.keys() - set(OPTIONS)):
+        known = ", ".join(("decoding", "pruning_decoding", *OPTIONS))
+        raise ModelError(f"unknown settings of the model: {', '.join(unknown)}; known: {known}")
     return decoding, pruning_decoding, left
 
 

@@ -13,7 +13,11 @@ from sap2.files import atomic_file, sha256
 
 SEAL = "complete.json"
 HASHED = 256 << 20  # larger files of a base go by name and size
-WITHOUT_EFFECT = {"save_steps", "save_total_limit"}  # settings that do not change what is trained
+WITHOUT_EFFECT = {
+    "gradient_checkpointing",
+    "save_steps",
+    "save_total_limit",
+}  # settings that do not change what is trained
 
 
 def fingerprint(base: str | Path, manifests: list[Path], settings: dict) -> str:

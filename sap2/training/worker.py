@@ -229,6 +229,9 @@ def _arguments(job: Job, folder: Path):
     from transformers import TrainingArguments
 
     section, cpu = job.section, not torch.cuda.is_available()
+    checkpointing = {}
+    if section.gradient_checkpointing:  # not re-entrant: that kind needs an input that takes gradients
+        checkpointing = {"gradient_checkpointing": True, "gradient_checkpointing_kwargs": {"use_reentrant": False}}
     return TrainingArguments(
         output_dir=str(folder),
         num_train_epochs=1,  # the plan holds all epochs
@@ -260,6 +263,7 @@ def _arguments(job: Job, folder: Path):
         report_to=[],
         disable_tqdm=True,
         log_level="error",
+        **checkpointing,
     )
 
 

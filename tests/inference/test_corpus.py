@@ -55,7 +55,11 @@ def test_pruned_manifests_keep_every_utterance_and_find_its_audio(tmp_path, load
     assert (facts["dev"]["utterances"], facts["dev"]["keyword_recall"]) == (20, 0.95)
     assert facts["dev"]["keyword_precision"] == 0.95
     assert json.loads((tmp_path / "pruned" / "summary.json").read_text()) == facts
-    assert loaded[0][1]["max_list"] == 200
+    options = loaded[0][1]
+    assert (options["max_list"], options["threshold"], options["prefilter"]) == (200, None, None)
+    section = PruningSection(threshold=-1.5, prefilter=300)
+    corpus.prune_splits(section, {"dev": source}, "base", "pruner", tmp_path / "pruned")
+    assert (loaded[1][1]["threshold"], loaded[1][1]["prefilter"]) == (-1.5, 300)
 
 
 def test_every_context_gets_its_own_list(tmp_path, loaded):

@@ -8,7 +8,7 @@ from tiny import build_tiny_base, tone
 
 import sap2.inference.decoding as decoding
 from sap2.errors import InputError
-from sap2.inference.decoding import LoopStop, encode, generate, trim_loop
+from sap2.inference.decoding import LoopStop, answers, encode, generate, trim_loop
 from sap2.model import load_model, load_processor
 from sap2.prompts import recognition_prompt
 
@@ -38,6 +38,30 @@ def test_examples_in_docstrings_run():
 def test_batching_changes_neither_answers_nor_order(loaded, alone, budget):
     assert generate(*loaded, WAVES, PROMPTS, LISTS, max_new_tokens=6, **budget) == alone
     assert len(set(alone)) == len(alone)
+
+
+@pytest.mark.parametrize("beams", [1, 3])
+def test_scores_are_the_log_probabilities_of_the_answers_tokens(loaded, monkeypatch, beams):
+    """Read again with the answer behind the prompt, the model gives each token the probability it was scored with."""
+    model, processor = loaded
+    together = answers(*loaded, WAVES, PROMPTS, LISTS, max_new_tokens=6, num_beams=beams, scored=True)
+    texts = generate(*loaded, WAVES, PROMPTS, LISTS, max_new_tokens=6, num_beams=beams)
+    assert [answer.text for answer in together] == texts
+    written = []
+    run = model.generate
+    monkeypatch.setattr(model, "generate", lambda **inputs: written.append((inputs, run(**inputs))) or written[-1][1])
+    for row, (wave, prompt, words) in enumerate(zip(WAVES, PROMPTS, LISTS, strict=True)):
+        alone = answers(*loaded, [wave], [prompt], [words], max_new_tokens=6, num_beams=beams, scored=True)[0]
+        inputs, output = written.pop()
+        ids, start = output.sequences, inputs["input_ids"].shape[1]
+        placeholders = {name: inputs[name] for name in inputs if name.startswith(("context", "speech"))}
+        with torch.no_grad():
+            logits = model(input_ids=ids, attention_mask=torch.ones_like(ids), **placeholders).logits
+        expected = logits[0, start - 1 : -1].log_softmax(-1).gather(-1, ids[0, start:, None])[:, 0]
+        for answer in (alone, together[row]):
+            assert len(answer.logprobs) == len(answer.pieces) > 0
+            scores = torch.tensor(answer.logprobs)
+            torch.testing.assert_close(scores, expected[: len(scores)], atol=1e-3, rtol=1e-3)
 
 
 def test_states_encoded_once_give_the_answers_of_the_audio(loaded, alone):

@@ -10,7 +10,7 @@ from tiny import build_tiny_base, tone
 
 import sap2.inference.recogniser as module
 from sap2.errors import ModelError
-from sap2.inference import Decoding, Recogniser, generate
+from sap2.inference import Answer, Decoding, Recogniser, generate
 from sap2.model import LORA_TARGETS, load_model, load_processor, save_adapter
 from sap2.prompts import pruning_prompt, recognition_prompt
 
@@ -49,10 +49,12 @@ def heard(recogniser, monkeypatch):
     def answer(model, processor, states, prompts, keywords, **options):
         stage = model.active_adapter
         Heard.rows += [(stage, len(frames), list(words)) for frames, words in zip(states, keywords, strict=True)]
-        return [Heard.answers[stage](len(f), w) for f, w in zip(states, keywords, strict=True)]
+        texts = [Heard.answers[stage](len(f), w) for f, w in zip(states, keywords, strict=True)]
+        # Pieces of one letter; a digit in a keyword says how unsure the answer is of it.
+        return [Answer(text, tuple(text), tuple(-float(c) if c.isdigit() else 0.0 for c in text)) for text in texts]
 
     Heard.rows = []
-    monkeypatch.setattr(module, "generate", answer)
+    monkeypatch.setattr(module, "answers", answer)
     return Heard
 
 
@@ -72,7 +74,7 @@ def test_each_stage_runs_with_its_own_adapter(folders, recogniser):
     assert recogniser.transcribe([wave], [words]) == [text["recogniser"]]
     seen = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "parse_selection", lambda answer, listed: (seen.append(answer) or [listed[1]], []))
+        patch.setattr(module, "keyword_scores", lambda answer, listed: seen.append(answer.text) or {listed[1]: -1.0})
         assert recogniser.prune([wave], [words]) == [["Maier"]]
     assert seen == [text["pruner"]] and text["pruner"] != text["recogniser"]
     assert recogniser.transcribe([wave], [words]) == [text["recogniser"]]
@@ -122,6 +124,66 @@ def test_longer_lists_are_pruned_in_chunks_and_merged_in_list_order(recogniser, 
         ["word0", "word2"],
     ]
     assert [len(chunk) for _, _, chunk in heard.rows] == [3, 3, 4, 3]
+
+
+def test_scores_are_the_mean_log_probability_of_a_keywords_tokens(recogniser, heard):
+    heard.answers["pruner"] = lambda frames, words: "maier, ab9"
+    result = recogniser(tone(0.5), ["ab9", "Kathryn", "Maier"])
+    assert result.predicted == ["ab9", "Maier"] == list(result.scores)
+    assert result.scores == {"ab9": pytest.approx(-3.0), "Maier": 0.0}
+
+
+def test_real_scores_are_log_probabilities(recogniser):
+    """Whatever the random model answers: every answer token is scored, at most 0."""
+    seen = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "keyword_scores", lambda answer, listed: seen.append(answer) or {})
+        recogniser.prune([tone(0.5), tone(0.8)], [["Kathryn"], ["Maier", "Myer"]])
+    for answer in seen:
+        assert len(answer.pieces) == len(answer.logprobs) > 0 and all(score <= 0 for score in answer.logprobs)
+
+
+def test_threshold_drops_what_the_pruner_is_unsure_of(recogniser, heard, monkeypatch):
+    heard.answers["pruner"] = lambda frames, words: "ab3, ab6, ab9"
+    words = ["ab9", "ab3", "ab6"]
+    assert recogniser.prune([tone(0.5)], [words]) == [words]
+    monkeypatch.setattr(recogniser, "threshold", -2.0)
+    assert recogniser.prune([tone(0.5)], [words]) == [["ab3", "ab6"]]
+
+
+def test_chunks_and_segments_are_merged_by_the_best_score(recogniser, heard, monkeypatch):
+    """Each chunk of four selects two; four of the ten survive, the surest, in list order."""
+    monkeypatch.setattr(recogniser, "max_list", 4)
+    words = [f"word{n}" for n in range(9, -1, -1)]
+    heard.answers["pruner"] = lambda frames, chunk: f"{chunk[0]}, {chunk[-1]}"
+    assert recogniser.prune([tone(0.5)], [words]) == [["word6", "word4", "word3", "word0"]]
+    heard.rows.clear()
+    once = iter(["ab9", "ab9, ab1"] + ["none"] * 9)
+    heard.answers["pruner"] = lambda frames, chunk: next(once)
+    assert recogniser.select([tone(5)], [["ab1", "ab9"]]) == [{"ab1": pytest.approx(-1 / 3), "ab9": -3.0}]
+
+
+def test_prefilter_cuts_longer_lists_by_a_first_pass_without_context(recogniser, heard, monkeypatch):
+    monkeypatch.setattr(recogniser, "prefilter", 3)
+    heard.answers["recogniser"] = lambda frames, words: "ask cathrin and mayer"
+    heard.answers["pruner"] = lambda frames, words: ", ".join(words)
+    long = [f"zorv{letter}k" for letter in "abcdefgh"] + ["Kathryn", "Maier"]
+    found = recogniser.prune([tone(0.5), tone(0.6)], [["b", "a"], long])
+    assert found[0] == ["b", "a"] and len(found[1]) == 3 and found[1][-2:] == ["Kathryn", "Maier"]
+    first, *rest = heard.rows
+    assert (first[0], first[2]) == ("recogniser", []) and [len(words) for _, _, words in rest] == [2, 3]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"threshold": 0.5}, "threshold is 0.5, must be a log-probability"),
+        ({"prefilter": 0}, "prefilter is 0, must be"),
+    ],
+)
+def test_settings_out_of_range_are_refused(recogniser, options, message):
+    with pytest.raises(ModelError, match=message):
+        Recogniser(recogniser.model, recogniser.processor, **options)
 
 
 def test_long_recordings_are_cut_and_their_texts_and_keywords_joined(recogniser, heard):

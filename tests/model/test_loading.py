@@ -1,12 +1,14 @@
 """Bases and adapters: nothing missing, nothing left over, and an adapter comes back as it was saved."""
 
 import json
+import shutil
 
 import peft
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from tiny import build_tiny_base, tone
+from transformers import Qwen2AudioForConditionalGeneration
 
 from sap2.errors import ModelError
 from sap2.model import LORA_TARGETS, add_adapter, load_model, load_processor, save_adapter
@@ -42,6 +44,18 @@ def test_stock_folder_loads_with_its_own_head(tmp_path, tie):
     head = next(weight for name, weight in weights.items() if "lm_head" in name)
     assert torch.equal(model.lm_head.weight, head)
     assert (model.lm_head.weight is model.get_input_embeddings().weight) == tie
+
+
+def test_sharded_stock_folder_loads_like_the_whole_one(base, tmp_path):
+    """The hub's checkpoint comes in several safetensors files with an index."""
+    shutil.copytree(base, tmp_path / "sharded")
+    (tmp_path / "sharded" / "model.safetensors").unlink()
+    stock = Qwen2AudioForConditionalGeneration.from_pretrained(base)
+    stock.save_pretrained(tmp_path / "sharded", max_shard_size="40KB")
+    assert len(list((tmp_path / "sharded").glob("model-*-of-*.safetensors"))) > 1
+    batch = batch_of(base)
+    with torch.no_grad():
+        assert torch.equal(load_model(tmp_path / "sharded")(**batch).logits, load_model(base)(**batch).logits)
 
 
 @pytest.mark.parametrize("tie", [True, False])

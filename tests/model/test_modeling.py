@@ -167,6 +167,56 @@ def test_bfloat16_stays_close_to_float32(base, processor, aggregate):
     torch.testing.assert_close(*probabilities, atol=0.05, rtol=0.05)
 
 
+def test_gradient_checkpointing_changes_neither_loss_nor_gradients(base, processor):
+    """Activations are thrown away and computed again, pooling included: the same numbers must come out."""
+    batch = processor(PROMPTS, LISTS, WAVES, targets=["today we speak", "a", "maier proved", "none"])
+    found = []
+    for checkpointing in (False, True):
+        model = load_model(base).train()
+        if checkpointing:
+            model.gradient_checkpointing_enable({"use_reentrant": False})
+            assert model.model.language_model.gradient_checkpointing
+        loss = model(**batch).loss
+        loss.backward()
+        projector = model.model.multi_modal_projector.linear.weight.grad
+        found.append((loss.detach(), projector, model.model.language_model.layers[0].mlp.up_proj.weight.grad))
+    for plain, checkpointed in zip(*found, strict=True):
+        torch.testing.assert_close(plain, checkpointed)
+    assert found[0][1].abs().sum() > 0
+
+
+def test_a_prompt_without_markers_stands_beside_one_with_a_list(model, processor):
+    """A row without context is a row like any other, alone or in a batch."""
+    prompts, lists, waves = ["Transcribe speech to text.", PROMPTS[0]], [[], LISTS[0]], WAVES[:2]
+    together = processor(prompts, lists, waves)
+    alone = processor(prompts[:1], None, waves[:1])
+    with torch.no_grad():
+        row = model(**together).logits[0][together["attention_mask"][0].bool()]
+        torch.testing.assert_close(row, model(**alone).logits[0], atol=1e-3, rtol=1e-3)
+
+
+def test_token_zero_in_a_list_is_read_not_taken_for_padding(model, processor):
+    """Id 0 is "!": a list of it alone, padded beside a longer one, pools to its embedding."""
+    batch = processor([pruning_prompt()] * 2, [["!"], LISTS[0]])
+    pooled, mask = model.model.pool(batch["context_ids"], batch["context_windows"], None, None)
+    assert mask[0].tolist() == [True] + [False] * (mask.shape[1] - 1)
+    assert torch.equal(pooled[0, 0], model.get_input_embeddings().weight[0])
+
+
+def test_the_decoder_can_be_compiled(model, processor):
+    """The whole text model is captured as one graph, whatever fills its placeholders."""
+    batch = processor(PROMPTS, LISTS, WAVES)
+    with torch.no_grad():
+        expected = model(**batch).logits
+        plain = model.model.language_model.forward
+        model.model.language_model.forward = torch.compile(plain, backend="aot_eager", fullgraph=True)
+        try:
+            compiled = model(**batch, use_cache=False).logits
+        finally:
+            model.model.language_model.forward = plain
+    torch.testing.assert_close(compiled, expected, atol=1e-4, rtol=1e-4)
+
+
 def test_two_context_spans_are_refused_by_the_model_too(model, processor):
     batch = processor(PROMPTS[:1], LISTS[:1], WAVES[:1])
     ids = batch["input_ids"]

@@ -111,6 +111,13 @@ def test_deepspeed_and_plain_training_agree(job, tmp_path):
     assert "LOCAL_RANK" not in os.environ
 
 
+def test_gradient_checkpointing_trains_the_same_adapter(job, tmp_path):
+    for name, checkpointing in (("plain", False), ("checkpointed", True)):
+        summary = job(name=name, max_steps=2, gradient_checkpointing=checkpointing)
+        assert "gradient_checkpointing" not in summary["section"]
+    assert_same_weights(tmp_path / "plain", tmp_path / "checkpointed")
+
+
 def test_a_base_without_the_markers_gets_them_trained_and_saved(job, tmp_path):
     base = build_tiny_base(tmp_path / "plain-base", with_context_tokens=False, positions=100)
     job(base=base, lora=LoraSection(rank=2), max_steps=2)

@@ -1,0 +1,87 @@
+"""A cheap first cut of lists of thousands: what in them looks or sounds like a first pass's transcript.
+
+The first pass misspells the names, or there would be no need for a list; so both letters and sounds are compared, and
+words are tried alone and joined with their neighbours, as a name is often heard as two words.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import jellyfish
+import numpy as np
+from rapidfuzz.distance import Levenshtein
+from rapidfuzz.process import cdist
+
+__all__ = ["shortlist", "similarity"]
+
+LONGEST = 4  # words of the transcript joined at most
+
+
+@dataclass(frozen=True)
+class _Keys:
+    """What is compared of some texts: letters and digits without blanks, and their sound; `(texts,)` each."""
+
+    letters: list[str]
+    sounds: list[str]
+
+    @classmethod
+    def of(cls, texts: Sequence[str]) -> "_Keys":
+        letters = ["".join(filter(str.isalnum, text.casefold())) for text in texts]
+        return cls(letters, [jellyfish.metaphone(text) for text in letters])
+
+
+def shortlist(hypotheses: Sequence[str], lists: Sequence[Sequence[str]], keep: int) -> list[list[str]]:
+    """The `keep` keywords of each list that are most similar to some stretch of its utterance's first transcript.
+
+    >>> shortlist(["we thank cathrin my er"], [["Zorvan", "Kathryn", "Dorst", "Maier"]], keep=2)
+    [['Kathryn', 'Maier']]
+
+    Args:
+        hypotheses: One an utterance, transcribed without context.
+        lists: One an utterance; utterances that share a list should share the object or its content: its keys are made
+            once.
+    Returns: In the lists' order; a list that is short enough comes back whole.
+    """
+    kept = []
+    for hypothesis, words in zip(hypotheses, lists, strict=True):
+        if len(words) <= keep:
+            kept.append(list(words))
+            continue
+        # Stable: of equals the first in the list stays.
+        order = np.argsort(-similarity(hypothesis, words), kind="stable")[:keep]
+        kept.append([words[place] for place in np.sort(order)])
+    return kept
+
+
+def similarity(hypothesis: str, words: Sequence[str]) -> np.ndarray:
+    """How well the best stretch of the hypothesis matches each keyword, `(words,)`, from 0 to 2.
+
+    The sum of two normalised Levenshtein similarities, of the letters and of the sounds (Metaphone), of the same
+    stretch. A keyword without a sound key (digits, other scripts) is compared by its letters twice.
+    """
+    words = tuple(words)
+    spoken = hypothesis.split()
+    longest = min(LONGEST, 1 + max((len(word.split()) for word in words), default=0))
+    stretches = dict.fromkeys(
+        " ".join(spoken[start : start + size])
+        for size in range(1, longest + 1)
+        for start in range(len(spoken) - size + 1)
+    )
+    if not stretches or not words:
+        return np.zeros(len(words), np.float32)
+    heard, listed = _Keys.of(list(stretches)), _list_keys(words)
+    letters = _similarity(heard.letters, listed.letters)  # (stretches, words)
+    sounds = _similarity(heard.sounds, listed.sounds)
+    silent = np.array([not sound for sound in listed.sounds])
+    sounds[:, silent] = letters[:, silent]
+    return (letters + sounds).max(axis=0)
+
+
+def _similarity(heard: list[str], listed: list[str]) -> np.ndarray:
+    return cdist(heard, listed, scorer=Levenshtein.normalized_similarity, dtype=np.float32)
+
+
+@lru_cache(maxsize=8)
+def _list_keys(words: tuple[str, ...]) -> _Keys:
+    return _Keys.of(words)

@@ -1,0 +1,113 @@
+"""Bytes a training holds on one GPU, by arithmetic: weights, gradients, optimizer states, activations.
+
+The first three are exact. Activations count what autograd keeps of our model between forward and backward pass.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from sap2.params import LoraSection, ModelSection, TrainSection
+from sap2.training.shapes import Sizes
+
+__all__ = ["ZERO", "Load", "Memory", "ZeroStage", "activations", "memory"]
+
+ZeroStage = Literal["none", "zero1", "zero2", "zero3"]
+ZERO: tuple[ZeroStage, ...] = ("none", "zero1", "zero2", "zero3")
+
+
+@dataclass(frozen=True)
+class Load:
+    """What one utterance puts into the model.
+
+    Args:
+        tokens: Sequence length: speech, prompt, pooled list and answer.
+        frames: Of these, frames of speech.
+        context: Tokens of the list before pooling.
+        answer: Tokens that pass the head.
+    """
+
+    tokens: float
+    frames: float
+    context: float
+    answer: float
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes of one process on its GPU; CUDA's own context, communication buffers and fragmentation come on top."""
+
+    weights: float
+    gradients: float
+    optimizer: float
+    activations: float
+
+    @property
+    def total(self) -> float:
+        return self.weights + self.gradients + self.optimizer + self.activations
+
+
+def memory(
+    sizes: Sizes, section: TrainSection, stage: ZeroStage, activation_bytes: float, ranks: int | None = None
+) -> Memory:
+    """Bytes of one process.
+
+    DeepSpeed keeps the trained weights in the model's precision and, for the optimizer, a float32 copy with Adam's two
+    moments; without it the adapter itself is float32. ZeRO-1 shares out the optimizer's states, ZeRO-2 the gradients
+    as well, ZeRO-3 all weights, the frozen ones too, of which the largest part is gathered whole when it is its turn.
+    """
+    ranks = ranks or section.nproc
+    width = 2 if section.bf16 else 4
+    level = ZERO.index(stage)
+    trained = 4 if stage == "none" else width
+    weights = sizes.frozen * width + sizes.trainable * trained
+    if level == 3:
+        weights = weights / ranks + sizes.largest * width
+    gradients = sizes.trainable * trained / (ranks if level >= 2 else 1)
+    states = sizes.trainable * (8 if stage == "none" else 12) / (ranks if level >= 1 else 1)
+    return Memory(weights, gradients, states, activation_bytes)
+
+
+def activations(
+    config,
+    load: Load,
+    rows: int,
+    lora: LoraSection,
+    model: ModelSection,
+    bf16: bool,
+    checkpointing: bool = False,
+    mask_bytes: int = 1,
+) -> float:
+    """Bytes autograd keeps between forward and backward pass of one batch of `rows` utterances of the same `load`.
+
+    The base is frozen, so a linear layer keeps its input for its adapter alone; the encoder keeps nothing. With
+    checkpointing a layer keeps its input, and one layer at a time keeps all the rest.
+
+    Args:
+        config: The model's `SapQwen2AudioConfig`.
+        mask_bytes: Bytes a value of a dropout mask: 1 on a GPU; on a CPU those of the activations.
+    """
+    text, width = config.text_config, 2 if bf16 else 4
+    hidden, inner, heads = text.hidden_size, text.intermediate_size, text.num_attention_heads
+    # Into q, k, v and o, gate and up, and down: which of the inputs are kept, and how often, depends on the dropout.
+    names = [name for name in lora.targets if name != "projector"]
+    if lora.dropout > 0:  # each adapter drops values of its own, and keeps the result and the mask
+        inputs = sum(inner if name == "down_proj" else hidden for name in names) * (width + mask_bytes)
+    else:  # adapters of one input share it; the attention's output and the MLP's product are kept by others already
+        groups = [{"q_proj", "k_proj", "v_proj"}, {"gate_proj", "up_proj"}]
+        inputs = sum(bool(group & set(names)) for group in groups) * hidden * width
+        inputs += inner * width * ("down_proj" in names)
+    layer = (
+        inputs
+        + len(names) * lora.rank * width
+        + 2 * (4 * hidden + 4)  # both norms work in float32
+        + 4 * hidden * width + 4 * heads  # queries, keys, values, output; log-sums
+        + 3 * inner * width  # gate, its activation, up
+    )  # fmt: skip
+    layers = text.num_hidden_layers
+    kept = layers * hidden * width + layer if checkpointing else layers * layer
+    tokens = load.tokens * (kept + 4 * hidden)
+    head = load.answer * text.vocab_size * (width + 8)  # logits, their float32 copy, log-probabilities
+    pooling = load.context * 8 * hidden  # float32 tokens, twice
+    if model.aggregate != "mean":
+        pooling += 2 * load.context * load.frames * model.heads * 4  # scores of every frame and token
+    return rows * (tokens + head + pooling)

@@ -1,0 +1,253 @@
+"""What a training will need, before it starts: weights, memory a GPU by ZeRO stage, tokens a batch, steps, time.
+
+Memory is arithmetic (`sap2.training.memory`). Time is a range: floating-point operations over what GPUs are usually
+seen to reach. Nothing is downloaded and no weight is loaded.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from sap2.errors import ParamsError
+from sap2.params import Params, TrainSection
+from sap2.training.memory import ZERO, Load, Memory, ZeroStage, activations, memory
+from sap2.training.shapes import Shape, Sizes, base_shape, count
+
+__all__ = ["StagePlan", "TrainingPlan", "assumed_load", "operations", "plan_training"]
+
+GB = 1e9
+
+# Assumed where no manifest and no tokenizer are here to measure with.
+MEAN_SECONDS, LONGEST_SECONDS = 10.0, 30.0  # of an utterance
+PROMPT_TOKENS = 45  # chat template and instruction
+KEYWORD_TOKENS = 3.5  # a rare word and its separator
+SPOKEN_KEYWORDS = 2
+WORDS_A_SECOND, WORD_TOKENS = 2.5, 1.3
+SAMPLE = 200  # utterances measured when they can be
+
+FRAMES_A_SECOND = 25  # what the language model sees; the encoder's layers see twice as many
+GPU_TFLOPS = 312.0  # peak of an A100, bf16 without sparsity (its data sheet)
+UTILISATION = (0.2, 0.45)  # share of the peak that fine-tuning of this size is usually seen to reach
+
+
+@dataclass(frozen=True)
+class StagePlan:
+    """One stage's training.
+
+    Args:
+        mean, longest: The utterance of mean and of greatest length.
+        measured: Where `mean` and `longest` come from, for people.
+        memory, checkpointed: For the batch of the longest utterances, by ZeRO stage; with gradient checkpointing.
+        hours: Fewest and most.
+    """
+
+    name: str
+    section: TrainSection
+    utterances: int
+    mean: Load
+    longest: Load
+    measured: str
+    memory: dict[ZeroStage, Memory]
+    checkpointed: dict[ZeroStage, Memory]
+    steps: int
+    hours: tuple[float, float]
+
+    @property
+    def batch(self) -> int:
+        """Utterances an optimizer step, all processes together."""
+        return self.section.batch_size * self.section.grad_accum * self.section.nproc
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """Both stages' trainings on one base."""
+
+    base: str
+    shape: Shape
+    sizes: Sizes
+    stages: list[StagePlan]
+    assumptions: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        lines = [
+            f"base: {self.base} ({self.shape.source})",
+            f"parameters: {self.sizes.frozen:,} frozen, {self.sizes.trainable:,} trainable",
+        ]
+        for stage in self.stages:
+            lines += ["", *_describe(stage)]
+        return "\n".join([*lines, "", "assumptions:", *(f"  - {one}" for one in self.assumptions)])
+
+
+def plan_training(
+    params: Params,
+    gpus: int | None = None,
+    manifest: Path | None = None,
+    tflops: float = GPU_TFLOPS,
+    utterances: int | None = None,
+) -> TrainingPlan:
+    """Plan both stages of a profile.
+
+    Args:
+        gpus: Processes, one a GPU; None = each section's own `nproc`.
+        manifest: Training manifest to count and measure; utterances are assumed where there is none.
+        tflops: Peak of one GPU in 10¹² floating-point operations a second.
+        utterances: Training utterances; None = those of the manifest, else `prepare.train_utterances`.
+    Raises: ModelError: the base's shape is not known. ParamsError: nothing to train, or a figure below its bound.
+    """
+    for name, value in (("--gpus", gpus), ("--tflops", tflops), ("--utterances", utterances)):
+        if value is not None and not value > 0:
+            raise ParamsError(f"{name} is {value}, must be above 0")
+    shape = base_shape(params.base.path)
+    rows = _read(manifest)
+    total = utterances or len(rows) or params.prepare.train_utterances
+    stages, sizes = [], None
+    for name in ("pruner", "recogniser"):
+        section = getattr(params, name)
+        section = section.model_copy(update={"nproc": gpus}) if gpus else section
+        found = count(shape, section, params.lora)
+        sizes = sizes or found
+        stages.append(_stage(name, section, params, shape, found, rows, manifest, total, tflops))
+    counted = "given" if utterances else f"counted in {manifest}" if rows else "prepare.train_utterances"
+    return TrainingPlan(params.base.path, shape, sizes, stages, _assumptions(counted, tflops))
+
+
+def assumed_load(name: str, seconds: float, keywords: float, window: int) -> Load:
+    """An utterance by the assumptions above.
+
+    Args:
+        name: The stage; stage 2's list holds what was spoken, its answer the transcript.
+        keywords: Keywords of stage 1's list.
+    """
+    listed = keywords if name == "pruner" else SPOKEN_KEYWORDS
+    words = WORDS_A_SECOND * seconds * WORD_TOKENS
+    answer = (SPOKEN_KEYWORDS * KEYWORD_TOKENS if name == "pruner" else words) + 1
+    # The last window of a keyword is half empty on average.
+    windows = listed * (KEYWORD_TOKENS + (window - 1) / 2) / window
+    frames = seconds * FRAMES_A_SECOND
+    return Load(frames + PROMPT_TOKENS + windows + answer, frames, listed * KEYWORD_TOKENS, answer)
+
+
+def operations(config, sizes: Sizes, load: Load, section: TrainSection) -> float:
+    """Floating-point operations of one utterance's training step.
+
+    A frozen layer costs a forward and, for what lies below it, the gradient of its input: twice the forward, not three
+    times; one more forward where layers are computed again; the encoder its forward alone, and nothing when its output
+    is kept.
+    """
+    text, audio = config.text_config, config.audio_config
+    frames = 2 * load.frames
+    encoder = 2 * sizes.encoder_layers * frames + 4 * audio.encoder_layers * frames**2 * audio.d_model
+    decoder = 2 * sizes.decoder_layers * load.tokens
+    attention = 2 * text.num_hidden_layers * load.tokens**2 * text.hidden_size  # causal: half of the square
+    head = 2 * load.answer * text.vocab_size * text.hidden_size
+    again = 1 if section.gradient_checkpointing else 0
+    passes = (2 + again) * decoder + (3 + again) * attention + 2 * head
+    return passes + (0 if section.cache_encoder else encoder)
+
+
+def _stage(name, section, params: Params, shape: Shape, sizes: Sizes, rows, manifest, total: int, tflops) -> StagePlan:
+    if shape.folder is not None and rows:
+        mean, longest, measured = _measure(name, section, params, shape, rows, manifest)
+    else:
+        durations = [row.duration for row in rows] or [MEAN_SECONDS, LONGEST_SECONDS]
+        seconds = sum(durations) / len(durations) if rows else MEAN_SECONDS
+        sizes_of_lists = section.list_sizes
+        mean = assumed_load(name, seconds, sum(sizes_of_lists) / 2, params.model.window)
+        longest = assumed_load(name, max(durations), sizes_of_lists[1], params.model.window)
+        measured = f"durations of {manifest}, tokens assumed" if rows else "assumed"
+    longest = replace(longest, tokens=min(longest.tokens, section.max_length))
+    lora = params.lora.model_copy(update={"targets": ["projector"]}) if section.freeze_llm else params.lora
+    used = [
+        activations(shape.config, longest, section.batch_size, lora, params.model, section.bf16, checkpointing)
+        for checkpointing in (False, True)
+    ]
+    tables = [{stage: memory(sizes, section, stage, size) for stage in ZERO} for size in used]
+    batch = section.batch_size * section.grad_accum * section.nproc
+    entries = max(1, round(section.epochs * total))
+    steps = section.max_steps or math.ceil(entries / batch)
+    work = operations(shape.config, sizes, mean, section) * (steps * batch if section.max_steps else entries)
+    hours = [work / (tflops * 1e12 * share * section.nproc) / 3600 for share in reversed(UTILISATION)]
+    return StagePlan(name, section, total, mean, longest, measured, tables[0], tables[1], steps, (hours[0], hours[1]))
+
+
+def _measure(name, section, params: Params, shape: Shape, rows, manifest: Path) -> tuple[Load, Load, str]:
+    """Mean and longest of a sample, tokenised as training would."""
+    from sap2.model import SAMPLE_RATE, load_processor
+    from sap2.training.collator import Collator, Examples
+    from sap2.training.lists import ListDrawer
+
+    processor = load_processor(shape.folder, window=params.model.window, windows=params.model.windows)
+    collator = Collator(processor, manifest)
+    options = {"list_sizes": section.list_sizes, "seed": section.seed, "lists": getattr(section, "lists", "oracle")}
+    if any(row.predicted is None for row in rows) and options["lists"] == "predicted":
+        options["lists"] = "oracle"  # not pruned yet: the lists will be about as short
+    examples = Examples(rows, ListDrawer(name, rows, **options))
+    loads = []
+    for index in range(0, len(rows), max(1, len(rows) // SAMPLE)):
+        example = examples[index]
+        frames = processor.frames(int(example.utterance.duration * SAMPLE_RATE))
+        context = len(processor.tokenise_context(example.draw.keywords)[0])
+        answer = len(processor.tokenizer.encode(example.draw.target, add_special_tokens=False)) + 1
+        loads.append(Load(collator.length(example), frames, context, answer))
+    mean = Load(*(sum(values) / len(loads) for values in _columns(loads)))
+    longest = Load(*(max(values) for values in _columns(loads)))
+    return mean, longest, f"measured on {len(loads)} utterances of {manifest}"
+
+
+def _columns(loads: Sequence[Load]) -> list[list[float]]:
+    return [[getattr(load, name) for load in loads] for name in Load.__dataclass_fields__]
+
+
+def _read(manifest: Path | None) -> list:
+    if manifest is None or not manifest.is_file():
+        return []
+    from sap2.manifest import read_manifest
+
+    return read_manifest(manifest)
+
+
+def _describe(stage: StagePlan) -> list[str]:
+    section, mean = stage.section, stage.mean
+    lines = [
+        f"{stage.name}: {section.nproc} GPUs × {section.batch_size} utterances × {section.grad_accum}, "
+        f"{section.deepspeed}, {'bf16' if section.bf16 else 'float32'}, "
+        f"{'with' if section.gradient_checkpointing else 'without'} gradient checkpointing",
+        f"  tokens an utterance: {mean.tokens:,.0f} on average, {mean.frames:,.0f} of them speech and "
+        f"{mean.answer:,.0f} the answer; {stage.longest.tokens:,.0f} at most ({stage.measured})",
+        f"  tokens a step: {stage.batch * mean.tokens:,.0f}",
+        f"  steps: {stage.steps:,} for {stage.utterances:,} utterances, {section.epochs:g} epochs",
+        f"  time: {_hours(stage.hours[0])} to {_hours(stage.hours[1])}",
+        "  GB a GPU    weights  gradients  optimizer  activations    total | with checkpointing:  activations    total",
+    ]
+    for name, plain in stage.memory.items():
+        less, mark = stage.checkpointed[name], "*" if name == section.deepspeed else " "
+        figures = (plain.weights, plain.gradients, plain.optimizer, plain.activations, plain.total)
+        row = "".join(f"{size / GB:{width}.2f}" for size, width in zip(figures, (9, 11, 11, 13, 9), strict=True))
+        lines.append(f"  {mark} {name:8}{row} |{less.activations / GB:34.2f}{less.total / GB:9.2f}")
+    return lines
+
+
+def _hours(hours: float) -> str:
+    """
+    >>> _hours(2.34), _hours(0.5), _hours(0.005), _hours(1e-9)
+    ('2.3 h', '30 min', '18 s', 'under 1 s')
+    """
+    seconds = hours * 3600
+    if seconds < 1:
+        return "under 1 s"
+    return f"{seconds:.0f} s" if seconds < 60 else f"{seconds / 60:.0f} min" if hours < 1 else f"{hours:.1f} h"
+
+
+def _assumptions(counted: str, tflops: float) -> list[str]:
+    fewest, most = UTILISATION
+    return [
+        f"utterances: {counted}",
+        f"where no manifest is measured: {MEAN_SECONDS:g} s of speech on average and {LONGEST_SECONDS:g} s at most, "
+        f"{KEYWORD_TOKENS:g} tokens a keyword, {PROMPT_TOKENS} of prompt, {WORDS_A_SECOND * WORD_TOKENS:g} a second of "
+        "transcript",
+        "memory: the batch of the longest utterances; CUDA's context, communication buffers and fragmentation come on "
+        "top (some GB); * marks the section's own ZeRO stage",
+        f"time: {tflops:g} TFLOP/s a GPU at its peak, {fewest:.0%} to {most:.0%} of it reached; reading audio, "
+        "evaluation and checkpoints come on top; nothing of it was measured on such GPUs",
+    ]

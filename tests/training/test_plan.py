@@ -1,0 +1,83 @@
+"""The plan: weights are those of the model that would be trained, steps those that would be made."""
+
+import doctest
+import math
+
+import pytest
+from tiny import build_tiny_base
+
+import sap2.training.plan as module
+from sap2.errors import ModelError, ParamsError
+from sap2.model import load_model, load_processor
+from sap2.params import BaseSection, LoraSection, Params, RecogniserSection, TrainSection
+from sap2.training.adapters import attach, trainable_count
+from sap2.training.plan import plan_training
+from sap2.training.shapes import base_shape, count
+
+HUB = "Qwen/Qwen2-Audio-7B-Instruct"
+
+
+@pytest.fixture(scope="module")
+def bases(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("bases")
+    return {
+        known: build_tiny_base(folder / str(known), with_context_tokens=known, tie=known, positions=100)
+        for known in (True, False)
+    }
+
+
+def test_examples_in_docstrings_run():
+    assert doctest.testmod(module).failed == 0
+
+
+@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize("frozen", [{}, {"freeze_llm": True}, {"freeze_vit": False}])
+def test_weights_are_those_of_the_model_that_would_be_trained(bases, known, frozen):
+    section, lora = TrainSection(**frozen), LoraSection(rank=2)
+    base = load_model(bases[known])
+    sizes = count(base_shape(str(bases[known])), section, lora)
+    added = 0 if known else 3 * 32 * 2  # rows a base without the markers gets in both tables
+    assert sizes.frozen == sum(weight.numel() for weight in base.parameters()) - added
+    assert sizes.trainable == trainable_count(attach(base, load_processor(bases[known]), section, lora))
+
+
+def test_the_published_shape_is_qwen2_audios():
+    """8,397,094,912 weights are what the hub counts in the checkpoint's safetensors."""
+    assert count(base_shape(HUB), TrainSection(), LoraSection()).frozen == 8_397_094_912
+
+
+def test_the_papers_settings_are_planned_without_a_download():
+    section = {"batch_size": 32, "nproc": 8, "bf16": True, "learning_rate": 1e-4}
+    params = Params(
+        base=BaseSection(path=HUB), pruner=TrainSection(**section), recogniser=RecogniserSection(**section, epochs=2)
+    )
+    plan = plan_training(params, gpus=4, utterances=1000)
+    pruner, recogniser = plan.stages
+    assert (pruner.batch, pruner.steps, recogniser.steps) == (128, math.ceil(1000 / 128), math.ceil(2000 / 128))
+    assert pruner.section.nproc == 4 and pruner.hours[0] < pruner.hours[1]
+    again = plan_training(params.model_copy(update={"pruner": TrainSection(**section, gradient_checkpointing=True)}), 4,
+                          utterances=1000).stages[0]  # fmt: skip
+    assert 1.3 < again.hours[0] / pruner.hours[0] < 1.6
+    assert 16 < pruner.memory["zero2"].weights / 1e9 < 18
+    shown = str(plan)
+    for text in ("8,397,094,912 frozen, 20,039,680 trainable", "pruner: 4 GPUs × 32", "  * zero2", "assumptions:"):
+        assert text in shown
+
+
+def test_utterances_are_measured_where_base_and_manifest_are_here(corpus):
+    params = Params(base=BaseSection(path=str(corpus / "base")))
+    plan = plan_training(params, manifest=corpus / "train.jsonl")
+    for stage in plan.stages:
+        assert stage.utterances == 24 and "measured on 24 utterances" in stage.measured
+        assert stage.longest.tokens >= stage.mean.tokens > stage.mean.frames > 5
+
+
+@pytest.mark.parametrize("option", ["gpus", "utterances", "tflops"])
+def test_figures_below_their_bound_are_refused(option):
+    with pytest.raises(ParamsError, match=f"--{option} is 0, must be above 0"):
+        plan_training(Params(), **{option: 0})
+
+
+def test_an_unknown_hub_id_says_what_to_do():
+    with pytest.raises(ModelError, match="base.path is Some/Model: no such folder, .* give its folder, or plan with"):
+        base_shape("Some/Model")
