@@ -9,7 +9,7 @@ __all__ = ["best", "keyword_scores"]
 
 
 def keyword_scores(answer: Answer, listed: Sequence[str]) -> dict[str, float]:
-    """The selected keywords, each with the log-probability that it was named there (0 = certain): the sum of its tokens'.
+    """The selected keywords, each with the log-probability of its being named: its tokens' sum, 0 = certain.
 
     The answer is held to the list, so that a token that could not be another one adds nothing.
 
