@@ -24,7 +24,7 @@ PACKAGE = Path(__file__).parents[1]
 # What transcribing imports, directly or through these.
 REQUIREMENTS = (
     "mlflow", "torch", "transformers", "peft", "accelerate", "safetensors", "numpy", "pandas", "soundfile", "soxr",
-    "pydantic", "rapidfuzz", "tqdm",
+    "jellyfish", "pydantic", "rapidfuzz", "tqdm",
 )  # fmt: skip
 
 
