@@ -93,11 +93,13 @@ class Recogniser:
         threshold: float | None = None,
         prefilter: int | None = None,
         device: str | None = None,
-        dtype: str | torch.dtype = "auto",
+        dtype: str | torch.dtype | None = None,
         **sap_overrides,
     ) -> "Recogniser":
         """Load one base and the two adapters; a stage without an adapter runs on the bare base.
 
+        Args:
+            dtype: None = the checkpoint's own on a GPU, float32 on a CPU, where half precision is many times slower.
         Raises: ModelError: a folder is unusable, or the adapters were trained with different pooling.
         """
         adapters = {name: path for name, path in ((PRUNER, pruner), (RECOGNISER, recogniser)) if path is not None}
@@ -109,6 +111,8 @@ class Recogniser:
             )
         trained = next((found for found in settings.values() if found), {})
         given = {name: value for name, value in sap_overrides.items() if value is not None}
+        if dtype is None:
+            dtype = "auto" if device and torch.device(device).type != "cpu" else torch.float32
         model = load_model(base, dtype=dtype, **trained | given)
         processor = load_processor(base, **processor_fields(model.config))
         for name, path in adapters.items():

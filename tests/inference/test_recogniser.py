@@ -1,6 +1,7 @@
 """The two-stage recogniser: which adapter runs when, chunked lists, long audio, and what is found in the text."""
 
 import doctest
+import shutil
 
 import numpy as np
 import peft
@@ -219,3 +220,11 @@ def test_whole_words_alone_are_found():
     listed = ["Jon", "jon-paul", "new york", "York", "O'Neill", "Neill", "C++", "maier", "Mai", "", "prize"]
     found = module.standing_in(text, listed)
     assert found == ["jon-paul", "new york", "York", "O'Neill", "C++", "maier", "prize"]
+
+
+def test_half_precision_bases_are_run_in_float32_on_a_cpu(folders, tmp_path):
+    half = tmp_path / "half"
+    shutil.copytree(folders / "base", half)
+    load_model(folders / "base", dtype=torch.float16).save_pretrained(half)
+    assert Recogniser.load(half).model.dtype == torch.float32
+    assert Recogniser.load(half, dtype="auto").model.dtype == torch.float16
