@@ -1,0 +1,6 @@
+"""Property tests here say what is right, not how fast: a busy machine must not fail them."""
+
+from hypothesis import HealthCheck, settings
+
+settings.register_profile("evaluation", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("evaluation")
