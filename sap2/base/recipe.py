@@ -32,6 +32,7 @@ from sap2 import prompts
 from sap2.base import EMBEDDED
 from sap2.base.architecture import build_model, build_processor
 from sap2.base.pretraining import (
+    SEED,
     SLOTS,
     UNITS,
     Example,
@@ -60,6 +61,7 @@ BATCH = 16  # recordings a step
 LISTS = 50  # most keywords of a list
 PROBE = 20  # keywords of a probe's list
 PAIRS = 0.7  # share of the batches whose list is pooled in pairs of tokens; the others read single ones
+FRAME_SECONDS = 0.04  # of a recording's states
 CHUNK = 50  # sentences a synthesis job
 
 CARD = """# The embedded base
@@ -69,9 +71,9 @@ of OpenAI's Whisper tiny.en (MIT), frozen; average pool; a linear projector; a Q
 dimensions with tied embeddings; a byte-level BPE tokenizer with Qwen2-Audio's special tokens and the context markers.
 
 - **Knows**: to transcribe the embedded corpus's kind of speech, and to use a list of words in its prompt.
-- **Heard**: Whisper's own training data (the encoder); for the rest synthetic sentences of the train split alone, about
-  1.7 s each, by eSpeak NG. No name (by sound) and no sentence of the pipeline's dev and test splits: see
-  `sap2/data/names.py`, `split_of`.
+- **Heard**: Whisper's own training data (the encoder); for the rest {count:,} synthetic sentences, {hours:.1f} hours,
+  of the train split alone, by eSpeak NG (seed {seed}), names spelt anew each time. No name (by sound) and no
+  sentence of the pipeline's dev and test splits: see `sap2/data/names.py`, `split_of`.
 - **Made by**: `make base` (`sap2/base/recipe.py`), which writes this card from the log of its run.{notes}
 - **Weights**: `model.safetensors`, float16, sha256 `{digest}`.
 
@@ -399,7 +401,11 @@ def model_card(work: Path, digest: str, notes: str = "") -> str:
         f"| {row['names_list']} | {row['common_missed_list']} |"
         for row in probed
     )
-    return CARD.format(figures=figures, digest=digest, notes=notes)
+    spoken = torch.load(next(work.glob("recordings-*.pt")), weights_only=False)[: -2 * CHUNK]  # the rest is for probes
+    hours = sum(len(states) for _, states in spoken) * FRAME_SECONDS / 3600
+    return CARD.format(
+        figures=figures, digest=digest, notes=notes, count=len(spoken), hours=hours, seed=SEED
+    )  # fmt: skip
 
 
 def main(
