@@ -42,7 +42,7 @@ def test_weights_are_those_of_the_model_that_would_be_trained(bases, known, froz
 
 
 def test_the_published_shape_is_qwen2_audios():
-    """8,397,094,912 weights are what the hub counts in the checkpoint's safetensors."""
+    """The weights of the published shape; the hub shows 8.4 billion for the checkpoint."""
     assert count(base_shape(HUB), TrainSection(), LoraSection()).frozen == 8_397_094_912
 
 
