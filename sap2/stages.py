@@ -63,12 +63,6 @@ REPORTS = Path("reports")
 
 SHORTEST = 0.1  # seconds of a recording that can hold a word
 SPLITS = ("train", "dev", "test")
-PRUNING_ONLY = {
-    "max_list",
-    "stop_bias",
-    "threshold",
-    "prefilter",
-}  # of its section; the rest is how answers are decoded
 
 
 @dataclass(frozen=True)
@@ -192,6 +186,7 @@ def register(
 ) -> Summary:
     """Log params, metrics, plots, report and hashes as a run, and make a new version of the registered model."""
     from sap2.tracking import register as log_and_register
+    from sap2.tracking.packaging import OPTIONS
 
     metrics = reports / "metrics.json"
     if not metrics.is_file():
@@ -207,9 +202,9 @@ def register(
         files=[reports / name for name in ("metrics.json", "table.md", "report.html", "plots")],
         manifests=[prepared / f"{split}.jsonl" for split in SPLITS],
         settings={
-            "decoding": params.inference.model_dump(exclude={"contexts", "max_list"}),
-            "pruning_decoding": params.pruning.model_dump(exclude=PRUNING_ONLY),
-            **params.pruning.model_dump(include=PRUNING_ONLY),
+            "decoding": params.inference.model_dump(exclude={"contexts"}),
+            "pruning_decoding": params.pruning.model_dump(exclude=set(OPTIONS)),
+            **params.pruning.model_dump(include=set(OPTIONS)),
         },
     )
     return Summary("register", [output], facts)
