@@ -1,6 +1,7 @@
 """The command line: a command parses, calls one stage, prints its summary.
 
-Results go to stdout, progress and logs to stderr. Exit codes: 0 done, 1 unusable input or params, 2 bad usage.
+Results go to stdout, progress and logs to stderr. Exit codes: 0 done, 1 unusable input or params, 2 bad usage,
+3 refused by the gate.
 Heavy rooms are imported inside the commands: `sap2 --help` answers at once.
 """
 
@@ -42,6 +43,7 @@ SetOption = Annotated[
     typer.Option("--set", "-S", metavar="KEY=VALUE", help="Change one param, as inference.num_beams=2. Repeatable."),
 ]
 PARAMS = Path("params.yaml")
+REFUSED = 3
 RefOption = Annotated[
     Path | None, typer.Option(metavar="REF", help="What was said; else the references in the file of hypotheses.")
 ]
@@ -195,6 +197,54 @@ def register(params: ParamsOption = PARAMS, profile: ProfileOption = None, set_:
     from sap2 import stages
 
     print(stages.register(_load(params, profile, set_)))
+
+
+@app.command(epilog="Example: sap2 promote 7 --force 'the champion fails on German names'")
+def promote(
+    version: Annotated[
+        str, typer.Argument(metavar="VERSION", help="Number or alias; the challenger is the newest one registered.")
+    ] = "challenger",
+    force: Annotated[
+        str | None, typer.Option(metavar="REASON", help="Promote whatever the rules say, and record why.")
+    ] = None,
+    params: ParamsOption = PARAMS,
+    profile: ProfileOption = None,
+    set_: SetOption = None,
+) -> None:
+    """Make a version the champion, if the gate holds.
+
+    It is held against the champion on the same test set, by the rules in the section `gate`: B-WER better by more than
+    noise, WER and U-WER no worse than a margin, false alarms and time within limits. A refusal exits 3."""
+    from sap2 import stages
+
+    loaded = _load(params, profile, set_)
+    summary = stages.promote(loaded.gate, loaded.evaluation, loaded.tracking, version, force)
+    print(summary)
+    if not summary.facts["promoted"]:
+        raise typer.Exit(REFUSED)
+
+
+@app.command(epilog="Example: sap2 rollback --reason 'mishears numbers'")
+def rollback(
+    reason: Annotated[str, typer.Option(metavar="REASON", help="Why; kept with the version that goes.")] = "",
+    params: ParamsOption = PARAMS,
+    profile: ProfileOption = None,
+    set_: SetOption = None,
+) -> None:
+    """Make the previous champion the champion again."""
+    from sap2.tracking.promotion import rollback as roll_back
+
+    was, now = roll_back(_load(params, profile, set_).tracking, reason)
+    print(f"rollback: champion was version {was}, is version {now}")
+
+
+@app.command(epilog="Example: sap2 models --profile qwen2-audio-7b")
+def models(params: ParamsOption = PARAMS, profile: ProfileOption = None, set_: SetOption = None) -> None:
+    """List the registered versions, scores and aliases."""
+    from sap2.tracking.promotion import versions, versions_table
+
+    loaded = _load(params, profile, set_)
+    print(versions_table(versions(loaded.tracking), loaded.gate.context))
 
 
 @app.command(epilog='Example: sap2 transcribe talk.wav --keywords "Meyer, Kathryn, Zorvan" --show-keywords')

@@ -18,6 +18,7 @@ __all__ = [
     "BaseSection",
     "DecodingSection",
     "EvaluationSection",
+    "GateSection",
     "InferenceSection",
     "LoraSection",
     "ModelSection",
@@ -183,6 +184,19 @@ class EvaluationSection(Section):
     seed: int = Field(1, ge=0)
 
 
+class GateSection(Section):
+    """What a version must show to become the champion: see `sap2.tracking.gate`. Rates are in per cent."""
+
+    context: Context = "predicted"  # the results it is judged by; predicted = both stages, as they serve
+    significance: float = Field(0.05, gt=0, lt=1)  # B-WER must be below the champion's with a paired p of at most this
+    wer_margin: float = Field(0.5, ge=0)  # points that WER may rise above the champion's
+    u_wer_margin: float = Field(0.5, ge=0)  # the same of the other words' U-WER
+    max_false_alarms: float = Field(10.0, ge=0)  # list words written and not said, in 100 utterances
+    max_real_time_factor: float = Field(1.0, gt=0)  # seconds of computing a second of speech, where it is known
+    first_max_b_wer: float = Field(50.0, ge=0)  # the floors of a first version, which has no champion to beat
+    first_max_wer: float = Field(20.0, ge=0)
+
+
 class TrackingSection(Section):
     """Where runs and models are kept. The variable MLFLOW_TRACKING_URI wins over `uri`."""
 
@@ -204,6 +218,7 @@ class Params(Section):
     recogniser: RecogniserSection = RecogniserSection()
     inference: InferenceSection = InferenceSection()
     evaluation: EvaluationSection = EvaluationSection()
+    gate: GateSection = GateSection()
     tracking: TrackingSection = TrackingSection()
 
 

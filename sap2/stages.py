@@ -1,10 +1,11 @@
 """One function a stage of the flow: typed params and paths in, files out. DVC, pipelines and people all call these.
 
-prepare → base → train_pruner → prune → train_recogniser → decode → evaluate → register
+prepare → base → train_pruner → prune → train_recogniser → decode → evaluate → register → promote
 
 Every stage reads only the paths it is given, writes only its outputs, each whole or not at all, and returns a summary
-of what it wrote. The defaults of the paths are the places named in dvc.yaml. A stage's work is done in its room, which
-dvc.yaml names as a dependency and which is imported inside the function; this file is only the doors.
+of what it wrote. Only `promote` writes no file: it changes which version is in production. The defaults of the paths
+are the places named in dvc.yaml. A stage's work is done in its room, which dvc.yaml names as a dependency and which is
+imported inside the function; this file is only the doors.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from sap2.manifest import read_manifest
 from sap2.params import (
     BaseSection,
     EvaluationSection,
+    GateSection,
     InferenceSection,
     LoraSection,
     ModelSection,
@@ -45,6 +47,7 @@ __all__ = [
     "decode",
     "evaluate",
     "prepare",
+    "promote",
     "prune",
     "register",
     "train_pruner",
@@ -74,7 +77,7 @@ class Summary:
     facts: dict[str, Any] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        lines = [f"{self.stage}: wrote {', '.join(map(str, self.wrote))}"]
+        lines = [f"{self.stage}: wrote {', '.join(map(str, self.wrote))}" if self.wrote else f"{self.stage}:"]
         for name, value in self.facts.items():
             if isinstance(value, dict) and any(isinstance(one, dict) for one in value.values()):
                 lines += [f"  {name} {key}: {_readable(one)}" for key, one in value.items()]
@@ -181,6 +184,7 @@ def register(
     base: Path = BASE,
     pruner: Path = PRUNER,
     recogniser: Path = RECOGNISER,
+    results: Path = RESULTS,
     reports: Path = REPORTS,
     output: Path = REPORTS / "registration.json",
 ) -> Summary:
@@ -199,6 +203,7 @@ def register(
         pruner=pruner,
         recogniser=recogniser,
         output=output,
+        results=results,
         files=[reports / name for name in ("metrics.json", "table.md", "report.html", "plots")],
         manifests=[prepared / f"{split}.jsonl" for split in SPLITS],
         settings={
@@ -208,6 +213,34 @@ def register(
         },
     )
     return Summary("register", [output], facts)
+
+
+def promote(
+    gate: GateSection,
+    evaluation: EvaluationSection,
+    tracking: TrackingSection,
+    version: str = "challenger",
+    force: str | None = None,
+) -> Summary:
+    """Hold a registered version against the champion and make it the champion when every rule of the gate holds.
+
+    Args:
+        version: Its number or alias; the challenger is the newest version registered.
+        force: Why it is to be promoted whatever the rules say; recorded.
+    Returns: `promoted`, `version`, `champion` (the version that is it now), `against` and `rules`, a table.
+    """
+    from sap2.tracking.gate import table
+    from sap2.tracking.promotion import promote as judge_and_move
+
+    outcome = judge_and_move(tracking, gate, evaluation, version, force)
+    facts: dict[str, Any] = {
+        "promoted": outcome.promoted,
+        "version": outcome.version,
+        "champion": outcome.champion,
+        "against": outcome.against,
+        "rules": "\n" + table(outcome.rules) if outcome.rules else "it is the champion already",
+    }
+    return Summary("promote", [], facts | ({"forced": outcome.forced} if outcome.forced else {}))
 
 
 def transcribe_files(

@@ -23,6 +23,9 @@ COMMANDS = [
     "decode",
     "evaluate",
     "register",
+    "promote",
+    "rollback",
+    "models",
     "transcribe",
     "score",
     "compare",
@@ -133,6 +136,16 @@ def test_transcripts_are_printed_with_the_words_found(monkeypatch, tmp_path):
     assert (shown.exit_code, shown.stdout) == (1, "a.wav: ask meyer\nb.wav: ask meyer\n")
     assert shown.stderr == "sap2: bad.wav: no such file\n"
     assert asked["model"] == "models:/sap2-asr/1"
+
+
+@pytest.mark.parametrize(("promoted", "code"), [(True, 0), (False, 3)])
+def test_a_refusal_of_the_gate_exits_3_with_the_table_on_stdout(monkeypatch, promoted, code):
+    from sap2 import stages
+
+    summary = stages.Summary("promote", [], {"promoted": promoted, "rules": "the table"})
+    monkeypatch.setattr(stages, "promote", lambda *given: summary)
+    shown = CliRunner().invoke(cli.app, ["promote", "7"])
+    assert (shown.exit_code, shown.stderr) == (code, "") and "the table" in shown.stdout
 
 
 @pytest.fixture

@@ -99,3 +99,19 @@ def test_files_that_cannot_be_read_do_not_stop_the_others(monkeypatch, tmp_path)
     assert isinstance(outcomes[0][1], InputError)
     assert [outcome.text for _, outcome in outcomes[1:]] == ["16000 ['x']"] * 2
     assert loaded == ["m"], "the model is loaded once"
+
+
+def test_promote_says_whether_the_version_is_the_champion_now(monkeypatch):
+    from sap2.params import EvaluationSection, GateSection
+    from sap2.tracking import promotion
+    from sap2.tracking.gate import Rule
+
+    def promote(tracking, gate, evaluation, version, force):
+        assert (version, force) == ("7", None)
+        return promotion.Promotion("m", 7, False, 3, 3, [Rule("WER % at most 20", "23.00", False)])
+
+    monkeypatch.setattr(promotion, "promote", promote)
+    summary = stages.promote(GateSection(), EvaluationSection(), TrackingSection(), "7")
+    assert (summary.facts["promoted"], summary.facts["champion"], summary.wrote) == (False, 3, [])
+    assert str(summary).startswith("promote:\n  promoted: False\n  version: 7\n")
+    assert "| WER % at most 20 | 23.00  | broken  |" in str(summary)

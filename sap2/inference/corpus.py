@@ -56,7 +56,7 @@ def prune_splits(
 def decode_split(
     section: InferenceSection, manifest: Path, base: Path, recogniser: Path, output: Path
 ) -> dict[str, Any]:
-    """Transcribe a split once a context into `output/CONTEXT.jsonl`.
+    """Transcribe a split once a context into `output/CONTEXT.jsonl`; timing.json says how fast.
 
     Raises: InputError: the context "predicted" is wanted and an utterance has not been pruned.
     """
@@ -69,10 +69,12 @@ def decode_split(
         )
     model = Recogniser.load(base, recogniser=recogniser, decoding=_decoding(section), device=best_device())
     rows: dict[str, list[dict[str, Any]]] = {context: [] for context in section.contexts}
-    seconds = dict.fromkeys(section.contexts, 0.0)
+    seconds = dict.fromkeys(["encode", *section.contexts], 0.0)
     for batch in _batches(utterances, section.batch_size, f"decode {manifest.stem}"):
         # The encoder hears an utterance once, whatever the number of contexts.
+        started = time.monotonic()
         speech = model.encode([audio_path(one, manifest) for one in batch])
+        seconds["encode"] += time.monotonic() - started
         placed = [relocated(one, manifest, output / "results.jsonl") for one in batch]
         for context in section.contexts:
             given = [given_list(one, context) for one in batch]
@@ -83,9 +85,12 @@ def decode_split(
     with atomic_dir(output) as partial:
         for context, results in rows.items():
             write_jsonl(partial / f"{context}.jsonl", results)
-    hours = sum(one.duration for one in utterances) / 3600
-    taken = {context: round(value, 1) for context, value in seconds.items()}
-    return {"utterances": len(utterances), "hours": round(hours, 3), "seconds": taken}
+        heard = sum(one.duration for one in utterances)
+        factors = _real_time_factors(seconds, _pruning_seconds(manifest), heard)
+        timing = {"device": best_device() or "cpu", "batch_size": section.batch_size, "real_time_factor": factors}
+        (partial / "timing.json").write_text(json.dumps(timing, indent=2) + "\n", encoding="utf-8")
+    taken = {name: round(value, 1) for name, value in seconds.items()}
+    return {"utterances": len(utterances), "hours": round(heard / 3600, 3), "seconds": taken}
 
 
 def given_list(utterance: Utterance, context: str) -> list[str]:
@@ -100,6 +105,24 @@ def given_list(utterance: Utterance, context: str) -> list[str]:
 def best_device() -> str | None:
     """The first GPU when there is one."""
     return "cuda" if torch.cuda.is_available() else None
+
+
+def _pruning_seconds(manifest: Path) -> float | None:
+    """What stage 1 took for the split, as `prune_splits` noted it beside the manifest."""
+    summary = manifest.with_name("summary.json")
+    if not summary.is_file():
+        return None
+    return json.loads(summary.read_text(encoding="utf-8")).get(manifest.stem, {}).get("seconds")
+
+
+def _real_time_factors(seconds: dict[str, float], pruning: float | None, heard: float) -> dict[str, float]:
+    """Seconds of computing for one of speech, by context, encoder included; of both stages where stage 1 took part."""
+    factors = {}
+    for context in seconds.keys() - {"encode"}:
+        stage_1 = pruning if context == "predicted" else 0.0
+        if stage_1 is not None:
+            factors[context] = round((seconds["encode"] + stage_1 + seconds[context]) / heard, 4)
+    return factors
 
 
 def _result(utterance: Utterance, context: str, given: Sequence[str], text: str) -> dict[str, Any]:

@@ -10,16 +10,19 @@ from sap2 import __version__
 from sap2.errors import InputError, TrackingError
 from sap2.files import atomic_file, sha256
 from sap2.params import TrackingSection
+from sap2.tracking.aliases import CHALLENGER
 from sap2.tracking.packaging import log_model
 from sap2.tracking.provenance import adapter_digest, code_state, file_digests
 from sap2.tracking.runs import ADAPTER_TAG, start_run
 from sap2.tracking.store import client, fluent, reporting, tracking_uri
 from sap2.tracking.values import flat, numbers, public, safe_key
 
-__all__ = ["register", "scores"]
+__all__ = ["RESULTS", "SPEED", "register", "scores"]
 
+RESULTS = "results"  # where the run keeps the transcripts, by which the gate compares versions
+SPEED = "real_time_factor"
 # The figures a version is judged by, for every context and for stage 1.
-SCORES = {"wer", "u_wer", "b_wer", "recall", "precision", "f1"}
+SCORES = {"wer", "u_wer", "b_wer", "false_alarms_per_100", "recall", "precision", "f1"}
 PARENT_TAG = "mlflow.parentRunId"
 
 
@@ -32,6 +35,7 @@ def register(
     pruner: Path,
     recogniser: Path,
     output: Path,
+    results: Path | None = None,
     files: Iterable[Path] = (),
     manifests: Iterable[Path] = (),
     settings: Mapping[str, Any] | None = None,
@@ -46,6 +50,7 @@ def register(
         params: All params, nested.
         base, pruner, recogniser: The model's folders.
         output: JSON file for the answer.
+        results: Folder with the transcripts of the test split: kept with the run, for the gate.
         files: Reports and plots, files or folders, kept with the run under "reports".
         manifests: The data: their digests are logged.
         settings: How the model decodes, as `sap2.tracking.packaging.build` takes them.
@@ -54,7 +59,8 @@ def register(
     Raises: InputError: a file is missing. ModelError: a model folder is. TrackingError: the store fails or refuses.
     """
     files, manifests = list(files), list(manifests)
-    for path in (*files, *manifests):
+    transcripts = [] if results is None else [results, *sorted(results.glob("*.jsonl"))]
+    for path in (*files, *manifests, *transcripts):
         if not path.exists():
             raise InputError(f"{path}: no such file to register; run the stage that writes it first")
     uri = tracking_uri(section)
@@ -66,15 +72,20 @@ def register(
         for name, value in {**_texts(metrics), **origin}.items():
             asking.set_tag(run, name, value)
         _log_files(asking, run, files, lock)
+        for path in transcripts[1:]:
+            asking.log_artifact(run, str(path), RESULTS)
         _log_datasets(asking, run, digests)
         with fluent(section) as mlflow, mlflow.start_run(run_id=run):
             model = log_model(base, pruner, recogniser, settings)
         asking.update_run(run, status="RUNNING")  # leaving mlflow.start_run has ended it
-        _log_metrics(asking, run, numbers(metrics), model.model_id)
+        speed = _speed(results)
+        _log_metrics(asking, run, numbers(metrics) | speed, model.model_id)
         trained_by = _adopt(asking, run, {"pruner": pruner, "recogniser": recogniser})
-        tags = {**scores(metrics), **_texts(metrics), **origin, "sap2.version": __version__}
+        speeds = {name: f"{value:g}" for name, value in speed.items()}
+        tags = {**scores(metrics), **speeds, **_texts(metrics), **origin, "sap2.version": __version__}
         with fluent(section):  # the registry looks the logged model up in the global store
             version = _create_version(asking, section.model_name, model, run, tags)
+        asking.set_registered_model_alias(section.model_name, CHALLENGER, version.version)
     answer = {
         "run": run,
         "model": section.model_name,
@@ -119,6 +130,15 @@ def _log_files(asking, run: str, files: list[Path], lock: Path) -> None:
             asking.log_artifact(run, str(path), "reports")
     if lock.is_file():
         asking.log_artifact(run, str(lock))
+
+
+def _speed(results: Path | None) -> dict[str, float]:
+    """`CONTEXT/real_time_factor` as `sap2 decode` measured it; nothing where it did not."""
+    timing = None if results is None else results / "timing.json"
+    if timing is None or not timing.is_file():
+        return {}
+    factors = json.loads(timing.read_text(encoding="utf-8"))[SPEED]
+    return {f"{context}/{SPEED}": float(factor) for context, factor in factors.items()}
 
 
 def _log_datasets(asking, run: str, digests: dict[str, str]) -> None:

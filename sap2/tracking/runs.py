@@ -25,7 +25,7 @@ from sap2.tracking.provenance import adapter_digest, code_state
 from sap2.tracking.store import brief, client, experiment_id, reporting, tracking_uri
 from sap2.tracking.values import flat_params, safe_key
 
-__all__ = ["ADAPTER_TAG", "Tracker", "start_run"]
+__all__ = ["ADAPTER_TAG", "Tracker", "start_run", "user"]
 
 Seconds = float
 
@@ -184,7 +184,7 @@ def _log_params(asking, run_id: str, flat: dict[str, str]) -> None:
 def _tags(stage: str) -> dict[str, str]:
     code = code_state()
     return {
-        "mlflow.user": _user(),
+        "mlflow.user": user(),
         "mlflow.source.name": f"sap2 {stage}",
         "mlflow.source.type": "LOCAL",
         "mlflow.source.git.commit": code["commit"],
@@ -194,7 +194,8 @@ def _tags(stage: str) -> dict[str, str]:
     }
 
 
-def _user() -> str:
+def user() -> str:
+    """Who runs this."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):  # a container's numeric user has no name

@@ -62,6 +62,21 @@ def test_pruned_manifests_keep_every_utterance_and_find_its_audio(tmp_path, load
     assert (loaded[1][1]["threshold"], loaded[1][1]["prefilter"]) == (-1.5, 300)
 
 
+@pytest.mark.parametrize(("pruned", "contexts"), [(True, {"none", "predicted"}), (False, {"none"})])
+def test_real_time_factors_are_of_both_stages_where_both_took_part(tmp_path, loaded, monkeypatch, pruned, contexts):
+    clock = iter(range(100))
+    monkeypatch.setattr(corpus.time, "monotonic", lambda: next(clock))  # encoding and each context take one second
+    source = tmp_path / "pruned" / "test.jsonl"
+    write_manifest(source, [make(number, predicted=[]) for number in range(4)])
+    if pruned:
+        (tmp_path / "pruned" / "summary.json").write_text('{"test": {"seconds": 6.0}}')
+    section = InferenceSection(contexts=["none", "predicted"])
+    corpus.decode_split(section, source, "base", "recogniser", tmp_path / "results")
+    factors = json.loads((tmp_path / "results" / "timing.json").read_text())["real_time_factor"]
+    assert set(factors) == contexts
+    assert factors["none"] == 2 / 4 and factors.get("predicted", 8 / 4) == 8 / 4
+
+
 def test_every_context_gets_its_own_list(tmp_path, loaded):
     source = tmp_path / "pruned" / "test.jsonl"
     write_manifest(source, [make(number, predicted=[f"other{number}"]) for number in range(3)])
@@ -89,7 +104,7 @@ def test_a_split_that_was_not_pruned_is_refused_before_the_model_loads(tmp_path,
         corpus.decode_split(InferenceSection(), source, "base", "recogniser", tmp_path / "results")
     assert not loaded and not (tmp_path / "results").exists()
     corpus.decode_split(InferenceSection(contexts=["oracle"]), source, "base", "recogniser", tmp_path / "results")
-    assert [path.name for path in (tmp_path / "results").iterdir()] == ["oracle.jsonl"]
+    assert {path.name for path in (tmp_path / "results").iterdir()} == {"oracle.jsonl", "timing.json"}
 
 
 def test_a_failure_leaves_the_old_results_alone(tmp_path, loaded, monkeypatch):

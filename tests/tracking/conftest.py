@@ -83,6 +83,9 @@ def reports(tmp_path_factory):
     (folder / "test.jsonl").write_text('{"id": "a"}\n')
     (folder / "dvc.lock").write_text("schema: '2.0'\n")
     (folder / "reports" / "metrics.json").write_text(json.dumps(METRICS))
+    (folder / "results").mkdir()
+    (folder / "results" / "predicted.jsonl").write_text('{"id": "a"}\n')
+    (folder / "results" / "timing.json").write_text('{"real_time_factor": {"predicted": 0.25}}')
     return folder
 
 
@@ -94,6 +97,7 @@ def registering(section, models, reports, output, **changed):
         "base": models / "base",
         "pruner": models / "pruner",
         "recogniser": models / "recogniser",
+        "results": reports / "results",
         "files": [reports / "reports" / "report.html", reports / "reports" / "plots"],
         "manifests": [reports / "test.jsonl"],
         "settings": SETTINGS,

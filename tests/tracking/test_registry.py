@@ -7,6 +7,7 @@ import pytest
 
 from sap2.errors import InputError, ModelError, TrackingError
 from sap2.tracking import register, registry
+from sap2.tracking.aliases import aliases
 from sap2.tracking.store import client
 
 
@@ -35,6 +36,8 @@ def test_run_holds_params_metrics_reports_and_data(registered, shared_section, r
         "reports/plots",
     }
     assert [file.path for file in asking.list_artifacts(answer["run"], "reports/plots")] == ["reports/plots/counts.csv"]
+    assert [file.path for file in asking.list_artifacts(answer["run"], "results")] == ["results/predicted.jsonl"]
+    assert run.data.metrics["predicted/real_time_factor"] == 0.25
     digest = hashlib.sha256((reports / "test.jsonl").read_bytes()).hexdigest()
     assert run.data.tags[f"data.sha256/{reports.name}/test.jsonl"] == digest
     assert [given.dataset.digest for given in run.inputs.dataset_inputs] == [digest[:36]]
@@ -45,6 +48,7 @@ def test_version_is_tagged_with_scores_and_origin(registered, shared_section, re
     version = client(shared_section).get_model_version("whole", "1")
     assert version.status == "READY" and version.run_id == answer["run"]
     assert {name: float(version.tags[name]) for name in answer["scores"]} == answer["scores"]
+    assert version.tags["predicted/real_time_factor"] == "0.25"
     assert version.tags["definition"] == "deep-bias" and version.tags["normaliser"] == "none"
     assert version.tags["dvc.lock_sha256"] == hashlib.sha256((reports / "dvc.lock").read_bytes()).hexdigest()
     assert {"git.commit", "git.dirty", "sap2.version"} <= set(version.tags)
@@ -98,6 +102,7 @@ def test_second_registration_is_the_next_version(registered, shared_section, reg
     again = register_again(shared_section, metrics={"predicted": {"b_wer": 19.0}})
     assert again["version"] == 2
     asking = client(shared_section)
+    assert aliases(asking, "whole") == {"challenger": 2}
     assert asking.get_model_version("whole", "1").tags["predicted/b_wer"] == "20.5"
     assert asking.get_model_version("whole", "2").tags["predicted/b_wer"] == "19"
     first, _, trained = registered

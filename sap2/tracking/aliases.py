@@ -1,0 +1,146 @@
+"""Which version is in production: the aliases champion, previous and challenger, moved as one.
+
+MLflow moves one alias at a time and has no transaction. Two things make a move one step all the same:
+
+- A lock: a registered model with a name of its own. Names are unique in the store, so only one client can make it,
+  whichever machine it runs on; whoever has it moves, then deletes it. One that outlives its lease was left by a
+  process that is gone, and is taken over.
+- A journal: what is to be is written into one tag of the model before the first alias moves, and removed after the
+  last. A move that was cut short is finished, from that tag, by the next one who has the lock.
+"""
+
+import json
+import random
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from sap2.errors import TrackingError
+from sap2.tracking.runs import user
+
+__all__ = ["CHALLENGER", "CHAMPION", "PREVIOUS", "aliases", "locked", "move"]
+
+Seconds = float
+
+CHAMPION, PREVIOUS, CHALLENGER = "champion", "previous", "challenger"
+JOURNAL = "sap2.moving"
+LEASE: Seconds = 60  # a move takes a second or two
+PATIENCE: Seconds = 120
+
+
+def aliases(asking, name: str) -> dict[str, int]:
+    """The version each alias of a model points to; a move that was cut short is finished first.
+
+    Raises: TrackingError: there is no such model.
+    """
+    from mlflow.exceptions import MlflowException
+
+    try:
+        model = asking.get_registered_model(name)
+        if JOURNAL in model.tags:  # somebody is moving them, or was
+            with locked(asking, name):
+                model = asking.get_registered_model(name)
+        return {alias: int(version) for alias, version in model.aliases.items()}
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        raise TrackingError(
+            f'there is no registered model {name!r}; run "sap2 register" first, or correct tracking.model_name'
+        ) from error
+
+
+@contextmanager
+def locked(asking, name: str, patience: Seconds = PATIENCE) -> Iterator[None]:
+    """Be the only one who moves the model's aliases; a move that was cut short before is finished first.
+
+    Raises: TrackingError: another one has had the lock for all of `patience`; the message says who.
+    """
+    lock, token = f"{name}.moving", uuid.uuid4().hex
+    _acquire(asking, lock, token, patience)
+    try:
+        unfinished = asking.get_registered_model(name).tags.get(JOURNAL)
+        if unfinished:
+            _carry_out(asking, name, json.loads(unfinished))
+        yield
+    finally:
+        _release(asking, lock, token)
+
+
+def move(asking, name: str, places: Mapping[str, int | None], version: int, tags: Mapping[str, str]) -> None:
+    """Point aliases elsewhere and tag a version, all or nothing; only inside `locked`.
+
+    Args:
+        places: Version by alias; None = the alias goes.
+        version, tags: What the move says of the version it is about.
+    """
+    plan = {"places": dict(places), "version": version, "tags": dict(tags)}
+    asking.set_registered_model_tag(name, JOURNAL, json.dumps(plan))
+    _carry_out(asking, name, plan)
+
+
+def _carry_out(asking, name: str, plan: Mapping) -> None:
+    """Every step may have been done before: doing it again changes nothing."""
+    for tag, value in plan["tags"].items():
+        asking.set_model_version_tag(name, str(plan["version"]), tag, value)
+    for alias, version in plan["places"].items():
+        if version is None:
+            asking.delete_registered_model_alias(name, alias)
+        else:
+            asking.set_registered_model_alias(name, alias, str(version))
+    asking.delete_registered_model_tag(name, JOURNAL)
+
+
+def _acquire(asking, lock: str, token: str, patience: Seconds) -> None:
+    from mlflow.exceptions import MlflowException
+
+    waited_until = time.monotonic() + patience
+    while True:
+        try:
+            held = {"token": token, "by": user(), "until": str(time.time() + LEASE)}
+            asking.create_registered_model(lock, tags=held, description="Somebody moves the aliases of this model.")
+            return
+        except MlflowException as error:
+            # Theirs; or it was, and went in the same moment.
+            if error.error_code not in ("RESOURCE_ALREADY_EXISTS", "RESOURCE_DOES_NOT_EXIST"):
+                raise
+        tags = _tags(asking, lock)
+        if time.monotonic() > waited_until:
+            raise TrackingError(
+                f"{tags.get('by', 'somebody')} has been moving aliases for {patience:g} s (the registered model "
+                f"{lock!r} is the lock); try again later"
+            )
+        if not tags or float(tags["until"]) > time.time() or not _taken_away(asking, lock, tags["token"]):
+            time.sleep(random.uniform(0.1, 0.5))
+
+
+def _taken_away(asking, lock: str, token: str) -> bool:
+    """Put the lock of a process that is gone aside. Of many who try, one succeeds in renaming it, and only that one:
+    the name aside is taken until the next one to have the lock is done with it, so a slow one takes no new lock away.
+    """
+    from mlflow.exceptions import MlflowException
+
+    try:
+        asking.rename_registered_model(lock, f"{lock}.{token}")
+    except MlflowException:  # another one was faster: the store says so in several ways
+        return False
+    return True
+
+
+def _release(asking, lock: str, token: str) -> None:
+    if _tags(asking, lock).get("token") != token:
+        return  # the lease ran out and it is another's now
+    asking.delete_registered_model(lock)
+    for aside in asking.search_registered_models(f"name LIKE '{lock}.%'"):
+        asking.delete_registered_model(aside.name)
+
+
+def _tags(asking, lock: str) -> dict[str, str]:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return asking.get_registered_model(lock).tags
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return {}

@@ -1,0 +1,134 @@
+"""The gate's rules: may a version become the champion? Results in, verdicts out; nothing here knows MLflow.
+
+A challenger must write list words better than the champion by more than noise, and pay for it neither with other words
+nor with false alarms nor with time. Where there is no champion yet, absolute floors take the comparison's place.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sap2.errors import InputError
+from sap2.evaluation import Comparison, System, compare, score_files
+from sap2.files import read_jsonl
+from sap2.params import EvaluationSection, GateSection
+
+__all__ = ["Rule", "judge", "table"]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One rule, the figure it was held against, and whether it holds."""
+
+    rule: str
+    figure: str
+    holds: bool
+
+
+def judge(
+    gate: GateSection,
+    evaluation: EvaluationSection,
+    challenger: Path,
+    champion: Path | None = None,
+    real_time_factor: float | None = None,
+) -> list[Rule]:
+    """Hold a challenger's results against the champion's, on the same utterances.
+
+    Args:
+        evaluation: How both are scored, and the draws of the paired test.
+        challenger, champion: Results files of `sap2 decode`; no champion = the floors for a first version.
+        real_time_factor: Seconds the challenger computes for one of speech; None = not known, which no rule refuses.
+    Raises: InputError: a file that holds no results.
+    """
+    paths = [challenger] if champion is None else [champion, challenger]
+    fault = None if champion is None else _difference(champion, challenger)
+    scores = score_files(
+        paths[-1:] if fault else paths,
+        definition=evaluation.definition,
+        normaliser=evaluation.normaliser,
+        samples=evaluation.bootstrap_samples,
+        seed=evaluation.seed,
+    )
+    own = scores.systems[-1]
+    if champion is None:
+        rules = [
+            _most("B-WER %", _value(own, "b_wer"), gate.first_max_b_wer),
+            _most("WER %", _value(own, "wer"), gate.first_max_wer),
+        ]
+    elif fault:
+        rules = [Rule("test set is the champion's", fault, False)]
+    else:
+        rules = _compared(gate, compare(scores, 0, 1))
+    return [
+        *rules,
+        _most("false alarms / 100 utterances", _value(own, "false_alarms_per_100"), gate.max_false_alarms),
+        _most("real-time factor", real_time_factor, gate.max_real_time_factor, unknown_holds=True),
+    ]
+
+
+def table(rules: Sequence[Rule]) -> str:
+    """The rules as Markdown, which reads as a table in a terminal, too.
+
+    >>> print(table([Rule("WER % at most 20", "5.00", True), Rule("B-WER % at most 50", "80.10", False)]))
+    | rule               | figure | verdict |
+    | ------------------ | ------ | ------- |
+    | WER % at most 20   | 5.00   | holds   |
+    | B-WER % at most 50 | 80.10  | broken  |
+    """
+    rows = [("rule", "figure", "verdict"), *((r.rule, r.figure, "holds" if r.holds else "broken") for r in rules)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["| " + " | ".join(map(str.ljust, row, widths)) + " |" for row in rows]
+    return "\n".join([lines[0], "| " + " | ".join("-" * width for width in widths) + " |", *lines[1:]])
+
+
+def _compared(gate: GateSection, comparison: Comparison) -> list[Rule]:
+    b_wer = comparison.figures.get("b_wer")
+    better = f"B-WER % below the champion's, p at most {gate.significance:g}"
+    if b_wer is None or b_wer.difference.value is None:
+        rules = [Rule(better, "no list word was spoken in the test set", False)]
+    else:
+        p = "no p: evaluation.bootstrap_samples is 0" if b_wer.p is None else f"p = {b_wer.p:.3g}"
+        holds = b_wer.difference.value < 0 and b_wer.p is not None and b_wer.p <= gate.significance
+        rules = [Rule(better, f"{_moved(comparison, 'b_wer')}, {p}", holds)]
+    for figure, name, margin in (("wer", "WER %", gate.wer_margin), ("u_wer", "U-WER %", gate.u_wer_margin)):
+        known = comparison.figures.get(figure)
+        change = None if known is None else known.difference.value
+        # Sixths of a point are not exact in binary: a rise of just the margin must not fail by its last digit.
+        holds = change is None or change <= margin + 1e-9
+        rules.append(Rule(f"{name} at most {margin:g} above the champion's", _moved(comparison, figure), holds))
+    return rules
+
+
+def _moved(comparison: Comparison, figure: str) -> str:
+    """`25.19 → 21.40 (-3.79 [-6.02, -1.55])`"""
+    found = comparison.figures.get(figure)
+    if found is None or found.difference.value is None:
+        return "nothing to divide by"
+    change = found.difference
+    interval = "" if change.low is None else f" [{change.low:+.2f}, {change.high:+.2f}]"
+    return f"{found.a:.2f} → {found.b:.2f} ({change.value:+.2f}{interval})"
+
+
+def _most(name: str, value: float | None, limit: float, unknown_holds: bool = False) -> Rule:
+    rule = f"{name} at most {limit:g}"
+    return Rule(rule, "not known", unknown_holds) if value is None else Rule(rule, f"{value:.2f}", value <= limit)
+
+
+def _value(system: System, figure: str) -> float | None:
+    return system.figures[figure].value
+
+
+def _difference(champion: Path, challenger: Path) -> str | None:
+    """In what the two test sets differ; None when ids, references and lists are the same."""
+    old, new = _test_set(champion), _test_set(challenger)
+    if old.keys() != new.keys():
+        return f"{len(new)} utterances, {len(new.keys() - old.keys())} of them not among its {len(old)}"
+    others = [id for id, given in new.items() if old[id] != given]
+    return f"{len(others)} of {len(new)} utterances with other words or lists, first {others[0]}" if others else None
+
+
+def _test_set(path: Path) -> dict[str, tuple]:
+    try:
+        return {row["id"]: (row["reference"], row["keywords"]) for _, row in read_jsonl(path)}
+    except KeyError as error:
+        raise InputError(f"{path}: a line without {error}, expected results of `sap2 decode`") from error
