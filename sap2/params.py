@@ -83,6 +83,7 @@ class ModelSection(Section):
     similarity: Literal["dot", "cosine"] = "dot"  # of a token and a frame; "cosine" takes their lengths out first
     weighting: Literal["speech", "mean"] = "speech"  # "mean" ignores the speech: plain average, the ablation
     windows: Literal["keyword", "fixed"] = "keyword"  # whether a window ends at a keyword's border
+    projection_rank: int = Field(0, ge=0, le=1024)  # rank of the learned query and key projections; 0 = none
 
 
 class LoraSection(Section):

@@ -8,7 +8,9 @@ WEIGHTINGS = ("speech", "mean")
 WINDOWS = ("keyword", "fixed")
 SIMILARITIES = ("dot", "cosine")
 # What an adapter was trained with: it travels beside the adapter (sap_config.json), and the base knows nothing of it.
-SAP_FIELDS = ("window", "pooling_heads", "aggregate", "weighting", "similarity", "windows", "separator")
+SAP_FIELDS = (
+    "window", "pooling_heads", "aggregate", "weighting", "similarity", "windows", "projection_rank", "separator",
+)  # fmt: skip
 
 
 @strict
@@ -23,6 +25,8 @@ class SapQwen2AudioConfig(Qwen2AudioConfig):
         weighting: `speech` weighs a window's tokens by relevance, `mean` gives them equal shares (ablation).
         similarity: `dot` is the paper's scaled dot product; `cosine` first brings both sides to unit mean square a
             head, so that the weights don't depend on the scale of the embeddings.
+        projection_rank: Rank of what training may add to the identity in the pooling's query and key projections; 0 =
+            no projections.
         windows: `keyword` ends windows at keyword borders, `fixed` cuts the list every `window` tokens.
         separator: Text between two keywords of the list.
         context_start_id, context_end_id, context_token_id: The markers and the placeholder that stands for one window;
@@ -37,6 +41,7 @@ class SapQwen2AudioConfig(Qwen2AudioConfig):
     aggregate: str = "mean"
     weighting: str = "speech"
     similarity: str = "dot"
+    projection_rank: int = 0
     windows: str = "keyword"
     separator: str = ", "
     context_start_id: int | None = None
@@ -52,6 +57,8 @@ class SapQwen2AudioConfig(Qwen2AudioConfig):
             raise ValueError(f"window is {self.window}, must be at least 1")
         if self.pooling_heads < 1 or hidden % self.pooling_heads:
             raise ValueError(f"pooling_heads is {self.pooling_heads}, must divide the hidden size {hidden}")
+        if not 0 <= self.projection_rank <= hidden:
+            raise ValueError(f"projection_rank is {self.projection_rank}, must be 0 to the hidden size {hidden}")
         for name, allowed in (
             ("aggregate", AGGREGATES), ("weighting", WEIGHTINGS), ("windows", WINDOWS), ("similarity", SIMILARITIES),
         ):  # fmt: skip

@@ -17,6 +17,7 @@ from sap2.model.modeling import SapQwen2AudioForConditionalGeneration
 from sap2.model.processing import SapQwen2AudioProcessor
 
 SAP_CONFIG = "sap_config.json"
+POOLING = "context_pooling"  # the module whose weights, if it has any, are saved with the adapter
 # The projector's and the text model's linear layers; the encoder's, which have the same names, are left alone.
 LORA_TARGETS = r".*(multi_modal_projector\.linear|language_model\..*\.(q|k|v|o|gate|up|down)_proj)"
 
@@ -117,12 +118,15 @@ def save_sap_settings(config: SapQwen2AudioConfig, directory: str | Path) -> Non
 
 
 def sap_settings(adapter_dir: str | Path) -> dict:
-    """The pooling settings an adapter was trained with; empty when it says none (an adapter from elsewhere)."""
+    """The pooling settings an adapter was trained with; empty when it says none (an adapter from elsewhere).
+
+    A setting that came later than the adapter has its default.
+    """
     path = Path(adapter_dir) / SAP_CONFIG
     if not path.is_file():
         return {}
     settings = json.loads(path.read_text(encoding="utf-8"))
-    return {name: value for name, value in settings.items() if name in SAP_FIELDS}
+    return {name: settings.get(name, getattr(SapQwen2AudioConfig, name)) for name in SAP_FIELDS}
 
 
 def _sap_config(base_dir, processor: SapQwen2AudioProcessor, overrides: dict) -> SapQwen2AudioConfig:

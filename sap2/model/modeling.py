@@ -25,7 +25,7 @@ from transformers.models.qwen2_audio.modeling_qwen2_audio import (
 )
 
 from sap2.model.configuration import SapQwen2AudioConfig
-from sap2.model.pooling import pool_context
+from sap2.model.pooling import ContextPooling, LowRankProjection
 
 # Everything the prompt's placeholders are filled from; read once, at prefill.
 PREFILL_INPUTS = (
@@ -72,7 +72,20 @@ def frame_count(mel_frames):
     return ((mel_frames - 1) // 2 + 1) // 2
 
 
-class SapQwen2AudioModel(Qwen2AudioModel):
+class PoolingWeights:
+    """What both model classes say of the pooling's weights, if it has any: float32, and the identity at the start."""
+
+    _keep_in_fp32_modules_strict = ["context_pooling"]
+    _keys_to_ignore_on_load_missing = [r"context_pooling\."]  # no base has them, training starts them
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        if isinstance(module, LowRankProjection):
+            module.reset_parameters()
+
+
+class SapQwen2AudioModel(PoolingWeights, Qwen2AudioModel):
     """The model without its head: embeds, scatters speech and pooled context into the placeholders, runs the text
     model."""
 
@@ -83,6 +96,7 @@ class SapQwen2AudioModel(Qwen2AudioModel):
         Qwen2AudioPreTrainedModel.__init__(self, config)
         self.audio_tower = SapAudioEncoder._from_config(config.audio_config)
         self.multi_modal_projector = Qwen2AudioMultiModalProjector(config)
+        self.context_pooling = ContextPooling(config)
         self.vocab_size = config.text_config.vocab_size
         self.language_model = AutoModel.from_config(config.text_config)
         self.post_init()
@@ -98,16 +112,7 @@ class SapQwen2AudioModel(Qwen2AudioModel):
     def pool(self, context_ids: Tensor, context_windows: Tensor, speech: Tensor | None, speech_mask: Tensor | None):
         """Pooled keyword list, `(batch, windows, hidden)`, and its mask; speech is `(batch, frames, hidden)`."""
         context = self.get_input_embeddings()(context_ids)
-        return pool_context(
-            context,
-            context_windows,
-            speech,
-            speech_mask,
-            heads=self.config.pooling_heads,
-            aggregate=self.config.aggregate,
-            weighting=self.config.weighting,
-            similarity=self.config.similarity,
-        )
+        return self.context_pooling(context, context_windows, speech, speech_mask)
 
     def merge(
         self,
@@ -184,7 +189,7 @@ class SapQwen2AudioModel(Qwen2AudioModel):
         )
 
 
-class SapQwen2AudioForConditionalGeneration(Qwen2AudioForConditionalGeneration):
+class SapQwen2AudioForConditionalGeneration(PoolingWeights, Qwen2AudioForConditionalGeneration):
     """Contextual speech recogniser: Qwen2-Audio with speech-driven pooling of the keyword list."""
 
     config: SapQwen2AudioConfig

@@ -8,6 +8,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoTokenizer
 
 from sap2.errors import ModelError
+from sap2.model import POOLING
 
 PROJECTOR = "projector"
 ENCODER_LAYERS = "q_proj|k_proj|v_proj|out_proj|fc1|fc2"
@@ -20,14 +21,20 @@ def attach(model, processor, section, lora) -> PeftModel:
     Raises: ModelError: no layer of the base has one of the names.
     """
     _check_targets(model, lora.targets)
-    config = LoraConfig(
+    config = lora_config(model.config, section, lora, _new_markers(model.name_or_path, processor))
+    return get_peft_model(model, config)
+
+
+def lora_config(config, section, lora, new_markers: dict[str, list[int]] | None = None) -> LoraConfig:
+    """The adapter of a model: LoRA, the pooling's projections where its configuration has them, the new markers."""
+    return LoraConfig(
         r=lora.rank,
         lora_alpha=lora.alpha,
         lora_dropout=lora.dropout,
         target_modules=target_pattern(lora.targets, section),
-        trainable_token_indices=_new_markers(model.name_or_path, processor),
+        trainable_token_indices=new_markers,
+        modules_to_save=[POOLING] if config.projection_rank else None,
     )
-    return get_peft_model(model, config)
 
 
 def target_pattern(targets: list[str], section) -> str:

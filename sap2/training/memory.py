@@ -108,6 +108,8 @@ def activations(
     tokens = load.tokens * (kept + 4 * hidden)
     head = load.answer * text.vocab_size * (width + 8)  # logits, their float32 copy, log-probabilities
     pooling = load.context * 8 * hidden  # float32 tokens, twice
+    if model.projection_rank:  # what is projected, and the result, of tokens and frames
+        pooling += (load.context + load.frames) * 4 * (hidden + model.projection_rank)
     if model.aggregate != "mean":
         pooling += 2 * load.context * load.frames * model.heads * 4  # scores of every frame and token
     return rows * (tokens + head + pooling)

@@ -98,7 +98,7 @@ def plan_training(
     for name, value in (("--gpus", gpus), ("--tflops", tflops), ("--utterances", utterances)):
         if value is not None and not value > 0:
             raise ParamsError(f"{name} is {value}, must be above 0")
-    shape = base_shape(params.base.path)
+    shape = base_shape(params.base.path, params.model.projection_rank)
     rows = _read(manifest)
     total = utterances or len(rows) or params.prepare.train_utterances
     stages, sizes = [], None

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from peft import LoraConfig, get_peft_model
+from peft import get_peft_model
 from torch import device
 from transformers import AutoConfig
 
@@ -11,7 +11,7 @@ import sap2
 from sap2.errors import ModelError
 from sap2.model import SapQwen2AudioConfig, SapQwen2AudioForConditionalGeneration, load_processor
 from sap2.params import LoraSection, TrainSection
-from sap2.training.adapters import target_pattern
+from sap2.training.adapters import lora_config
 
 EMBEDDED = Path(sap2.__file__).parent / "assets" / "base"
 # What config.json of Qwen/Qwen2-Audio-7B and of -7B-Instruct says, where it differs from the classes' defaults
@@ -63,18 +63,21 @@ class Sizes:
     largest: int
 
 
-def base_shape(path: str) -> Shape:
+def base_shape(path: str, projection_rank: int = 0) -> Shape:
     """The shape of `base.path`: the embedded base, a folder, or a hub id; nothing is downloaded.
 
+    Args:
+        projection_rank: That of the pooling's learned projections, 0 = none.
     Raises: ModelError: the folder holds no Qwen2-Audio, or the hub id is neither in the local cache nor a published one
         whose shape is known here.
     """
     folder = EMBEDDED if path == "embedded" else Path(path)
     if folder.is_dir():
         new = len([one for one in load_processor(folder).added_tokens if one != "<|context|>"])
-        return Shape(_config(folder), new, f"{path}'s config.json", folder)
+        return Shape(_config(folder, projection_rank), new, f"{path}'s config.json", folder)
     try:
-        return Shape(_config(path), 2, f"config.json of {path} in the local hub cache; context markers taken for new")
+        config = _config(path, projection_rank)
+        return Shape(config, 2, f"config.json of {path} in the local hub cache; context markers taken for new")
     except ModelError:
         if path not in PUBLISHED:
             known = ", ".join(PUBLISHED)
@@ -82,7 +85,8 @@ def base_shape(path: str) -> Shape:
                 f"base.path is {path}: no such folder, not in the local hub cache, and no published shape is known; "
                 f"download it and give its folder, or plan with one of {known}"
             ) from None
-        return Shape(SapQwen2AudioConfig(**PUBLISHED[path]), 2, f"the published shape of {path}; no download")
+        config = SapQwen2AudioConfig(**PUBLISHED[path], projection_rank=projection_rank)
+        return Shape(config, 2, f"the published shape of {path}; no download")
 
 
 def count(shape: Shape, section: TrainSection, lora: LoraSection) -> Sizes:
@@ -97,8 +101,7 @@ def count(shape: Shape, section: TrainSection, lora: LoraSection) -> Sizes:
     encoder, decoder = base.model.audio_tower.layers, base.model.language_model.layers
     layers = [_unique(encoder.parameters()), _unique(decoder.parameters())]
     largest = max(_unique(decoder[0].parameters()), base.get_input_embeddings().weight.numel())
-    config = LoraConfig(r=lora.rank, target_modules=target_pattern(lora.targets, section))
-    adapted = get_peft_model(base, config, low_cpu_mem_usage=True)
+    adapted = get_peft_model(base, lora_config(base.config, section, lora), low_cpu_mem_usage=True)
     trainable = _unique(weight for weight in adapted.parameters() if weight.requires_grad)
     trainable += shape.new_markers * shape.config.text_config.hidden_size
     return Sizes(frozen, trainable, *layers, largest)
@@ -109,7 +112,7 @@ def _unique(weights) -> int:
     return sum(weight.numel() for weight in {id(weight): weight for weight in weights}.values())
 
 
-def _config(path: str | Path) -> SapQwen2AudioConfig:
+def _config(path: str | Path, projection_rank: int) -> SapQwen2AudioConfig:
     try:
         stock = AutoConfig.from_pretrained(path, local_files_only=True)
     except (OSError, ValueError) as error:
@@ -119,4 +122,4 @@ def _config(path: str | Path) -> SapQwen2AudioConfig:
     fields = stock.to_dict()
     for name in ("model_type", "architectures", "transformers_version"):
         fields.pop(name, None)
-    return SapQwen2AudioConfig(**fields)
+    return SapQwen2AudioConfig(**fields | {"projection_rank": projection_rank})

@@ -9,8 +9,9 @@ TEXT = {"model_type": "qwen2", "hidden_size": 32, "num_attention_heads": 4, "num
 
 def test_settings_survive_saving(tmp_path):
     config = SapQwen2AudioConfig(
-        text_config=TEXT, window=4, aggregate="max", weighting="mean", windows="fixed", context_token_id=7
-    )
+        text_config=TEXT, window=4, aggregate="max", weighting="mean", windows="fixed", projection_rank=3,
+        context_token_id=7,
+    )  # fmt: skip
     config.save_pretrained(tmp_path)
     loaded = SapQwen2AudioConfig.from_pretrained(tmp_path)
     assert loaded.sap_fields() == config.sap_fields() and loaded.context_token_id == 7
@@ -30,6 +31,7 @@ def test_tying_follows_the_text_model():
         ({"weighting": "audio"}, "weighting is 'audio'"),
         ({"windows": "word"}, "windows is 'word'"),
         ({"similarity": "euclid"}, "similarity is 'euclid'"),
+        ({"projection_rank": 33}, "projection_rank is 33, must be 0 to the hidden size 32"),
     ],
 )
 def test_settings_out_of_range_name_themselves(setting, message):

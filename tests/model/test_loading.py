@@ -11,7 +11,7 @@ from tiny import build_tiny_base, tone
 from transformers import Qwen2AudioForConditionalGeneration
 
 from sap2.errors import ModelError
-from sap2.model import LORA_TARGETS, add_adapter, load_model, load_processor, save_adapter
+from sap2.model import LORA_TARGETS, POOLING, add_adapter, load_model, load_processor, sap_settings, save_adapter
 from sap2.prompts import pruning_prompt
 
 
@@ -21,13 +21,14 @@ def base(tmp_path_factory):
 
 
 def adapter(base, seed: int, **settings):
-    """A LoRA adapter as training would leave it: not the identity."""
-    config = peft.LoraConfig(r=2, lora_alpha=8, target_modules=LORA_TARGETS)
-    model = peft.get_peft_model(load_model(base, **settings), config)
+    """An adapter as training would leave it: not the identity."""
+    model = load_model(base, **settings)
+    saved = [POOLING] if model.config.projection_rank else None
+    config = peft.LoraConfig(r=2, lora_alpha=8, target_modules=LORA_TARGETS, modules_to_save=saved)
+    model = peft.get_peft_model(model, config)
     torch.manual_seed(seed)
-    for name, weight in model.named_parameters():
-        if "lora_" in name:
-            torch.nn.init.normal_(weight, std=0.3)
+    for weight in filter(lambda weight: weight.requires_grad, model.parameters()):
+        torch.nn.init.normal_(weight, std=0.3)
     return model.eval()
 
 
@@ -56,6 +57,32 @@ def test_sharded_stock_folder_loads_like_the_whole_one(base, tmp_path):
     batch = batch_of(base)
     with torch.no_grad():
         assert torch.equal(load_model(tmp_path / "sharded")(**batch).logits, load_model(base)(**batch).logits)
+
+
+def test_projections_travel_with_the_adapter(base, tmp_path):
+    trained = adapter(base, 1, projection_rank=3)
+    save_adapter(trained, load_processor(base), tmp_path / "adapter")
+    saved = load_file(tmp_path / "adapter" / "adapter_model.safetensors")
+    assert len([name for name in saved if POOLING in name]) == 4
+    loaded, batch = load_model(base, tmp_path / "adapter", trainable=True), batch_of(base)
+    assert loaded.config.projection_rank == 3
+    learned = [name for name, weight in loaded.named_parameters() if POOLING in name and weight.requires_grad]
+    assert len(learned) == 4
+    with torch.no_grad():
+        logits = loaded.eval()(**batch).logits
+        assert torch.equal(logits, trained(**batch).logits)
+        for name, weight in trained.named_parameters():
+            if name.endswith("up") and weight.requires_grad:
+                weight.zero_()
+        assert not torch.allclose(logits, trained(**batch).logits)
+
+
+def test_an_adapter_older_than_a_setting_has_its_default(base, tmp_path):
+    save_adapter(adapter(base, 1, window=4), load_processor(base, window=4), tmp_path)
+    settings = json.loads((tmp_path / "sap_config.json").read_text())
+    del settings["projection_rank"]
+    (tmp_path / "sap_config.json").write_text(json.dumps(settings))
+    assert sap_settings(tmp_path) == settings | {"projection_rank": 0}
 
 
 @pytest.mark.parametrize("tie", [True, False])
@@ -95,20 +122,26 @@ def test_adapter_comes_back_with_its_logits_and_its_pooling(base, tmp_path):
     assert all(weight.requires_grad == ("lora_" in name) for name, weight in again.named_parameters())
 
 
-def test_two_adapters_sit_on_one_base(base, tmp_path):
+@pytest.mark.parametrize("rank", [0, 3])
+def test_two_adapters_sit_on_one_base(base, tmp_path, rank):
+    """With the pooling's projections each adapter has its own."""
     batch, processor, expected = batch_of(base), load_processor(base), {}
     for seed, name in enumerate(("pruner", "recogniser")):
-        trained = adapter(base, seed)
+        trained = adapter(base, seed, projection_rank=rank)
         save_adapter(trained, processor, tmp_path / name)
         with torch.no_grad():
             expected[name] = trained(**batch).logits
-    model = load_model(base)
+    model = load_model(base, projection_rank=rank)
+    with torch.no_grad():
+        plain = model(**batch).logits
     for name in expected:
         model = add_adapter(model, tmp_path / name, name)
     for name, logits in expected.items():
         model.set_adapter(name)
         with torch.no_grad():
             torch.testing.assert_close(model(**batch).logits, logits)
+    with torch.no_grad(), model.disable_adapter():
+        torch.testing.assert_close(model(**batch).logits, plain)
     # a named adapter is saved without PEFT's extra folder level
     save_adapter(model, processor, tmp_path / "copy", name="recogniser")
     with torch.no_grad():

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from sap2.model.pooling import pool_context
+from sap2.model.pooling import LowRankProjection, pool_context
 
 HIDDEN, HEADS = 32, 4
 SETTINGS = [(a, s) for a in ("mean", "logsumexp", "max") for s in ("dot", "cosine")]
@@ -23,17 +23,29 @@ def fixed(tokens: int, window: int) -> torch.Tensor:
     return (torch.arange(tokens) // window)[None]
 
 
-def by_definition(context, windows, speech, aggregate, similarity):
+def projections(trained: bool = True, rank: int = 3) -> dict[str, LowRankProjection]:
+    """Query and key projections, as training would leave them or fresh."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        pair = {name: LowRankProjection(HIDDEN, rank) for name in ("query", "key")}
+        for one in pair.values() if trained else ():
+            torch.nn.init.normal_(one.up, std=0.5)
+    return pair
+
+
+def by_definition(context, windows, speech, aggregate, similarity, query=None, key=None):
     """One row, straight from the definition, with loops."""
     pooled = []
+    queries = speech if query is None else speech + speech @ query.down.T @ query.up.T
+    keys = context if key is None else context + context @ key.down.T @ key.up.T
     for window in range(int(windows.max()) + 1):
         tokens = context[windows == window].unflatten(-1, (HEADS, -1))  # (tokens, heads, size)
         heads = []
         for head in range(HEADS):
-            c, a = tokens[:, head], speech.unflatten(-1, (HEADS, -1))[:, head]
-            left, right = a, c
+            c, left = tokens[:, head], queries.unflatten(-1, (HEADS, -1))[:, head]
+            right = keys[windows == window].unflatten(-1, (HEADS, -1))[:, head]
             if similarity == "cosine":
-                left, right = (v / v.square().mean(-1, keepdim=True).sqrt() for v in (a, c))
+                left, right = (v / v.square().mean(-1, keepdim=True).sqrt() for v in (left, right))
             scores = left @ right.T / c.shape[-1] ** 0.5  # (frames, tokens)
             relevance = {"mean": scores.mean(0), "max": scores.amax(0), "logsumexp": scores.exp().mean(0).log()}[
                 aggregate
@@ -43,13 +55,47 @@ def by_definition(context, windows, speech, aggregate, similarity):
     return torch.stack(pooled)
 
 
+@pytest.mark.parametrize("projected", [False, True])
 @pytest.mark.parametrize(("aggregate", "similarity"), SETTINGS)
-def test_pooled_vectors_are_those_of_the_definition(aggregate, similarity):
+def test_pooled_vectors_are_those_of_the_definition(aggregate, similarity, projected):
     context, speech, mask = draw(8)
     windows = torch.tensor([[0, 0, 1, 2, 2, 2, 3, 3]])
-    pooled, kept = pool_context(context, windows, speech, mask, HEADS, aggregate, similarity=similarity)
+    learned = projections() if projected else {}
+    pooled, kept = pool_context(context, windows, speech, mask, HEADS, aggregate, similarity=similarity, **learned)
     assert kept.all() and kept.shape == (1, 4)
-    torch.testing.assert_close(pooled[0], by_definition(context[0], windows[0], speech[0], aggregate, similarity))
+    expected = by_definition(context[0], windows[0], speech[0], aggregate, similarity, **learned)
+    torch.testing.assert_close(pooled[0], expected)
+
+
+@pytest.mark.parametrize(("aggregate", "similarity"), SETTINGS)
+def test_projections_start_as_the_identity_and_take_gradients(aggregate, similarity):
+    context, speech, mask = draw(8)
+    plain, _ = pool_context(context, fixed(8, 2), speech, mask, HEADS, aggregate, similarity=similarity)
+    fresh = projections(trained=False)
+    pooled, _ = pool_context(context, fixed(8, 2), speech, mask, HEADS, aggregate, similarity=similarity, **fresh)
+    assert torch.equal(pooled, plain)
+    pooled.square().sum().backward()
+    # As with LoRA: the half that is 0 moves first, the other one as soon as it has.
+    assert all(one.up.grad.abs().sum() > 1e-3 for one in fresh.values())
+    trained = projections()
+    pooled, _ = pool_context(context, fixed(8, 2), speech, mask, HEADS, aggregate, similarity=similarity, **trained)
+    pooled.square().sum().backward()
+    assert (pooled - plain).abs().max() > 0.01
+    assert all(weight.grad.abs().sum() > 1e-3 for one in trained.values() for weight in (one.up, one.down))
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 1000), choice=st.sampled_from(SETTINGS), projected=st.booleans())
+def test_order_of_frames_and_of_a_windows_tokens_changes_nothing(seed, choice, projected):
+    context, speech, mask = draw(9, seed=seed)
+    aggregate, similarity = choice
+    options = {"similarity": similarity} | (projections() if projected else {})
+    expected, _ = pool_context(context, fixed(9, 3), speech, mask, HEADS, aggregate, **options)
+    generator = torch.Generator().manual_seed(seed)
+    frames = torch.randperm(speech.shape[1], generator=generator)
+    tokens = torch.cat([3 * window + torch.randperm(3, generator=generator) for window in range(3)])
+    pooled, _ = pool_context(context[:, tokens], fixed(9, 3), speech[:, frames], mask, HEADS, aggregate, **options)
+    torch.testing.assert_close(pooled, expected)
 
 
 @pytest.mark.parametrize(("aggregate", "similarity"), SETTINGS)
@@ -75,11 +121,13 @@ def test_odd_tail_of_one_token_is_returned_unchanged(dtype):
     speech_padding=st.integers(0, 4),
     left=st.booleans(),
     choice=st.sampled_from(SETTINGS),
+    projected=st.booleans(),
 )
-def test_padding_never_changes_pooled_vectors(tokens, window, context_padding, speech_padding, left, choice):
+def test_padding_never_changes_pooled_vectors(tokens, window, context_padding, speech_padding, left, choice, projected):
     context, speech, mask = draw(tokens)
     aggregate, similarity = choice
-    expected, kept = pool_context(context, fixed(tokens, window), speech, mask, HEADS, aggregate, similarity=similarity)
+    options = {"similarity": similarity} | (projections() if projected else {})
+    expected, kept = pool_context(context, fixed(tokens, window), speech, mask, HEADS, aggregate, **options)
     sides = (context_padding, 0) if left else (0, context_padding)
     pad = torch.nn.functional.pad
     # What stands in the padding is not a number at all, so it would show anywhere.
@@ -87,9 +135,12 @@ def test_padding_never_changes_pooled_vectors(tokens, window, context_padding, s
     windows = pad(fixed(tokens, window), sides, value=-1)
     speech = pad(speech, (0, 0, 0, speech_padding), value=float("nan"))
     mask = pad(mask, (0, speech_padding), value=False)
-    pooled, got = pool_context(context, windows, speech, mask, HEADS, aggregate, similarity=similarity)
+    pooled, got = pool_context(context, windows, speech, mask, HEADS, aggregate, **options)
     assert torch.equal(got, kept)
     torch.testing.assert_close(pooled, expected)
+    if projected:
+        pooled.sum().backward()
+        assert all(torch.isfinite(options[name].down.grad).all() for name in ("query", "key"))
 
 
 def test_rows_of_a_batch_do_not_touch_each_other():

@@ -54,21 +54,21 @@ def asking(section):
 
 @pytest.fixture(scope="session")
 def models(tmp_path_factory):
-    """Folder with a tiny base and two random adapters, as the pipeline leaves it."""
+    """Folder with a tiny base and two random adapters with projections, as the pipeline leaves it."""
     import peft
     import torch
     from tiny import build_tiny_base
 
-    from sap2.model import LORA_TARGETS, load_model, load_processor, save_adapter
+    from sap2.model import LORA_TARGETS, POOLING, load_model, load_processor, save_adapter
 
     folder = tmp_path_factory.mktemp("models")
     base = build_tiny_base(folder / "base", positions=100)
     for seed, stage in enumerate(("pruner", "recogniser")):
-        model = peft.get_peft_model(load_model(base), peft.LoraConfig(r=2, target_modules=LORA_TARGETS))
+        config = peft.LoraConfig(r=2, target_modules=LORA_TARGETS, modules_to_save=[POOLING])
+        model = peft.get_peft_model(load_model(base, projection_rank=2), config)
         torch.manual_seed(seed)
-        for name, weight in model.named_parameters():
-            if "lora_" in name:
-                torch.nn.init.normal_(weight, std=0.3)
+        for weight in filter(lambda weight: weight.requires_grad, model.parameters()):
+            torch.nn.init.normal_(weight, std=0.3)
         save_adapter(model, load_processor(base), folder / stage)
     return folder
 

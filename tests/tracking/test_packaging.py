@@ -47,6 +47,7 @@ def model_folder(registered, shared_section, tmp_path_factory):
 def test_registered_model_answers_as_the_recogniser_it_was_made_of(registered, shared_section, recording, expected):
     loaded = load_registered(shared_section, registered[0]["uri"])
     assert loaded(recording, KEYWORDS) == expected
+    assert loaded.model.config.projection_rank == 2
     assert (loaded.max_list, loaded.decoding.max_new_tokens, loaded.pruning_decoding.num_beams) == (3, 12, 2)
 
 

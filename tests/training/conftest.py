@@ -38,12 +38,13 @@ def corpus(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def job(corpus, tmp_path):
-    """Call `train` on the corpus with settings of the stage's section, or `base`, `lora`, `tracker`, `resume`."""
+    """Call `train` with settings of the stage's section, or `base`, `model`, `lora`, `tracker`, `resume`."""
     from sap2.training import train
 
     def run(stage="recogniser", name="adapter", **settings):
         arguments = {key: settings.pop(key) for key in ("tracker", "resume") if key in settings}
         base = settings.pop("base", corpus / "base")
+        model = settings.pop("model", ModelSection())
         lora = settings.pop("lora", LoraSection(rank=4, dropout=0.1))
         defaults = {"max_steps": 4, "batch_size": 4, "learning_rate": 1e-2, "list_sizes": (2, 6), "warmup": 0.0}
         if stage == "recogniser":
@@ -52,7 +53,7 @@ def job(corpus, tmp_path):
         paths = {"output": tmp_path / name, "checkpoints": tmp_path / "checkpoints" / stage}
         return train(
             stage, base, corpus / "train.jsonl", corpus / "dev.jsonl",
-            section=section, model=ModelSection(), lora=lora, **paths, **arguments,
+            section=section, model=model, lora=lora, **paths, **arguments,
         )  # fmt: skip
 
     return run

@@ -32,6 +32,13 @@ def test_what_is_frozen_gets_no_adapter(corpus, frozen, places):
     assert trainable_count(model) == sum(p.numel() for p in model.parameters() if p.requires_grad)
 
 
+def test_projections_are_trained_whatever_is_frozen(corpus):
+    base, processor = load_model(corpus / "base", projection_rank=2), load_processor(corpus / "base")
+    model = attach(base, processor, TrainSection(freeze_llm=True), LoraSection(rank=2))
+    learned = {name for name in trained(model) if name.startswith("context_pooling.modules_to_save")}
+    assert len(learned) == 4 and trainable_count(model) == 4 * 2 * 32 + 2 * (16 + 32)
+
+
 def test_new_markers_are_trained_and_the_placeholder_is_not(tmp_path):
     folder = build_tiny_base(tmp_path, with_context_tokens=False, positions=100)
     processor = load_processor(folder)

@@ -66,13 +66,15 @@ def kept_bytes(model, batch) -> int:
 
 
 @pytest.mark.parametrize(
-    ("dropout", "bf16", "aggregate"), [(0.0, False, "mean"), (0.05, False, "logsumexp"), (0.05, True, "mean")]
+    ("dropout", "bf16", "aggregate", "rank"),
+    [(0.0, False, "mean", 0), (0.05, False, "logsumexp", 0), (0.05, True, "mean", 0), (0.0, False, "max", 8)],
 )
-def test_activations_are_what_autograd_keeps(dropout, bf16, aggregate):
+def test_activations_are_what_autograd_keeps(dropout, bf16, aggregate, rank):
     """On the embedded base, whose sizes are those of a real model's proportions."""
     shape, lora, rows = base_shape("embedded"), LoraSection(dropout=dropout), 2
     dtype = torch.bfloat16 if bf16 else torch.float32
-    base, processor = load_model(shape.folder, dtype=dtype, aggregate=aggregate), load_processor(shape.folder)
+    base = load_model(shape.folder, dtype=dtype, aggregate=aggregate, projection_rank=rank)
+    processor = load_processor(shape.folder)
     base.config.use_cache = False
     model = attach(base, processor, TrainSection(), lora).train().to(dtype)
     words = [f"kathryn{number}" for number in range(30)]
@@ -83,7 +85,7 @@ def test_activations_are_what_autograd_keeps(dropout, bf16, aggregate):
         context=batch["context_ids"].shape[1],
         answer=int((batch["labels"][0] != -100).sum()),
     )
-    model_section = ModelSection(aggregate=aggregate)
+    model_section = ModelSection(aggregate=aggregate, projection_rank=rank)
     # On a CPU a dropout mask is as wide as what it masks.
     expected = activations(shape.config, load, rows, lora, model_section, bf16, mask_bytes=2 if bf16 else 4)
     assert kept_bytes(model, batch) == pytest.approx(expected, rel=0.05)

@@ -31,11 +31,11 @@ def test_examples_in_docstrings_run():
 
 
 @pytest.mark.parametrize("known", [True, False])
-@pytest.mark.parametrize("frozen", [{}, {"freeze_llm": True}, {"freeze_vit": False}])
-def test_weights_are_those_of_the_model_that_would_be_trained(bases, known, frozen):
+@pytest.mark.parametrize(("frozen", "rank"), [({}, 0), ({"freeze_llm": True}, 0), ({"freeze_vit": False}, 0), ({}, 3)])
+def test_weights_are_those_of_the_model_that_would_be_trained(bases, known, frozen, rank):
     section, lora = TrainSection(**frozen), LoraSection(rank=2)
-    base = load_model(bases[known])
-    sizes = count(base_shape(str(bases[known])), section, lora)
+    base = load_model(bases[known], projection_rank=rank)
+    sizes = count(base_shape(str(bases[known]), rank), section, lora)
     added = 0 if known else 3 * 32 * 2  # rows a base without the markers gets in both tables
     assert sizes.frozen == sum(weight.numel() for weight in base.parameters()) - added
     assert sizes.trainable == trainable_count(attach(base, load_processor(bases[known]), section, lora))

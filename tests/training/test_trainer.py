@@ -87,16 +87,17 @@ def test_two_runs_with_the_same_seed_agree_and_another_seed_differs(job, tmp_pat
 
 
 def test_an_interrupted_run_goes_on_as_if_it_had_not_been(job, tmp_path, capsys):
-    job(name="unbroken", max_steps=12, save_steps=4, resume=False)
+    settings = {"max_steps": 12, "save_steps": 4, "model": ModelSection(projection_rank=2)}
+    job(name="unbroken", **settings, resume=False)
     with pytest.raises(KeyboardInterrupt):
-        job(name="resumed", max_steps=12, save_steps=4, tracker=Curves(crash_at=10))
+        job(name="resumed", **settings, tracker=Curves(crash_at=10))
     assert not (tmp_path / "resumed").exists()
     kept = checkpoints.listed(next((tmp_path / "checkpoints" / "recogniser").iterdir()))
     assert [path.name for path in kept] == ["checkpoint-4", "checkpoint-8"]
     state = next(kept[1].rglob("*optim_states.pt"))
     state.write_bytes(state.read_bytes()[:100])
 
-    summary = job(name="resumed", max_steps=12, save_steps=4)
+    summary = job(name="resumed", **settings)
     assert summary["resumed_from_step"] == 4
     assert f"{state.name} is truncated" in capsys.readouterr().err
     assert_same_weights(tmp_path / "unbroken", tmp_path / "resumed")
@@ -104,7 +105,9 @@ def test_an_interrupted_run_goes_on_as_if_it_had_not_been(job, tmp_path, capsys)
 
 def test_deepspeed_and_plain_training_agree(job, tmp_path):
     for name in ("none", "zero2", "zero3"):
-        job(name=name, deepspeed=name, max_steps=2)
+        job(name=name, deepspeed=name, max_steps=2, model=ModelSection(projection_rank=2))
+    learned = [weight for name, weight in weights(tmp_path / "none").items() if name.endswith("up")]
+    assert len(learned) == 2 and all(weight.abs().max() > 0 for weight in learned)  # 0 before training
     # Their gradients are summed in another order, and Adam enlarges what differs where a gradient is near 0.
     assert_same_weights(tmp_path / "none", tmp_path / "zero2", tolerance=1e-4)
     assert_same_weights(tmp_path / "none", tmp_path / "zero3", tolerance=1e-4)
