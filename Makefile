@@ -60,5 +60,5 @@ $(READY): pyproject.toml
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet setuptools wheel ninja py-cpuinfo "$(TORCH)"
 	$(BIN)/python -m pip install --quiet --no-build-isolation "deepspeed>=0.19.8,<0.21"
-	$(BIN)/python -m pip install --quiet --editable ".[pipeline,dev]"
+	$(BIN)/python -m pip install --quiet --editable ".[serve,dev]"
 	@touch $(READY)

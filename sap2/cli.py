@@ -44,6 +44,7 @@ SetOption = Annotated[
 ]
 PARAMS = Path("params.yaml")
 REFUSED = 3
+SERVING = {"fastapi", "uvicorn", "multipart", "python_multipart", "prometheus_client"}
 RefOption = Annotated[
     Path | None, typer.Option(metavar="REF", help="What was said; else the references in the file of hypotheses.")
 ]
@@ -87,7 +88,8 @@ def main() -> None:
         # `pip install sap2-asr` brings what scoring needs; training and recognition are an extra.
         if error.name is None or error.name.partition(".")[0] == "sap2":
             raise
-        _fail(f"this command needs {error.name}, which is not installed; run \"pip install 'sap2-asr[pipeline]'\"")
+        extra = "serve" if error.name in SERVING else "pipeline"
+        _fail(f"this command needs {error.name}, which is not installed; run \"pip install 'sap2-asr[{extra}]'\"")
 
 
 def _fail(message: str) -> NoReturn:
@@ -262,11 +264,18 @@ def transcribe(
     show_keywords: Annotated[
         bool, typer.Option("--show-keywords", help="Say which words of the list were found.")
     ] = False,
+    format_: Annotated[
+        Literal["text", "json", "srt", "vtt"],
+        typer.Option("--format", help="json has a line a recording; it and subtitles have the times of segments."),
+    ] = "text",
 ) -> None:
     """Print the text of recordings, with a keyword list."""
     from sap2 import stages
     from sap2.data.biasing import read_list
+    from sap2.serving.formats import subtitles, verbose
 
+    if format_ in ("srt", "vtt") and len(files) > 1:
+        raise typer.BadParameter(f"expected one recording for --format {format_}, got {len(files)}")
     listed = read_list(keywords, keywords_file)
     failed = 0
     for path, outcome in stages.transcribe_files(files, listed, model):
@@ -274,11 +283,58 @@ def transcribe(
             print(f"sap2: {outcome}", file=sys.stderr)
             failed += 1
             continue
+        if format_ == "json":
+            print(json.dumps({"file": str(path)} | verbose(outcome), ensure_ascii=False))
+            continue
+        if format_ in ("srt", "vtt"):
+            print(subtitles(outcome, format_))
+            continue
         print(f"{path}: {outcome.text}" if len(files) > 1 else outcome.text)
         if show_keywords:
             print(f"  keywords found: {', '.join(outcome.found) or 'none'}")
     if failed:
         raise typer.Exit(1)
+
+
+@app.command(epilog="Example: sap2 serve --model models:/sap2-asr@champion")
+def serve(
+    model: Annotated[
+        str,
+        typer.Option(metavar="MODEL", help="models:/NAME@ALIAS (followed), models:/NAME/VERSION, or a folder."),
+    ] = "models",
+    host: Annotated[str, typer.Option(help="Where to listen; beyond this machine only with SAP2_API_KEY set.")] = (
+        "127.0.0.1"
+    ),
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 8000,
+    max_batch: Annotated[int, typer.Option(min=1, help="Recordings recognised together; 1 = none.")] = 16,
+    queue: Annotated[int, typer.Option(min=1, help="Recordings that may wait; then 429.")] = 64,
+    timeout: Annotated[float, typer.Option(min=1, help="Seconds from a request to its answer.")] = 120.0,
+    max_mb: Annotated[int, typer.Option("--max-mb", min=1, help="Megabytes of a request.")] = 64,
+    max_minutes: Annotated[float, typer.Option(min=0.1, help="Minutes of a recording.")] = 10.0,
+    max_keywords: Annotated[int, typer.Option(min=0, help="Keywords of a list.")] = 2000,
+    poll: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks at the alias.")] = 5.0,
+    params: ParamsOption = PARAMS,
+    profile: ProfileOption = None,
+    set_: SetOption = None,
+) -> None:
+    """Serve a model by OpenAI's transcription API.
+
+    POST /v1/audio/transcriptions takes a recording and a keyword list; /docs describes it, /healthz, /readyz and
+    /metrics are for operation. A new champion is taken without a pause. Keys of clients: SAP2_API_KEY."""
+    from sap2.params import TrackingSection
+    from sap2.serving.limits import Limits
+    from sap2.serving.server import serve as run
+
+    tracking = _load(params, profile, set_).tracking if params.is_file() else TrackingSection()
+    limits = Limits(
+        max_bytes=max_mb << 20,
+        max_duration=max_minutes * 60,
+        max_keywords=max_keywords,
+        timeout=timeout,
+        queue=queue,
+        max_batch=max_batch,
+    )
+    run(model, tracking, limits, host, port, poll)
 
 
 @app.command(epilog="Example: sap2 score hyp.tsv --ref ref.tsv --report report.html")

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from sap2.data.audio import load_audio
-from sap2.errors import InputError, ModelError
+from sap2.errors import InputError
 from sap2.manifest import read_manifest
 from sap2.params import (
     BaseSection,
@@ -301,24 +301,10 @@ def _train(
 
 
 def _load_recogniser(model: str) -> Callable[[np.ndarray, list[str]], Transcript]:
-    if model.startswith("models:/"):
-        from sap2.tracking import load_registered
+    from sap2.tracking.packaging import load_recogniser
 
-        here = Path("params.yaml")
-        return load_registered(load_params(here).tracking if here.is_file() else TrackingSection(), model)
-    folder = Path(model)
-    missing = [name for name in ("base", "pruner", "recogniser") if not (folder / name).is_dir()]
-    if missing:
-        raise ModelError(
-            f"{folder}: holds no {' and no '.join(missing)}, expected the folders base, pruner and recogniser; "
-            "run `make repro` to train them, or name the folder with --model"
-        )
-    from sap2.inference import Recogniser
-    from sap2.inference.corpus import best_device
-
-    return Recogniser.load(
-        folder / "base", folder / "pruner", folder / "recogniser", device=best_device()
-    )  # fmt: skip
+    here = Path("params.yaml")
+    return load_recogniser(load_params(here).tracking if here.is_file() else TrackingSection(), model)
 
 
 def _readable(value: Any) -> str:

@@ -27,6 +27,7 @@ COMMANDS = [
     "rollback",
     "models",
     "transcribe",
+    "serve",
     "score",
     "compare",
     "plan",
@@ -114,7 +115,7 @@ def test_errors_of_any_room_become_one_line(monkeypatch, capsys):
 
 def test_transcripts_are_printed_with_the_words_found(monkeypatch, tmp_path):
     from sap2 import stages
-    from sap2.inference import Transcript
+    from sap2.inference import Segment, Transcript
 
     asked = {}
 
@@ -124,13 +125,20 @@ def test_transcripts_are_printed_with_the_words_found(monkeypatch, tmp_path):
             if path.name == "bad.wav":
                 yield path, InputError(f"{path}: no such file")
             else:
-                yield path, Transcript("ask meyer", ["Meyer"], ["Meyer"])
+                segments = [Segment(0.0, 1.25, "ask meyer")]
+                yield path, Transcript("ask meyer", ["Meyer"], ["Meyer"], {"audio": 1.25}, segments=segments)
 
     monkeypatch.setattr(stages, "transcribe_files", answer)
     run = CliRunner().invoke
     shown = run(cli.app, ["transcribe", "a.wav", "--keywords", "Meyer, Zorvan", "--show-keywords"])
     assert (shown.exit_code, shown.stdout) == (0, "ask meyer\n  keywords found: Meyer\n")
     assert asked == {"files": [Path("a.wav")], "keywords": ["Meyer", "Zorvan"], "model": "models"}
+
+    shown = run(cli.app, ["transcribe", "a.wav", "--format", "srt"])
+    assert (shown.exit_code, shown.stdout) == (0, "1\n00:00:00,000 --> 00:00:01,250\nask meyer\n\n")
+    shown = run(cli.app, ["transcribe", "a.wav", "--format", "json"])
+    assert json.loads(shown.stdout)["segments"] == [{"id": 0, "start": 0.0, "end": 1.25, "text": "ask meyer"}]
+    assert run(cli.app, ["transcribe", "a.wav", "b.wav", "--format", "vtt"]).exit_code == 2
 
     shown = run(cli.app, ["transcribe", "a.wav", "bad.wav", "b.wav", "--model", "models:/sap2-asr/1"])
     assert (shown.exit_code, shown.stdout) == (1, "a.wav: ask meyer\nb.wav: ask meyer\n")

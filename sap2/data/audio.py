@@ -12,6 +12,8 @@ __all__ = ["SAMPLE_RATE", "load_audio", "save_audio"]
 Seconds = float
 
 SAMPLE_RATE = 16_000  # Hz, the audio encoder's
+HIGHEST_RATE = 192_000  # Hz, a studio's
+BLOCK = 1 << 20  # samples a channel that are read at once
 
 
 def load_audio(
@@ -43,29 +45,34 @@ def load_audio(
             announced, rate = file.frames, file.samplerate
             # MP3 and Ogg only estimate their length, and a stream may announce none: read to the end, then compare.
             exact = file.format in ("WAV", "WAVEX", "FLAC", "AIFF", "AU", "W64", "RF64", "CAF")
-            samples = file.read(dtype="float32", always_2d=True)  # (samples, channels)
+            if rate > HIGHEST_RATE:
+                raise InputError(f"{path}: {rate} Hz, expected at most {HIGHEST_RATE}; export it with 48,000 or less")
+            # A few kB of FLAC can hold hours of silence: no more is read than can be used, a block at a time.
+            most = -1 if max_duration is None else int(max_duration * rate) + 1
+            mono = [np.zeros(0, np.float32)]
+            mono += [block.mean(axis=1) for block in file.blocks(BLOCK, frames=most, dtype="float32", always_2d=True)]
+            samples = np.concatenate(mono)
     except soundfile.LibsndfileError as error:
         raise InputError(_unreadable(path, str(error.error_string))) from error
-    if exact and len(samples) < announced:
+    if exact and len(samples) < announced and len(samples) != most:
         raise InputError(f"{path}: truncated: holds {len(samples)} of {announced} samples; copy or export it again")
     if len(samples) == 0:
         raise InputError(f"{path}: holds no samples, expected audio")
     if not np.isfinite(samples).all():
         bad = int((~np.isfinite(samples)).sum())
         raise InputError(f"{path}: {bad} of {samples.size} samples are NaN or infinite; export it again")
-    duration = len(samples) / rate
+    duration = max(len(samples), announced if exact else 0) / rate
     if duration < min_duration:
         raise InputError(f"{path}: lasts {duration:.3f} s, expected at least {min_duration:g} s")
     if max_duration is not None and duration > max_duration:
         raise InputError(
             f"{path}: lasts {duration:.1f} s, expected at most {max_duration:g} s; cut it into shorter pieces"
         )
-    mono = samples.mean(axis=1)  # (samples,)
     if rate != sample_rate:
         import soxr
 
-        mono = soxr.resample(mono, rate, sample_rate)
-    return np.ascontiguousarray(mono, dtype=np.float32)
+        samples = soxr.resample(samples, rate, sample_rate)
+    return np.ascontiguousarray(samples, dtype=np.float32)
 
 
 def save_audio(path: Path | str, samples: np.ndarray, sample_rate: int = SAMPLE_RATE) -> None:

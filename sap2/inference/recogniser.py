@@ -25,6 +25,15 @@ Utterable = str | Path | np.ndarray | list[Tensor]
 
 
 @dataclass(frozen=True)
+class Segment:
+    """A part of a recording, cut at a quiet point, and its text; seconds from the recording's start."""
+
+    start: float
+    end: float
+    text: str
+
+
+@dataclass(frozen=True)
 class Transcript:
     """What was said, and which list words took part.
 
@@ -33,7 +42,8 @@ class Transcript:
         predicted: List words stage 1 heard, in the list's spelling and order: what stage 2 was given.
         found: List words that stand in the text as whole words, in any case.
         scores: How sure stage 1 was of each predicted word: the log-probability of its being named, 0 = certain.
-        timings: Seconds of `encode`, `prune`, `transcribe`, and `audio`, the recording's length.
+        timings: Seconds of `encode`, `prune`, `transcribe`, of the whole batch, and `audio`, the recording's length.
+        segments: The parts the encoder heard, in order; their texts together are the transcript.
     """
 
     text: str
@@ -41,6 +51,7 @@ class Transcript:
     found: list[str]
     timings: dict[str, float] = field(compare=False, default_factory=dict)
     scores: dict[str, float] = field(compare=False, default_factory=dict)
+    segments: list[Segment] = field(compare=False, default_factory=list)
 
 
 class Recogniser:
@@ -124,17 +135,43 @@ class Recogniser:
 
     def __call__(self, audio: Utterable, keywords: Sequence[str] = ()) -> Transcript:
         """Recognise one recording of any length with a keyword list of any length."""
+        return self.recognise([audio], [keywords])[0]
+
+    def recognise(self, audio: Sequence[Utterable], keywords: Sequence[Sequence[str]]) -> list[Transcript]:
+        """Recognise several recordings, each with its list; all their segments are decoded together."""
         timings: dict[str, float] = {}
-        keywords = list(dict.fromkeys(keywords))
+        lists = [list(dict.fromkeys(words)) for words in keywords]
         with _timed(timings, "encode"):
-            speech = self.encode([audio])
+            cut = [item if isinstance(item, list) else self._cut(item) for item in audio]
+            heard = iter(self.encode([[p] if isinstance(p, Tensor) else p for pieces in cut for p in pieces]))
+            speech = [[states for _ in pieces for states in next(heard)] for pieces in cut]
         with _timed(timings, "prune"):
-            scores = self.select(speech, [keywords])[0]
-        predicted = list(scores)
+            scores = self.select(speech, lists)
+        predicted = [list(scored) for scored in scores]
         with _timed(timings, "transcribe"):
-            text = self.transcribe(speech, [predicted])[0]
-        timings["audio"] = sum(len(states) for states in speech[0]) * self.frame_seconds
-        return Transcript(text, predicted, standing_in(text, keywords), timings, scores)
+            texts = self._texts(speech, predicted)
+        transcripts = []
+        for pieces, words, chosen, scored, parts in zip(cut, lists, predicted, scores, texts, strict=True):
+            segments = self._segments(pieces, parts)
+            text = _joined(parts)
+            transcripts.append(
+                Transcript(
+                    text, chosen, standing_in(text, words), timings | {"audio": segments[-1].end}, scored, segments
+                )
+            )
+        return transcripts
+
+    def _cut(self, item: str | Path | np.ndarray) -> list[np.ndarray]:
+        return split_at_silence(_load(item), self.segment_limit)
+
+    def _segments(self, pieces: Sequence[np.ndarray | Tensor], texts: Sequence[str]) -> list[Segment]:
+        segments, start = [], 0.0
+        for piece, text in zip(pieces, texts, strict=True):
+            rate = SAMPLE_RATE if isinstance(piece, np.ndarray) else 1 / self.frame_seconds
+            end = start + len(piece) / rate
+            segments.append(Segment(start, end, text))
+            start = end
+        return segments
 
     @property
     def frame_seconds(self) -> float:
@@ -153,9 +190,7 @@ class Recogniser:
 
         The result can be given to `prune` and `transcribe` as often as wanted.
         """
-        split = [
-            None if isinstance(item, list) else split_at_silence(_load(item), self.segment_limit) for item in audio
-        ]
+        split = [None if isinstance(item, list) else self._cut(item) for item in audio]
         waves = [piece for pieces in split if pieces is not None for piece in pieces]
         states = iter(encode(self.model, self.processor, waves, self.decoding.batch_size, label=label))
         return [
@@ -214,6 +249,12 @@ class Recogniser:
         self, audio: Sequence[Utterable], keywords: Sequence[Sequence[str]] | None = None, label: str | None = None
     ) -> list[str]:
         """Stage 2: each utterance's text, with the keywords it is given (none = without context)."""
+        return [_joined(parts) for parts in self._texts(audio, keywords, label)]
+
+    def _texts(
+        self, audio: Sequence[Utterable], keywords: Sequence[Sequence[str]] | None = None, label: str | None = None
+    ) -> list[list[str]]:
+        """Stage 2: the text of each segment of each utterance."""
         speech = self.encode(audio)
         keywords = [[]] * len(speech) if keywords is None else keywords
         rows = [
@@ -226,7 +267,7 @@ class Recogniser:
         texts: list[list[str]] = [[] for _ in speech]
         for (utterance, _, _), answer in zip(rows, found, strict=True):
             texts[utterance].append(answer.text)
-        return [" ".join(filter(None, parts)) for parts in texts]
+        return texts
 
     def _answers(self, stage: str, states, prompt: Callable, keywords, label: str | None) -> list[Answer]:
         decoding = self.pruning_decoding if stage == PRUNER else self.decoding
@@ -262,6 +303,10 @@ def standing_in(text: str, keywords: Sequence[str]) -> list[str]:
     words = {word: r"\s+".join(map(re.escape, word.split())) for word in dict.fromkeys(keywords) if word.strip()}
     pattern = r"(?<!\w)(?<!\w['’-])(?:{})(?!\w|['’-]\w)"
     return [word for word, escaped in words.items() if re.search(pattern.format(escaped), text, re.IGNORECASE)]
+
+
+def _joined(parts: Sequence[str]) -> str:
+    return " ".join(filter(None, parts))
 
 
 def _load(item: str | Path | np.ndarray) -> np.ndarray:

@@ -15,7 +15,7 @@ from sap2.errors import ModelError
 from sap2.params import TrackingSection
 from sap2.tracking.store import fluent, reporting, tracking_uri
 
-__all__ = ["build", "load_registered", "log_model", "pip_requirements"]
+__all__ = ["build", "load_recogniser", "load_registered", "log_model", "pip_requirements"]
 
 PARTS = ("base", "pruner", "recogniser")
 MODEL_NAME = "sap2"
@@ -58,6 +58,26 @@ def log_model(base: Path, pruner: Path, recogniser: Path, settings: Mapping[str,
             signature=_signature(),
             pip_requirements=pip_requirements(),
         )
+
+
+def load_recogniser(section: TrackingSection, model: str):
+    """The recogniser of a folder with `base`, `pruner` and `recogniser`, or of the registry (`models:/…`).
+
+    Raises: ModelError: the folder lacks a part. TrackingError: see `load_registered`.
+    """
+    if model.startswith("models:/"):
+        return load_registered(section, model)
+    folder = Path(model)
+    missing = [name for name in PARTS if not (folder / name).is_dir()]
+    if missing:
+        raise ModelError(
+            f"{folder}: holds no {' and no '.join(missing)}, expected the folders {', '.join(PARTS[:-1])} and "
+            f"{PARTS[-1]}; run `make repro` to train them, or name the folder with --model"
+        )
+    from sap2.inference import Recogniser
+    from sap2.inference.corpus import best_device
+
+    return Recogniser.load(*(folder / part for part in PARTS), device=best_device())
 
 
 def load_registered(section: TrackingSection, uri: str):

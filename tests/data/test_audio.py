@@ -113,3 +113,24 @@ def test_bounds_of_the_length_are_kept(tmp_path):
     refuse(tmp_path / "a.wav", "lasts 0.500 s, expected at least 1 s", min_duration=1.0)
     refuse(tmp_path / "a.wav", "lasts 0.5 s, expected at most 0.2 s", max_duration=0.2)
     assert len(load_audio(tmp_path / "a.wav", min_duration=0.5, max_duration=0.5)) == SAMPLE_RATE / 2
+
+
+def test_hours_in_a_few_kilobytes_are_refused_without_reading_them(tmp_path):
+    import tracemalloc
+
+    path = tmp_path / "bomb.flac"
+    with soundfile.SoundFile(path, "w", 16_000, 8) as file:
+        for _ in range(40):
+            file.write(np.zeros((160_000, 8), dtype="int16"))
+    assert path.stat().st_size < 200_000
+    tracemalloc.start()
+    with pytest.raises(InputError, match=r"lasts 400.0 s, expected at most 5 s"):
+        load_audio(path, max_duration=5)
+    assert tracemalloc.get_traced_memory()[1] < 8e6, "5 s of 8 channels are 2.6 MB"
+    tracemalloc.stop()
+
+
+def test_a_rate_no_recorder_has_is_refused(tmp_path):
+    soundfile.write(tmp_path / "a.wav", np.zeros(1000), 400_000)
+    with pytest.raises(InputError, match="400000 Hz, expected at most 192000"):
+        load_audio(tmp_path / "a.wav")

@@ -202,6 +202,23 @@ def test_long_recordings_are_cut_and_their_texts_and_keywords_joined(recogniser,
     assert text.split() == [word for word in ["one", "", "three", "four", "five"][:pieces] if word]
 
 
+def test_segments_have_the_exact_times_of_the_cuts(recogniser, heard):
+    audio = np.concatenate([tone(1.5), np.zeros(4000, np.float32), tone(2.2)])
+    transcript = recogniser(audio)
+    assert len(transcript.segments) > 1 and transcript.segments[0].start == 0
+    assert transcript.segments[-1].end == transcript.timings["audio"] == len(audio) / 16_000
+    for one, following in zip(transcript.segments, transcript.segments[1:], strict=False):
+        assert one.end == following.start and one.end - one.start <= recogniser.segment_limit
+    assert " ".join(one.text for one in transcript.segments) == transcript.text
+
+
+def test_several_recordings_at_once_get_what_each_gets_alone(recogniser):
+    waves, lists = [tone(1.0, 1), tone(3.5, 2), tone(0.5, 3)], [["Kathryn", "Maier"], [], ["graphs"]]
+    together = recogniser.recognise(waves, lists)
+    assert together == [recogniser(wave, words) for wave, words in zip(waves, lists, strict=True)]
+    assert [len(one.segments) for one in together] == [1, 2, 1]
+
+
 def test_real_model_takes_audio_of_any_length(recogniser):
     result = recogniser(tone(4.5), ["Kathryn"])
     assert isinstance(result.text, str) and result.timings["audio"] == pytest.approx(4.5, abs=0.2)

@@ -1,0 +1,351 @@
+"""The HTTP interface: routes, errors in OpenAI's form, the API key, metrics."""
+
+import asyncio
+import hmac
+import math
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import HTTPException
+from fastapi.responses import JSONResponse, PlainTextResponse
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException as StarletteHTTPException
+
+from sap2 import __version__
+from sap2.errors import SapError
+from sap2.serving.engine import Answer, Closed, Engine, Full, Late
+from sap2.serving.formats import FORMATS, MEDIA_TYPES, ResponseFormat, subtitles, verbose
+from sap2.serving.limits import Limits
+from sap2.serving.models import ModelSource
+from sap2.serving.upload import FIELDS, Asked, Refused, read_audio, read_form, understood
+
+__all__ = ["create_app"]
+
+Seconds = float
+
+TRANSCRIPTIONS = "/v1/audio/transcriptions"
+MODEL_HEADER = "x-sap2-model"
+DECODERS = 4  # uploads that are decoded at once: each may take tens of MB while it is
+MINUTES = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6, 51.2, 102.4)
+
+
+class Metrics:
+    """What Prometheus is told."""
+
+    def __init__(self, engine: Callable[[], Engine]):
+        self.registry = CollectorRegistry()
+        self.requests = Counter("sap2_requests", "Requests answered.", ["path", "status"], registry=self.registry)
+        self.latency = Histogram(
+            "sap2_request_seconds", "From a request's arrival to its answer.", ["path"],
+            buckets=MINUTES, registry=self.registry,
+        )  # fmt: skip
+        self.batch = Histogram(
+            "sap2_batch_recordings", "Recordings recognised together.",
+            buckets=(1, 2, 4, 8, 16, 32, 64), registry=self.registry,
+        )  # fmt: skip
+        self.audio = Counter("sap2_audio_seconds", "Seconds of audio recognised.", registry=self.registry)
+        self.computing = Counter("sap2_computing_seconds", "Seconds the model computed.", registry=self.registry)
+        self.listed = Counter("sap2_keywords_listed", "Keywords in the lists given.", registry=self.registry)
+        self.found = Counter("sap2_keywords_found", "Of them, those that stand in the text.", registry=self.registry)
+        self.switches = Counter("sap2_model_switches", "Times another model was taken.", registry=self.registry)
+        self.failures = Counter("sap2_model_failures", "Times a model could not be fetched.", registry=self.registry)
+        self.model = Gauge("sap2_model", "1 for the model that is served.", ["uri"], registry=self.registry)
+        depth = Gauge("sap2_queue_recordings", "Recordings that wait.", registry=self.registry)
+        depth.set_function(lambda: engine().depth)
+
+    def batched(self, recordings: int, audio: Seconds, computing: Seconds) -> None:
+        self.batch.observe(recordings)
+        self.audio.inc(audio)
+        self.computing.inc(computing)
+
+    def answered(self, listed: Sequence[str], answer: Answer) -> None:
+        self.listed.inc(len(listed))
+        self.found.inc(len(answer.transcript.found))
+
+
+class Service:
+    """The engine, its model, and the watch for a newer one."""
+
+    def __init__(self, source: ModelSource, limits: Limits, poll: Seconds):
+        self.source, self.limits, self.poll = source, limits, poll
+        self.metrics = Metrics(lambda: self.engine)
+        self.engine = Engine(limits, self.metrics.batched)
+        self.decoders = asyncio.Semaphore(DECODERS)
+        self.stopping = False
+        self.failed: SapError | None = None
+
+    async def fetch(self) -> None:
+        """Serve what the name stands for now; no request waits for it.
+
+        Raises: SapError: the registry does not answer, or the model cannot be loaded.
+        """
+        current = await asyncio.to_thread(self.source.current)
+        served = self.engine.model
+        if current == served:
+            return
+        model = await asyncio.to_thread(self.source.load, current)
+        self.engine.switch(current, model)
+        self.metrics.model.clear()
+        self.metrics.model.labels(current).set(1)
+        if served is not None:
+            self.metrics.switches.inc()
+        print(f"serving: {current}" + (f", no more {served}" if served else ""), file=sys.stderr)
+
+    async def watch(self, give_up: Callable[[], None]) -> None:
+        """Fetch the first model, then look for another one; a registry that is away stops nothing."""
+        try:
+            await self.fetch()
+        except SapError as error:
+            self.failed = error
+            give_up()
+            return
+        said = ""
+        while self.source.moves:
+            await asyncio.sleep(self.poll)
+            try:
+                await self.fetch()
+                said = ""
+            except SapError as error:
+                self.metrics.failures.inc()
+                if str(error) != said:
+                    said = str(error)
+                    print(f"serving: still {self.engine.model}: {said}", file=sys.stderr)
+
+    async def recognise(self, asked: Asked, until: float) -> list[Answer | Refused]:
+        """Every recording's answer, or why it has none.
+
+        Raises: Refused: 429 the queue is full, 503 no model or stopping, 504 too late: for all of them.
+        """
+        waves = await asyncio.gather(*(self._decode(file) for file in asked.files), return_exceptions=True)
+        outcomes: list[Any] = list(waves)
+        good = [place for place, wave in enumerate(waves) if not isinstance(wave, BaseException)]
+        for wave in waves:
+            if isinstance(wave, BaseException) and not isinstance(wave, Refused):
+                raise wave
+        left = until - time.monotonic()
+        try:
+            futures = self.engine.submit([(waves[place], asked.keywords) for place in good], left)
+        except Full as error:
+            raise Refused(
+                429, f"{self.engine.depth} recordings wait already; {error}", code="rate_limit_exceeded",
+                Retry_After=str(math.ceil(error.retry_after)),
+            ) from error  # fmt: skip
+        except Closed as error:
+            raise Refused(503, self.no_answer(), code="unavailable", Retry_After="5") from error
+        waiting = [asyncio.wrap_future(future) for future in futures]
+        done, late = await asyncio.wait(waiting, timeout=max(0.0, left)) if waiting else (set(), set())
+        for future in late:
+            future.cancel()
+        for place, future in zip(good, waiting, strict=True):
+            outcomes[place] = self._outcome(future, asked) if future in done else self._late()
+        return outcomes
+
+    def no_answer(self) -> str:
+        return "the server is stopping" if self.stopping else "the model is being loaded"
+
+    async def _decode(self, file: UploadFile):
+        async with self.decoders:
+            return await asyncio.to_thread(read_audio, file, self.limits)
+
+    def _outcome(self, future: "asyncio.Future[Answer]", asked: Asked) -> Answer | Refused:
+        error = future.exception()
+        if error is None:
+            self.metrics.answered(asked.keywords, future.result())
+            return future.result()
+        if isinstance(error, Late):
+            return self._late()
+        if isinstance(error, Closed):
+            return Refused(503, self.no_answer(), code="unavailable", Retry_After="5")
+        return Refused(500, "the recording could not be recognised; the server's log says why", code="internal_error")
+
+    def _late(self) -> Refused:
+        return Refused(504, f"no answer within {self.limits.timeout:g} s", code="timeout", Retry_After="5")
+
+
+def create_app(
+    source: ModelSource,
+    limits: Limits | None = None,
+    keys: Sequence[str] = (),
+    poll: Seconds = 5.0,
+    give_up: Callable[[], None] = lambda: None,
+) -> FastAPI:
+    """The application; its model is loaded while it answers /healthz already.
+
+    Args:
+        keys: API keys; none = everybody may ask.
+        poll: Seconds between two looks at the alias.
+        give_up: Called when the first model cannot be loaded; `app.state.service.failed` says why.
+    """
+    limits = limits or Limits()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        watching = asyncio.create_task(service.watch(give_up))
+        yield
+        service.stopping = True
+        watching.cancel()
+        await asyncio.to_thread(service.engine.close, limits.timeout)
+
+    app = FastAPI(
+        title="SAP²-ASR", version=__version__, lifespan=lifespan,
+        description="Speech recognition with keyword lists, as OpenAI's transcription interface has it.",
+    )  # fmt: skip
+    service = app.state.service = Service(source, limits, poll)
+
+    @app.middleware("http")
+    async def _measured(request: Request, call_next):
+        started = time.perf_counter()
+        if request.url.path.startswith("/v1/") and keys and not _allowed(request, keys):
+            response = _error(Refused(401, "no valid API key; send Authorization: Bearer KEY", code="invalid_api_key"))
+        else:
+            response = await call_next(request)
+        route = request.scope.get("route")
+        path = route.path if route else "other"
+        service.metrics.requests.labels(path, response.status_code).inc()
+        service.metrics.latency.labels(path).observe(time.perf_counter() - started)
+        return response
+
+    @app.exception_handler(Refused)
+    async def _refused(_: Request, error: Refused) -> Response:
+        return _error(error)
+
+    @app.exception_handler(StarletteHTTPException)
+    async def _http(_: Request, error: HTTPException) -> Response:
+        return _error(Refused(error.status_code, str(error.detail)))
+
+    @app.exception_handler(Exception)
+    async def _unexpected(_: Request, error: Exception) -> Response:
+        return _error(Refused(500, "something went wrong; the server's log says what", code="internal_error"))
+
+    @app.get("/healthz", tags=["operation"])
+    async def healthz() -> dict[str, str]:
+        """The process answers."""
+        return {"status": "ok"}
+
+    @app.get("/readyz", tags=["operation"])
+    async def readyz() -> Response:
+        """A model is loaded, and the server is not stopping."""
+        ready = service.engine.model is not None and not service.stopping
+        body = {"status": "ready" if ready else service.no_answer(), "model": service.engine.model}
+        return JSONResponse(body, 200 if ready else 503)
+
+    @app.get("/metrics", tags=["operation"])
+    async def metrics() -> Response:
+        """Figures in Prometheus' text format."""
+        return Response(generate_latest(service.metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+    @app.get("/v1/models", tags=["transcription"])
+    async def models() -> dict[str, Any]:
+        """The model that is served, as OpenAI lists models."""
+        held = [{"id": service.source.uri, "object": "model", "owned_by": "sap2", "version": service.engine.model}]
+        return {"object": "list", "data": held if service.engine.model else []}
+
+    @app.post(TRANSCRIPTIONS, tags=["transcription"], openapi_extra=_form(many=False))
+    async def transcribe(request: Request) -> Response:
+        """The text of a recording, with a keyword list."""
+        until = time.monotonic() + limits.timeout
+        async with _asked(request, service, until) as asked:
+            if len(asked.files) != 1:
+                raise Refused(
+                    400, f"{len(asked.files)} files, expected one; for several: {TRANSCRIPTIONS}/batch", "file"
+                )
+            (outcome,) = await service.recognise(asked, until)
+            if isinstance(outcome, Refused):
+                raise outcome
+            return _response(outcome, asked)
+
+    @app.post(f"{TRANSCRIPTIONS}/batch", tags=["transcription"], openapi_extra=_form(many=True))
+    async def transcribe_batch(request: Request) -> Response:
+        """The texts of several recordings with one keyword list; a broken one takes no other with it."""
+        until = time.monotonic() + limits.timeout
+        async with _asked(request, service, until) as asked:
+            outcomes = await service.recognise(asked, until)
+            results = [
+                {"file": file.filename} | (_problem(one) if isinstance(one, Refused) else _content(one, asked))
+                for file, one in zip(asked.files, outcomes, strict=True)
+            ]
+            return JSONResponse({"results": results})
+
+    return app
+
+
+@asynccontextmanager
+async def _asked(request: Request, service: Service, until: float) -> AsyncIterator[Asked]:
+    """The request, read and understood; its files are closed in the end.
+
+    Raises: Refused: see `read_form` and `understood`; 408 a body that does not end, 404 another model.
+    """
+    try:
+        form = await asyncio.wait_for(read_form(request, service.limits), until - time.monotonic())
+    except asyncio.TimeoutError as error:
+        raise Refused(408, f"the request's body was not complete within {service.limits.timeout:g} s") from error
+    try:
+        asked = await understood(form, service.limits)
+        _check_model(asked.model, service)
+        yield asked
+    finally:
+        await form.close()
+
+
+def _check_model(name: str, service: Service) -> None:
+    """Clients must name a model: any way of naming this one will do, and OpenAI's, which many have written in."""
+    source = service.source
+    if name not in {"", "whisper-1", source.name, source.uri, service.engine.model}:
+        raise Refused(404, f"there is no model {name[:80]!r}; {source.uri} is served", "model", "model_not_found")
+
+
+def _allowed(request: Request, keys: Sequence[str]) -> bool:
+    scheme, _, given = request.headers.get("authorization", "").partition(" ")
+    matches = [hmac.compare_digest(given.strip().encode(), key.encode()) for key in keys]
+    return scheme.lower() == "bearer" and any(matches)
+
+
+def _response(answer: Answer, asked: Asked) -> Response:
+    headers = {MODEL_HEADER: answer.model}
+    if asked.response_format in MEDIA_TYPES:
+        content = _rendered(answer, asked.response_format)
+        return PlainTextResponse(content, headers=headers, media_type=MEDIA_TYPES[asked.response_format])
+    return JSONResponse(_content(answer, asked), headers=headers)
+
+
+def _content(answer: Answer, asked: Asked) -> dict[str, Any]:
+    """The answer as JSON; subtitles stand in `text`."""
+    if asked.response_format == "verbose_json":
+        return verbose(answer.transcript) | {"language": asked.language or "und", "model": answer.model}
+    return {"text": _rendered(answer, asked.response_format)}
+
+
+def _rendered(answer: Answer, response_format: ResponseFormat) -> str:
+    if response_format in ("srt", "vtt"):
+        return subtitles(answer.transcript, response_format)
+    return answer.transcript.text + ("\n" if response_format == "text" else "")
+
+
+def _problem(error: Refused) -> dict[str, Any]:
+    kind = "invalid_request_error" if error.status < 500 else "server_error"
+    return {"error": {"message": error.message, "type": kind, "param": error.param, "code": error.code}}
+
+
+def _error(error: Refused) -> Response:
+    return JSONResponse(_problem(error), error.status, headers=error.headers)
+
+
+def _form(many: bool) -> dict[str, Any]:
+    """The form's description for the API documentation."""
+    binary = {"type": "string", "format": "binary"}
+    properties: dict[str, Any] = {name: {"type": "string", "description": text} for name, text in FIELDS.items()}
+    file = {"type": "array", "items": binary} if many else binary
+    properties["file"] = file | {"description": FIELDS["file"]}
+    properties["response_format"] |= {"enum": list(FORMATS), "default": "json"}
+    schema = {"type": "object", "required": ["file"], "properties": properties}
+    return {
+        "requestBody": {
+            "required": True,
+            "content": {"multipart/form-data": {"schema": schema}},
+        }
+    }

@@ -1,0 +1,184 @@
+"""One model, one thread, many requests: a bounded queue whose recordings are recognised in micro-batches."""
+
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from sap2.serving.limits import Limits
+
+__all__ = ["Answer", "Closed", "Engine", "Full", "Late", "Recognising"]
+
+SAMPLE_RATE = 16_000  # Hz
+Seconds = float
+
+
+class Recognising(Protocol):
+    """What the engine needs of `sap2.inference.Recogniser`."""
+
+    def recognise(self, audio: Sequence[np.ndarray], keywords: Sequence[Sequence[str]]) -> list[Any]: ...
+
+
+class Full(Exception):
+    """The queue has no room; `retry_after` says when it may have some."""
+
+    def __init__(self, retry_after: Seconds):
+        super().__init__(f"try again in {retry_after:.0f} s")
+        self.retry_after = retry_after
+
+
+class Closed(Exception):
+    """The server is stopping, or has no model yet."""
+
+
+class Late(Exception):
+    """The request's time was over before its turn came."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A transcript, and which model it is from."""
+
+    transcript: Any
+    model: str
+
+
+@dataclass
+class _Job:
+    audio: np.ndarray
+    keywords: Sequence[str]
+    until: float
+    future: "Future[Answer]" = field(default_factory=Future)
+
+    @property
+    def duration(self) -> Seconds:
+        return len(self.audio) / SAMPLE_RATE
+
+
+class Engine:
+    """Recognises what is submitted, in the order it came.
+
+    Args:
+        limits: Those of the queue and of a batch count here.
+        observe: Told of each batch: recordings, seconds of audio, seconds of computing.
+    """
+
+    def __init__(self, limits: Limits, observe: Callable[[int, Seconds, Seconds], None] = lambda *_: None):
+        self._limits, self._observe = limits, observe
+        self._waiting: deque[_Job] = deque()
+        self._changed = threading.Condition()
+        self._model: tuple[str, Recognising] | None = None
+        self._closed = False
+        self._seconds_each = 0.2  # of computing a recording: a moving average, for Retry-After
+        self._thread = threading.Thread(target=self._work, name="recogniser", daemon=True)
+        self._thread.start()
+
+    @property
+    def model(self) -> str | None:
+        """Name of the model that the next batch goes to."""
+        held = self._model
+        return held and held[0]
+
+    @property
+    def depth(self) -> int:
+        """Recordings that wait."""
+        return len(self._waiting)
+
+    def switch(self, name: str, model: Recognising) -> None:
+        """Take another model from the next batch on; the batch that is being recognised ends with the one it has."""
+        with self._changed:
+            self._model = (name, model)
+            self._changed.notify()
+
+    def submit(
+        self, recordings: Sequence[tuple[np.ndarray, Sequence[str]]], timeout: Seconds
+    ) -> list["Future[Answer]"]:
+        """Queue recordings with their lists, all or none.
+
+        Raises: Full: there is no room for all of them. Closed: there is no model, or the engine is closing.
+        """
+        until = time.monotonic() + timeout
+        jobs = [_Job(audio, keywords, until) for audio, keywords in recordings]
+        with self._changed:
+            if self._closed or self._model is None:
+                raise Closed
+            if len(self._waiting) + len(jobs) > self._limits.queue:
+                raise Full(max(1.0, len(self._waiting) * self._seconds_each))
+            self._waiting += jobs
+            self._changed.notify()
+        return [job.future for job in jobs]
+
+    def close(self, patience: Seconds) -> None:
+        """Take nothing more, finish what waits, and end; what is not done within `patience` fails."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+        self._thread.join(patience)
+        with self._changed:
+            while self._waiting:
+                self._waiting.popleft().future.set_exception(Closed())
+
+    def _work(self) -> None:
+        while True:
+            batch = self._next()
+            if batch is None:
+                return
+            batch = [job for job in batch if self._still_wanted(job)]
+            if batch:
+                self._recognise(batch)
+
+    def _next(self) -> list[_Job] | None:
+        """The next batch; None when there will be none."""
+        with self._changed:
+            while not (self._waiting and self._model):
+                if self._closed:
+                    return None
+                self._changed.wait()
+            ready = time.monotonic() + self._limits.batch_wait
+            while len(self._waiting) < self._limits.max_batch and not self._closed:
+                left = ready - time.monotonic()
+                if left <= 0:
+                    break
+                self._changed.wait(left)
+            batch = [self._waiting.popleft()]
+            duration = batch[0].duration
+            while self._waiting and len(batch) < self._limits.max_batch:
+                duration += self._waiting[0].duration
+                if duration > self._limits.batch_duration:
+                    break
+                batch.append(self._waiting.popleft())
+            return batch
+
+    @staticmethod
+    def _still_wanted(job: _Job) -> bool:
+        if not job.future.set_running_or_notify_cancel():
+            return False
+        if time.monotonic() > job.until:
+            job.future.set_exception(Late())
+            return False
+        return True
+
+    def _recognise(self, batch: list[_Job]) -> None:
+        name, model = self._model  # type: ignore[misc]  # there is one: else nothing was submitted
+        started = time.monotonic()
+        try:
+            transcripts = model.recognise([job.audio for job in batch], [job.keywords for job in batch])
+        except Exception as error:  # whatever a model raises, the next request must find a server
+            if len(batch) > 1:  # one of them is the culprit: the others must not suffer
+                for job in batch:
+                    self._recognise([job])
+                return
+            print(f"serving: a recording of {batch[0].duration:.1f} s failed: {error!r}", file=sys.stderr)
+            batch[0].future.set_exception(error)
+            return
+        taken = time.monotonic() - started
+        self._seconds_each += 0.2 * (taken / len(batch) - self._seconds_each)
+        self._observe(len(batch), sum(job.duration for job in batch), taken)
+        for job, transcript in zip(batch, transcripts, strict=True):
+            job.future.set_result(Answer(transcript, name))

@@ -1,0 +1,57 @@
+"""Transcripts as text, JSON, SubRip and WebVTT: for `sap2 transcribe` and for the server alike."""
+
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from sap2.inference import Transcript
+
+__all__ = ["FORMATS", "MEDIA_TYPES", "ResponseFormat", "subtitles", "verbose"]
+
+ResponseFormat = Literal["json", "text", "verbose_json", "srt", "vtt"]
+FORMATS: tuple[ResponseFormat, ...] = ("json", "text", "verbose_json", "srt", "vtt")
+MEDIA_TYPES = {"text": "text/plain", "srt": "application/x-subrip", "vtt": "text/vtt"}
+
+
+def verbose(transcript: "Transcript") -> dict[str, Any]:
+    """Text, length, segments with their times in seconds, and what became of the keyword list."""
+    return {
+        "task": "transcribe",
+        "duration": round(transcript.timings["audio"], 3),
+        "text": transcript.text,
+        "segments": [
+            {"id": number, "start": round(one.start, 3), "end": round(one.end, 3), "text": one.text}
+            for number, one in enumerate(transcript.segments)
+        ],
+        "keywords": {
+            "found": transcript.found,
+            "predicted": transcript.predicted,
+            "scores": {word: round(score, 4) + 0.0 for word, score in transcript.scores.items()},
+        },
+    }
+
+
+def subtitles(transcript: "Transcript", kind: Literal["srt", "vtt"]) -> str:
+    """A cue for each segment that holds words."""
+    point = "," if kind == "srt" else "."
+    cues = [one for one in transcript.segments if one.text]
+    blocks = [
+        f"{number}\n{_time(one.start, point)} --> {_time(one.end, point)}\n{_plain(one.text, kind)}\n"
+        for number, one in enumerate(cues, start=1)
+    ]
+    return ("WEBVTT\n\n" if kind == "vtt" else "") + "\n".join(blocks)
+
+
+def _time(seconds: float, point: str) -> str:
+    """
+    >>> _time(3725.0416, ",")
+    '01:02:05,042'
+    """
+    milliseconds = round(seconds * 1000)
+    minutes, milliseconds = divmod(milliseconds, 60_000)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours:02d}:{minutes:02d}:{milliseconds // 1000:02d}{point}{milliseconds % 1000:03d}"
+
+
+def _plain(text: str, kind: str) -> str:
+    """In WebVTT `<`, `&` and `-->` are markup."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;") if kind == "vtt" else text
