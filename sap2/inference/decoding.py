@@ -10,7 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
-from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteria, StoppingCriteriaList
+from transformers import (
+    GenerationConfig,
+    LogitsProcessor,
+    LogitsProcessorList,
+    StoppingCriteria,
+    StoppingCriteriaList,
+)
 
 from sap2.errors import InputError
 from sap2.inference.constraint import ListConstraint, Selection
@@ -86,37 +92,9 @@ def encode(
     return states
 
 
-def generate(
-    model,
-    processor: SapQwen2AudioProcessor,
-    items: Sequence[Speech],
-    prompts: Sequence[str] | str,
-    keywords: Sequence[Sequence[str]] | None = None,
-    *,
-    batch_size: int = 16,
-    batch_tokens: int = 16_384,
-    max_new_tokens: int = 128,
-    num_beams: int = 1,
-    selecting: bool = False,
-    stop_bias: float = 0.0,
-    label: str | None = None,
-) -> list[str]:
-    """Answer each prompt about its speech; answer i belongs to item i, whatever the batches were.
-
-    Args:
-        items: What each row hears; waveforms are encoded on the way, states are used as they are.
-        prompts: One for all rows or one each, from `sap2.prompts`.
-        keywords: Each row's list; None = no lists.
-        batch_size, batch_tokens, max_new_tokens, num_beams: See `Decoding`.
-        selecting: Hold each answer to the row's list, as `ListConstraint` does with `stop_bias`.
-        label: Shows progress under this name.
-    Returns: The answers' text without special tokens; an answer that fell into a loop is cut after the first round.
-    """
-    found = answers(
-        model, processor, items, prompts, keywords, batch_size=batch_size, batch_tokens=batch_tokens,
-        max_new_tokens=max_new_tokens, num_beams=num_beams, selecting=selecting, stop_bias=stop_bias, label=label,
-    )  # fmt: skip
-    return [answer.text for answer in found]
+def generate(model, processor: SapQwen2AudioProcessor, *questions, **options) -> list[str]:
+    """The text alone of `answers`, which takes the same arguments."""
+    return [answer.text for answer in answers(model, processor, *questions, **options)]
 
 
 def answers(
@@ -135,9 +113,17 @@ def answers(
     scored: bool = False,
     label: str | None = None,
 ) -> list[Answer]:
-    """As `generate`, with the answers' tokens and, if `scored`, their log-probabilities.
+    """Answer each prompt about its speech; answer i belongs to item i, whatever the batches were.
 
-    Scores cost a batch's rows × steps × vocabulary in float32 while it is decoded.
+    Args:
+        items: What each row hears; waveforms are encoded on the way, states are used as they are.
+        prompts: One for all rows or one each, from `sap2.prompts`.
+        keywords: Each row's list; None = no lists.
+        batch_size, batch_tokens, max_new_tokens, num_beams: See `Decoding`.
+        selecting: Hold each answer to the row's list, as `ListConstraint` does with `stop_bias`.
+        scored: With each token and its log-probability.
+        label: Shows progress under this name.
+    Raises: InputError: numbers of items, prompts and lists differ, or one cannot be used.
     """
     prompts = [prompts] * len(items) if isinstance(prompts, str) else list(prompts)
     keywords = [[]] * len(items) if keywords is None else keywords
@@ -194,6 +180,41 @@ class LoopStop(StoppingCriteria):
         return looping
 
 
+class Likeliest(LogitsProcessor):
+    """Keeps each step's likeliest tokens, among which the search takes its own: the whole table would not fit.
+
+    Args:
+        count: Tokens a row that the search looks at in a step; beam search, one for each beam and each end besides.
+    """
+
+    def __init__(self, count: int):
+        self.count = count
+        self.steps: list[tuple[Tensor, Tensor]] = []  # log-probabilities and tokens, (rows × beams, count) each
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        top = scores.float().log_softmax(-1).topk(min(self.count, scores.shape[-1]))
+        self.steps.append((top.values, top.indices))
+        return scores
+
+    def of(self, tokens: Tensor, beams: Tensor | None) -> Tensor:
+        """Each answer token's log-probability, `(rows, steps)`.
+
+        Args:
+            tokens: `(rows, steps)`.
+            beams: The row that an answer's beam stood in at each step, `(rows, steps)`; None = its own.
+        """
+        gathered = torch.zeros(tokens.shape, dtype=torch.float32, device=tokens.device)
+        for step, (values, indices) in enumerate(self.steps[: tokens.shape[1]]):
+            if beams is not None:
+                row = beams[:, step].clamp(min=0)
+                values, indices = values[row], indices[row]
+            there = indices == tokens[:, step, None]
+            place = there.long().argmax(-1, keepdim=True)
+            # A token that is not there tied with the last one that is.
+            gathered[:, step] = torch.where(there, values, values[:, -1:]).gather(-1, place)[:, 0]
+        return gathered
+
+
 def _loop_length(period: int) -> int:
     return period * max(LOOP_TIMES, -(-LOOP_TOKENS // period))
 
@@ -217,18 +238,21 @@ def _answer(
     config = GenerationConfig(
         max_new_tokens=max_new_tokens, num_beams=num_beams, do_sample=False, temperature=1.0, top_k=50, top_p=1.0,
         repetition_penalty=1.0, length_penalty=1.0, num_return_sequences=1, early_stopping=False, use_cache=True,
-        eos_token_id=sorted(ends), pad_token_id=_pad_id(processor), return_dict_in_generate=True, output_scores=scored,
+        eos_token_id=sorted(ends), pad_token_id=_pad_id(processor), return_dict_in_generate=True,
     )  # fmt: skip
     criteria = StoppingCriteriaList([LoopStop(prompt_length)])
     processors = LogitsProcessorList()
     if stop_bias is not None:
         selections = [Selection(processor, words, ends) for words in keywords]
         processors.append(ListConstraint(selections, prompt_length, stop_bias))
+    likeliest = Likeliest((1 + len(ends)) * num_beams)
+    if scored:
+        processors.append(likeliest)
     output = model.generate(
         **inputs, generation_config=config, stopping_criteria=criteria, logits_processor=processors
     )  # fmt: skip
     rows = output.sequences[:, prompt_length:]
-    logprobs = _logprobs(output, rows).tolist() if scored else [()] * len(rows)
+    logprobs = likeliest.of(rows, getattr(output, "beam_indices", None)).tolist() if scored else [()] * len(rows)
     found = []
     for tokens, row in zip(rows.tolist(), logprobs, strict=True):
         end = next((place for place, token in enumerate(tokens) if token in ends), len(tokens))
@@ -237,20 +261,6 @@ def _answer(
         pieces = [tokenizer.decode([token], skip_special_tokens=True) for token in tokens] if scored else ()
         found.append(Answer(text, tuple(pieces), tuple(row[: len(tokens)])))
     return found
-
-
-def _logprobs(output, tokens: Tensor) -> Tensor:
-    """Each generated token's log-probability, `(batch, steps)`, gathered a step at a time.
-
-    With beams, the scores of step t stand in the row that the answer's beam had at step t.
-    """
-    beams = getattr(output, "beam_indices", None)
-    steps = min(len(output.scores), tokens.shape[1])
-    gathered = torch.zeros(tokens.shape, dtype=torch.float32, device=tokens.device)
-    for step in range(steps):
-        scores = output.scores[step] if beams is None else output.scores[step][beams[:, step].clamp(min=0)]
-        gathered[:, step] = scores.float().log_softmax(-1).gather(-1, tokens[:, step, None])[:, 0]
-    return gathered
 
 
 def _states(model, processor, items: Sequence[Speech]) -> list[Tensor]:

@@ -8,7 +8,7 @@ from tiny import build_tiny_base, tone
 
 import sap2.inference.decoding as decoding
 from sap2.errors import InputError
-from sap2.inference.decoding import LoopStop, answers, encode, generate, trim_loop
+from sap2.inference.decoding import Likeliest, LoopStop, answers, encode, generate, trim_loop
 from sap2.model import load_model, load_processor
 from sap2.prompts import recognition_prompt
 
@@ -133,3 +133,15 @@ def test_a_loop_ends_its_own_row_only():
 @pytest.mark.parametrize("answer", [[], [1], [1, 1, 1, 1, 1], [1, 2, 1, 2, 1, 2], list(range(40))])
 def test_ordinary_repetition_is_speech(answer):
     assert trim_loop(answer) == answer
+
+
+def test_scores_keep_a_few_tokens_a_step_not_the_vocabulary():
+    likeliest = Likeliest(3)
+    scores = torch.randn(2, 1000, generator=torch.Generator().manual_seed(0))
+    scores[1] = 0.0  # a thousand ties: the search may take one that was not kept
+    assert likeliest(torch.zeros(2, 1), scores) is scores
+    assert likeliest.steps[0][0].shape == (2, 3)
+    tokens = torch.stack((scores[0].argmax(), torch.tensor(777)))[:, None]
+    expected = scores.log_softmax(-1).gather(-1, tokens)
+    torch.testing.assert_close(likeliest.of(tokens, None), expected)
+    torch.testing.assert_close(likeliest.of(tokens.flip(0), torch.tensor([[1], [0]])), expected.flip(0))
