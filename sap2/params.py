@@ -26,6 +26,7 @@ __all__ = [
     "PrepareSection",
     "PruningSection",
     "RecogniserSection",
+    "SpecAugment",
     "TrackingSection",
     "TrainSection",
     "load_params",
@@ -97,26 +98,50 @@ class LoraSection(Section):
     )
 
 
+class SpecAugment(Section):
+    """What is masked of the log-mel features in training (Park et al., 2019, section 2); widths are drawn up to these.
+
+    The defaults are the paper's policy LibriSpeech Double for 80 mel bins, with its Switchboard policies' bound on the
+    share of time, as utterances of a few seconds need one.
+    """
+
+    freq_masks: int = Field(2, ge=0, le=20)
+    freq_width: int = Field(27, ge=0, le=128)  # mel bins
+    time_masks: int = Field(2, ge=0, le=100)
+    time_width: int = Field(100, ge=0, le=3000)  # mel frames of 10 ms
+    time_share: float = Field(0.2, ge=0, le=1)  # of an utterance's length, at most, in one time mask
+
+
 class TrainSection(Section):
     """How one of the two adapters is trained."""
 
     epochs: float = Field(1.0, gt=0)  # passes over the training manifest; max_steps wins where both are set
     max_steps: int | None = Field(None, ge=1)  # optimizer steps
-    batch_size: int = Field(8, ge=1)  # utterances a process and forward pass
+    batch_size: int = Field(8, ge=1)  # utterances a process and forward pass; with batch_tokens, at most
+    batch_tokens: int | None = Field(None, ge=16)  # most tokens of a forward pass, padding included; null = no bound
     grad_accum: int = Field(1, ge=1)  # forward passes an optimizer step
     learning_rate: float = Field(1e-4, gt=0, lt=1)  # peak
     weight_decay: float = Field(0.0, ge=0, lt=1)
     warmup: float = Field(0.05, ge=0, lt=1)  # share of the steps in which the learning rate rises to its peak
     scheduler: Literal["cosine", "linear", "constant"] = "cosine"
     save_steps: int = Field(200, ge=1)  # optimizer steps between two checkpoints
-    save_total_limit: int = Field(2, ge=1)  # checkpoints kept, the newest
+    save_total_limit: int = Field(2, ge=1)  # checkpoints kept, the newest (and the best, with early_stopping)
+    # Checkpoints in a row without a better dev score (stage 1: keyword F1, stage 2: B-WER) that end the training, whose
+    # result is then the best one; null = train to the end and take the last.
+    early_stopping: int | None = Field(None, ge=1)
+    eval_utterances: int = Field(200, ge=1)  # dev utterances decoded for that score, spread over the manifest
     seed: int = Field(1, ge=0)
     nproc: int = Field(1, ge=1)  # processes (one a GPU); above 1 through torchrun
-    deepspeed: Literal["zero2", "zero3", "none"] = "zero2"
+    # ZeRO stage 2 or 3; with "-offload" optimizer states, and for stage 3 all weights, wait in the host's memory.
+    deepspeed: Literal["zero2", "zero3", "zero2-offload", "zero3-offload", "none"] = "zero2"
     bf16: bool = False  # mixed precision; off where the processor is slow at it
     gradient_checkpointing: bool = False  # compute layers again in the backward pass: less memory, a third more time
     max_length: int = Field(4096, ge=16)  # tokens an utterance (speech, prompt and answer); a longer one is an error
     list_sizes: tuple[int, int] = (10, 100)  # fewest and most keywords of the lists drawn anew in every epoch
+    no_context_share: float = Field(0.02, ge=0, le=1)  # share of utterances with an empty list
+    unspoken_share: float = Field(0.13, ge=0, le=1)  # share of stage 1's lists of which no word is spoken
+    speed: list[float] = Field([1.0], min_length=1)  # factors an utterance's speed is drawn from; [1.0] = as recorded
+    spec_augment: SpecAugment | None = None  # null = the features as they are
     freeze_llm: bool = False  # True: no adapter on the language model
     freeze_vit: bool = True  # True: the audio encoder stays as it is
     freeze_aligner: bool = False  # True: no adapter on the projector
@@ -129,18 +154,40 @@ class TrainSection(Section):
             raise ValueError(f"must be [fewest, most] with 0 <= fewest <= most, not {list(sizes)}")
         return sizes
 
+    @field_validator("speed")
+    @classmethod
+    def _speeds_audible(cls, speeds: list[float]) -> list[float]:
+        if not all(0.5 <= speed <= 2.0 for speed in speeds) or len(set(speeds)) < len(speeds):
+            raise ValueError("must be different factors between 0.5 and 2.0, such as [0.9, 1.0, 1.1]")
+        return speeds
+
     @model_validator(mode="after")
     def _something_to_train(self) -> "TrainSection":
         if self.freeze_llm and self.freeze_aligner:
             raise ValueError("freeze_llm and freeze_aligner are both true: nothing is left to train; set one to false")
         if self.cache_encoder and not self.freeze_vit:
             raise ValueError("cache_encoder needs freeze_vit: true, a trained encoder's output changes at every step")
+        if self.cache_encoder and (self.speed != [1.0] or self.spec_augment is not None):
+            raise ValueError(
+                "cache_encoder keeps the encoder's output for the recordings as they are, but speed or spec_augment "
+                "change them in every epoch; set cache_encoder to false, or speed to [1.0] and spec_augment to null"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _shares_fit(self) -> "TrainSection":
+        if self.no_context_share + self.unspoken_share > 1:
+            raise ValueError(
+                f"no_context_share {self.no_context_share} and unspoken_share {self.unspoken_share} are parts of the "
+                "same lists and must not exceed 1 together"
+            )
         return self
 
 
 class RecogniserSection(TrainSection):
     """The second stage's training, and which lists it sees."""
 
+    no_context_share: float = Field(0.15, ge=0, le=1)  # stage 2 must also work without context
     lists: Literal["oracle", "predicted", "corrupted"] = "predicted"
 
 
@@ -247,7 +294,9 @@ def load_params(path: Path | str = "params.yaml", profile: str | None = None, ov
     origins: dict[tuple[str, ...], str] = {}
     for location, layer in [(str(path), content), (f"{path}: profiles.{name}", overlay), *_parsed(overrides)]:
         for keys, value in _leaves(layer, location):
-            _set(merged, keys, value)
+            before = merged.get(keys[0], {}).get(keys[1])
+            # A section within a section is changed key by key, too.
+            _set(merged, keys, before | value if isinstance(before, dict) and isinstance(value, dict) else value)
             origins[keys] = location
     merged["profile"] = name
     try:
@@ -353,6 +402,9 @@ def _explain(error: Any, origins: dict[tuple[str, ...], str], path: str) -> str:
     message = error["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
     if len(keys) == 1:  # a rule over a whole section: its message names the keys
         return f"{location}: {keys[0]}: {message}"
+    if error["type"] == "extra_forbidden":  # a section's own keys were looked up before; this is one of spec_augment
+        known = [".".join((*keys[:-1], name)) for name in SpecAugment.model_fields]
+        return f"{location}: unknown key {'.'.join(keys)}{_nearest('.'.join(keys), known)}"
     return f"{location}: {'.'.join(keys)} is {error['input']!r}, {message}"
 
 

@@ -55,6 +55,7 @@ def test_the_7b_profile_holds_the_papers_settings():
     assert (params.lora.rank, params.lora.alpha, params.lora.dropout) == (8, 32, 0.05)
     for train in (params.pruner, params.recogniser):
         assert (train.batch_size, train.nproc, train.grad_accum) == (32, 8, 1)
+        assert (train.speed, train.spec_augment.freq_masks, train.spec_augment.freq_width) == ([0.9, 1.0, 1.1], 2, 43)
         assert (train.learning_rate, train.epochs, train.deepspeed) == (1e-4, 1.0, "zero2")
         assert (train.max_length, train.save_steps, train.save_total_limit) == (4096, 1000, 2)
         assert train.freeze_vit and not train.freeze_llm and not train.freeze_aligner
@@ -84,6 +85,15 @@ def test_overrides_come_last_and_are_yaml(tmp_path):
     assert (params.pruner.learning_rate, params.pruner.bf16) == (1e-3, True)
 
 
+def test_a_section_within_a_section_is_changed_key_by_key(tmp_path):
+    path = write(
+        tmp_path, "pruner: {spec_augment: {freq_masks: 1}}\nprofiles: {a: {pruner: {spec_augment: {time_masks: 1}}}}\n"
+    )
+    found = load_params(path, "a", ["pruner.spec_augment.freq_width=9"]).pruner.spec_augment
+    assert (found.freq_masks, found.time_masks, found.freq_width) == (1, 1, 9)
+    assert load_params(path, "a", ["pruner.spec_augment=null"]).pruner.spec_augment is None
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -100,6 +110,19 @@ def test_overrides_come_last_and_are_yaml(tmp_path):
         ("prepare: {min_duration: 5, max_duration: 2}", "min_duration 5.0 must be below max_duration 2.0"),
         ("pruner: {freeze_llm: true, freeze_aligner: true}", "pruner: freeze_llm and freeze_aligner are both true"),
         ("pruner: {freeze_vit: false, cache_encoder: true}", "cache_encoder needs freeze_vit: true"),
+        ("pruner: {speed: [1.1], cache_encoder: true}", "pruner: cache_encoder keeps the encoder's output"),
+        ("pruner: {spec_augment: {}, cache_encoder: true}", "set cache_encoder to false, or speed to [1.0]"),
+        ("pruner: {speed: [0.1]}", "pruner.speed is [0.1], must be different factors between 0.5 and 2.0"),
+        ("pruner: {speed: []}", "pruner.speed is [], List should have at least 1 item"),
+        ("pruner: {spec_augment: {freq_masks: -1}}", "pruner.spec_augment.freq_masks is -1, must be greater than"),
+        (
+            "pruner: {spec_augment: {mask: 1}}",
+            "unknown key pruner.spec_augment.mask; the nearest valid one is pruner.spec_augment.",
+        ),
+        ("pruner: {batch_tokens: 3}", "pruner.batch_tokens is 3, must be greater than or equal to 16"),
+        ("pruner: {early_stopping: 0}", "pruner.early_stopping is 0, must be greater than or equal to 1"),
+        ("pruner: {deepspeed: zero4}", "must be 'zero2', 'zero3', 'zero2-offload', 'zero3-offload' or 'none'"),
+        ("recogniser: {unspoken_share: 0.9}", "no_context_share 0.15 and unspoken_share 0.9 are parts of the same"),
         ("prepare: 3", "prepare is 3, expected keys and values below it"),
         ("- 1", "got list, expected sections"),
         ("prepare: {seed: 1, seed: 2}", "not valid YAML"),

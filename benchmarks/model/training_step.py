@@ -37,7 +37,8 @@ def main() -> None:
     # No dropout: the two sides must come to the same loss.
     model = attach(base, processor, TrainSection(), LoraSection(dropout=0.0)).to(device).train()
     rows, waves = utterances(arguments.folder, arguments.batch_size * (arguments.steps + 1))
-    drawer = ListDrawer("pruner", rows, seed=1, list_sizes=tuple(arguments.list_sizes))
+    section = TrainSection(list_sizes=tuple(arguments.list_sizes))
+    drawer = ListDrawer("pruner", rows, **section.model_dump(include=ListDrawer.SETTINGS))
     batches = []
     for start in range(0, len(rows), arguments.batch_size):
         draws = [drawer.draw(row, 0) for row in rows[start : start + arguments.batch_size]]

@@ -17,7 +17,9 @@ import math
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -202,16 +204,24 @@ def pointer_loss(model, attentions: list[Tensor], examples: list[Example], proce
     return {"pointer": -(shares + 1e-6).log().mean()}
 
 
+@contextmanager
+def projections(model) -> Iterator[list[Tensor]]:
+    """What the projector makes of the speech while the model runs, `(batch, frames, hidden)` a call."""
+    outputs: list[Tensor] = []
+    with model.model.multi_modal_projector.register_forward_hook(lambda module, inputs, output: outputs.append(output)):
+        yield outputs
+
+
 def losses(model, heads: Heads, examples: list[Example], processor, phonemes: dict[str, int]) -> dict[str, Tensor]:
     """The answer's cross-entropy and the auxiliary losses of one batch."""
     batch = collate(examples, processor)
-    output = model(**batch, output_hidden_states=True, output_attentions=True)
-    speech = model.model.multi_modal_projector(batch["speech_states"])
+    with projections(model) as projected:
+        output = model(**batch, output_hidden_states=True, output_attentions=True)
     places = batch["input_ids"] == model.config.context_token_id
     return {
         "answer": output.loss,
         **pointer_loss(model, output.attentions[MATCH_LAYER:], examples, processor, batch),
-        "ctc": hearing_loss(model, heads, examples, phonemes, speech, batch["speech_mask"].sum(-1)),
+        "ctc": hearing_loss(model, heads, examples, phonemes, projected[0], batch["speech_mask"].sum(-1)),
         **keyword_losses(model, output.hidden_states, heads, examples, processor, places),
     }
 
@@ -226,13 +236,14 @@ def matching_losses(model, heads: Heads, examples: list[Example], processor, pho
         frames=frames if has_speech else None,
         padding_side="right",
     )
-    result = {}
     if has_speech:
         states = nn.utils.rnn.pad_sequence([e.recording.states.float() for e in examples], batch_first=True)
         batch |= {"speech_states": states, "speech_mask": torch.arange(states.shape[1]) < torch.tensor(frames)[:, None]}
-        speech = model.model.multi_modal_projector(states)
-        result["ctc"] = hearing_loss(model, heads, examples, phonemes, speech, torch.tensor(frames))
-    hidden = model.model(**batch, output_hidden_states=True).hidden_states
+    with projections(model) as projected:
+        hidden = model.model(**batch, output_hidden_states=True).hidden_states
+    result = {}
+    if has_speech:
+        result["ctc"] = hearing_loss(model, heads, examples, phonemes, projected[0], torch.tensor(frames))
     places = batch["input_ids"] == model.config.context_token_id
     return result | keyword_losses(model, hidden, heads, examples, processor, places)
 

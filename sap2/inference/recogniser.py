@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from peft import PeftModel
 from torch import Tensor
 
 from sap2.errors import ModelError
@@ -281,8 +282,8 @@ class Recogniser:
 
     @contextmanager
     def _adapter(self, stage: str) -> Iterator[None]:
-        """The stage's adapter for a while; the bare base when there is none."""
-        adapters = getattr(self.model, "peft_config", {})
+        """The stage's adapter for a while; the bare base when there is none. A model not wrapped is taken as it is."""
+        adapters = self.model.peft_config if isinstance(self.model, PeftModel) else {}
         if stage in adapters:
             self.model.set_adapter(stage, inference_mode=True)
             yield

@@ -42,19 +42,23 @@ def latest(folder: Path) -> tuple[Path, float] | None:
     """The newest whole checkpoint and the seconds trained before it; broken ones are named and passed over."""
     for checkpoint in reversed(listed(folder)):
         fault, seconds = _inspect(checkpoint)
+        best = _best(checkpoint) if fault is None else checkpoint
+        if best != checkpoint:
+            fault = _inspect(best)[0]
+            fault = fault and f"the best before it, {best.name}, cannot be used: {fault}"
         if fault is None:
             return checkpoint, seconds
         print(f"{checkpoint}: {fault}; passed over", file=sys.stderr)
     return None
 
 
-def prune(folder: Path, keep: int) -> None:
-    """Delete all but the `keep` newest whole checkpoints and what is broken before them."""
+def prune(folder: Path, keep: int, best: int | None = None) -> None:
+    """Delete all but the `keep` newest whole checkpoints, that of the step `best`, and what is broken before them."""
     whole = [checkpoint for checkpoint in listed(folder) if (checkpoint / SEAL).is_file()]
     if len(whole) < keep:
         return
     for checkpoint in listed(folder):
-        if checkpoint not in whole[-keep:]:
+        if checkpoint not in whole[-keep:] and checkpoint.name != f"checkpoint-{best}":
             shutil.rmtree(checkpoint)
 
 
@@ -102,6 +106,13 @@ def _inspect(checkpoint: Path) -> tuple[str | None, float]:
         if got != size:
             return f"{name} is missing" if got is None else f"{name} is truncated ({got} of {size} bytes)", 0.0
     return None, seconds
+
+
+def _best(checkpoint: Path) -> Path:
+    """The checkpoint that scored best until then; itself where none was chosen."""
+    state = checkpoint / "trainer_state.json"
+    step = json.loads(state.read_text(encoding="utf-8")).get("best_global_step") if state.is_file() else None
+    return checkpoint.with_name(f"checkpoint-{step}") if step else checkpoint
 
 
 def _files(checkpoint: Path) -> list[Path]:

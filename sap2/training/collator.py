@@ -1,9 +1,10 @@
-"""Utterances to the model's batches: this epoch's list and target, with the waveform or the encoder's kept states."""
+"""Utterances to the model's batches: this epoch's list, target and speed, with the waveform or the encoder's states."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch.utils.data import Dataset
 
@@ -11,6 +12,7 @@ from sap2.data.audio import load_audio
 from sap2.errors import InputError
 from sap2.manifest import Utterance, audio_path
 from sap2.model import SAMPLE_RATE, SapQwen2AudioProcessor
+from sap2.training.augment import Augmenter, change_speed
 from sap2.training.encoder_cache import EncodedSpeech
 from sap2.training.lists import Draw, ListDrawer
 from sap2.training.schedule import Entry
@@ -18,11 +20,13 @@ from sap2.training.schedule import Entry
 
 @dataclass(frozen=True)
 class Example:
-    """One utterance as it is trained in one epoch."""
+    """One utterance as it is trained in one epoch; `speed` is the factor its recording is played at."""
 
     index: int
     utterance: Utterance
     draw: Draw
+    epoch: int = 0
+    speed: float = 1.0
 
 
 class Examples(Dataset):
@@ -32,10 +36,17 @@ class Examples(Dataset):
         utterances: The split.
         drawer: Draws each entry's list and target.
         plan: `(epoch, index)` entries; None = every utterance once, as drawn in epoch 0.
+        augmenter: Draws each entry's speed; None = as recorded.
     """
 
-    def __init__(self, utterances: Sequence[Utterance], drawer: ListDrawer, plan: Sequence[Entry] | None = None):
-        self.utterances, self.drawer = utterances, drawer
+    def __init__(
+        self,
+        utterances: Sequence[Utterance],
+        drawer: ListDrawer,
+        plan: Sequence[Entry] | None = None,
+        augmenter: Augmenter | None = None,
+    ):
+        self.utterances, self.drawer, self.augmenter = utterances, drawer, augmenter
         self.plan = [(0, index) for index in range(len(utterances))] if plan is None else plan
 
     def __len__(self) -> int:
@@ -46,7 +57,8 @@ class Examples(Dataset):
 
     def example(self, epoch: int, index: int) -> Example:
         utterance = self.utterances[index]
-        return Example(index, utterance, self.drawer.draw(utterance, epoch))
+        speed = self.augmenter.speed(utterance, epoch) if self.augmenter is not None else 1.0
+        return Example(index, utterance, self.drawer.draw(utterance, epoch), epoch, speed)
 
 
 class Collator:
@@ -57,6 +69,7 @@ class Collator:
         manifest: Where the utterances come from; their audio is found from there.
         encoded: States of the same utterances in the same order, instead of waveforms.
         whole_logits: False asks the model for its loss alone (in evaluation the table of logits may not fit).
+        augmenter: Masks the features; None = as they are.
     """
 
     def __init__(
@@ -65,19 +78,23 @@ class Collator:
         manifest: Path,
         encoded: EncodedSpeech | None = None,
         whole_logits: bool = True,
+        augmenter: Augmenter | None = None,
     ):
         self.processor, self.manifest = processor, Path(manifest)
-        self.encoded, self.whole_logits = encoded, whole_logits
+        self.encoded, self.whole_logits, self.augmenter = encoded, whole_logits, augmenter
 
     def __call__(self, examples: Sequence[Example]) -> dict[str, torch.Tensor]:
         speech = self._states(examples) if self.encoded is not None else {}
         batch = self.processor(
             prompts=[example.draw.prompt for example in examples],
             keywords=[example.draw.keywords for example in examples],
-            audio=None if speech else [load_audio(audio_path(one.utterance, self.manifest)) for one in examples],
+            audio=None if speech else [self._wave(example) for example in examples],
             frames=speech["speech_mask"].sum(-1).tolist() if speech else None,
             targets=[example.draw.target for example in examples],
         )
+        if self.augmenter is not None and not speech:
+            mel_frames = batch["feature_attention_mask"].sum(-1).tolist()
+            self.augmenter.mask(batch["input_features"], mel_frames, [(one.utterance, one.epoch) for one in examples])
         head = {} if self.whole_logits else {"logits_to_keep": 1}
         return {**batch, **speech, **head}
 
@@ -86,7 +103,7 @@ class Collator:
         if self.encoded is not None:
             frames = self.encoded.frames(example.index)
         else:
-            frames = self.processor.frames(int(example.utterance.duration * SAMPLE_RATE))
+            frames = self.processor.frames(int(example.utterance.duration / example.speed * SAMPLE_RATE))
         answer = len(self.processor.tokenizer.encode(example.draw.target, add_special_tokens=False)) + 1
         return self.processor.prompt_length(example.draw.prompt, example.draw.keywords, frames) + answer
 
@@ -99,8 +116,34 @@ class Collator:
                 f"{keywords} keywords, max_length allows {limit}; raise it, or lower list_sizes"
             )
 
+    def _wave(self, example: Example) -> np.ndarray:
+        return change_speed(load_audio(audio_path(example.utterance, self.manifest)), example.speed)
+
     def _states(self, examples: Sequence[Example]) -> dict[str, torch.Tensor]:
         states = [self.encoded.states(example.index) for example in examples]  # each (frames, encoder_hidden)
         padded = torch.nn.utils.rnn.pad_sequence(states, batch_first=True)  # (batch, frames, encoder_hidden)
         frames = torch.tensor([len(one) for one in states])
         return {"speech_states": padded.float(), "speech_mask": torch.arange(padded.shape[1]) < frames[:, None]}
+
+
+class Batches(Dataset):
+    """A split in planned batches: one batch, collated, an item.
+
+    Args:
+        plan: Batches of `(epoch, index)` entries.
+    """
+
+    def __init__(self, examples: Examples, plan: Sequence[Sequence[Entry]], collator: Collator):
+        self.examples, self.plan, self.collator = examples, plan, collator
+
+    def __len__(self) -> int:
+        return len(self.plan)
+
+    def __getitem__(self, position: int) -> dict[str, torch.Tensor]:
+        return self.collator([self.examples.example(*entry) for entry in self.plan[position]])
+
+
+def only(batches: Sequence[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    """The one batch a loader of `Batches` collates."""
+    (batch,) = batches
+    return batch

@@ -16,8 +16,6 @@ from sap2.prompts import pruning_prompt, pruning_target, recognition_prompt
 Stage = Literal["pruner", "recogniser"]
 Lists = Literal["oracle", "predicted", "corrupted"]
 
-EMPTY_SHARE = 0.02  # pruning lists with no word at all: the answer "none" must not need a list
-NONE_SHARE = 0.13  # pruning lists with distractors only: without them the pruner learns that something is always spoken
 OWN_SHARE = 0.5  # distractors from the utterance's own slides; the rest come from other utterances' and change most
 DROP_SHARE = 0.15  # corrupted lists: a spoken keyword that stage 1 missed
 MOST_DISTRACTORS = 2  # corrupted lists: keywords that stage 1 let through though nobody said them
@@ -39,9 +37,14 @@ class ListDrawer:
         utterances: Those it will draw for; distractors come from all their keywords together.
         lists: Stage 2's: what was said (`oracle`), stage 1's answers (`predicted`) or spoiled oracles (`corrupted`).
         list_sizes: Smallest and largest pruning list, in keywords; a list may end up shorter when too few words exist.
-        no_context_share: Share of stage 2's draws without keywords, so that the model also works without context.
+        no_context_share: Share of draws without keywords: stage 2 must work without context, and stage 1's answer
+            `none` must not need a list.
+        unspoken_share: Share of pruning lists with distractors only: without them the pruner learns that something is
+            always spoken.
     Raises: InputError: `lists` is `predicted` and an utterance has no `predicted`.
     """
+
+    SETTINGS = frozenset({"seed", "list_sizes", "lists", "no_context_share", "unspoken_share"})  # of a section
 
     def __init__(
         self,
@@ -51,10 +54,11 @@ class ListDrawer:
         seed: int,
         list_sizes: tuple[int, int] = (10, 100),
         lists: Lists = "oracle",
-        no_context_share: float = 0.15,
+        no_context_share: float = 0.0,
+        unspoken_share: float = 0.0,
     ):
-        self.stage, self.seed, self.lists = stage, seed, lists
-        self.list_sizes, self.no_context_share = list_sizes, no_context_share
+        self.stage, self.seed, self.lists, self.list_sizes = stage, seed, lists, list_sizes
+        self.no_context_share, self.unspoken_share = no_context_share, unspoken_share
         self.pool = sorted({keyword for utterance in utterances for keyword in utterance.keywords})
         self._oracle = {utterance.id: spoken(utterance) for utterance in utterances}
         if stage == "recogniser" and lists == "predicted":
@@ -79,9 +83,9 @@ class ListDrawer:
 
     def _pruning_list(self, utterance: Utterance, rng: random.Random) -> list[str]:
         kind, size = rng.random(), rng.randint(*self.list_sizes)
-        if kind < EMPTY_SHARE:
+        if kind < self.no_context_share:
             return []
-        said = [] if kind < EMPTY_SHARE + NONE_SHARE else list(self._spoken(utterance))
+        said = [] if kind < self.no_context_share + self.unspoken_share else list(self._spoken(utterance))
         rng.shuffle(said)
         said = said[:size]
         keywords = unique_keywords(said + self._distractors(utterance, size - len(said), rng))

@@ -11,8 +11,8 @@ from sap2.training.shapes import Sizes
 
 __all__ = ["ZERO", "Load", "Memory", "ZeroStage", "activations", "memory"]
 
-ZeroStage = Literal["none", "zero1", "zero2", "zero3"]
-ZERO: tuple[ZeroStage, ...] = ("none", "zero1", "zero2", "zero3")
+ZeroStage = Literal["none", "zero1", "zero2", "zero3", "zero2-offload", "zero3-offload"]
+ZERO: tuple[ZeroStage, ...] = ("none", "zero1", "zero2", "zero3", "zero2-offload", "zero3-offload")
 
 
 @dataclass(frozen=True)
@@ -34,12 +34,16 @@ class Load:
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes of one process on its GPU; CUDA's own context, communication buffers and fragmentation come on top."""
+    """Bytes of one process on its GPU; CUDA's own context, communication buffers and fragmentation come on top.
+
+    `host` is what offloading keeps for it in the host's memory instead, pinned; no part of the total.
+    """
 
     weights: float
     gradients: float
     optimizer: float
     activations: float
+    host: float = 0.0
 
     @property
     def total(self) -> float:
@@ -54,12 +58,17 @@ def memory(
     DeepSpeed keeps the trained weights in the model's precision and, for the optimizer, a float32 copy with Adam's two
     moments; without it the adapter itself is float32. ZeRO-1 shares out the optimizer's states, ZeRO-2 the gradients
     as well, ZeRO-3 all weights, the frozen ones too, of which the largest part is gathered whole when it is its turn.
+    Offloading keeps a process's share of the optimizer's states and of the gradients, there in float32, on the host,
+    and of ZeRO-3's weights.
     """
     ranks = ranks or section.nproc
     width = 2 if section.bf16 else 4
-    level = ZERO.index(stage)
+    level, offload = ZERO.index(stage.removesuffix("-offload")), stage.endswith("-offload")
     trained = 4 if stage == "none" else width
     weights = sizes.frozen * width + sizes.trainable * trained
+    if offload:
+        host = 16 * sizes.trainable / ranks + (weights / ranks if level == 3 else 0)
+        return Memory(sizes.largest * width if level == 3 else weights, 0.0, 0.0, activation_bytes, host)
     if level == 3:
         weights = weights / ranks + sizes.largest * width
     gradients = sizes.trainable * trained / (ranks if level >= 2 else 1)

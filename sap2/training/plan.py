@@ -54,9 +54,14 @@ class StagePlan:
     hours: tuple[float, float]
 
     @property
-    def batch(self) -> int:
+    def rows(self) -> float:
+        """Utterances of mean length a forward pass on one GPU."""
+        return utterances_a_pass(self.section, self.mean)
+
+    @property
+    def batch(self) -> float:
         """Utterances an optimizer step, all processes together."""
-        return self.section.batch_size * self.section.grad_accum * self.section.nproc
+        return self.rows * self.section.grad_accum * self.section.nproc
 
 
 @dataclass(frozen=True)
@@ -128,6 +133,13 @@ def assumed_load(name: str, seconds: float, keywords: float, window: int) -> Loa
     return Load(frames + PROMPT_TOKENS + windows + answer, frames, listed * KEYWORD_TOKENS, answer)
 
 
+def utterances_a_pass(section: TrainSection, load: Load) -> float:
+    """Utterances of a length that make a batch: `batch_size`, or as many as `batch_tokens` allows."""
+    if section.batch_tokens is None:
+        return section.batch_size
+    return min(section.batch_size, max(1.0, section.batch_tokens / load.tokens))
+
+
 def operations(config, sizes: Sizes, load: Load, section: TrainSection) -> float:
     """Floating-point operations of one utterance's training step.
 
@@ -152,18 +164,21 @@ def _stage(name, section, params: Params, shape: Shape, sizes: Sizes, rows, mani
     else:
         durations = [row.duration for row in rows] or [MEAN_SECONDS, LONGEST_SECONDS]
         seconds = sum(durations) / len(durations) if rows else MEAN_SECONDS
+        seconds *= sum(1 / speed for speed in section.speed) / len(section.speed)
+        slowest = min(max(LONGEST_SECONDS, *durations), max(durations) / min(section.speed))
         sizes_of_lists = section.list_sizes
         mean = assumed_load(name, seconds, sum(sizes_of_lists) / 2, params.model.window)
-        longest = assumed_load(name, max(durations), sizes_of_lists[1], params.model.window)
+        longest = assumed_load(name, slowest, sizes_of_lists[1], params.model.window)
         measured = f"durations of {manifest}, tokens assumed" if rows else "assumed"
     longest = replace(longest, tokens=min(longest.tokens, section.max_length))
     lora = params.lora.model_copy(update={"targets": ["projector"]}) if section.freeze_llm else params.lora
+    most = utterances_a_pass(section, longest)
     used = [
-        activations(shape.config, longest, section.batch_size, lora, params.model, section.bf16, checkpointing)
+        activations(shape.config, longest, most, lora, params.model, section.bf16, checkpointing)
         for checkpointing in (False, True)
     ]
     tables = [{stage: memory(sizes, section, stage, size) for stage in ZERO} for size in used]
-    batch = section.batch_size * section.grad_accum * section.nproc
+    batch = utterances_a_pass(section, mean) * section.grad_accum * section.nproc
     entries = max(1, round(section.epochs * total))
     steps = section.max_steps or math.ceil(entries / batch)
     work = operations(shape.config, sizes, mean, section) * (steps * batch if section.max_steps else entries)
@@ -174,19 +189,21 @@ def _stage(name, section, params: Params, shape: Shape, sizes: Sizes, rows, mani
 def _measure(name, section, params: Params, shape: Shape, rows, manifest: Path) -> tuple[Load, Load, str]:
     """Mean and longest of a sample, tokenised as training would."""
     from sap2.model import SAMPLE_RATE, load_processor
+    from sap2.training.augment import Augmenter
     from sap2.training.collator import Collator, Examples
     from sap2.training.lists import ListDrawer
 
     processor = load_processor(shape.folder, window=params.model.window, windows=params.model.windows)
     collator = Collator(processor, manifest)
-    options = {"list_sizes": section.list_sizes, "seed": section.seed, "lists": getattr(section, "lists", "oracle")}
-    if any(row.predicted is None for row in rows) and options["lists"] == "predicted":
+    options = section.model_dump(include=ListDrawer.SETTINGS)
+    if any(row.predicted is None for row in rows) and options.get("lists") == "predicted":
         options["lists"] = "oracle"  # not pruned yet: the lists will be about as short
-    examples = Examples(rows, ListDrawer(name, rows, **options))
+    augmenter = Augmenter(section, processor.feature_extractor.n_samples / SAMPLE_RATE)
+    examples = Examples(rows, ListDrawer(name, rows, **options), augmenter=augmenter)
     loads = []
     for index in range(0, len(rows), max(1, len(rows) // SAMPLE)):
         example = examples[index]
-        frames = processor.frames(int(example.utterance.duration * SAMPLE_RATE))
+        frames = processor.frames(int(example.utterance.duration / example.speed * SAMPLE_RATE))
         context = len(processor.tokenise_context(example.draw.keywords)[0])
         answer = len(processor.tokenizer.encode(example.draw.target, add_special_tokens=False)) + 1
         loads.append(Load(collator.length(example), frames, context, answer))
@@ -209,22 +226,27 @@ def _read(manifest: Path | None) -> list:
 
 def _describe(stage: StagePlan) -> list[str]:
     section, mean = stage.section, stage.mean
+    budget = f" of at most {section.batch_tokens:,} tokens" if section.batch_tokens else ""
     lines = [
-        f"{stage.name}: {section.nproc} GPUs × {section.batch_size} utterances × {section.grad_accum}, "
+        f"{stage.name}: {section.nproc} GPUs × {section.batch_size} utterances{budget} × {section.grad_accum}, "
         f"{section.deepspeed}, {'bf16' if section.bf16 else 'float32'}, "
         f"{'with' if section.gradient_checkpointing else 'without'} gradient checkpointing",
         f"  tokens an utterance: {mean.tokens:,.0f} on average, {mean.frames:,.0f} of them speech and "
         f"{mean.answer:,.0f} the answer; {stage.longest.tokens:,.0f} at most ({stage.measured})",
-        f"  tokens a step: {stage.batch * mean.tokens:,.0f}",
+        f"  tokens a step: {stage.batch * mean.tokens:,.0f}, of {stage.batch:,.0f} utterances",
         f"  steps: {stage.steps:,} for {stage.utterances:,} utterances, {section.epochs:g} epochs",
         f"  time: {_hours(stage.hours[0])} to {_hours(stage.hours[1])}",
-        "  GB a GPU    weights  gradients  optimizer  activations    total | with checkpointing:  activations    total",
+        f"  {'GB a GPU':15}  weights  gradients  optimizer  activations    total | with checkpointing:  activations    "
+        "total | in the host's memory",
     ]
     for name, plain in stage.memory.items():
         less, mark = stage.checkpointed[name], "*" if name == section.deepspeed else " "
         figures = (plain.weights, plain.gradients, plain.optimizer, plain.activations, plain.total)
         row = "".join(f"{size / GB:{width}.2f}" for size, width in zip(figures, (9, 11, 11, 13, 9), strict=True))
-        lines.append(f"  {mark} {name:8}{row} |{less.activations / GB:34.2f}{less.total / GB:9.2f}")
+        host = f"{plain.host / GB:21.2f}" if plain.host else ""
+        lines.append(
+            f"  {mark} {name:13}{row} |{less.activations / GB:32.2f}{less.total / GB:9.2f} |{host}".rstrip(" |")
+        )
     return lines
 
 

@@ -4,6 +4,7 @@ import math
 import os
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from transformers import TrainerCallback
 
 from sap2.errors import ModelError
 from sap2.training import checkpoints
+from sap2.training.dev_score import METRICS
 
 
 class Progress(TrainerCallback):
@@ -20,7 +22,7 @@ class Progress(TrainerCallback):
     Args:
         report: Called as `report(metrics, step)` on the first process.
         folder: The checkpoints' folder.
-        samples: Utterances an optimizer step, all processes together.
+        seen: Utterances trained by the end of each optimizer step, all processes together; 0 before the first.
         utterances: Utterances an epoch.
         before: Seconds trained before the checkpoint this run goes on from.
         keep: Checkpoints kept.
@@ -32,28 +34,28 @@ class Progress(TrainerCallback):
         stage: str,
         report,
         folder: Path,
-        samples: int,
+        seen: Sequence[int],
         utterances: int,
         before: float,
         keep: int,
         launcher: int | None = None,
     ):
         self.stage, self.report, self.folder, self.keep, self.launcher = stage, report, folder, keep, launcher
-        self.samples, self.utterances, self.before = samples, utterances, before
+        self.seen, self.utterances, self.before = seen, utterances, before
         self.loss: float | None = None
         self.dev_loss: float | None = None
         self.dev_step = -1
-        self._busy, self._steps = 0.0, 0  # seconds and steps since the last line; evaluation and saving left out
+        self._busy, self._from = 0.0, 0  # since the last line: seconds, evaluation and saving left out; first step
 
     def on_train_begin(self, args, state, control, **kwargs):
         self._started = self._mark = time.monotonic()
-        self._first_step = state.global_step
+        self._first_step = self._from = state.global_step
         for row in state.log_history:
             self._remember(row)
 
     def on_step_end(self, args, state, control, **kwargs):
         now = time.monotonic()
-        self._busy, self._mark, self._steps = self._busy + now - self._mark, now, self._steps + 1
+        self._busy, self._mark = self._busy + now - self._mark, now
         if self.launcher is not None and not _alive(self.launcher):
             raise ModelError(f"{self.stage}: launching process {self.launcher} is gone; stopped at {state.global_step}")
 
@@ -69,12 +71,14 @@ class Progress(TrainerCallback):
                     "lower learning_rate or turn bf16 off"
                 )
             metrics = {name: float(logs[name]) for name in ("loss", "learning_rate", "grad_norm") if name in logs}
-            metrics["samples_per_second"] = self._steps * self.samples / max(self._busy, 1e-9)
-            metrics["epoch"] = state.global_step * self.samples / self.utterances
-            self._busy, self._steps = 0.0, 0
+            seen = self.seen[state.global_step]
+            metrics["samples_per_second"] = (seen - self.seen[self._from]) / max(self._busy, 1e-9)
+            metrics["epoch"] = seen / self.utterances
+            self._busy, self._from = 0.0, state.global_step
             self._say(state, metrics)
         elif "eval_loss" in logs:
-            self._say(state, {"dev_loss": float(logs["eval_loss"])})
+            names = ("loss", *(name for name, _ in METRICS.values()))
+            self._say(state, {f"dev_{name}": float(logs[f"eval_{name}"]) for name in names if f"eval_{name}" in logs})
 
     def on_save(self, args, state, control, **kwargs):
         """Seal the checkpoint once all processes have written theirs, then let go of older ones."""
@@ -82,7 +86,7 @@ class Progress(TrainerCallback):
             torch.distributed.barrier()
         if state.is_world_process_zero:
             checkpoints.seal(self.folder / f"checkpoint-{state.global_step}", self.seconds())
-            checkpoints.prune(self.folder, self.keep)
+            checkpoints.prune(self.folder, self.keep, state.best_global_step)
         self._mark = time.monotonic()
 
     def seconds(self) -> float:
@@ -90,14 +94,19 @@ class Progress(TrainerCallback):
         return self.before + time.monotonic() - self._started
 
     def summary(self, state) -> dict[str, Any]:
-        seconds = self.seconds()
+        seconds, seen = self.seconds(), self.seen[state.global_step]
+        best = {}
+        if step := state.best_global_step:  # early stopping's result is that step's adapter
+            loss = next(row["eval_loss"] for row in state.log_history if row["step"] == step and "eval_loss" in row)
+            best = {"best_step": step, "best_score": state.best_metric, "dev_loss": loss}
         return {
             "steps": state.global_step,
-            "epochs": round(state.global_step * self.samples / self.utterances, 3),
+            "epochs": round(seen / self.utterances, 3),
             "seconds": round(seconds, 1),
-            "samples_per_second": round(state.global_step * self.samples / max(seconds, 1e-9), 2),
+            "samples_per_second": round(seen / max(seconds, 1e-9), 2),
             "final_loss": self.loss,
             "dev_loss": self.dev_loss,
+            **best,
             "resumed_from_step": self._first_step or None,
         }
 

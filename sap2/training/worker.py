@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import resources
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,9 @@ class Job:
         """What the result depends on, apart from base and data."""
         from sap2.training.checkpoints import WITHOUT_EFFECT
 
-        section = self.section.model_dump(mode="json", exclude=WITHOUT_EFFECT)
+        # With early stopping the checkpoints are what is chosen from.
+        without_effect = WITHOUT_EFFECT - {"save_steps"} if self.section.early_stopping else WITHOUT_EFFECT
+        section = self.section.model_dump(mode="json", exclude=without_effect)
         model, lora = self.model.model_dump(mode="json"), self.lora.model_dump(mode="json")
         return {"stage": self.stage, "section": section, "model": model, "lora": lora}
 
@@ -86,12 +89,13 @@ def run(spec: dict[str, Any], report) -> dict[str, Any]:
 def _train(job: Job, folder: Path, report) -> dict[str, Any]:
     import torch
     from torch.utils.data import SequentialSampler
-    from transformers import Trainer, set_seed
+    from transformers import EarlyStoppingCallback, Trainer, set_seed
 
     from sap2.manifest import read_manifest
-    from sap2.model import load_model, load_processor, processor_fields, save_adapter
+    from sap2.model import SAMPLE_RATE, load_model, load_processor, processor_fields, save_adapter
     from sap2.training import adapters, checkpoints
-    from sap2.training.collator import Collator, Examples
+    from sap2.training.augment import Augmenter
+    from sap2.training.collator import Batches, Collator, Examples, only
     from sap2.training.progress import Progress
 
     section = job.section
@@ -106,43 +110,48 @@ def _train(job: Job, folder: Path, report) -> dict[str, Any]:
     encoded = _encode(job, base, processor, splits)
     args = _arguments(job, folder)
     _barrier()  # every process has encoded its share
+    augmenter = Augmenter(section, processor.feature_extractor.n_samples / SAMPLE_RATE)
     drawers = {name: _drawer(job, splits[name]) for name in splits}
-    collators = {
-        "train": Collator(processor, job.train, encoded["train"]),
-        "dev": Collator(processor, job.dev, encoded["dev"], whole_logits=False),
-    }
-    plan = _plan(job, splits["train"], drawers["train"], collators["train"])
+    examples = Examples(splits["train"], drawers["train"], augmenter=augmenter)
+    collator = Collator(processor, job.train, encoded["train"], augmenter=augmenter)
+    dev_collator = Collator(processor, job.dev, encoded["dev"], whole_logits=False)
+    plan = _plan(job, examples, collator)
+    score = _dev_score(job, splits["dev"], processor, encoded["dev"])
     model = adapters.attach(base, processor, section, job.lora)
     resumed = checkpoints.latest(folder) if job.resume else None
     if resumed and _rank() == 0:
         print(f"{job.stage}: goes on from {resumed[0]}", file=sys.stderr)
-    samples = section.batch_size * section.grad_accum * section.nproc
     progress = Progress(
-        job.stage, report, folder, samples, len(splits["train"]), resumed[1] if resumed else 0.0,
-        keep=section.save_total_limit, launcher=job.launcher,
+        job.stage, report, folder, _utterances_seen(plan, section), len(splits["train"]),
+        resumed[1] if resumed else 0.0, keep=section.save_total_limit, launcher=job.launcher,
     )  # fmt: skip
 
     class PlannedTrainer(Trainer):
-        """Takes the plan as it stands; each split has its own collator, which knows where its audio lies."""
+        """Takes the planned batches as they stand; dev has a collator of its own, which knows where its audio lies."""
 
         def _get_train_sampler(self, train_dataset=None):
             return SequentialSampler(self.train_dataset)
 
         def get_eval_dataloader(self, eval_dataset=None):
-            self.data_collator = collators["dev"]
+            self.data_collator = dev_collator
             try:
                 return super().get_eval_dataloader(eval_dataset)
             finally:
-                self.data_collator = collators["train"]
+                self.data_collator = only
 
-    by_length = _by_length(splits["dev"], drawers["dev"], collators["dev"])
+        def evaluation_loop(self, *args, **kwargs):
+            output = super().evaluation_loop(*args, **kwargs)
+            if score is not None:
+                output.metrics[f"eval_{score.name}"] = score(self.model)
+            return output
+
     trainer = PlannedTrainer(
         model=model,
         args=args,
-        data_collator=collators["train"],
-        train_dataset=Examples(splits["train"], drawers["train"], plan),
-        eval_dataset=Examples(splits["dev"], drawers["dev"], by_length),
-        callbacks=[progress],
+        data_collator=only,
+        train_dataset=Batches(examples, plan, collator),
+        eval_dataset=Examples(splits["dev"], drawers["dev"], _by_length(splits["dev"], drawers["dev"], dev_collator)),
+        callbacks=[progress, *([EarlyStoppingCallback(section.early_stopping)] if section.early_stopping else [])],
     )
     _quieten(trainer)
     try:
@@ -157,7 +166,7 @@ def _train(job: Job, folder: Path, report) -> dict[str, Any]:
             **job.settings(),
         }
         adapters.name_base(model, job.base, job.output)
-        with adapters.gathered(model, section.deepspeed == "zero3"):
+        with adapters.gathered(model, section.deepspeed.startswith("zero3")):
             if _rank() == 0:
                 with atomic_dir(job.output) as partial:
                     save_adapter(model, processor, partial)
@@ -191,18 +200,14 @@ def _encode(job: Job, model, processor, splits) -> dict[str, Any]:
 def _drawer(job: Job, utterances):
     from sap2.training.lists import ListDrawer
 
-    options = {"list_sizes": job.section.list_sizes}
-    # Both belong to the recogniser's section alone.
-    options |= {k: getattr(job.section, k) for k in ("lists", "no_context_share") if hasattr(job.section, k)}
-    return ListDrawer(job.stage, utterances, seed=job.section.seed, **options)
+    return ListDrawer(job.stage, utterances, **job.section.model_dump(include=ListDrawer.SETTINGS))
 
 
-def _plan(job: Job, utterances, drawer, collator) -> list[tuple[int, int]]:
-    """All epochs' order; every example's length is checked before the first step."""
-    from sap2.training.collator import Examples
+def _plan(job: Job, examples, collator) -> list[list[tuple[int, int]]]:
+    """All epochs' batches; every example's length is checked before the first step."""
     from sap2.training.schedule import plan
 
-    section, examples = job.section, Examples(utterances, drawer, [])
+    section, utterances = job.section, len(examples.utterances)
 
     def length(epoch: int, index: int) -> int:
         example = examples.example(epoch, index)
@@ -210,11 +215,30 @@ def _plan(job: Job, utterances, drawer, collator) -> list[tuple[int, int]]:
         collator.check(example, tokens, section.max_length)
         return tokens
 
-    batch = section.batch_size * section.nproc
-    total = max(1, round(section.epochs * len(utterances)))
+    total, most = max(1, round(section.epochs * utterances)), None
     if section.max_steps is not None:
-        total = section.max_steps * batch * section.grad_accum
-    return plan(len(utterances), total, batch, length, section.seed)
+        most = section.max_steps * section.grad_accum * section.nproc
+        total = most * section.batch_size
+    return plan(
+        utterances, total, section.batch_size, length, section.seed,
+        ranks=section.nproc, budget=section.batch_tokens, most=most,
+    )  # fmt: skip
+
+
+def _utterances_seen(plan, section: TrainSection) -> list[int]:
+    """Utterances trained by the end of each optimizer step, all processes together; 0 before the first."""
+    batches = section.grad_accum * section.nproc
+    sizes = [sum(map(len, plan[start : start + batches])) for start in range(0, len(plan), batches)]
+    return list(accumulate(sizes, initial=0))
+
+
+def _dev_score(job: Job, utterances, processor, encoded):
+    """What early stopping watches; None without it."""
+    if job.section.early_stopping is None:
+        return None
+    from sap2.training.dev_score import DevScore
+
+    return DevScore(job.stage, job.section, utterances, job.dev, processor, encoded)
 
 
 def _by_length(utterances, drawer, collator) -> list[tuple[int, int]]:
@@ -229,13 +253,19 @@ def _arguments(job: Job, folder: Path):
     from transformers import TrainingArguments
 
     section, cpu = job.section, not torch.cuda.is_available()
-    checkpointing = {}
+    options: dict[str, Any] = {}
     if section.gradient_checkpointing:  # not re-entrant: that kind needs an input that takes gradients
-        checkpointing = {"gradient_checkpointing": True, "gradient_checkpointing_kwargs": {"use_reentrant": False}}
+        options |= {"gradient_checkpointing": True, "gradient_checkpointing_kwargs": {"use_reentrant": False}}
+    if section.early_stopping:
+        from sap2.training.dev_score import METRICS
+
+        name, more_is_better = METRICS[job.stage]
+        options |= {"load_best_model_at_end": True, "metric_for_best_model": name, "greater_is_better": more_is_better}
+        options |= {"restore_callback_states_from_checkpoint": True}  # a resumed run's patience goes on
     return TrainingArguments(
         output_dir=str(folder),
         num_train_epochs=1,  # the plan holds all epochs
-        per_device_train_batch_size=section.batch_size,
+        per_device_train_batch_size=1,  # a planned batch is one item
         per_device_eval_batch_size=section.batch_size,
         gradient_accumulation_steps=section.grad_accum,
         learning_rate=section.learning_rate,
@@ -263,7 +293,7 @@ def _arguments(job: Job, folder: Path):
         report_to=[],
         disable_tqdm=True,
         log_level="error",
-        **checkpointing,
+        **options,
     )
 
 

@@ -69,7 +69,10 @@ def test_both_losses_train_projector_and_decoder(tmp_path, recordings, monkeypat
         (losses, [sampler.example(recording, 6) for recording in batch]),
     ):
         model.zero_grad()
-        parts = run(model, heads, examples, processor, phonemes)
+        calls = []
+        with model.model.multi_modal_projector.register_forward_hook(lambda *_, calls=calls: calls.append(1)):
+            parts = run(model, heads, examples, processor, phonemes)
+        assert len(calls) == 1  # speech is projected once, for the answer and for CTC
         assert {"ctc", "units", "pieces", "match"} <= set(parts)
         sum(value for name, value in parts.items() if value.requires_grad).backward()
         assert model.model.multi_modal_projector.linear.weight.grad.abs().sum() > 0

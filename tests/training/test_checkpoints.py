@@ -48,6 +48,29 @@ def test_pruning_keeps_the_newest_whole_ones(tmp_path):
     assert [path.name for path in checkpoints.listed(tmp_path)] == ["checkpoint-3", "checkpoint-4"]
 
 
+def scored(folder, step, best):
+    checkpoint = folder / f"checkpoint-{step}"
+    checkpoint.mkdir(exist_ok=True)
+    (checkpoint / "trainer_state.json").write_text(f'{{"best_global_step": {best}}}')
+    return write(folder, step)
+
+
+def test_pruning_keeps_the_best_one_too(tmp_path):
+    for step in (1, 2, 3, 4):
+        write(tmp_path, step)
+    checkpoints.prune(tmp_path, keep=1, best=2)
+    assert [path.name for path in checkpoints.listed(tmp_path)] == ["checkpoint-2", "checkpoint-4"]
+
+
+def test_one_whose_best_forerunner_is_broken_is_passed_over(tmp_path, capsys):
+    first, second = scored(tmp_path, 1, 1), scored(tmp_path, 2, 2)
+    scored(tmp_path, 3, 2)
+    assert checkpoints.latest(tmp_path)[0].name == "checkpoint-3"
+    (second / "state" / "weights").unlink()
+    assert checkpoints.latest(tmp_path)[0] == first
+    assert "checkpoint-3: the best before it, checkpoint-2, cannot be used" in capsys.readouterr().err
+
+
 def test_fingerprint_changes_with_base_data_and_settings(tmp_path):
     base, manifest = tmp_path / "base", tmp_path / "train.jsonl"
     base.mkdir()

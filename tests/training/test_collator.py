@@ -6,7 +6,9 @@ import torch
 from sap2.errors import InputError
 from sap2.manifest import audio_path, read_manifest
 from sap2.model import load_model, load_processor, processor_fields
-from sap2.training.collator import Collator, Examples
+from sap2.params import SpecAugment, TrainSection
+from sap2.training.augment import Augmenter
+from sap2.training.collator import Batches, Collator, Examples, only
 from sap2.training.encoder_cache import EncodedSpeech
 from sap2.training.lists import ListDrawer
 
@@ -36,6 +38,29 @@ def test_length_is_the_number_of_tokens(parts):
     for collator in (waves, kept):
         for index in range(6):
             assert collator.length(examples[index]) == collator([examples[index]])["input_ids"].shape[1]
+
+
+def test_length_follows_the_speed_and_masks_change_only_the_features(parts, corpus):
+    _, plain, waves, _ = parts
+    section = TrainSection(speed=[0.8, 1.25], spec_augment=SpecAugment())
+    augmenter = Augmenter(section, limit=2.0)
+    examples = Examples(plain.utterances, plain.drawer, augmenter=augmenter)
+    collator = Collator(waves.processor, corpus / "train.jsonl", augmenter=augmenter)
+    assert {examples[index].speed for index in range(12)} == {0.8, 1.25}
+    for index in range(6):
+        batch, bare = collator([examples[index]]), waves([examples[index]])
+        assert collator.length(examples[index]) == batch["input_ids"].shape[1] != waves.length(plain[index])
+        assert not torch.equal(batch["input_features"], bare["input_features"])
+        assert all(torch.equal(batch[name], bare[name]) for name in batch if name != "input_features")
+
+
+def test_planned_batches_are_collated_as_they_stand(parts):
+    _, examples, waves, _ = parts
+    batches = Batches(examples, [[(0, 3), (0, 1)], [(1, 2)]], waves)
+    assert len(batches) == 2
+    expected = waves([examples.example(0, 3), examples.example(0, 1)])
+    assert all(torch.equal(only([batches[0]])[name], expected[name]) for name in expected)
+    assert batches[1]["input_ids"].shape[0] == 1
 
 
 def test_labels_hold_the_answer_and_nothing_else(parts):

@@ -48,10 +48,16 @@ def test_pruning_lists_have_the_sizes_asked_for_and_no_word_twice():
 
 
 def test_some_pruning_lists_are_empty_and_some_hold_no_spoken_word():
-    found = [draw for _, draw in draws()]
+    found = [draw for _, draw in draws(no_context_share=0.02, unspoken_share=0.13)]
     empty = sum(not draw.keywords for draw in found) / len(found)
     nothing = sum(bool(draw.keywords) and draw.target == "none" for draw in found) / len(found)
     assert 0.005 < empty < 0.05 and 0.08 < nothing < 0.2
+
+
+def test_the_shares_of_pruning_lists_are_what_is_asked_for():
+    assert all(draw.keywords and draw.target != "none" for _, draw in draws())
+    assert all(draw.keywords and draw.target == "none" for _, draw in draws(unspoken_share=1.0))
+    assert not any(draw.keywords for _, draw in draws(no_context_share=1.0))
 
 
 def test_distractors_come_from_other_utterances_too():

@@ -49,6 +49,19 @@ def test_zero_shares_out_states_then_gradients_then_weights(base):
     assert two.total == two.weights + two.gradients + two.optimizer + 7.0
 
 
+def test_offloading_moves_to_the_host_what_it_takes_off_the_gpu(base):
+    section = TrainSection(bf16=True, nproc=4)
+    sizes = count(base_shape(str(base)), section, LoraSection())
+    two, three = (memory(sizes, section, stage, 7.0) for stage in ("zero2", "zero3"))
+    off_two, off_three = (memory(sizes, section, stage, 7.0) for stage in ("zero2-offload", "zero3-offload"))
+    assert off_two.total == two.total - two.gradients - two.optimizer
+    share = (sizes.frozen + sizes.trainable) / 4
+    assert off_three.total == three.total - three.gradients - three.optimizer - 2 * share
+    assert (two.host, three.host) == (0, 0)
+    assert off_two.host == 16 * sizes.trainable / 4  # float32: weights, gradients, both moments
+    assert off_three.host == off_two.host + 2 * share
+
+
 def kept_bytes(model, batch) -> int:
     """Bytes that autograd keeps for the backward pass, each storage once, the weights left out."""
     weights = {weight.untyped_storage().data_ptr() for weight in model.parameters()}

@@ -64,6 +64,28 @@ def test_the_papers_settings_are_planned_without_a_download():
         assert text in shown
 
 
+def test_a_token_budget_makes_more_steps_of_smaller_batches():
+    plain = TrainSection(batch_size=32, nproc=8, bf16=True)
+    bounded = plain.model_copy(update={"batch_tokens": 8192, "deepspeed": "zero3-offload"})
+    params = Params(base=BaseSection(path=HUB), pruner=plain, recogniser=RecogniserSection())
+    wide = plan_training(params, utterances=10_000).stages[0]
+    narrow = plan_training(params.model_copy(update={"pruner": bounded}), utterances=10_000)
+    assert narrow.stages[0].rows == pytest.approx(8192 / wide.mean.tokens)
+    assert narrow.stages[0].steps == math.ceil(10_000 / (8 * narrow.stages[0].rows)) > wide.steps
+    tokens = {"wide": 32 * wide.longest.tokens, "narrow": 8192}
+    ratio = narrow.stages[0].memory["zero2"].activations / wide.memory["zero2"].activations
+    assert ratio == pytest.approx(tokens["narrow"] / tokens["wide"])
+    for text in ("8 GPUs × 32 utterances of at most 8,192 tokens", "  * zero3-offload", "in the host's memory"):
+        assert text in str(narrow)
+
+
+def test_slower_speech_is_planned_for_up_to_what_the_encoder_takes():
+    params = Params(base=BaseSection(path=HUB), pruner=TrainSection(speed=[0.5]), recogniser=RecogniserSection())
+    pruner, recogniser = plan_training(params, utterances=1000).stages
+    assert pruner.mean.frames == 2 * recogniser.mean.frames
+    assert pruner.longest.frames == recogniser.longest.frames == 750
+
+
 def test_utterances_are_measured_where_base_and_manifest_are_here(corpus):
     params = Params(base=BaseSection(path=str(corpus / "base")))
     plan = plan_training(params, manifest=corpus / "train.jsonl")

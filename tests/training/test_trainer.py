@@ -17,8 +17,8 @@ import sap2
 from sap2.errors import InputError, ModelError
 from sap2.manifest import read_manifest
 from sap2.model import load_model, load_processor
-from sap2.params import LoraSection, ModelSection, RecogniserSection
-from sap2.training import checkpoints, train
+from sap2.params import LoraSection, ModelSection, RecogniserSection, SpecAugment
+from sap2.training import checkpoints, schedule, train
 from sap2.training.collator import Collator, Examples
 from sap2.training.lists import ListDrawer
 
@@ -60,7 +60,7 @@ def test_the_loss_falls_and_the_saved_adapter_gives_the_dev_loss(job, corpus, tm
     adapter = tmp_path / "adapter"
     model, processor = load_model(corpus / "base", adapter), load_processor(adapter)
     rows = read_manifest(corpus / "dev.jsonl")
-    examples = Examples(rows, ListDrawer("recogniser", rows, seed=1))
+    examples = Examples(rows, ListDrawer("recogniser", rows, seed=1, no_context_share=0.15))
     with torch.no_grad():
         batch = Collator(processor, corpus / "dev.jsonl")([examples[index] for index in range(len(rows))])
         assert float(model(**batch).loss) == pytest.approx(summary["dev_loss"], abs=0.02)
@@ -86,11 +86,15 @@ def test_two_runs_with_the_same_seed_agree_and_another_seed_differs(job, tmp_pat
     assert not all(torch.equal(one[name], three[name]) for name in one)
 
 
-def test_an_interrupted_run_goes_on_as_if_it_had_not_been(job, tmp_path, capsys):
-    settings = {"max_steps": 12, "save_steps": 4, "model": ModelSection(projection_rank=2)}
-    job(name="unbroken", **settings, resume=False)
+AUGMENTED = {"speed": [0.9, 1.0, 1.1], "spec_augment": SpecAugment(), "batch_tokens": 400}
+
+
+@pytest.mark.parametrize("settings", [{}, AUGMENTED])
+def test_an_interrupted_run_goes_on_as_if_it_had_not_been(job, tmp_path, capsys, settings):
+    settings = {"max_steps": 12, "save_steps": 4, "model": ModelSection(projection_rank=2), **settings}
+    job(name="unbroken", resume=False, **settings)
     with pytest.raises(KeyboardInterrupt):
-        job(name="resumed", **settings, tracker=Curves(crash_at=10))
+        job(name="resumed", tracker=Curves(crash_at=10), **settings)
     assert not (tmp_path / "resumed").exists()
     kept = checkpoints.listed(next((tmp_path / "checkpoints" / "recogniser").iterdir()))
     assert [path.name for path in kept] == ["checkpoint-4", "checkpoint-8"]
@@ -103,15 +107,90 @@ def test_an_interrupted_run_goes_on_as_if_it_had_not_been(job, tmp_path, capsys)
     assert_same_weights(tmp_path / "unbroken", tmp_path / "resumed")
 
 
-def test_deepspeed_and_plain_training_agree(job, tmp_path):
-    for name in ("none", "zero2", "zero3"):
+@pytest.mark.parametrize("zero", ["zero2", "zero3", "zero2-offload", "zero3-offload"])
+def test_deepspeed_and_plain_training_agree(job, tmp_path, zero):
+    for name in ("none", zero):
         job(name=name, deepspeed=name, max_steps=2, model=ModelSection(projection_rank=2))
     learned = [weight for name, weight in weights(tmp_path / "none").items() if name.endswith("up")]
     assert len(learned) == 2 and all(weight.abs().max() > 0 for weight in learned)  # 0 before training
     # Their gradients are summed in another order, and Adam enlarges what differs where a gradient is near 0.
-    assert_same_weights(tmp_path / "none", tmp_path / "zero2", tolerance=1e-4)
-    assert_same_weights(tmp_path / "none", tmp_path / "zero3", tolerance=1e-4)
+    assert_same_weights(tmp_path / "none", tmp_path / zero, tolerance=1e-4)
     assert "LOCAL_RANK" not in os.environ
+
+
+ONE_STEP = {"epochs": 1, "max_steps": None, "lora": LoraSection(rank=4, dropout=0.0), "no_context_share": 0.0}
+
+
+@pytest.mark.parametrize("deepspeed", ["none", "zero2"])
+@pytest.mark.parametrize("batches", [{"batch_size": 7, "grad_accum": 4}, {"batch_tokens": 700, "grad_accum": 24}])
+def test_an_accumulated_step_is_that_of_one_large_batch(job, tmp_path, monkeypatch, deepspeed, batches):
+    """Each token counts alike, whatever the batch it is in: batches of 7, 7, 7 and 3, or as many as a budget allows."""
+    planned = []
+    monkeypatch.setattr(
+        schedule, "plan", lambda *args, _plan=schedule.plan, **kw: planned.append(_plan(*args, **kw)) or planned[-1]
+    )
+    whole = job(name="whole", deepspeed=deepspeed, batch_size=24, **ONE_STEP)
+    parts = job(name="parts", deepspeed=deepspeed, **{"batch_size": 24, **batches}, **ONE_STEP)
+    assert [len(planned[0])] == [1] and len(set(map(len, planned[1]))) > 1
+    assert whole["steps"] == parts["steps"] == 1 and whole["epochs"] == parts["epochs"] == 1.0
+    assert parts["dev_loss"] == pytest.approx(whole["dev_loss"], rel=1e-5)
+    assert_same_weights(tmp_path / "whole", tmp_path / "parts", tolerance=1e-4)
+
+
+def test_bfloat16_training_comes_to_the_loss_of_float32(job):
+    losses = {}
+    for bf16 in (False, True):
+        curves = Curves()
+        settings = {"max_steps": 20, "learning_rate": 2e-3, "lora": LoraSection(rank=4, dropout=0.0)}
+        job(name=f"bf16-{bf16}", batch_size=6, bf16=bf16, tracker=curves, **settings)
+        losses[bf16] = curves.of("loss")
+    assert losses[False][-1] < 0.9 * losses[False][0]
+    assert losses[True] == pytest.approx(losses[False], rel=0.02) and losses[True] != losses[False]
+
+
+@pytest.mark.parametrize(
+    ("frozen", "places"),
+    [
+        ({"freeze_llm": True}, {"multi_modal_projector"}),
+        ({"freeze_aligner": True}, {"language_model"}),
+        ({"freeze_vit": False}, {"multi_modal_projector", "language_model", "audio_tower"}),
+    ],
+)
+def test_what_is_frozen_stays_and_the_rest_moves(job, tmp_path, frozen, places):
+    job(max_steps=2, **frozen)
+    moved = {
+        next(place for place in ("multi_modal_projector", "language_model", "audio_tower") if place in name)
+        for name, weight in weights(tmp_path / "adapter").items()
+        if "lora_B" in name and weight.abs().max() > 0
+    }
+    assert moved == places
+
+
+def test_early_stopping_ends_with_the_best_checkpoint(job, tmp_path):
+    settings = {"stage": "pruner", "save_steps": 3, "scheduler": "constant", "lora": LoraSection(rank=4, dropout=0.0)}
+    curves = Curves()
+    summary = job(name="stopped", max_steps=200, early_stopping=2, save_total_limit=1, tracker=curves, **settings)
+    scores = curves.of("dev_keyword_f1")
+    best = scores.index(max(scores))
+    assert len(scores) == best + 3 and summary["steps"] == 3 * len(scores) < 200
+    assert (summary["best_step"], summary["best_score"]) == (3 * (best + 1), max(scores))
+    assert summary["dev_loss"] == curves.of("dev_loss")[best]
+    kept = json.loads((tmp_path / "stopped" / "training.json").read_text())
+    assert kept["best_step"] == summary["best_step"] and kept["section"]["save_steps"] == 3
+
+
+def test_early_stopping_goes_on_after_an_interruption(job, tmp_path):
+    settings = {"stage": "pruner", "max_steps": 60, "save_steps": 3, "early_stopping": 3}
+    unbroken = job(name="unbroken", resume=False, **settings)
+    crash = unbroken["steps"] - 1  # when patience has nearly run out
+    with pytest.raises(KeyboardInterrupt):
+        job(name="resumed", tracker=Curves(crash_at=crash - crash % 3), **settings)
+    resumed = job(name="resumed", **settings)
+    assert resumed["resumed_from_step"]
+    assert {name: resumed[name] for name in ("steps", "best_step", "best_score")} == {
+        name: unbroken[name] for name in ("steps", "best_step", "best_score")
+    }
+    assert_same_weights(tmp_path / "unbroken", tmp_path / "resumed")
 
 
 def test_gradient_checkpointing_trains_the_same_adapter(job, tmp_path):
@@ -151,8 +230,32 @@ def test_an_error_in_several_processes_reaches_the_caller(job):
 
 
 @pytest.mark.slow
-def test_two_processes_killed_and_started_again_give_the_unbroken_result(job, corpus, tmp_path):
-    settings = {"nproc": 2, "max_steps": 40, "batch_size": 2, "save_steps": 10, "cache_encoder": True}
+@pytest.mark.parametrize("zero", ["zero2", "zero3"])
+def test_two_processes_train_and_choose_what_one_does(job, tmp_path, zero):
+    """The same utterances a step, and the same dev scores, though ZeRO-2's processes share dev's decoding."""
+    settings = {"stage": "pruner", "max_steps": 6, "save_steps": 2, "early_stopping": 9, "deepspeed": zero}
+    settings["lora"] = LoraSection(rank=4, dropout=0.0)
+    curves = {1: Curves(), 2: Curves()}
+    one, two = (
+        job(name=f"{nproc}", nproc=nproc, batch_size=4 // nproc, tracker=curves[nproc], **settings) for nproc in (1, 2)
+    )
+    assert curves[2].of("dev_keyword_f1") == pytest.approx(curves[1].of("dev_keyword_f1"))
+    assert two["best_step"] == one["best_step"]
+    assert_same_weights(tmp_path / "1", tmp_path / "2", tolerance=1e-4)
+
+
+@pytest.mark.slow
+def test_two_processes_weigh_each_token_alike_under_a_token_budget(job, tmp_path):
+    whole = job(name="whole", batch_size=24, **ONE_STEP)
+    parts = job(name="parts", nproc=2, batch_size=24, batch_tokens=500, grad_accum=24, **ONE_STEP)
+    assert whole["steps"] == parts["steps"] == 1 and parts["epochs"] == 1.0
+    assert_same_weights(tmp_path / "whole", tmp_path / "parts", tolerance=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [{"cache_encoder": True}, {"speed": [0.9, 1.0, 1.1], "batch_tokens": 200}])
+def test_two_processes_killed_and_started_again_give_the_unbroken_result(job, corpus, tmp_path, kind):
+    settings = {"nproc": 2, "max_steps": 40, "batch_size": 2, "save_steps": 10, **kind}
     curves = Curves()
     job(name="unbroken", tracker=curves, **settings)
     assert len(curves.of("loss")) == 4 and curves.of("loss")[-1] < curves.of("loss")[0]
