@@ -249,6 +249,27 @@ def models(params: ParamsOption = PARAMS, profile: ProfileOption = None, set_: S
     print(versions_table(versions(loaded.tracking), loaded.gate.context))
 
 
+@app.command(epilog="Example: sap2 reproduce models:/sap2-asr@champion --run")
+def reproduce(
+    which: Annotated[str, typer.Argument(metavar="RUN", help="A run's id, a version's number, or models:/….")],
+    run: Annotated[bool, typer.Option("--run", help="Carry the commands out, not only print them.")] = False,
+    params: ParamsOption = PARAMS,
+    profile: ProfileOption = None,
+    set_: SetOption = None,
+) -> None:
+    """Print the commands that make a run again.
+
+    With its commit and changes, its params, and the hashes of its data: a shell script. Each run gets a work tree of
+    its own beside this repository."""
+    from sap2.tracking.reproduce import recipe
+    from sap2.tracking.reproduce import run as carry_out
+
+    found = recipe(_load(params, profile, set_).tracking, which)
+    print(found)
+    if run:
+        carry_out(found)
+
+
 @app.command(epilog='Example: sap2 transcribe talk.wav --keywords "Meyer, Kathryn, Zorvan" --show-keywords')
 def transcribe(
     files: Annotated[

@@ -251,6 +251,7 @@ class TrackingSection(Section):
     uri: str = Field("sqlite:///mlruns.db", min_length=1)  # a path in it is relative to the working folder
     experiment: str = Field("sap2-asr", min_length=1)
     model_name: str = Field("sap2-asr", min_length=1)  # registered model that gets a new version
+    copy_base: bool = False  # a base from the hub: copy it into the version, not only its id and commit
 
 
 class Params(Section):

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from sap2.data.audio import load_audio
 from sap2.errors import InputError
-from sap2.manifest import read_manifest
+from sap2.manifest import audio_path, read_manifest
 from sap2.params import (
     BaseSection,
     EvaluationSection,
@@ -211,6 +211,8 @@ def register(
             "pruning_decoding": params.pruning.model_dump(exclude=set(OPTIONS)),
             **params.pruning.model_dump(include=set(OPTIONS)),
         },
+        figures=_figures(prepared, results, metrics),
+        example=_example(prepared),
     )
     return Summary("register", [output], facts)
 
@@ -298,6 +300,20 @@ def _train(
         tracker.made(output)
     known = {"stage", "section", "model", "lora"}  # what went in is no news
     return Summary(f"train-{stage}", [output], {name: fact for name, fact in facts.items() if name not in known})
+
+
+def _figures(prepared: Path, results: Path, metrics: Path) -> dict[str, dict[str, Any]]:
+    """What stages noted of themselves, by their names in dvc.yaml."""
+    noted = {"prepare": prepared / "card.json", "decode": results / "timing.json", "evaluate": metrics}
+    return {
+        stage: json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {} for stage, path in noted.items()
+    }
+
+
+def _example(prepared: Path) -> tuple[Path, list[str]]:
+    manifest = prepared / "test.jsonl"
+    first = read_manifest(manifest)[0]
+    return audio_path(first, manifest), first.keywords
 
 
 def _load_recogniser(model: str) -> Callable[[np.ndarray, list[str]], Transcript]:

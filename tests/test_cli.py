@@ -26,6 +26,7 @@ COMMANDS = [
     "promote",
     "rollback",
     "models",
+    "reproduce",
     "transcribe",
     "serve",
     "score",

@@ -3,14 +3,16 @@
 Models-from-code and safetensors: nothing is pickled, and loading needs the pinned packages but not this repository.
 """
 
+import base64
 import importlib.metadata
 import shutil
 import tempfile
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from sap2.base import HUB_SOURCE, hub_folder
 from sap2.errors import ModelError
 from sap2.params import TrackingSection
 from sap2.tracking.store import fluent, reporting, tracking_uri
@@ -28,12 +30,21 @@ REQUIREMENTS = (
 )  # fmt: skip
 
 
-def log_model(base: Path, pruner: Path, recogniser: Path, settings: Mapping[str, Any] | None = None):
+def log_model(
+    base: Path,
+    pruner: Path,
+    recogniser: Path,
+    settings: Mapping[str, Any] | None = None,
+    example: tuple[Path, Sequence[str]] | None = None,
+    copy_base: bool = False,
+):
     """Log the recogniser to MLflow's active run; return MLflow's ModelInfo.
 
     Args:
-        base, pruner, recogniser: Their folders, copied whole.
+        base, pruner, recogniser: Their folders, copied whole; of a base from the hub only its id and commit.
         settings: How it decodes, kept with the model: see `build`.
+        example: A recording and its list, the model's input example.
+        copy_base: Copy a base from the hub, too.
     Raises: ModelError: a folder is missing, or a setting unknown.
     """
     import mlflow
@@ -45,9 +56,14 @@ def log_model(base: Path, pruner: Path, recogniser: Path, settings: Mapping[str,
             raise ModelError(f"{folder}: no {name} folder to register; run its stage first")
     with tempfile.TemporaryDirectory(prefix="sap2-code-") as staging, warnings.catch_warnings():
         code = Path(staging) / PACKAGE.name
+        if (folders["base"] / HUB_SOURCE).is_file() and not copy_base:
+            reference = Path(staging) / "base"
+            reference.mkdir()
+            shutil.copy2(folders["base"] / HUB_SOURCE, reference)
+            folders["base"] = reference
         # The package without its embedded base: the model carries its own.
         shutil.copytree(PACKAGE, code, ignore=shutil.ignore_patterns("__pycache__", "assets", "*.safetensors"))
-        # MLflow would like an input example; ours would be a recording.
+        # MLflow would like type hints, which its tables do not need.
         warnings.filterwarnings("ignore", category=UserWarning, module="mlflow.pyfunc")
         return mlflow.pyfunc.log_model(
             name=MODEL_NAME,
@@ -56,6 +72,7 @@ def log_model(base: Path, pruner: Path, recogniser: Path, settings: Mapping[str,
             artifacts={name: str(folder) for name, folder in folders.items()},
             model_config=dict(settings or {}),
             signature=_signature(),
+            input_example=None if example is None else _example(*example),
             pip_requirements=pip_requirements(),
         )
 
@@ -109,7 +126,10 @@ def build(artifacts: Mapping[str, str], settings: Mapping[str, Any]):
 
     decoding, pruning_decoding, options = _decodings(settings)
     options["device"] = "cuda" if torch.cuda.is_available() else None
-    recogniser = Recogniser.load(*(artifacts[part] for part in PARTS), decoding=decoding, **options)
+    folders = {part: Path(artifacts[part]) for part in PARTS}
+    if (named := folders["base"] / HUB_SOURCE).is_file() and not (folders["base"] / "config.json").is_file():
+        folders["base"] = hub_folder(named)
+    recogniser = Recogniser.load(*folders.values(), decoding=decoding, **options)
     recogniser.pruning_decoding = pruning_decoding
     return recogniser
 
@@ -140,6 +160,14 @@ def _decodings(settings: Mapping[str, Any]):
         known = ", ".join(("decoding", "pruning_decoding", *OPTIONS))
         raise ModelError(f"unknown settings of the model: {', '.join(unknown)}; known: {known}")
     return decoding, pruning_decoding, left
+
+
+def _example(recording: Path, keywords: Sequence[str]):
+    """The input as JSON can hold it: the recording in base64, the list as text."""
+    import pandas as pd
+
+    audio = base64.b64encode(recording.read_bytes()).decode("ascii")
+    return pd.DataFrame({"audio": [audio], "keywords": [", ".join(keywords)]})
 
 
 def _signature():

@@ -1,12 +1,14 @@
 """What a run came from: code, data and adapters, each by a name that holds on every machine."""
 
+import importlib.metadata
 import os
+import platform
 import subprocess
 from pathlib import Path
 
 from sap2.files import sha256
 
-__all__ = ["adapter_digest", "code_state", "file_digests"]
+__all__ = ["adapter_digest", "code_changes", "code_state", "environment", "file_digests"]
 
 REVISION_VARIABLE = "SAP2_REVISION"  # the commit, where the code runs without its repository: set in the image
 # Written by the pipeline itself, with hashes of their own: they do not make the code another one.
@@ -22,6 +24,20 @@ def code_state(repository: Path = Path(".")) -> dict[str, str]:
     excluded = [f":(exclude,top){path}" for path in PIPELINE_OUTPUTS]
     changes = _git(repository, "status", "--porcelain", "--", ":(top)", *excluded)
     return {"commit": commit, "dirty": "unknown" if changes is None else str(bool(changes)).lower()}
+
+
+def code_changes(repository: Path = Path(".")) -> str:
+    """What differs from the commit, as a patch `git apply` takes; new files that git does not know are not in it."""
+    excluded = [f":(exclude,top){path}" for path in PIPELINE_OUTPUTS]
+    patch = _git(repository, "diff", "--binary", "HEAD", "--", ":(top)", *excluded)
+    return f"{patch}\n" if patch else ""
+
+
+def environment() -> str:
+    """Interpreter, platform, and every installed package with its version, a line each."""
+    packages = {one.metadata["Name"]: one.version for one in importlib.metadata.distributions() if one.metadata["Name"]}
+    lines = [f"# Python {platform.python_version()}, {platform.platform()}"]
+    return "\n".join([*lines, *(f"{name}=={packages[name]}" for name in sorted(packages, key=str.lower))]) + "\n"
 
 
 def adapter_digest(adapter: Path | str) -> str:

@@ -2,28 +2,32 @@
 
 import json
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from sap2 import __version__
 from sap2.errors import InputError, TrackingError
-from sap2.files import atomic_file, sha256
+from sap2.files import atomic_file, read_jsonl, sha256
 from sap2.params import TrackingSection
 from sap2.tracking.aliases import CHALLENGER
+from sap2.tracking.describe import ABOUT_MODEL, describe
+from sap2.tracking.lineage import log_stages, read_lock
 from sap2.tracking.packaging import log_model
-from sap2.tracking.provenance import adapter_digest, code_state, file_digests
-from sap2.tracking.runs import ADAPTER_TAG, start_run
+from sap2.tracking.provenance import code_changes, code_state, environment, file_digests
+from sap2.tracking.runs import start_run
 from sap2.tracking.store import client, fluent, reporting, tracking_uri
-from sap2.tracking.values import flat, numbers, public, safe_key
+from sap2.tracking.values import flat, numbers, public, public_values, safe_key
 
-__all__ = ["RESULTS", "SPEED", "register", "scores"]
+__all__ = ["PARAMS_FILE", "PATCH_FILE", "RECIPE", "RESULTS", "SPEED", "register", "scores"]
 
 RESULTS = "results"  # where the run keeps the transcripts, by which the gate compares versions
 SPEED = "real_time_factor"
+RECIPE = "reproduce"  # where the run keeps what it takes to make it again
+PARAMS_FILE = "params.yaml"
+PATCH_FILE = "changes.patch"
 # The figures a version is judged by, for every context and for stage 1.
 SCORES = {"wer", "u_wer", "b_wer", "false_alarms_per_100", "recall", "precision", "f1"}
-PARENT_TAG = "mlflow.parentRunId"
 
 
 def register(
@@ -39,6 +43,8 @@ def register(
     files: Iterable[Path] = (),
     manifests: Iterable[Path] = (),
     settings: Mapping[str, Any] | None = None,
+    figures: Mapping[str, Mapping[str, Any]] | None = None,
+    example: tuple[Path, Sequence[str]] | None = None,
     lock: Path = Path("dvc.lock"),
 ) -> dict[str, Any]:
     """Log everything about a finished pipeline as one run, and make its model the next version in the registry.
@@ -54,7 +60,9 @@ def register(
         files: Reports and plots, files or folders, kept with the run under "reports".
         manifests: The data: their digests are logged.
         settings: How the model decodes, as `sap2.tracking.packaging.build` takes them.
-        lock: DVC's lock file: logged with its digest when it is there.
+        figures: What each stage counted and measured, by its name in dvc.yaml; logged with its own run.
+        example: A recording and its list: the input example of the model.
+        lock: DVC's lock file: logged with its digest when it is there, its stages as runs below.
     Returns: `run`, `model`, `version`, `uri`, `tracking_uri`, `scores`, `trained_by` (stage to run, as far as found).
     Raises: InputError: a file is missing. ModelError: a model folder is. TrackingError: the store fails or refuses.
     """
@@ -66,25 +74,32 @@ def register(
     uri = tracking_uri(section)
     asking = client(section)
     digests = file_digests(manifests)
-    origin = _origin(digests, lock)
+    stages = read_lock(lock)
+    code = code_state()
+    origin = _origin(code, digests, lock)
+    about = describe(params, metrics, code["commit"], code["dirty"] == "true")
     with start_run(section, "register", params) as tracker, reporting(uri, "did not take the model"):
         run = tracker.run_id
-        for name, value in {**_texts(metrics), **origin}.items():
+        for name, value in {**_texts(metrics), **origin, "mlflow.note.content": about}.items():
             asking.set_tag(run, name, value)
         _log_files(asking, run, files, lock)
         for path in transcripts[1:]:
             asking.log_artifact(run, str(path), RESULTS)
+        _log_state(asking, run, params, code["dirty"] == "true")
+        _log_table(asking, run, transcripts[1:])
         _log_datasets(asking, run, digests)
         with fluent(section) as mlflow, mlflow.start_run(run_id=run):
-            model = log_model(base, pruner, recogniser, settings)
+            model = log_model(base, pruner, recogniser, settings, example, section.copy_base)
         asking.update_run(run, status="RUNNING")  # leaving mlflow.start_run has ended it
         speed = _speed(results)
         _log_metrics(asking, run, numbers(metrics) | speed, model.model_id)
-        trained_by = _adopt(asking, run, {"pruner": pruner, "recogniser": recogniser})
+        adapters = {"pruner": pruner, "recogniser": recogniser}
+        trained_by = log_stages(asking, run, stages, adapters, figures or {})
         speeds = {name: f"{value:g}" for name, value in speed.items()}
         tags = {**scores(metrics), **speeds, **_texts(metrics), **origin, "sap2.version": __version__}
         with fluent(section):  # the registry looks the logged model up in the global store
-            version = _create_version(asking, section.model_name, model, run, tags)
+            version = _create_version(asking, section.model_name, model, run, tags, about)
+        asking.set_tag(run, "sap2.model_version", f"{section.model_name}/{version.version}")
         asking.set_registered_model_alias(section.model_name, CHALLENGER, version.version)
     answer = {
         "run": run,
@@ -114,8 +129,7 @@ def _texts(metrics: Mapping[str, Any]) -> dict[str, str]:
     return {safe_key(name): value for name, value in flat(metrics, "/") if isinstance(value, str)}
 
 
-def _origin(digests: dict[str, str], lock: Path) -> dict[str, str]:
-    code = code_state()
+def _origin(code: Mapping[str, str], digests: dict[str, str], lock: Path) -> dict[str, str]:
     tags = {"git.commit": code["commit"], "git.dirty": code["dirty"]}
     if lock.is_file():
         tags["dvc.lock_sha256"] = sha256(lock)
@@ -129,7 +143,31 @@ def _log_files(asking, run: str, files: list[Path], lock: Path) -> None:
         else:
             asking.log_artifact(run, str(path), "reports")
     if lock.is_file():
-        asking.log_artifact(run, str(lock))
+        asking.log_artifact(run, str(lock), RECIPE)
+
+
+def _log_state(asking, run: str, params: Mapping[str, Any], dirty: bool) -> None:
+    """What it takes to do all of it again: params, packages, and the changes that are in no commit."""
+    # A params file of its own: the values as they were used, under the name of the profile, which changes nothing more.
+    profile = str(params.get("profile", "default"))
+    sections = {name: value for name, value in params.items() if isinstance(value, Mapping)}
+    whole = {"profile": profile, **sections, "profiles": {profile: {name: {} for name in sections}}}
+    asking.log_dict(run, public_values(whole), f"{RECIPE}/{PARAMS_FILE}")
+    asking.log_text(run, environment(), f"{RECIPE}/environment.txt")
+    if dirty and (patch := code_changes()):
+        asking.log_text(run, patch, f"{RECIPE}/{PATCH_FILE}")
+
+
+def _log_table(asking, run: str, transcripts: list[Path]) -> None:
+    """The results as a table that MLflow shows: an utterance a row, its transcript in each context."""
+    table: dict[str, list[Any]] = {}
+    for path in transcripts:
+        rows = [row for _, row in read_jsonl(path)]
+        if not table:
+            table = {name: [row.get(name) for row in rows] for name in ("id", "reference", "keywords", "predicted")}
+        table[path.stem] = [row.get("hypothesis") for row in rows]
+    if table:
+        asking.log_table(run, table, "results_table.json")
 
 
 def _speed(results: Path | None) -> dict[str, float]:
@@ -164,31 +202,17 @@ def _log_metrics(asking, run: str, figures: dict[str, float], model_id: str | No
     asking.log_batch(run, [Metric(name, value, now, 0, model_id=model_id) for name, value in figures.items()])
 
 
-def _adopt(asking, run: str, adapters: dict[str, Path]) -> dict[str, str]:
-    """Find the runs that trained the adapters and hang them below this one, unless an earlier one has them."""
-    experiments = [experiment.experiment_id for experiment in asking.search_experiments()]
-    trained_by = {}
-    for stage, folder in adapters.items():
-        wanted = f"tags.`{ADAPTER_TAG}` = '{adapter_digest(folder)}' and tags.`sap2.stage` = '{stage}'"
-        found = asking.search_runs(experiments, wanted, order_by=["attributes.start_time DESC"], max_results=1)
-        if not found:
-            continue
-        trained_by[stage] = found[0].info.run_id
-        asking.set_tag(run, f"sap2.trained_by/{stage}", trained_by[stage])
-        if PARENT_TAG not in found[0].data.tags:
-            asking.set_tag(trained_by[stage], PARENT_TAG, run)
-    return trained_by
-
-
-def _create_version(asking, name: str, model, run: str, tags: dict[str, str]):
+def _create_version(asking, name: str, model, run: str, tags: dict[str, str], about: str):
     from mlflow.exceptions import MlflowException
 
     try:
-        asking.create_registered_model(name)
+        asking.create_registered_model(name, description=ABOUT_MODEL)
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-    version = asking.create_model_version(name, model.model_uri, run_id=run, tags=tags, model_id=model.model_id)
+    version = asking.create_model_version(
+        name, model.model_uri, run_id=run, tags=tags, model_id=model.model_id, description=about
+    )
     if version.status != "READY":
         why = version.status_message or "no reason given"
         raise TrackingError(

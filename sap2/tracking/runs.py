@@ -25,7 +25,7 @@ from sap2.tracking.provenance import adapter_digest, code_state
 from sap2.tracking.store import brief, client, experiment_id, reporting, tracking_uri
 from sap2.tracking.values import flat_params, safe_key
 
-__all__ = ["ADAPTER_TAG", "Tracker", "start_run", "user"]
+__all__ = ["ADAPTER_TAG", "Tracker", "log_params", "run_tags", "start_run", "user"]
 
 Seconds = float
 
@@ -54,16 +54,16 @@ def start_run(
         asking = client(section)
         run_id = _interrupted(asking, state, fingerprint)
         if run_id is None:
-            run = asking.create_run(experiment_id(asking, section), run_name=stage, tags=_tags(stage))
+            run = asking.create_run(experiment_id(asking, section), run_name=stage, tags=run_tags(stage))
             run_id = run.info.run_id
             if state is not None:
                 with atomic_file(state) as partial:
                     partial.write_text(json.dumps({"run": run_id, "of": fingerprint}) + "\n", encoding="utf-8")
         else:
             asking.update_run(run_id, status="RUNNING")
-        _log_params(asking, run_id, flat)
+        log_params(asking, run_id, flat)
     unsent = state.with_name(f"{state.stem}.{run_id[:8]}.unsent.jsonl") if state else Path(f"{run_id}.unsent.jsonl")
-    tracker = Tracker(asking, run_id, unsent)
+    tracker = Tracker(asking, run_id, unsent, machine=_Machine(run_id, uri) if state else None)
     try:
         yield tracker
     except KeyboardInterrupt:
@@ -83,8 +83,15 @@ class Tracker:
     first; going on with the same run sends it.
     """
 
-    def __init__(self, asking, run_id: str, unsent: Path, flush_seconds: Seconds = FLUSH_SECONDS):
-        self.run_id = run_id
+    def __init__(
+        self,
+        asking,
+        run_id: str,
+        unsent: Path,
+        flush_seconds: Seconds = FLUSH_SECONDS,
+        machine: "_Machine | None" = None,
+    ):
+        self.run_id, self._machine = run_id, machine
         self._client, self._unsent, self._flush_seconds = asking, unsent, flush_seconds
         self._waiting: list[dict[str, Any]] = [row for _, row in read_jsonl(unsent)] if unsent.is_file() else []
         self._lock = threading.Lock()
@@ -127,8 +134,19 @@ class Tracker:
 
     def _work(self) -> None:
         while not self._closing.wait(self._flush_seconds):
+            self._look_at_the_machine()
             self._send()
+        self._look_at_the_machine()
         self._send()
+
+    def _look_at_the_machine(self) -> None:
+        if self._machine is None:
+            return
+        try:
+            self.log(*self._machine.look())
+        except Exception as error:  # a driver that is away must not stop a training
+            self._machine = None
+            _say(f"the machine's load is not logged: {brief(error)}")
 
     def _send(self) -> None:
         from mlflow.entities import Metric
@@ -152,6 +170,27 @@ class Tracker:
                 del self._waiting[: len(batch)]
 
 
+class _Machine:
+    """Load of processor, memory, disk, network and GPUs, as MLflow's own monitor reads them and its pages show them.
+
+    Only read by it: sent by the tracker, which no server stops.
+    """
+
+    def __init__(self, run_id: str, uri: str):
+        from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+
+        self._monitor, self._looks = SystemMetricsMonitor(run_id, tracking_uri=uri), 0
+
+    def look(self) -> tuple[dict[str, float], int]:
+        """Figures of now, and how many looks there were before."""
+        self._monitor.collect_metrics()
+        figures = {f"system/{name}": value for name, value in self._monitor.aggregate_metrics().items()}
+        for monitor in self._monitor.monitors:
+            monitor.clear_metrics()
+        self._looks += 1
+        return figures, self._looks - 1
+
+
 def _interrupted(asking, state: Path | None, fingerprint: str) -> str | None:
     """The run to go on with; None when there is none, or it was another training's, or the server has lost it."""
     if state is None or not state.is_file():
@@ -173,7 +212,8 @@ def _interrupted(asking, state: Path | None, fingerprint: str) -> str | None:
     return run.info.run_id if run.info.lifecycle_stage == "active" else None
 
 
-def _log_params(asking, run_id: str, flat: dict[str, str]) -> None:
+def log_params(asking, run_id: str, flat: dict[str, str]) -> None:
+    """Log flat params, as few requests as the store allows."""
     from mlflow.entities import Param
 
     params = [Param(key, value) for key, value in flat.items()]
@@ -181,7 +221,8 @@ def _log_params(asking, run_id: str, flat: dict[str, str]) -> None:
         asking.log_batch(run_id, params=params[start : start + PARAMS_PER_REQUEST])
 
 
-def _tags(stage: str) -> dict[str, str]:
+def run_tags(stage: str) -> dict[str, str]:
+    """Whose run, of which stage, by which code."""
     code = code_state()
     return {
         "mlflow.user": user(),

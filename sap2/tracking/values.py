@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-__all__ = ["flat", "flat_params", "numbers", "public", "safe_key"]
+__all__ = ["flat", "flat_params", "numbers", "public", "public_values", "safe_key"]
 
 KEY_LENGTH = 250  # MLflow's limit on a name
 VALUE_LENGTH = 6000  # MLflow's limit on a param's value
@@ -43,6 +43,23 @@ def flat_params(params: Mapping[str, Any]) -> dict[str, str]:
         safe_key(key): HIDDEN if _SECRET.search(key) and value is not None else _bounded(public(str(value)))
         for key, value in flat(params, ".")
     }
+
+
+def public_values(nested: Mapping[str, Any]) -> dict[str, Any]:
+    """The same nesting, secrets hidden and everything else as it is.
+
+    >>> public_values({"hub": {"api_token": "abc"}, "base": {"path": "http://me:pw@hub/x"}, "n": 2})
+    {'hub': {'api_token': '***'}, 'base': {'path': 'http://***@hub/x'}, 'n': 2}
+    """
+    shown: dict[str, Any] = {}
+    for key, value in nested.items():
+        if isinstance(value, Mapping):
+            shown[key] = public_values(value)
+        elif _SECRET.search(str(key)) and value is not None:
+            shown[key] = HIDDEN
+        else:
+            shown[key] = public(value) if isinstance(value, str) else list(value) if isinstance(value, tuple) else value
+    return shown
 
 
 def numbers(metrics: Mapping[str, Any]) -> dict[str, float]:

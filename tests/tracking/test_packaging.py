@@ -4,6 +4,7 @@ import importlib.metadata
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from tiny import tone
@@ -88,8 +89,6 @@ print(json.dumps({"answers": answers, "refusal": refusal, "code": sap2.__file__}
 
 
 def test_package_holds_safetensors_code_and_pinned_requirements_but_no_pickle(model_folder):
-    from pathlib import Path
-
     files = {path.relative_to(model_folder).as_posix() for path in Path(model_folder).rglob("*") if path.is_file()}
     assert not [name for name in files if name.endswith((".pkl", ".pickle", ".bin", ".pt", ".pth", ".pyc"))]
     assert {
@@ -117,6 +116,35 @@ def test_signature_names_the_columns(model_folder):
         "audio"
     ]
     assert signature.outputs.input_names() == ["text", "found", "predicted"]
+
+
+def test_a_base_from_the_hub_is_referred_to_by_id_and_commit_not_copied(
+    section, models, recording, expected, monkeypatch, tmp_path
+):
+    import shutil
+
+    from sap2.tracking import packaging
+
+    base = shutil.copytree(models / "base", tmp_path / "base")
+    (base / "hub.json").write_text('{"id": "some/base", "revision": "abc123"}')
+    settings = {"max_list": 3, "decoding": {"max_new_tokens": 12},
+                "pruning_decoding": {"max_new_tokens": 8, "num_beams": 2}}  # fmt: skip
+    sizes, uris = [], []
+    for copy in (False, True):
+        with start_run(section, "hub") as tracker, fluent(section) as mlflow, mlflow.start_run(run_id=tracker.run_id):
+            info = log_model(base, models / "pruner", models / "recogniser", settings, copy_base=copy)
+        with fluent(section) as mlflow:
+            folder = mlflow.artifacts.download_artifacts(info.model_uri, dst_path=str(tmp_path / str(copy)))
+        sizes.append(sorted(path.name for path in Path(folder, "artifacts", "base").iterdir()))
+        uris.append(info.model_uri)
+    assert sizes[0] == ["hub.json"] and "model.safetensors" in sizes[1]
+
+    def fetched(source):
+        assert json.loads(source.read_text()) == {"id": "some/base", "revision": "abc123"}
+        return models / "base"
+
+    monkeypatch.setattr(packaging, "hub_folder", fetched)
+    assert load_registered(section, uris[0])(recording, KEYWORDS) == expected
 
 
 @pytest.mark.parametrize(

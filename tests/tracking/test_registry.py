@@ -8,6 +8,7 @@ import pytest
 from sap2.errors import InputError, ModelError, TrackingError
 from sap2.tracking import register, registry
 from sap2.tracking.aliases import aliases
+from sap2.tracking.runs import start_run
 from sap2.tracking.store import client
 
 
@@ -41,6 +42,33 @@ def test_run_holds_params_metrics_reports_and_data(registered, shared_section, r
     digest = hashlib.sha256((reports / "test.jsonl").read_bytes()).hexdigest()
     assert run.data.tags[f"data.sha256/{reports.name}/test.jsonl"] == digest
     assert [given.dataset.digest for given in run.inputs.dataset_inputs] == [digest[:36]]
+
+
+def test_run_keeps_what_it_takes_to_make_it_again_and_to_read_it(registered, shared_section):
+    answer, _, _ = registered
+    asking = client(shared_section)
+    kept = {file.path for folder in (None, "reproduce") for file in asking.list_artifacts(answer["run"], folder)}
+    assert {"results_table.json", "results", "reports"} <= kept
+    assert {f"reproduce/{name}" for name in ("params.yaml", "environment.txt", "dvc.lock")} <= kept
+    run = asking.get_run(answer["run"])
+    assert run.data.tags["sap2.model_version"] == "whole/1"
+    note = run.data.tags["mlflow.note.content"]
+    assert "| stage 1's answer | 4.00 | 2.25 | 20.50 | – | – |" in note and "Definition deep-bias" in note
+    assert asking.get_model_version("whole", "1").description == note
+    assert "`champion` is in production" in asking.get_registered_model("whole").description
+
+
+def test_the_params_that_are_kept_are_a_params_file(registered, shared_section, tmp_path, monkeypatch):
+    from sap2.params import load_params
+    from sap2.tracking.registry import _log_state
+
+    monkeypatch.delenv("SAP2_PROFILE", raising=False)
+    asking = client(shared_section)
+    params = load_params("params.yaml", "test")
+    with start_run(shared_section, "register") as tracker:
+        _log_state(asking, tracker.run_id, params.model_dump(), dirty=False)
+    path = asking.download_artifacts(tracker.run_id, "reproduce/params.yaml", str(tmp_path))
+    assert load_params(path) == params
 
 
 def test_version_is_tagged_with_scores_and_origin(registered, shared_section, reports):

@@ -149,3 +149,10 @@ def test_metric_that_is_no_number_is_the_callers_error(tmp_path):
     with pytest.raises(ValueError):
         tracker.log({"loss": "low"}, step=1)
     tracker.close("FINISHED")
+
+
+def test_a_training_logs_the_load_of_its_machine(section, asking, tmp_path):
+    with start_run(section, "pruner", state=tmp_path / "run.json") as tracker:
+        tracker.log({"loss": 1.0}, 1)
+    metrics = asking.get_run(tracker.run_id).data.metrics
+    assert "system/cpu_utilization_percentage" in metrics and metrics["system/system_memory_usage_megabytes"] > 0

@@ -1,0 +1,61 @@
+"""What a newcomer reads on the page of a run or version: what was trained on what, and how good it is."""
+
+from collections.abc import Mapping
+from typing import Any
+
+__all__ = ["ABOUT_MODEL", "describe"]
+
+ABOUT_MODEL = (
+    "Contextual speech recognition in two stages: the pruner listens and keeps the spoken words of a keyword list, the "
+    "recogniser transcribes with what is left. Each version holds base, both adapters and settings. `champion` is in "
+    "production, `previous` was, `challenger` is the newest registered. `sap2 promote` holds a challenger against the "
+    "champion; the verdict stands at the end of the version's description."
+)
+COLUMNS = {"WER %": "wer", "U-WER %": "u_wer", "B-WER %": "b_wer", "keyword recall": "keyword_recall",
+           "false alarms / 100": "false_alarms_per_100"}  # fmt: skip
+CONTEXTS = {
+    "none": "no keywords",
+    "full": "the whole list",
+    "predicted": "stage 1's answer",
+    "oracle": "the spoken ones",
+}
+
+
+def describe(params: Mapping[str, Any], metrics: Mapping[str, Any], commit: str, dirty: bool) -> str:
+    """Markdown: data, base, training, and the scores by context with their intervals."""
+    prepare, base, lora = (params.get(section) or {} for section in ("prepare", "base", "lora"))
+    lines = [
+        f"**Data** {prepare.get('source', '?')}, keyword lists of {prepare.get('list_size', '?')}; "
+        f"{metrics.get('utterances', '?')} test utterances",
+        f"**Base** {base.get('path', '?')}" + (f" @ {base['revision']}" if base.get("revision") else ""),
+        f"**Adapters** LoRA, rank {lora.get('rank', '?')}; "
+        f"{_training(params, 'pruner')}; {_training(params, 'recogniser')}",
+        f"**Code** {commit}" + (" with changes, see changes.patch" if dirty else ""),
+        f"**Profile** {params.get('profile', '?')}",
+    ]
+    return "\n".join(f"- {line}" for line in lines) + "\n\n" + _scores(metrics)
+
+
+def _training(params: Mapping[str, Any], stage: str) -> str:
+    section = params.get(stage) or {}
+    length = f"{section['max_steps']} steps" if section.get("max_steps") else f"{section.get('epochs', '?')} epochs"
+    return f"{stage} {length}" + (f" on {section['lists']} lists" if "lists" in section else "")
+
+
+def _scores(metrics: Mapping[str, Any]) -> str:
+    shown = [context for context in CONTEXTS if isinstance(metrics.get(context), Mapping)]
+    if not shown:
+        return ""
+    rows = [["keywords given", *COLUMNS], ["---", *["---:"] * len(COLUMNS)]]
+    rows += [[CONTEXTS[one], *(_figure(metrics[one], name) for name in COLUMNS.values())] for one in shown]
+    made = (
+        f"\n\nDefinition {metrics.get('definition', '?')}, normaliser {metrics.get('normaliser', '?')}; 95 % intervals."
+    )
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows) + made
+
+
+def _figure(figures: Mapping[str, Any], name: str) -> str:
+    value, low, high = (figures.get(name + bound) for bound in ("", "_low", "_high"))
+    if value is None:
+        return "–"
+    return f"{value:.2f}" + ("" if low is None or high is None else f" [{low:.2f}, {high:.2f}]")
