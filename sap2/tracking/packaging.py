@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sap2.base import HUB_SOURCE, hub_folder
 from sap2.errors import ModelError
+from sap2.hub import HUB_SOURCE, fetch_named
 from sap2.params import TrackingSection
 from sap2.tracking.store import fluent, reporting, tracking_uri
 
@@ -128,7 +128,7 @@ def build(artifacts: Mapping[str, str], settings: Mapping[str, Any]):
     options["device"] = "cuda" if torch.cuda.is_available() else None
     folders = {part: Path(artifacts[part]) for part in PARTS}
     if (named := folders["base"] / HUB_SOURCE).is_file() and not (folders["base"] / "config.json").is_file():
-        folders["base"] = hub_folder(named)
+        folders["base"] = fetch_named(named)
     recogniser = Recogniser.load(*folders.values(), decoding=decoding, **options)
     recogniser.pruning_decoding = pruning_decoding
     return recogniser

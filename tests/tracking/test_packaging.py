@@ -143,7 +143,7 @@ def test_a_base_from_the_hub_is_referred_to_by_id_and_commit_not_copied(
         assert json.loads(source.read_text()) == {"id": "some/base", "revision": "abc123"}
         return models / "base"
 
-    monkeypatch.setattr(packaging, "hub_folder", fetched)
+    monkeypatch.setattr(packaging, "fetch_named", fetched)
     assert load_registered(section, uris[0])(recording, KEYWORDS) == expected
 
 

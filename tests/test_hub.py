@@ -1,0 +1,42 @@
+"""A base from the hub says which commit it is, so that a registered model can name it instead of copying it."""
+
+import json
+
+import huggingface_hub
+import pytest
+
+from sap2 import hub
+from sap2.errors import ModelError
+
+
+def snapshot(name, *, revision, local_dir, allow_patterns):
+    """Stands for huggingface_hub: what it leaves behind in a folder."""
+    if name == "gone/base":
+        raise OSError("no route to host\nmore")
+    if local_dir is None:
+        return f"/cache/{name}/{revision}"
+    noted = local_dir / ".cache" / "huggingface" / "download"
+    noted.mkdir(parents=True)
+    (noted / "config.json.metadata").write_text("0123abc\netag\n1.0\n")
+    (local_dir / "config.json").write_text("{}")
+    return str(local_dir)
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch):
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot)
+
+
+def test_a_fetched_base_names_the_commit_that_came_whatever_was_asked_for(tmp_path):
+    hub.fetch("some/base", "main", tmp_path)
+    assert json.loads((tmp_path / "hub.json").read_text()) == {"id": "some/base", "revision": "0123abc"}
+    assert not (tmp_path / ".cache").exists()
+    assert str(hub.fetch_named(tmp_path / "hub.json")) == "/cache/some/base/0123abc"
+
+
+def test_what_cannot_be_fetched_says_how_to_get_on(tmp_path):
+    with pytest.raises(ModelError, match=r"base.path 'gone/base': neither .* \(no route to host\); give \"embedded\""):
+        hub.fetch("gone/base", None, tmp_path)
+    (tmp_path / "hub.json").write_text('{"id": "gone/base", "revision": "1"}')
+    with pytest.raises(ModelError, match="register with tracking.copy_base: true"):
+        hub.fetch_named(tmp_path / "hub.json")
