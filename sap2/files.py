@@ -1,12 +1,14 @@
-"""Files that appear whole or not at all, and JSON lines."""
+"""Files that appear whole or not at all, JSON lines and tables."""
 
+import csv
 import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from sap2.errors import InputError
 
@@ -75,6 +77,14 @@ def write_jsonl(path: Path | str, rows: Iterable[dict]) -> int:
             out.write(json.dumps(row, ensure_ascii=False) + "\n")
             count += 1
     return count
+
+
+def write_csv(path: Path | str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write rows of the same keys, at least one, below a line of their names; None becomes an empty field."""
+    with Path(path).open("w", encoding="utf-8", newline="") as out:
+        writer = csv.DictWriter(out, fieldnames=list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 def sha256(path: Path | str) -> str:

@@ -199,6 +199,10 @@ class DecodingSection(Section):
     max_new_tokens: int = Field(128, ge=1, le=4096)  # most tokens of an answer
     num_beams: int = Field(1, ge=1, le=64)  # 1 = greedy
 
+    def decoding(self) -> dict[str, Any]:
+        """The fields of `sap2.inference.Decoding`."""
+        return self.model_dump(include=set(DecodingSection.model_fields))
+
 
 class PruningSection(DecodingSection):
     """How the pruner's answers are decoded."""
@@ -207,7 +211,19 @@ class PruningSection(DecodingSection):
     # Added to the logits of naming no (further) keyword: below 0 more is heard, above 0 less is heard falsely.
     stop_bias: float = Field(0.0, ge=-20, le=20)
     threshold: float | None = Field(None, le=0)  # least log-probability of a selected keyword; null = no bound
+    # Keywords selected and not said in 100 dev utterances, at most: the threshold is found on dev; null = as set above.
+    max_false_alarms: float | None = Field(None, ge=0)
     prefilter: int | None = Field(None, ge=1)  # keywords a first pass leaves of a longer list; null = none made
+
+    @model_validator(mode="after")
+    def _one_threshold(self) -> "PruningSection":
+        if self.threshold is not None and self.max_false_alarms is not None:
+            raise ValueError("max_false_alarms sets the threshold, which is set already; set one of the two to null")
+        return self
+
+    def options(self) -> dict[str, Any]:
+        """What `sap2.inference.Recogniser` takes beside how its answers are searched for."""
+        return self.model_dump(exclude={*DecodingSection.model_fields, "max_false_alarms"})
 
 
 class InferenceSection(DecodingSection):

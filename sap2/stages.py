@@ -130,7 +130,7 @@ def prune(
     pruner: Path = PRUNER,
     output: Path = PRUNED,
 ) -> Summary:
-    """Ask the pruner about every utterance: the manifests again, with `predicted`, and summary.json."""
+    """Ask the pruner about every utterance: the manifests again, with `predicted`; summary.json and threshold.csv."""
     from sap2.inference.corpus import prune_splits
 
     manifests = {split: prepared / f"{split}.jsonl" for split in SPLITS}
@@ -181,6 +181,7 @@ def evaluate(section: EvaluationSection, results: Path = RESULTS, output: Path =
 def register(
     params: Params,
     prepared: Path = PREPARED,
+    pruned: Path = PRUNED,
     base: Path = BASE,
     pruner: Path = PRUNER,
     recogniser: Path = RECOGNISER,
@@ -190,7 +191,6 @@ def register(
 ) -> Summary:
     """Log params, metrics, plots, report and hashes as a run, and make a new version of the registered model."""
     from sap2.tracking import register as log_and_register
-    from sap2.tracking.packaging import OPTIONS
 
     metrics = reports / "metrics.json"
     if not metrics.is_file():
@@ -204,12 +204,17 @@ def register(
         recogniser=recogniser,
         output=output,
         results=results,
-        files=[reports / name for name in ("metrics.json", "table.md", "report.html", "plots")],
+        files=[
+            *(reports / name for name in ("metrics.json", "table.md", "report.html", "plots")),
+            pruned / "summary.json",
+            pruned / "threshold.csv",
+        ],
         manifests=[prepared / f"{split}.jsonl" for split in SPLITS],
         settings={
-            "decoding": params.inference.model_dump(exclude={"contexts"}),
-            "pruning_decoding": params.pruning.model_dump(exclude=set(OPTIONS)),
-            **params.pruning.model_dump(include=set(OPTIONS)),
+            "decoding": params.inference.decoding(),
+            "pruning_decoding": params.pruning.decoding(),
+            **params.pruning.options(),
+            "threshold": _threshold(pruned),
         },
         figures=_figures(prepared, results, metrics),
         example=_example(prepared),
@@ -314,6 +319,14 @@ def _example(prepared: Path) -> tuple[Path, list[str]]:
     manifest = prepared / "test.jsonl"
     first = read_manifest(manifest)[0]
     return audio_path(first, manifest), first.keywords
+
+
+def _threshold(pruned: Path) -> float | None:
+    """The threshold stage 1 ran with: the one set, or the one found on dev."""
+    summary = pruned / "summary.json"
+    if not summary.is_file():
+        raise InputError(f'{summary}: no such file; run "sap2 prune" first')
+    return json.loads(summary.read_text(encoding="utf-8"))["threshold"]
 
 
 def _load_recogniser(model: str) -> Callable[[np.ndarray, list[str]], Transcript]:

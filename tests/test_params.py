@@ -119,6 +119,7 @@ def test_a_section_within_a_section_is_changed_key_by_key(tmp_path):
             "pruner: {spec_augment: {mask: 1}}",
             "unknown key pruner.spec_augment.mask; the nearest valid one is pruner.spec_augment.",
         ),
+        ("pruning: {threshold: -1, max_false_alarms: 1}", "pruning: max_false_alarms sets the threshold, which is set"),
         ("pruner: {batch_tokens: 3}", "pruner.batch_tokens is 3, must be greater than or equal to 16"),
         ("pruner: {early_stopping: 0}", "pruner.early_stopping is 0, must be greater than or equal to 1"),
         ("pruner: {deepspeed: zero4}", "must be 'zero2', 'zero3', 'zero2-offload', 'zero3-offload' or 'none'"),

@@ -1,6 +1,5 @@
 """The stage `evaluate`: results of the four contexts in; metrics, table, plots and report out."""
 
-import csv
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +11,7 @@ from sap2.evaluation.plots import draw_error_rates, draw_recall
 from sap2.evaluation.report import markdown_table, render_report
 from sap2.evaluation.scored import Measure, Scores, Selection
 from sap2.evaluation.testset import score_contexts
-from sap2.files import atomic_dir, atomic_file
+from sap2.files import atomic_dir, atomic_file, write_csv
 
 __all__ = ["EvaluationSettings", "evaluate"]
 
@@ -44,11 +43,11 @@ def evaluate(results: dict[str, Path], output: Path, section: EvaluationSettings
     rates = [{"context": context, **_rates(metrics[context])} for context in (one.name for one in scores.systems)]
     by_size = _by_list_size(scores.selection)
     with atomic_dir(output / "plots") as plots:
-        _write_csv(plots / "error_rates.csv", rates)
-        _write_csv(plots / "counts.csv", _counts(scores))
+        write_csv(plots / "error_rates.csv", rates)
+        write_csv(plots / "counts.csv", _counts(scores))
         draw_error_rates(rates, plots / "b_wer.png")
         if by_size:
-            _write_csv(plots / "recall_by_list_size.csv", by_size)
+            write_csv(plots / "recall_by_list_size.csv", by_size)
         if len(by_size) > 1:
             draw_recall(by_size, plots / "recall_by_list_size.png")
     _write_text(output / "table.md", markdown_table(scores))
@@ -142,13 +141,6 @@ def _size_row(size: str, utterances: int, counts: KeywordCounts, figures: Mappin
         "spoken": counts.tp + counts.fn,
         **_flat({name: figures[name] for name in ("recall", "precision")}),
     }
-
-
-def _write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
-    with path.open("w", encoding="utf-8", newline="") as out:
-        writer = csv.DictWriter(out, fieldnames=list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
 
 
 def _write_text(path: Path, text: str) -> None:

@@ -12,9 +12,10 @@ from typing import Any
 import torch
 
 from sap2.errors import InputError
-from sap2.files import atomic_dir, write_jsonl
+from sap2.files import atomic_dir, write_csv, write_jsonl
 from sap2.inference.decoding import Decoding
 from sap2.inference.recogniser import Recogniser
+from sap2.inference.threshold import above, choose, curve
 from sap2.manifest import Utterance, audio_path, read_manifest, relocated, spoken, to_swift, write_manifest
 from sap2.params import DecodingSection, InferenceSection, PruningSection
 from sap2.progress import track
@@ -27,28 +28,34 @@ BATCHES_AHEAD = 4  # batches whose speech is encoded and held in memory at once
 def prune_splits(
     section: PruningSection, manifests: dict[str, Path], base: Path, pruner: Path, output: Path
 ) -> dict[str, Any]:
-    """Ask the pruner about every utterance: the manifests again, with `predicted`, and summary.json.
+    """Ask the pruner about every utterance: the manifests again, with `predicted`, summary.json and threshold.csv.
 
     Args:
-        manifests: By split name; the same names are written in `output`.
-    Returns: What summary.json holds: recall and precision of the answers, by split.
+        manifests: By split name, among them dev; the same names are written in `output`.
+    Returns: What summary.json holds: the threshold that was applied, set or found on dev; recall, precision and false
+        alarms of the answers, by split. threshold.csv has these of dev for every threshold.
     """
     read = {split: read_manifest(path) for split, path in manifests.items()}
-    model = Recogniser.load(
-        base, pruner=pruner, decoding=_decoding(section), device=best_device(),
-        **section.model_dump(include={"max_list", "stop_bias", "threshold", "prefilter"}),
-    )  # fmt: skip
-    facts: dict[str, Any] = {}
+    options = section.options() | {"threshold": None}  # applied below: the curve is of all that are selected
+    model = Recogniser.load(base, pruner=pruner, decoding=_decoding(section), device=best_device(), **options)
+    threshold, by_split = section.threshold, {}
     with atomic_dir(output) as partial:
-        for split, utterances in read.items():
-            started, answered = time.monotonic(), []
+        for split in sorted(read, key=lambda split: split != "dev"):  # dev first: the threshold is found on it
+            started, utterances, scored = time.monotonic(), read[split], []
             for batch in _batches(utterances, section.batch_size, f"prune {split}"):
                 audio = [audio_path(one, manifests[split]) for one in batch]
-                answers = model.prune(audio, [one.keywords for one in batch])
-                answered += [one.with_predicted(answer) for one, answer in zip(batch, answers, strict=True)]
+                scored += model.select(audio, [one.keywords for one in batch])
+            if split == "dev":
+                points = curve(scored, [spoken(one) for one in utterances])
+                write_csv(partial / "threshold.csv", points)
+                if section.max_false_alarms is not None:
+                    threshold = choose(points, section.max_false_alarms)
+            kept = [list(above(scores, threshold)) for scores in scored]
+            answered = [one.with_predicted(words) for one, words in zip(utterances, kept, strict=True)]
             moved = (relocated(one, manifests[split], output / f"{split}.jsonl") for one in answered)
             write_manifest(partial / f"{split}.jsonl", moved)
-            facts[split] = _agreement(answered) | {"seconds": round(time.monotonic() - started, 1)}
+            by_split[split] = _agreement(answered) | {"seconds": round(time.monotonic() - started, 1)}
+        facts = {"threshold": threshold, **{split: by_split[split] for split in read}}
         (partial / "summary.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
     return facts
 
@@ -155,6 +162,7 @@ def _agreement(answered: Sequence[Utterance]) -> dict[str, Any]:
         "utterances": len(answered),
         "keyword_recall": round(right / said, 4) if said else None,
         "keyword_precision": round(right / selected, 4) if selected else None,
+        "false_alarms_per_100": round(100 * (selected - right) / len(answered), 4),
     }
 
 
@@ -166,4 +174,4 @@ def _batches(utterances: Sequence[Utterance], batch_size: int, label: str) -> It
 
 
 def _decoding(section: DecodingSection) -> Decoding:
-    return Decoding(section.batch_size, section.batch_tokens, section.max_new_tokens, section.num_beams)
+    return Decoding(**section.decoding())

@@ -16,6 +16,7 @@ from sap2.errors import ModelError
 from sap2.inference.decoding import Answer, Decoding, answers, encode
 from sap2.inference.scoring import best, keyword_scores
 from sap2.inference.segmentation import split_at_silence
+from sap2.inference.threshold import above
 from sap2.model import SAMPLE_RATE, add_adapter, load_model, load_processor, processor_fields, sap_settings
 from sap2.prompts import pruning_prompt, recognition_prompt
 
@@ -241,8 +242,8 @@ class Recogniser:
 
     def _merge(self, words: list[str], several: list[dict[str, float]]) -> dict[str, float]:
         """One selection of those of an utterance's chunks and segments: sure enough, the surest, in list order."""
-        merged = best(several)
-        kept = [word for word in words if word in merged and (self.threshold is None or merged[word] >= self.threshold)]
+        merged = above(best(several), self.threshold)
+        kept = [word for word in words if word in merged]
         surest = set(sorted(kept, key=lambda word: -merged[word])[: self.max_list])
         return {word: merged[word] for word in kept if word in surest}
 

@@ -14,14 +14,14 @@ from typing import Any
 
 from sap2.errors import ModelError
 from sap2.hub import HUB_SOURCE, fetch_named
-from sap2.params import TrackingSection
+from sap2.params import PruningSection, TrackingSection
 from sap2.tracking.store import fluent, reporting, tracking_uri
 
 __all__ = ["build", "load_recogniser", "load_registered", "log_model", "pip_requirements"]
 
 PARTS = ("base", "pruner", "recogniser")
 MODEL_NAME = "sap2"
-OPTIONS = ("max_list", "stop_bias", "threshold", "prefilter")  # the recogniser's, beside how both stages decode
+OPTIONS = tuple(PruningSection().options())
 PACKAGE = Path(__file__).parents[1]
 # What transcribing imports, directly or through these.
 REQUIREMENTS = (
@@ -117,8 +117,8 @@ def build(artifacts: Mapping[str, str], settings: Mapping[str, Any]):
     """A recogniser of three folders and the settings kept with them, on the GPU when there is one.
 
     Args:
-        settings: `decoding` and `pruning_decoding`, fields of `sap2.inference.Decoding`; `max_list`, `stop_bias`,
-            `threshold` and `prefilter` of `sap2.inference.Recogniser`.
+        settings: `decoding` and `pruning_decoding`, fields of `sap2.inference.Decoding`, and the options of
+            `sap2.inference.Recogniser` that `sap2.params.PruningSection` names.
     """
     import torch
 

@@ -23,8 +23,13 @@ class Echo:
     def encode(self, audio):
         return [str(path) for path in audio]
 
-    def prune(self, audio, keywords):
-        return [[words[1]] if "u03" in str(path) else [words[0]] for path, words in zip(audio, keywords, strict=True)]
+    def select(self, audio, keywords):
+        """The spoken word, less surely from utterance to utterance; of u03 the other one, least surely but one."""
+        numbers = [int(path.stem[1:]) for path in audio]
+        return [
+            {words[1]: -1.85} if number == 3 else {words[0]: -number / 10}
+            for number, words in zip(numbers, keywords, strict=True)
+        ]
 
     def transcribe(self, speech, keywords):
         return [f"{path} heard {' '.join(words)}" for path, words in zip(speech, keywords, strict=True)]
@@ -54,12 +59,36 @@ def test_pruned_manifests_keep_every_utterance_and_find_its_audio(tmp_path, load
         assert one.talk == "t"
     assert (facts["dev"]["utterances"], facts["dev"]["keyword_recall"]) == (20, 0.95)
     assert facts["dev"]["keyword_precision"] == 0.95
+    assert facts["dev"]["false_alarms_per_100"] == 5.0
     assert json.loads((tmp_path / "pruned" / "summary.json").read_text()) == facts
     options = loaded[0][1]
     assert (options["max_list"], options["threshold"], options["prefilter"]) == (200, None, None)
-    section = PruningSection(threshold=-1.5, prefilter=300)
-    corpus.prune_splits(section, {"dev": source}, "base", "pruner", tmp_path / "pruned")
-    assert (loaded[1][1]["threshold"], loaded[1][1]["prefilter"]) == (-1.5, 300)
+    corpus.prune_splits(PruningSection(prefilter=300), {"dev": source}, "base", "pruner", tmp_path / "pruned")
+    assert loaded[1][1]["prefilter"] == 300
+
+
+@pytest.mark.parametrize(
+    ("settings", "threshold", "left"),
+    [
+        ({}, None, 20),
+        ({"threshold": -1.0}, -1.0, 10),
+        ({"max_false_alarms": 4.9}, -1.8, 18),
+        ({"max_false_alarms": 5.0}, None, 20),
+    ],
+)
+def test_a_threshold_is_set_or_found_on_dev_and_holds_for_every_split(tmp_path, loaded, settings, threshold, left):
+    manifests = {split: tmp_path / "prepared" / f"{split}.jsonl" for split in ("train", "dev", "test")}
+    for split, path in manifests.items():
+        # Of train every selection is wrong: the threshold found on it would be another.
+        rows = [make(number) for number in range(20)]
+        write_manifest(path, [row.model_copy(update={"text": "x"}) for row in rows] if split == "train" else rows)
+    facts = corpus.prune_splits(PruningSection(**settings), manifests, "base", "pruner", tmp_path / "pruned")
+    assert list(facts) == ["threshold", "train", "dev", "test"] and facts["threshold"] == threshold
+    for split in manifests:
+        assert sum(len(one.predicted) for one in read_manifest(tmp_path / "pruned" / f"{split}.jsonl")) == left
+    lines = (tmp_path / "pruned" / "threshold.csv").read_text().splitlines()
+    assert lines[0] == "threshold,recall,precision,false_alarms_per_100"
+    assert lines[1] == "-1.9,0.95,0.95,5.0" and lines[-1] == "0.0,0.05,1.0,0.0", "of all that are selected"
 
 
 @pytest.mark.parametrize(("pruned", "contexts"), [(True, {"none", "predicted"}), (False, {"none"})])
