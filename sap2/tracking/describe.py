@@ -33,7 +33,15 @@ def describe(params: Mapping[str, Any], metrics: Mapping[str, Any], commit: str,
         f"**Code** {commit}" + (" with changes, see changes.patch" if dirty else ""),
         f"**Profile** {params.get('profile', '?')}",
     ]
-    return "\n".join(f"- {line}" for line in lines) + "\n\n" + _scores(metrics)
+    return "\n\n".join(filter(None, (_headline(metrics), "\n".join(f"- {line}" for line in lines), _scores(metrics))))
+
+
+def _headline(metrics: Mapping[str, Any]) -> str:
+    """One line, which is all that the list of versions has room for."""
+    figures = metrics.get("predicted")
+    if not isinstance(figures, Mapping):
+        return ""
+    return f"WER {_value(figures.get('wer'))} %, B-WER {_value(figures.get('b_wer'))} % with both stages"
 
 
 def _training(params: Mapping[str, Any], stage: str) -> str:
@@ -56,6 +64,8 @@ def _scores(metrics: Mapping[str, Any]) -> str:
 
 def _figure(figures: Mapping[str, Any], name: str) -> str:
     value, low, high = (figures.get(name + bound) for bound in ("", "_low", "_high"))
-    if value is None:
-        return "–"
-    return f"{value:.2f}" + ("" if low is None or high is None else f" [{low:.2f}, {high:.2f}]")
+    return _value(value) + ("" if low is None or high is None else f" [{low:.2f}, {high:.2f}]")
+
+
+def _value(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f}"

@@ -31,7 +31,9 @@ def read_lock(lock: Path) -> dict[str, Any]:
     from ruamel.yaml.error import YAMLError
 
     try:
-        return dict((YAML(typ="safe", pure=True).load(lock.read_text(encoding="utf-8")) or {}).get("stages") or {})
+        stages = (YAML(typ="safe", pure=True).load(lock.read_text(encoding="utf-8")) or {}).get("stages") or {}
+        # What the lock says of the registration is the one before.
+        return {name: entry for name, entry in stages.items() if name != "register"}
     except (YAMLError, AttributeError) as error:
         raise InputError(f"{lock}: not a lock file of DVC; run `dvc repro` again") from error
 

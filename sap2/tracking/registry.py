@@ -80,6 +80,7 @@ def register(
     about = describe(params, metrics, code["commit"], code["dirty"] == "true")
     with start_run(section, "register", params) as tracker, reporting(uri, "did not take the model"):
         run = tracker.run_id
+        asking.update_run(run, name="pipeline")
         for name, value in {**_texts(metrics), **origin, "mlflow.note.content": about}.items():
             asking.set_tag(run, name, value)
         _log_files(asking, run, files, lock)
@@ -96,7 +97,9 @@ def register(
         adapters = {"pruner": pruner, "recogniser": recogniser}
         trained_by = log_stages(asking, run, stages, adapters, figures or {})
         speeds = {name: f"{value:g}" for name, value in speed.items()}
-        tags = {**scores(metrics), **speeds, **_texts(metrics), **origin, "sap2.version": __version__}
+        # The registry shows all tags of all versions at once: digests of the data are the run's.
+        own = {name: value for name, value in origin.items() if not name.startswith("data.")}
+        tags = {**scores(metrics), **speeds, **_texts(metrics), **own, "sap2.version": __version__}
         with fluent(section):  # the registry looks the logged model up in the global store
             version = _create_version(asking, section.model_name, model, run, tags, about)
         asking.set_tag(run, "sap2.model_version", f"{section.model_name}/{version.version}")

@@ -19,6 +19,7 @@ Seconds = float
 
 URI_VARIABLE = "MLFLOW_TRACKING_URI"
 ARTIFACTS = "mlartifacts"  # beside a SQLite file; a server decides for itself
+KIND = {"mlflow.experimentKind": "custom_model_development"}  # its pages show trainings, not conversations
 PATIENCE: Seconds = 5
 QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",  # a run tells nobody but its own store
@@ -77,7 +78,7 @@ def experiment_id(asking, section: TrackingSection) -> str:
     path = _sqlite_path(tracking_uri(section))
     place = (path.parent / ARTIFACTS).absolute().as_uri() if path else None
     try:
-        return asking.create_experiment(section.experiment, artifact_location=place)
+        return asking.create_experiment(section.experiment, artifact_location=place, tags=KIND)
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise

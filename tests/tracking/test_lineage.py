@@ -25,6 +25,8 @@ stages:
     cmd: sap2 train-pruner --profile test
     outs:
     - {path: models/pruner, hash: md5, md5: 2c.dir}
+  register:
+    cmd: sap2 register --profile test
 """
 
 

@@ -54,6 +54,7 @@ def test_run_keeps_what_it_takes_to_make_it_again_and_to_read_it(registered, sha
     assert run.data.tags["sap2.model_version"] == "whole/1"
     note = run.data.tags["mlflow.note.content"]
     assert "| stage 1's answer | 4.00 | 2.25 | 20.50 | – | – |" in note and "Definition deep-bias" in note
+    assert note.splitlines()[0] == "WER 4.00 %, B-WER 20.50 % with both stages"
     assert asking.get_model_version("whole", "1").description == note
     assert "`champion` is in production" in asking.get_registered_model("whole").description
 
