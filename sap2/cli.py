@@ -112,12 +112,15 @@ def _root(
     pass
 
 
-@app.command(epilog="Example: sap2 prepare --source my-talks")
+@app.command(epilog="Example: sap2 prepare --source librispeech --root /data/LibriSpeech")
 def prepare(
     source: Annotated[
         str | None,
-        typer.Option(metavar="DIR", help="A folder of WAV/FLAC with one TSV (id, text, keywords), or lectures."),
+        typer.Option(
+            metavar="NAME", help="As prepare.source; or a folder of WAV/FLAC with one TSV (id, text, keywords)."
+        ),
     ] = None,
+    root: Annotated[str | None, typer.Option(metavar="DIR", help="Where that source lies.")] = None,
     params: ParamsOption = PARAMS,
     profile: ProfileOption = None,
     set_: SetOption = None,
@@ -126,9 +129,15 @@ def prepare(
 
     They go to data/prepared: train, dev and test.jsonl, audio, quarantine.jsonl and card.json."""
     from sap2 import stages
+    from sap2.params import source_names
 
+    if root is not None and source is None:
+        raise typer.BadParameter("--root says where a --source lies; name that, too")
+    if source is not None and root is None and source not in source_names():
+        source, root = "folder", source
     chosen = [] if source is None else [f"prepare.source={json.dumps(source)}"]
-    print(stages.prepare(_load(params, profile, [*(set_ or ()), *chosen]).prepare))
+    chosen += [] if root is None else [f"prepare.{source}.root={json.dumps(root)}"]
+    print(stages.prepare(_load(params, profile, [*chosen, *(set_ or ())]).prepare))
 
 
 @app.command(epilog="Example: sap2 base -S base.path=Qwen/Qwen2-Audio-7B-Instruct")

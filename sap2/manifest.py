@@ -12,6 +12,7 @@ from sap2.errors import InputError
 from sap2.files import read_jsonl, write_jsonl
 
 __all__ = [
+    "MARKER",
     "Utterance",
     "audio_path",
     "from_swift",
@@ -27,7 +28,7 @@ __all__ = [
 Seconds = float
 
 # Markers of the prompt and of the message format; inside data they would be taken for structure.
-_MARKER = re.compile(r"<\|[^|>]*\|>|</?audio>", re.IGNORECASE)
+MARKER = re.compile(r"<\|[^|>]*\|>|</?audio>", re.IGNORECASE)
 
 
 class Utterance(BaseModel):
@@ -96,7 +97,7 @@ def keyword_fault(keyword: str) -> str | None:
         return "an empty keyword"
     if "," in keyword:
         return f"a comma inside the keyword {keyword!r}; commas separate keywords"
-    if marker := _MARKER.search(keyword):
+    if marker := MARKER.search(keyword):
         return f"the marker {marker.group()} inside the keyword {keyword!r}"
     if any(not character.isprintable() for character in keyword):
         return f"a control character inside the keyword {keyword!r}"

@@ -8,7 +8,8 @@ import difflib
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, Literal
+from types import UnionType
+from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -16,10 +17,14 @@ from sap2.errors import ParamsError
 
 __all__ = [
     "BaseSection",
+    "CheckSettings",
+    "CorpusSource",
     "DecodingSection",
     "EvaluationSection",
+    "FolderSource",
     "GateSection",
     "InferenceSection",
+    "LibriSpeechSource",
     "LoraSection",
     "ModelSection",
     "Params",
@@ -27,10 +32,12 @@ __all__ = [
     "PruningSection",
     "RecogniserSection",
     "SpecAugment",
+    "SwiftSource",
     "TrackingSection",
     "TrainSection",
     "load_params",
     "profile_names",
+    "source_names",
 ]
 
 Seconds = float
@@ -44,28 +51,111 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=())
 
 
+class CheckSettings(Section):
+    """What a recording and its transcript must be like to be learnt from; the others are quarantined."""
+
+    min_sample_rate: int = Field(8000, ge=1000, le=192_000)  # Hz of the recording as it comes
+    min_loudness: float = Field(-60.0, ge=-120, le=0)  # dB below full scale of the loudest tenth of a second
+    max_clipped: float = Field(0.05, ge=0, le=1)  # share of samples at full scale
+    chars_per_second: tuple[float, float] = (0.3, 40.0)  # fewest and most characters of text a second of audio
+    tokenizer: str | None = None  # folder of the tokenizer that must know every letter, as models/base; null = any
+
+
+class FolderSource(Section):
+    """Recordings of one's own and one TSV: see sap2/data/folder.py."""
+
+    root: str = Field(min_length=1)
+
+
+class CorpusSource(Section):
+    """A corpus that comes in parts; each split takes any number of them, named as in the corpus."""
+
+    root: str = Field(min_length=1)  # the folder that holds it all; nothing outside it is read
+    train: list[str] = Field(["train"], min_length=1)
+    dev: list[str] = Field(["dev"], min_length=1)
+    test: list[str] = Field(["test"], min_length=1)
+
+    def parts(self) -> list[tuple[str, str]]:
+        """`(split, part)` in order."""
+        return [(split, part) for split in ("train", "dev", "test") for part in getattr(self, split)]
+
+    @model_validator(mode="after")
+    def _parts_once(self) -> "CorpusSource":
+        names = [part for _, part in self.parts()]
+        if twice := {name for name in names if names.count(name) > 1}:
+            raise ValueError(f"train, dev and test share {', '.join(sorted(twice))}; a part belongs to one of them")
+        return self
+
+
+class LibriSpeechSource(CorpusSource):
+    """LibriSpeech in the layout of OpenSLR 12 or of the Parquet files of openslr/librispeech_asr, with biasing lists
+    as in Le et al., 2021: an utterance's rare words and `prepare.list_size` distractors."""
+
+    train: list[str] = Field(["train-clean-100", "train-clean-360", "train-other-500"], min_length=1)
+    dev: list[str] = Field(["dev-clean", "dev-other"], min_length=1)
+    test: list[str] = Field(["test-clean"], min_length=1)
+    common_words: int = Field(5000, ge=0)  # the most frequent words of the training text, which are not rare
+    common_words_file: str | None = None  # those words, one a line, instead of counting
+    rare_words_file: str | None = None  # distractors, one a line; null = the rare words of the training text
+    published: list[str] = []  # deep-bias TSVs (id, text, rare words, list), whose lists are used as they are
+
+
+class SwiftSource(CorpusSource):
+    """ms-swift messages, JSON or JSONL, a part a file."""
+
+    audio_prefix: dict[str, str] = {}  # beginnings of audio paths as written, and what they are under `root`
+
+
 class PrepareSection(Section):
     """Where the utterances come from and how their lists are made."""
 
-    source: str = Field("lectures", min_length=1)  # "lectures" (embedded) or a folder with recordings and one TSV
+    source: Literal["lectures", "folder", "librispeech", "swift"] = "lectures"  # lectures are embedded
+    folder: FolderSource | None = None  # where the source lies; only the chosen one's is read
+    librispeech: LibriSpeechSource | None = None
+    swift: SwiftSource | None = None
     seed: int = Field(1, ge=0)  # same seed and code: same corpus, byte for byte
     train_utterances: int = Field(3000, ge=1)  # number of utterances the embedded corpus makes for training
     dev_utterances: int = Field(200, ge=1)
     test_utterances: int = Field(400, ge=1)
-    list_size: int = Field(50, ge=1, le=1000)  # keywords in an utterance's list, spoken or not
+    list_size: int = Field(50, ge=1, le=10_000)  # keywords in an utterance's list; LibriSpeech: distractors
     slides: int = Field(5, ge=1, le=100)  # slides round an utterance whose rare words fill its list
-    dev_share: float = Field(0.1, gt=0, lt=0.5)  # share of a folder's recordings for dev, where the TSV has no split
+    dev_share: float = Field(0.1, gt=0, lt=0.5)  # share of the recordings for dev, where the source has no splits
     test_share: float = Field(0.1, gt=0, lt=0.5)  # the same for test
     min_duration: Seconds = Field(0.1, gt=0)  # shorter recordings are rejected
     max_duration: Seconds = Field(30.0, gt=0, le=30)  # longer ones too: the audio encoder's window is 30 s
     reject_share: float = Field(0.9, ge=0, le=1)  # the stage fails when a larger share of the input is rejected
+    # "keep" names recordings where they lie and trusts their headers: neither copied nor listened to.
+    audio: Literal["convert", "keep"] = "convert"
+    checks: CheckSettings = CheckSettings()
     workers: int = Field(0, ge=0)  # processes that make or read audio; 0 = one a CPU core
+
+    @field_validator("source", mode="before")
+    @classmethod
+    def _source_known(cls, source: Any) -> Any:
+        known = source_names()
+        if source not in known:
+            raise ValueError(
+                f"must be one of {', '.join(known)}; for a folder with recordings and one TSV: source folder, and "
+                "folder.root the folder"
+            )
+        return source
 
     @model_validator(mode="after")
     def _durations_ordered(self) -> "PrepareSection":
         if self.min_duration >= self.max_duration:
             raise ValueError(f"min_duration {self.min_duration} must be below max_duration {self.max_duration}")
         return self
+
+    @model_validator(mode="after")
+    def _source_has_its_place(self) -> "PrepareSection":
+        if self.source != "lectures" and self.settings is None:
+            raise ValueError(f"source is {self.source}: set {self.source}.root to the folder where it lies")
+        return self
+
+    @property
+    def settings(self) -> Any:
+        """The chosen source's own settings."""
+        return getattr(self, self.source, None)
 
 
 class BaseSection(Section):
@@ -322,6 +412,11 @@ def load_params(path: Path | str = "params.yaml", profile: str | None = None, ov
         raise ParamsError("; ".join(_explain(one, origins, str(path)) for one in error.errors())) from error
 
 
+def source_names() -> tuple[str, ...]:
+    """What `prepare.source` may be."""
+    return get_args(PrepareSection.model_fields["source"].annotation)
+
+
 def profile_names(path: Path | str = "params.yaml") -> list[str]:
     """Names of the profiles a params file offers, `default` first."""
     names = _read_yaml(Path(path)).get("profiles") or {}
@@ -419,10 +514,20 @@ def _explain(error: Any, origins: dict[tuple[str, ...], str], path: str) -> str:
     message = error["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
     if len(keys) == 1:  # a rule over a whole section: its message names the keys
         return f"{location}: {keys[0]}: {message}"
-    if error["type"] == "extra_forbidden":  # a section's own keys were looked up before; this is one of spec_augment
-        known = [".".join((*keys[:-1], name)) for name in SpecAugment.model_fields]
+    if error["type"] == "extra_forbidden":  # a section's own keys were looked up before; this is one further down
+        known = [".".join((*keys[:-1], name)) for name in _model_of(keys[:-1]).model_fields]
         return f"{location}: unknown key {'.'.join(keys)}{_nearest('.'.join(keys), known)}"
     return f"{location}: {'.'.join(keys)} is {error['input']!r}, {message}"
+
+
+def _model_of(keys: tuple[str, ...]) -> type[BaseModel]:
+    """The section that `keys` lead to, through those that may be null."""
+    model: Any = Params
+    for key in keys:
+        model = model.model_fields[key].annotation
+        if isinstance(model, UnionType):
+            model = next(one for one in get_args(model) if one is not type(None))
+    return model
 
 
 def _one_line(error: Exception) -> str:

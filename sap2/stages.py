@@ -60,6 +60,7 @@ PRUNED = Path("data/pruned")
 BASE = Path("models/base")
 PRUNER = Path("models/pruner")
 RECOGNISER = Path("models/recogniser")
+INGESTED = Path("data/.ingested")  # no output: recordings converted before, by their content
 CHECKPOINTS = Path("models/.checkpoints")  # no output: what an interrupted training needs to go on
 RESULTS = Path("results")
 REPORTS = Path("reports")
@@ -86,18 +87,18 @@ class Summary:
         return "\n".join(lines)
 
 
-def prepare(section: PrepareSection, output: Path = PREPARED) -> Summary:
+def prepare(section: PrepareSection, output: Path = PREPARED, cache: Path = INGESTED) -> Summary:
     """Make or read the corpus: train, dev and test manifests with their audio, quarantine.jsonl and card.json."""
     if section.source == "lectures":
         from sap2.data.lectures import prepare_lectures
 
         facts = prepare_lectures(section, output)
+        for split in SPLITS:
+            read_manifest(output / f"{split}.jsonl")
     else:
-        from sap2.data.folder import prepare_folder
+        from sap2.data.corpora import prepare_corpus
 
-        facts = prepare_folder(section, output)
-    for split in SPLITS:
-        read_manifest(output / f"{split}.jsonl")
+        facts = prepare_corpus(section, output, cache)
     return Summary("prepare", [output], {name: fact for name, fact in facts.items() if name != "manifests"})
 
 

@@ -84,7 +84,7 @@ def test_bad_usage_exits_2(arguments):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["prepare", "--source", "nowhere"], "sap2: nowhere: no such folder; prepare.source must be"),
+        (["prepare", "--source", "nowhere"], "sap2: nowhere: no such folder; it must hold"),
         (["decode", "-S", "inference.beams=2"], "sap2: --set inference.beams=2: unknown key inference.beams"),
         (["prune", "--params", "no.yaml"], "sap2: no.yaml: no such file; run in the repository's folder"),
         (["prune", "--profile", "tset"], "sap2: params.yaml: no profile 'tset'; it has default, test"),

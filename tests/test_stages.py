@@ -38,7 +38,8 @@ def test_prepare_reads_a_folder_of_recordings(tmp_path):
     for name in ("a", "b", "c"):
         save_audio(folder / f"{name}.wav", np.random.default_rng(1).normal(0, 0.1, 8000))
     (folder / "list.tsv").write_text("id\ttext\tkeywords\na\tone\tx\nb\ttwo\tx\nc\tthree\tx\nd\tfour\tx\n")
-    summary = stages.prepare(PrepareSection(source=str(folder)), tmp_path / "prepared")
+    section = PrepareSection(source="folder", folder={"root": str(folder)})
+    summary = stages.prepare(section, tmp_path / "prepared", tmp_path / "cache")
     assert "accepted: 3" in str(summary) and "rejected: 1" in str(summary) and "no audio file 1" in str(summary)
     assert len((tmp_path / "prepared" / "quarantine.jsonl").read_text().splitlines()) == 1
 

@@ -17,7 +17,12 @@ BLOCK = 1 << 20  # samples a channel that are read at once
 
 
 def load_audio(
-    path: Path | str, min_duration: Seconds = 0.0, max_duration: Seconds | None = None, sample_rate: int = SAMPLE_RATE
+    path: Path | str,
+    min_duration: Seconds = 0.0,
+    max_duration: Seconds | None = None,
+    sample_rate: int = SAMPLE_RATE,
+    start: Seconds = 0.0,
+    end: Seconds | None = None,
 ) -> np.ndarray:
     """Read a recording of any format libsndfile knows (WAV, FLAC, MP3, Ogg, AIFF, …), any rate, any number of channels.
 
@@ -25,10 +30,11 @@ def load_audio(
         path: The file.
         min_duration, max_duration: Bounds of its length in seconds, both allowed; None = no upper bound.
         sample_rate: Of the result, in Hz.
+        start, end: The stretch to read, in seconds of the recording; the bounds are of its length.
 
     Returns: `(samples,)` float32 between about -1 and 1; channels are averaged.
     Raises: InputError: the file is missing, empty, truncated, not audio, holds NaN or infinite samples, or its length
-    is outside the bounds.
+    is outside the bounds or ends before `end`.
     """
     import soundfile
 
@@ -47,8 +53,12 @@ def load_audio(
             exact = file.format in ("WAV", "WAVEX", "FLAC", "AIFF", "AU", "W64", "RF64", "CAF")
             if rate > HIGHEST_RATE:
                 raise InputError(f"{path}: {rate} Hz, expected at most {HIGHEST_RATE}; export it with 48,000 or less")
+            if start or end is not None:
+                announced = _seek(file, path, start, end)
             # A few kB of FLAC can hold hours of silence: no more is read than can be used, a block at a time.
             most = -1 if max_duration is None else int(max_duration * rate) + 1
+            if end is not None:
+                most = announced if most < 0 else min(announced, most)
             mono = [np.zeros(0, np.float32)]
             mono += [block.mean(axis=1) for block in file.blocks(BLOCK, frames=most, dtype="float32", always_2d=True)]
             samples = np.concatenate(mono)
@@ -73,6 +83,20 @@ def load_audio(
 
         samples = soxr.resample(samples, rate, sample_rate)
     return np.ascontiguousarray(samples, dtype=np.float32)
+
+
+def _seek(file, path: Path, start: Seconds, end: Seconds | None) -> int:
+    """Go to `start` of an open recording; return the frames from there to `end`."""
+    first = round(start * file.samplerate)
+    last = file.frames if end is None else round(end * file.samplerate)
+    slack = file.samplerate // 100  # times are rounded to 10 ms in many corpora
+    if not 0 <= first < last or last > file.frames + slack or first >= file.frames:
+        raise InputError(
+            f"{path}: no stretch from {start:g} s to {'its end' if end is None else f'{end:g} s'} in a recording of "
+            f"{file.frames / file.samplerate:.2f} s"
+        )
+    file.seek(first)
+    return min(last, file.frames) - first
 
 
 def save_audio(path: Path | str, samples: np.ndarray, sample_rate: int = SAMPLE_RATE) -> None:

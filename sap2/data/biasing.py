@@ -1,11 +1,17 @@
-"""Biasing lists as people give them: on the command line, or in a file."""
+"""Biasing lists: as people give them, as papers publish them, and as Le et al. (2021) draw them."""
 
+import json
+import random
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from sap2.data.entries import text_lines
+from sap2.data.quarantine import Rejected
 from sap2.errors import InputError
 from sap2.manifest import keyword_fault, unique_keywords
 
-__all__ = ["read_list"]
+__all__ = ["RareWords", "common_words", "read_list", "read_published", "read_words"]
 
 
 def read_list(text: str | None = None, file: Path | str | None = None) -> list[str]:
@@ -32,3 +38,70 @@ def read_list(text: str | None = None, file: Path | str | None = None) -> list[s
                 raise InputError(f"{where}{f':{number}' if number else ''}: {fault}")
             found.append(keyword)
     return unique_keywords(found)
+
+
+class RareWords:
+    """Draws an utterance's biasing list: its own rare words and distractors, words that are rare elsewhere.
+
+    >>> lists = RareWords(frozenset(["the", "of"]), ["zorvan", "meyer", "deep"])
+    >>> lists.biasing_list("the art of meyer", 1, "seed")
+    ['art', 'meyer', 'zorvan']
+
+    Source: Le et al., "Contextualized Streaming End-to-End Speech Recognition with Trie-Based Deep Biasing and Shallow
+    Fusion", Interspeech 2021, section 3.1.
+    """
+
+    def __init__(self, common: frozenset[str], rare: Sequence[str]):
+        self.common, self.rare = common, rare
+
+    def of(self, text: str) -> list[str]:
+        """The rare words of a text, each once, sorted."""
+        return sorted({word for word in text.split() if word not in self.common})
+
+    def biasing_list(self, text: str, distractors: int, seed: str) -> list[str]:
+        """The text's rare words and up to `distractors` others, sorted: their order tells nothing."""
+        drawn = random.Random(seed).sample(self.rare, min(distractors, len(self.rare)))
+        return sorted({*self.of(text), *drawn})
+
+
+def common_words(texts: Iterable[str], count: int) -> frozenset[str]:
+    """The `count` most frequent words of `texts`; of equally frequent ones those first in the alphabet."""
+    counts = Counter(word for text in texts for word in text.split())
+    return frozenset(sorted(counts, key=lambda word: (-counts[word], word))[:count])
+
+
+def read_words(path: Path | str) -> list[str]:
+    """Words of a file, one a line (what follows on the line, as a count, is left), lower-case, in order.
+
+    Raises: InputError: the file is missing, not UTF-8 or without words.
+    """
+    words: dict[str, None] = {}
+    for where, line in text_lines(Path(path)):
+        if isinstance(line, Rejected):
+            raise InputError(f"{where}: {line.reason}")
+        words.setdefault(line.split()[0].lower())
+    if not words:
+        raise InputError(f"{path}: holds no words, expected one a line")
+    return list(words)
+
+
+def read_published(path: Path | str) -> dict[str, tuple[str, tuple[str, ...]]]:
+    """A deep-bias TSV (id, text, rare words, list; the last two JSON): `{id: (text, list)}`.
+
+    Raises: InputError: the file is missing, or a line has another form.
+    """
+    found: dict[str, tuple[str, tuple[str, ...]]] = {}
+    for where, line in text_lines(Path(path)):
+        if isinstance(line, Rejected):
+            raise InputError(f"{where}: {line.reason}")
+        try:
+            id, text, rare, listed = line.split("\t")
+            rare, listed = json.loads(rare), json.loads(listed)
+        except ValueError as error:
+            raise InputError(f"{where}: expected id, text, rare words and list, the last two JSON; {error}") from error
+        if not set(rare) <= set(listed):
+            raise InputError(
+                f"{where}: the list lacks {', '.join(sorted(set(rare) - set(listed)))}, which is rare in it"
+            )
+        found[id] = (text, tuple(listed))
+    return found

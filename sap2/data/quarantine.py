@@ -22,6 +22,7 @@ class Rejected:
     id: str  # as the source names it; may be empty when that is the fault
     location: str  # file and line
     reason: str
+    duration: float = 0.0  # seconds of audio, where it was known
 
 
 class Quarantine:
@@ -33,13 +34,14 @@ class Quarantine:
     def __len__(self) -> int:
         return len(self.records)
 
-    def reject(self, id: str, location: str, reason: str) -> None:
+    def reject(self, id: str, location: str, reason: str, duration: float = 0.0) -> None:
         """Keep one record out, with its reason."""
-        self.records.append(Rejected(id, location, reason))
+        self.records.append(Rejected(id, location, reason, duration))
 
     def write(self, path: Path | str) -> None:
-        """Write `{id, location, reason}` a line; the file exists even when nothing was rejected."""
-        write_jsonl(path, (asdict(record) for record in self.records))
+        """Write `{id, location, reason}` (and `duration`, where known) a line; no line when nothing was rejected."""
+        rows = (asdict(record) for record in self.records)
+        write_jsonl(path, ({name: value for name, value in row.items() if name != "duration" or value} for row in rows))
 
     def settle(self, source: Path | str, read: int, accepted: int, reject_share: float) -> None:
         """Check that every record read was accepted or rejected, and that not too many were rejected.
@@ -69,4 +71,15 @@ class Quarantine:
 
     def reasons(self) -> dict[str, int]:
         """How many records were rejected for each kind of reason (the part before a colon), most frequent first."""
-        return dict(Counter(record.reason.split(":")[0] for record in self.records).most_common())
+        return dict(Counter(map(_kind, self.records)).most_common())
+
+    def hours(self) -> dict[str, float]:
+        """Hours of audio rejected for each kind of reason, as far as the lengths were known."""
+        found: Counter[str] = Counter()
+        for record in self.records:
+            found[_kind(record)] += record.duration
+        return {kind: round(seconds / 3600, 4) for kind, seconds in found.most_common()}
+
+
+def _kind(record: Rejected) -> str:
+    return record.reason.split(":")[0]

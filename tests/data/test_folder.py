@@ -7,15 +7,20 @@ import numpy as np
 import pytest
 
 from sap2.data.audio import SAMPLE_RATE, load_audio, save_audio
-from sap2.data.folder import SPLITS, prepare_folder
+from sap2.data.corpora import prepare_corpus
+from sap2.data.entries import SPLITS
 from sap2.errors import InputError
 from sap2.manifest import audio_path, read_manifest
-from sap2.params import PrepareSection
+from sap2.params import FolderSource, PrepareSection
 
 
-def record(folder: Path, name: str, seconds: float = 0.3) -> None:
+def record(folder: Path, name: str, seconds: float = 0.5) -> None:
     rng = np.random.default_rng(len(name))
     save_audio(folder / name, rng.normal(0, 0.1, int(seconds * SAMPLE_RATE)))
+
+
+def prepare(section: PrepareSection, output: Path) -> dict:
+    return prepare_corpus(section, output, output.parent / "cache")
 
 
 def make(
@@ -26,7 +31,7 @@ def make(
     for number in range(6):
         record(folder, f"u{number}.{'wav' if number % 2 else 'flac'}")
     (folder / table).write_text("\n".join([header, *rows]) + "\n", encoding="utf-8")
-    return PrepareSection(source=str(folder), reject_share=0.9, workers=2)
+    return PrepareSection(source="folder", folder=FolderSource(root=str(folder)), reject_share=0.9, workers=2)
 
 
 GOOD = [f"u{number}\tWelcome to part {number}.\tMeyer, deep zorvan, meyer" for number in range(6)]
@@ -39,22 +44,22 @@ def everyone(output: Path) -> dict:
 def test_a_folder_becomes_three_manifests_with_audio(tmp_path):
     section = make(tmp_path, GOOD)
     output = tmp_path / "prepared"
-    card = prepare_folder(section, output)
+    card = prepare(section, output)
     found = everyone(output)
     assert sorted(found) == [f"u{number}" for number in range(6)]
     assert (card["read"], card["accepted"], card["rejected"]) == (6, 6, 0)
-    assert card["splits"] == {"train": 4, "dev": 1, "test": 1}
+    assert {split: one["utterances"] for split, one in card["splits"].items()} == {"train": 4, "dev": 1, "test": 1}
     assert json.loads((output / "card.json").read_text()) == card
     split, one = found["u3"]
-    assert (one.text, one.keywords, one.duration) == ("welcome to part 3", ["meyer", "deep zorvan"], 0.3)
-    assert len(load_audio(audio_path(one, output / f"{split}.jsonl"))) == 0.3 * SAMPLE_RATE
+    assert (one.text, one.keywords, one.duration) == ("welcome to part 3", ["meyer", "deep zorvan"], 0.5)
+    assert len(load_audio(audio_path(one, output / f"{split}.jsonl"))) == 0.5 * SAMPLE_RATE
     assert (output / "quarantine.jsonl").read_text() == ""
 
 
 def test_the_same_folder_and_seed_give_the_same_files(tmp_path):
     section = make(tmp_path, GOOD)
     for name in ("a", "b"):
-        prepare_folder(section, tmp_path / name)
+        prepare(section, tmp_path / name)
     first = {path.relative_to(tmp_path / "a"): path.read_bytes() for path in (tmp_path / "a").rglob("*.*")}
     second = {path.relative_to(tmp_path / "b"): path.read_bytes() for path in (tmp_path / "b").rglob("*.*")}
     assert first == second
@@ -85,7 +90,7 @@ def test_the_same_folder_and_seed_give_the_same_files(tmp_path):
 )
 def test_a_line_that_cannot_be_used_is_quarantined_with_its_reason(tmp_path, line, reason):
     section = make(tmp_path, [*GOOD[:5], line])
-    folder = Path(section.source)
+    folder = Path(section.folder.root)
     record(tmp_path, "secret.wav")
     (folder / "empty.wav").touch()
     (folder / "text.flac").write_text("no audio")
@@ -94,7 +99,7 @@ def test_a_line_that_cannot_be_used_is_quarantined_with_its_reason(tmp_path, lin
     record(folder, "cut.wav")
     (folder / "cut.wav").write_bytes((folder / "cut.wav").read_bytes()[:1000])
     output = tmp_path / "prepared"
-    card = prepare_folder(section, output)
+    card = prepare(section, output)
     [row] = [json.loads(text) for text in (output / "quarantine.jsonl").read_text().splitlines()]
     assert row["reason"].startswith(reason)
     assert (row["id"], row["location"]) == (line.split("\t")[0], f"{folder / 'list.tsv'}:7")
@@ -113,7 +118,7 @@ def test_splits_speakers_and_files_can_be_named(tmp_path):
     section = make(tmp_path, rows, "id\ttext\tkeywords\tsplit\taudio\tspeaker\ttalk")
     record(tmp_path, "secret.wav")
     output = tmp_path / "prepared"
-    prepare_folder(section, output)
+    prepare(section, output)
     found = everyone(output)
     assert {id: split for id, (split, _) in found.items()} == {"a": "train", "b": "dev", "c/d": "test"}
     assert (found["a"][1].speaker, found["a"][1].talk) == ("anna", "t1")
@@ -128,15 +133,15 @@ def test_splits_speakers_and_files_can_be_named(tmp_path):
 def test_a_link_out_of_the_folder_is_quarantined(tmp_path):
     section = make(tmp_path, [*GOOD[:5], "link\thello\tx"])
     record(tmp_path, "secret.wav")
-    (Path(section.source) / "link.wav").symlink_to(tmp_path / "secret.wav")
-    prepare_folder(section, tmp_path / "prepared")
+    (Path(section.folder.root) / "link.wav").symlink_to(tmp_path / "secret.wav")
+    prepare(section, tmp_path / "prepared")
     assert "the path escapes the folder: link" in (tmp_path / "prepared" / "quarantine.jsonl").read_text()
 
 
 def test_a_talk_is_never_on_two_sides(tmp_path):
     rows = [f"u{number}\thello\tx\ttalk{number // 2}" for number in range(6)]
     output = tmp_path / "prepared"
-    prepare_folder(make(tmp_path, rows, "id\ttext\tkeywords\ttalk"), output)
+    prepare(make(tmp_path, rows, "id\ttext\tkeywords\ttalk"), output)
     sides: dict[str, set[str]] = {}
     for split, one in everyone(output).values():
         sides.setdefault(one.talk, set()).add(split)
@@ -146,8 +151,8 @@ def test_a_talk_is_never_on_two_sides(tmp_path):
 def test_too_many_rejected_stop_the_stage_and_leave_nothing_behind(tmp_path):
     section = make(tmp_path, [*GOOD[:3], "a\t\tx", "b\t\tx"]).model_copy(update={"reject_share": 0.1})
     with pytest.raises(InputError, match="2 of 5 records are rejected"):
-        prepare_folder(section, tmp_path / "prepared")
-    assert [path.name for path in tmp_path.iterdir()] == ["talks"]
+        prepare(section, tmp_path / "prepared")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cache", "talks"]
 
 
 @pytest.mark.parametrize(
@@ -160,20 +165,22 @@ def test_too_many_rejected_stop_the_stage_and_leave_nothing_behind(tmp_path):
 )
 def test_a_header_without_its_columns_is_refused(tmp_path, header, message):
     with pytest.raises(InputError, match=message):
-        prepare_folder(make(tmp_path, GOOD, header), tmp_path / "prepared")
+        prepare(make(tmp_path, GOOD, header), tmp_path / "prepared")
 
 
 def test_the_table_must_be_one(tmp_path):
     section = make(tmp_path, GOOD)
-    (Path(section.source) / "other.tsv").write_text("")
+    (Path(section.folder.root) / "other.tsv").write_text("")
     with pytest.raises(InputError, match=r"expected manifest.tsv or one \*.tsv .* found list.tsv, other.tsv"):
-        prepare_folder(section, tmp_path / "prepared")
-    (Path(section.source) / "list.tsv").rename(Path(section.source) / "manifest.tsv")
-    assert prepare_folder(section, tmp_path / "prepared")["accepted"] == 6
+        prepare(section, tmp_path / "prepared")
+    (Path(section.folder.root) / "list.tsv").rename(Path(section.folder.root) / "manifest.tsv")
+    assert prepare(section, tmp_path / "prepared")["accepted"] == 6
     with pytest.raises(InputError, match="no such folder"):
-        prepare_folder(section.model_copy(update={"source": str(tmp_path / "nothing")}), tmp_path / "prepared")
+        prepare(
+            section.model_copy(update={"folder": FolderSource(root=str(tmp_path / "nothing"))}), tmp_path / "prepared"
+        )
 
 
 def test_too_few_recordings_for_three_splits_ask_for_a_split_column(tmp_path):
     with pytest.raises(InputError, match="no utterance for train among 2; add a `split` column"):
-        prepare_folder(make(tmp_path, GOOD[:2]), tmp_path / "prepared")
+        prepare(make(tmp_path, GOOD[:2]), tmp_path / "prepared")

@@ -1,0 +1,123 @@
+"""What a recording, its transcript and its list must be like; each check answers with a reason or None."""
+
+import re
+import unicodedata
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sap2.data.entries import Entry
+from sap2.errors import InputError
+from sap2.manifest import MARKER, keyword_fault
+
+if TYPE_CHECKING:
+    from sap2.params import CheckSettings
+
+__all__ = ["Measures", "audio_fault", "entry_fault", "id_fault", "measure", "speed_fault"]
+
+Seconds = float
+
+_ID = re.compile(r"[\w+-][\w.+-]*(/[\w+-][\w.+-]*)*")
+LONGEST_ID = 200  # characters: file systems end at 255 bytes
+FULL_SCALE = 0.99  # of the largest sample value: what clipping leaves behind, also after resampling
+
+
+@dataclass(frozen=True)
+class Measures:
+    """What a recording was found to be like; kept beside its audio, so that it is heard once."""
+
+    duration: Seconds
+    loudness: float  # dB below full scale, root mean square of the loudest tenth of a second
+    clipped: float  # share of samples at full scale
+    sample_rate: int  # Hz, before resampling
+
+
+def measure(samples: np.ndarray, sample_rate: int, original_rate: int) -> Measures:
+    """Measure mono samples, `(samples,)` between -1 and 1."""
+    block = sample_rate // 10
+    whole = samples[: max(len(samples) // block, 1) * block]
+    power = np.square(whole, dtype=np.float64).reshape(-1, min(block, len(whole))).mean(axis=1).max()
+    return Measures(
+        duration=round(len(samples) / sample_rate, 3),
+        loudness=round(float(10 * np.log10(max(power, 1e-12))), 2),
+        clipped=round(float((np.abs(samples) >= FULL_SCALE).mean()), 6),
+        sample_rate=original_rate,
+    )
+
+
+def audio_fault(measures: Measures, checks: "CheckSettings") -> str | None:
+    """Why a recording is unfit whatever is said in it."""
+    if measures.sample_rate < checks.min_sample_rate:
+        return f"low sample rate: {measures.sample_rate} Hz, expected at least {checks.min_sample_rate}"
+    if measures.loudness < checks.min_loudness:
+        return f"silence: its loudest part has {measures.loudness:g} dB, expected at least {checks.min_loudness:g}"
+    if measures.clipped > checks.max_clipped:
+        return f"clipping: {measures.clipped:.1%} of samples at full scale, expected at most {checks.max_clipped:.1%}"
+    return None
+
+
+def speed_fault(text: str, duration: Seconds, checks: "CheckSettings") -> str | None:
+    """Why text and recording cannot belong together."""
+    slowest, fastest = checks.chars_per_second
+    speed = len(text) / duration
+    if slowest <= speed <= fastest:
+        return None
+    return f"text and audio do not match: {speed:.1f} characters a second, expected {slowest:g} to {fastest:g}"
+
+
+def id_fault(id: str) -> str | None:
+    """Why an id cannot be used: it names the utterance's audio file.
+
+    >>> id_fault("talk3/0007")
+    >>> id_fault("../0007")
+    'the path escapes the folder: ../0007'
+    """
+    if not id:
+        return "the id is empty"
+    if id.startswith("/") or ".." in id.split("/"):
+        return f"the path escapes the folder: {id}"
+    if not _ID.fullmatch(id) or len(id) > LONGEST_ID:
+        return f"the id cannot name a file: {id[:LONGEST_ID]!r}, expected letters, digits and . _ + - /"
+    return None
+
+
+def entry_fault(entry: Entry, tokenizer: str | None = None) -> str | None:
+    """Why an entry cannot be used, before its audio is touched. `tokenizer`: whose letters it needs; None = any."""
+    if fault := id_fault(entry.id):
+        return fault
+    if not entry.text.strip():
+        return "the transcript is empty"
+    if MARKER.search(entry.text):
+        return "a marker inside the transcript: markers belong to the prompt"
+    if any(unicodedata.category(character) in ("Cc", "Cs", "Co") for character in entry.text):
+        return "a control character inside the transcript: it was read with the wrong encoding, or is no text"
+    if fault := next(filter(None, map(keyword_fault, entry.keywords)), None):
+        return f"unusable keyword: {fault}"
+    if tokenizer and (strange := [one for one in sorted(set(entry.text)) if not writable(one, tokenizer)]):
+        return f"letters outside the tokenizer: {' '.join(strange[:10])}"
+    return None
+
+
+@lru_cache(maxsize=1 << 16)
+def writable(character: str, tokenizer: str) -> bool:
+    """Whether a tokenizer gives a character back as it was: one outside its vocabulary does not come back.
+
+    Args:
+        tokenizer: A tokenizer.json, or the folder of one.
+    Raises: InputError: there is none.
+    """
+    loaded = _tokenizer(tokenizer)
+    return character.isspace() or character in loaded.decode(loaded.encode(character, add_special_tokens=False).ids)
+
+
+@lru_cache(maxsize=1)
+def _tokenizer(path: str):
+    from tokenizers import Tokenizer
+
+    file = Path(path) / "tokenizer.json" if Path(path).is_dir() else Path(path)
+    if not file.is_file():
+        raise InputError(f"{file}: no such file; set prepare.checks.tokenizer to a folder with a tokenizer.json")
+    return Tokenizer.from_file(str(file))

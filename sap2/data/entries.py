@@ -1,0 +1,132 @@
+"""What a corpus reader yields: one recording as its source names it, or the reason why it cannot be used.
+
+    reader (one module a corpus) --Entry | Rejected--> ingest --> manifests, audio, quarantine
+
+A reader knows its corpus's layout and nothing of audio or manifests; what all corpora share is here and in `ingest`.
+"""
+
+import re
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from sap2.data.quarantine import Rejected
+from sap2.errors import InputError
+
+__all__ = ["SPLITS", "Entry", "Read", "confined", "fields_by_id", "part_folder", "plain_words", "text_lines"]
+
+Seconds = float
+
+SPLITS = ("train", "dev", "test")
+LONGEST_LINE = 1 << 20  # bytes; a longer line is no transcript
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One recording, or a stretch of a longer one, before anything of its audio is known.
+
+    >>> Entry("talk3-0007", "talks/list.tsv:8", Path("talks/talk3-0007.flac"), "the next slide").split
+    """
+
+    id: str
+    location: str  # file and line, for people
+    audio: Path | bytes  # a file, or a file's content where the corpus packs many into one
+    text: str
+    keywords: tuple[str, ...] = ()
+    split: str | None = None  # None: dealt by a hash of talk or id
+    speaker: str | None = None
+    talk: str | None = None
+    start: Seconds = 0.0  # of a stretch within the recording
+    end: Seconds | None = None  # None: its end
+    duration: Seconds | None = None  # as the source says; used where audio is kept unread
+
+
+Read = Iterator[Entry | Rejected]
+
+
+def text_lines(path: Path, location: str | None = None) -> Iterator[tuple[str, str | Rejected]]:
+    """`(FILE:LINE, text)` of every line that is not blank; one that is no UTF-8, or too long, comes as a `Rejected`.
+
+    A byte order mark and Windows line ends are taken off. Memory stays flat whatever the file's size.
+    Raises: InputError: no such file.
+    """
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); correct the path") from error
+    with file:
+        number = 0
+        while line := file.readline(LONGEST_LINE + 1):
+            number += 1
+            where = f"{location or path}:{number}"
+            if len(line) > LONGEST_LINE:
+                while line and not line.endswith(b"\n"):
+                    line = file.readline(LONGEST_LINE)
+                yield where, Rejected("", where, f"the line is too long: more than {LONGEST_LINE:,} bytes")
+                continue
+            try:
+                text = line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
+            except UnicodeDecodeError as error:
+                reason = f"not UTF-8: {error.reason} at byte {error.start} of the line; save the file as UTF-8"
+                yield where, Rejected("", where, reason)
+                continue
+            if text.strip():
+                yield where, text
+
+
+def fields_by_id(path: Path) -> tuple[dict[str, tuple[str, str]], list[Rejected]]:
+    """Kaldi's table form, `ID REST` a line: `{id: (FILE:LINE, rest)}`, and the lines that cannot be used."""
+    found: dict[str, tuple[str, str]] = {}
+    rejected: list[Rejected] = []
+    for where, line in text_lines(path):
+        if isinstance(line, Rejected):
+            rejected.append(line)
+            continue
+        id, _, rest = line.strip().partition(" ") if "\t" not in line else line.strip().partition("\t")
+        if id in found:
+            rejected.append(Rejected(id, where, f"duplicate id: also at {found[id][0]}, which is kept"))
+        else:
+            found[id] = (where, rest.strip())
+    return found, rejected
+
+
+def confined(root: Path, path: Path | str) -> Path:
+    """The file `path` means, relative to `root` unless absolute; it must lie within `root`, links followed.
+
+    Raises: ValueError: why it cannot be used, for the quarantine.
+    """
+    candidate = root / path
+    try:
+        if not candidate.resolve().is_relative_to(root.resolve()):
+            raise ValueError(f"the path escapes the folder: {path}")
+        if not candidate.is_file():
+            raise ValueError(f"no audio file: {path} is not in the folder")
+    except (OSError, RuntimeError) as error:  # a loop of links, a name too long
+        raise ValueError(f"unusable path: {path}: {error}") from error
+    return candidate
+
+
+def part_folder(root: Path, part: str, source: str) -> Path:
+    """The folder of one part of a corpus.
+
+    Raises: InputError: there is none; the message says what is there instead.
+    """
+    folder = root / part
+    if folder.is_dir():
+        return folder
+    if not root.is_dir():
+        raise InputError(f"{root}: no such folder; set prepare.{source}.root to where the corpus lies")
+    there = ", ".join(sorted(path.name for path in root.iterdir())[:12]) or "nothing"
+    raise InputError(f"{folder}: no such folder; {root} holds {there}; correct train, dev or test of prepare.{source}")
+
+
+def plain_words(text: str) -> str:
+    """Lower-case words without punctuation, the form of a reference whose source writes as people do.
+
+    >>> plain_words("Dr. Meyer's well-known talk, part 2!")
+    "dr meyer's well-known talk part 2"
+    """
+    words = unicodedata.normalize("NFC", text).lower().replace("’", "'")
+    words = re.sub(r"[^\w'\-\s]|_", " ", words)
+    return " ".join(word.strip("'-") for word in words.split() if word.strip("'-"))

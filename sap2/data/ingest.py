@@ -1,0 +1,315 @@
+"""Every corpus's way in: entries of a reader to 16 kHz mono audio, checked, with manifests, quarantine and card.
+
+    entries --dedupe, text checks--> processes: decode, resample, measure, check --> spool --> train, dev, test.jsonl
+                                        cache: audio by the hash of what it was made from
+
+Nothing is held but ids: a million entries pass in constant memory. Audio that was converted once is found again by its
+content, so a run that was killed goes on where it was.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from functools import lru_cache
+from itertools import chain, islice
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from sap2.data.audio import SAMPLE_RATE, load_audio, save_audio
+from sap2.data.card import Card, card_markdown
+from sap2.data.checks import Measures, audio_fault, entry_fault, measure, speed_fault
+from sap2.data.entries import SPLITS, Entry
+from sap2.data.quarantine import Quarantine, Rejected
+from sap2.errors import InputError
+from sap2.files import atomic_dir, atomic_file, sha256
+from sap2.manifest import Utterance, unique_keywords
+from sap2.params import PrepareSection
+from sap2.progress import track
+
+__all__ = ["ingest"]
+
+CHUNK = 64  # entries a process gets at a time
+CACHE_FORMAT = 1  # part of every cached recording's key: raise it when the same input gives other audio
+
+
+def ingest(
+    entries: Iterable[Entry | Rejected],
+    section: PrepareSection,
+    output: Path | str,
+    cache: Path | str,
+    source: str,
+    facts: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Write `train.jsonl`, `dev.jsonl`, `test.jsonl`, `audio/ID.flac`, `quarantine.jsonl`, `card.json`, `card.md`.
+
+    Args:
+        entries: What the reader yields, in the order of the manifests.
+        output: Folder, replaced as a whole.
+        cache: Folder of converted recordings, kept between runs; may be deleted at any time.
+        source: Where the entries come from, for messages and card.
+        facts: What the reader wants in the card: licence, warnings, lists.
+    Returns: The card: numbers and hours in and out, by split and by reason.
+    Raises: InputError: more than `section.reject_share` of the entries were rejected, all were, or a split is empty.
+    The quarantine is then left in `cache`.
+    """
+    cache, quarantine, read = Path(cache), Quarantine(), 0
+    with atomic_dir(output) as partial:
+        (partial / "audio").mkdir()
+        dealer = _Dealer(section)
+        with tempfile.TemporaryFile("w+", encoding="utf-8", dir=partial) as spool:
+            results = _converted(_checked(entries, section), section, partial, cache)
+            for result in track(results, total=None, label=f"prepare {section.source}"):
+                read += 1
+                if isinstance(result, Rejected):
+                    quarantine.records.append(result)
+                else:
+                    dealer.see(*result)
+                    spool.write(json.dumps(result, ensure_ascii=False) + "\n")
+            accepted = read - len(quarantine)
+            _settle(quarantine, source, read, accepted, section.reject_share, cache)
+            card = Card(source, section, facts or {})
+            _write_splits(spool, dealer, partial, card, source, accepted)
+        quarantine.write(partial / "quarantine.jsonl")
+        figures = card.figures(read, quarantine, {split: sha256(partial / f"{split}.jsonl") for split in SPLITS})
+        (partial / "card.json").write_text(json.dumps(figures, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        (partial / "card.md").write_text(card_markdown(figures), encoding="utf-8")
+    return figures
+
+
+def _settle(quarantine: Quarantine, source: str, read: int, accepted: int, share: float, cache: Path) -> None:
+    try:
+        quarantine.settle(source, read, accepted, share)
+    except InputError as error:
+        left = cache / "quarantine.jsonl"
+        quarantine.write(left)
+        raise InputError(f"{error} All are in {left}") from error
+
+
+def _checked(entries: Iterable[Entry | Rejected], section: PrepareSection) -> Iterator[Entry | Rejected]:
+    """Entries that may be listened to: ids once, text and list fit to use."""
+    seen: dict[bytes, str] = {}
+    for entry in entries:
+        if isinstance(entry, Rejected):
+            yield entry
+            continue
+        fault = entry_fault(entry, section.checks.tokenizer)
+        # Ids that differ only in case are one file on some systems, and 16 bytes tell a million ids apart.
+        key = hashlib.blake2b(entry.id.casefold().encode(), digest_size=16).digest()
+        if fault is None and key in seen:
+            fault = f"duplicate id: also at {seen[key]}, which is kept"
+        if fault is None:
+            seen[key] = entry.location
+            yield entry
+        else:
+            yield Rejected(entry.id, entry.location, fault)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What a process needs beside its entries."""
+
+    section: PrepareSection
+    output: Path
+    cache: Path
+
+
+def _converted(
+    entries: Iterable[Entry | Rejected], section: PrepareSection, output: Path, cache: Path
+) -> Iterator["tuple[dict[str, Any], str | None] | Rejected"]:
+    """Each entry's manifest row and split, or its rejection, in order; chunks run in processes."""
+    job = _Job(section, output, cache)
+    entries = iter(entries)
+    workers = section.workers or os.cpu_count() or 1
+    first = list(islice(entries, CHUNK))
+    second = list(islice(entries, CHUNK))
+    if workers == 1 or section.audio == "keep" or not second:
+        for entry in chain(first, second, entries):
+            yield _convert(entry, job)
+        return
+    chunks = chain([first, second], iter(lambda: list(islice(entries, CHUNK)), []))
+    waiting: deque[Future] = deque()
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        for chunk in chunks:
+            waiting.append(pool.submit(_convert_chunk, chunk, job))
+            if len(waiting) > 2 * workers:  # no more is read ahead than keeps the processes busy
+                yield from waiting.popleft().result()
+        while waiting:
+            yield from waiting.popleft().result()
+
+
+def _convert_chunk(entries: list[Entry | Rejected], job: _Job) -> list:
+    return [_convert(entry, job) for entry in entries]
+
+
+def _convert(entry: Entry | Rejected, job: _Job) -> "tuple[dict[str, Any], str | None] | Rejected":
+    if isinstance(entry, Rejected):
+        return entry
+    section, measures = job.section, None
+    audio = f"audio/{entry.id}.flac"
+    try:
+        if section.audio == "keep":
+            duration, audio = _kept(entry, section), str(Path(entry.audio).resolve())
+        else:
+            stored, measures = _cached_audio(entry, section, job.cache)
+            duration = measures.duration
+    except InputError as error:
+        return Rejected(entry.id, entry.location, f"unusable audio: {error}", _announced(entry))
+    fault = (measures and audio_fault(measures, section.checks)) or speed_fault(entry.text, duration, section.checks)
+    if fault:
+        return Rejected(entry.id, entry.location, fault, duration)
+    if section.audio == "convert":
+        _link(stored, job.output / audio)
+    utterance = Utterance(
+        id=entry.id,
+        audio=audio,
+        duration=duration,
+        text=entry.text,
+        keywords=unique_keywords(entry.keywords),
+        speaker=entry.speaker,
+        talk=entry.talk,
+    )
+    return utterance.model_dump(exclude_none=True), entry.split
+
+
+def _kept(entry: Entry, section: PrepareSection) -> float:
+    """The length of a recording that stays where it is."""
+    if isinstance(entry.audio, bytes) or entry.start or entry.end is not None:
+        raise InputError("a stretch of a longer file cannot be kept in place; set prepare.audio to convert")
+    duration = entry.duration if entry.duration is not None else _announced(entry)
+    if not section.min_duration <= duration <= section.max_duration:
+        raise InputError(
+            f"{entry.audio}: lasts {duration:.3f} s, expected {section.min_duration:g} to {section.max_duration:g} s"
+        )
+    return round(duration, 3)
+
+
+def _announced(entry: Entry) -> float:
+    """Seconds of an entry as far as its file's header tells, else 0."""
+    import soundfile
+
+    if entry.end is not None:
+        return max(entry.end - entry.start, 0.0)
+    try:
+        return 0.0 if isinstance(entry.audio, bytes) else float(soundfile.info(entry.audio).duration) - entry.start
+    except (soundfile.LibsndfileError, OSError):
+        return 0.0
+
+
+def _cached_audio(entry: Entry, section: PrepareSection, cache: Path) -> tuple[Path, Measures]:
+    """The entry's 16 kHz recording and what it is like, from the cache or made now."""
+    bounds = (section.min_duration, section.max_duration)
+    made_from = [CACHE_FORMAT, _digest_of(entry.audio), entry.start, entry.end, *bounds]
+    key = hashlib.sha256(json.dumps(made_from).encode()).hexdigest()
+    stored, noted = cache / key[:2] / f"{key}.flac", cache / key[:2] / f"{key}.json"
+    if noted.is_file() and stored.is_file():
+        return stored, Measures(**json.loads(noted.read_text(encoding="utf-8")))
+    with _as_file(entry.audio) as path:
+        samples = load_audio(path, *bounds, start=entry.start, end=entry.end)
+        measures = measure(samples, SAMPLE_RATE, _sample_rate(path))
+    stored.parent.mkdir(parents=True, exist_ok=True)
+    partial = stored.with_name(f".{key}.{os.getpid()}.flac")
+    save_audio(partial, samples)
+    os.replace(partial, stored)
+    with atomic_file(noted) as partial:
+        partial.write_text(json.dumps(asdict(measures)), encoding="utf-8")
+    return stored, measures
+
+
+def _sample_rate(path: Path) -> int:
+    import soundfile
+
+    return int(soundfile.info(path).samplerate)
+
+
+@contextmanager
+def _as_file(audio: Path | bytes) -> Iterator[Path]:
+    """A recording as a path: its own, or a temporary one for bytes out of a packed file."""
+    if isinstance(audio, Path):
+        yield audio
+        return
+    with tempfile.NamedTemporaryFile(prefix="sap2-") as file:
+        file.write(audio)
+        file.flush()
+        yield Path(file.name)
+
+
+def _digest_of(audio: Path | bytes) -> str:
+    if isinstance(audio, bytes):
+        return hashlib.sha256(audio).hexdigest()
+    try:
+        status = audio.stat()
+    except OSError as error:
+        raise InputError(f"{audio}: cannot be read ({error.strerror})") from error
+    if not audio.is_file():
+        raise InputError(f"{audio}: is not a file, expected audio")
+    return _digest(audio, status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=256)  # many stretches of one long recording come one after another
+def _digest(path: Path, size: int, changed: int) -> str:
+    return sha256(path)
+
+
+def _link(stored: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(stored, target)
+    except OSError:  # another file system, or one without links
+        shutil.copyfile(stored, target)
+
+
+@dataclass
+class _Dealer:
+    """Decides the split of entries whose source has none: whole talks, by a hash of their names and the seed."""
+
+    section: PrepareSection
+    groups: set[str] = field(default_factory=set)
+
+    def see(self, row: dict[str, Any], split: str | None) -> None:
+        if split is None:
+            self.groups.add(_group(row))
+
+    def deal(self) -> dict[str, str]:
+        """`{talk: split}`; a longer list later moves few of them."""
+        seed = self.section.seed
+        order = sorted(self.groups, key=lambda group: hashlib.sha256(f"{seed}/{group}".encode()).hexdigest())
+        shares = (self.section.dev_share, self.section.test_share)
+        dev, test = (max(1, round(share * len(order))) for share in shares)
+        return {
+            group: "test" if place < test else "dev" if place < test + dev else "train"
+            for place, group in enumerate(order)
+        }
+
+
+def _group(row: dict[str, Any]) -> str:
+    return row.get("talk") or row["id"]
+
+
+def _write_splits(spool, dealer: _Dealer, output: Path, card: Card, source: str, accepted: int) -> None:
+    """The rows of the spool, each in its split's manifest."""
+    dealt = dealer.deal()
+    spool.seek(0)
+    files = {split: (output / f"{split}.jsonl").open("w", encoding="utf-8") for split in SPLITS}
+    try:
+        for line in spool:
+            row, split = json.loads(line)
+            split = split or dealt[_group(row)]
+            card.see(split, row)
+            files[split].write(json.dumps(row, ensure_ascii=False) + "\n")
+    finally:
+        for file in files.values():
+            file.close()
+    empty = [split for split in SPLITS if not card.splits[split].utterances]
+    if empty:
+        way_out = "add a `split` column with train, dev and test, or more recordings (at least three talks)"
+        if not dealer.groups:
+            way_out = "give each split a part with usable recordings"
+        raise InputError(f"{source}: no utterance for {' and '.join(empty)} among {accepted}; {way_out}")

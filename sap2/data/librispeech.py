@@ -1,0 +1,180 @@
+"""LibriSpeech (Panayotov et al., 2015), with biasing lists as in Le et al., 2021.
+
+As OpenSLR 12 packs it, a part a folder:
+
+    test-clean/1089/134686/1089-134686.trans.txt    1089-134686-0000 HE HOPED THERE WOULD BE STEW FOR DINNER …
+    test-clean/1089/134686/1089-134686-0000.flac
+
+or as the Parquet files of openslr/librispeech_asr on the Hugging Face hub, a part a folder of files with the columns
+id, text, audio (its `bytes`), speaker_id and chapter_id: `test: [all/test.clean]`.
+"""
+
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from sap2.data.biasing import RareWords, common_words, read_published, read_words
+from sap2.data.entries import Entry, Read, confined, part_folder, text_lines
+from sap2.data.quarantine import Rejected
+from sap2.errors import InputError
+from sap2.params import LibriSpeechSource, PrepareSection
+
+__all__ = ["UTTERANCES", "read"]
+
+# Utterances of each part as published (OpenSLR 12; the parts' names on the hub beside them).
+UTTERANCES = {
+    "dev-clean": 2703,
+    "dev-other": 2864,
+    "test-clean": 2620,
+    "test-other": 2939,
+    "train-clean-100": 28539,
+    "train-clean-360": 104014,
+    "train-other-500": 148688,
+}
+COLUMNS = ["id", "text", "audio", "speaker_id", "chapter_id"]
+
+
+def read(section: PrepareSection) -> tuple[Read, dict[str, Any]]:
+    """The entries of all parts, each with its biasing list, and how complete the parts are.
+
+    The text is read first: its words tell which are rare. A part whose number of utterances is not the published one is
+    a warning, on stderr and in the card.
+    Raises: InputError: a part or a list file is missing or holds nothing.
+    """
+    settings = section.librispeech
+    counts: dict[str, int] = {}
+    training: list[str] = []
+    for split, part in settings.parts():
+        counts[part] = 0
+        for text in _texts(Path(settings.root), part):
+            counts[part] += 1
+            if split == "train":
+                training.append(text)
+    lists, how = _lists(settings, training)
+    warnings = [warning for part, count in counts.items() if (warning := _incomplete(part, count))]
+    for warning in warnings:
+        print(f"prepare: {warning}", file=sys.stderr)
+    facts = {
+        "title": "LibriSpeech",
+        "licence": "CC BY 4.0 (https://www.openslr.org/12)",
+        "list_size": section.list_size,
+        "lists": how,
+        "parts": counts,
+        "warnings": warnings,
+    }
+    return _with_lists(settings, section, lists), facts
+
+
+def _incomplete(part: str, count: int) -> str | None:
+    name = part.split("/")[-1].replace(".", "-")
+    expected = UTTERANCES.get(name)
+    if expected is None or count == expected:
+        return None
+    return f"{part} holds {count} utterances, {abs(count - expected)} {'fewer' if count < expected else 'more'} than the {expected} published"  # noqa: E501
+
+
+def _lists(settings: LibriSpeechSource, training: list[str]) -> tuple[RareWords, dict[str, Any]]:
+    if settings.common_words_file:
+        common = frozenset(read_words(settings.common_words_file))
+    else:
+        common = common_words(training, settings.common_words)
+    if settings.rare_words_file:
+        rare = read_words(settings.rare_words_file)
+    else:
+        rare = sorted({word for text in training for word in text.split()} - common)
+    how = {
+        "common words": settings.common_words_file or f"the {len(common)} most frequent of the training text",
+        "rare words": len(rare),
+        "published": settings.published,
+    }
+    return RareWords(common, rare), how
+
+
+def _with_lists(settings: LibriSpeechSource, section: PrepareSection, lists: RareWords) -> Read:
+    published = {id: row for file in settings.published for id, row in read_published(file).items()}
+    for split, part in settings.parts():
+        for entry in _entries(Path(settings.root), part, split):
+            if isinstance(entry, Rejected):
+                yield entry
+            elif entry.id in published:
+                text, listed = published[entry.id]
+                if text != entry.text:
+                    yield Rejected(entry.id, entry.location, f"the published list is for another text: {text[:60]!r}")
+                else:
+                    yield replace(entry, keywords=listed)
+            else:
+                drawn = lists.biasing_list(entry.text, section.list_size, f"{section.seed}/{entry.id}")
+                yield replace(entry, keywords=tuple(drawn))
+
+
+def _texts(root: Path, part: str) -> Iterator[str]:
+    folder = part_folder(root, part, "librispeech")
+    if packed := sorted(folder.glob("*.parquet")):
+        for file in packed:
+            for row in _rows(file, ["text"]):
+                yield str(row["text"]).lower()
+        return
+    for table in _tables(folder):
+        for _, line in text_lines(table):
+            if not isinstance(line, Rejected):
+                yield line.partition(" ")[2].strip().lower()
+
+
+def _tables(folder: Path) -> list[Path]:
+    tables = sorted(folder.glob("*/*/*.trans.txt"))
+    if not tables:
+        raise InputError(
+            f"{folder}: holds neither SPEAKER/CHAPTER/SPEAKER-CHAPTER.trans.txt nor *.parquet; unpack the archive here"
+        )
+    return tables
+
+
+def _entries(root: Path, part: str, split: str) -> Iterator[Entry | Rejected]:
+    folder = root / part
+    if packed := sorted(folder.glob("*.parquet")):
+        for file in packed:
+            yield from _packed_entries(file, split)
+        return
+    for table in _tables(folder):
+        speaker, chapter = table.parent.parent.name, table.parent.name
+        for where, line in text_lines(table):
+            if isinstance(line, Rejected):
+                yield line
+                continue
+            id, _, text = line.partition(" ")
+            try:
+                audio = confined(root, (table.parent / f"{id}.flac").relative_to(root))
+            except ValueError as fault:
+                yield Rejected(id, where, str(fault))
+                continue
+            yield Entry(id, where, audio, text.strip().lower(), (), split, speaker, f"{speaker}-{chapter}")
+
+
+def _packed_entries(file: Path, split: str) -> Iterator[Entry | Rejected]:
+    for number, row in enumerate(_rows(file, COLUMNS), start=1):
+        where, id = f"{file}:{number}", str(row["id"] or "")
+        audio = (row["audio"] or {}).get("bytes")
+        if not audio:
+            yield Rejected(id, where, "no audio file: the row holds no bytes")
+            continue
+        speaker = str(row["speaker_id"])
+        text = str(row["text"] or "").strip().lower()
+        yield Entry(id, where, audio, text, (), split, speaker, f"{speaker}-{row['chapter_id']}")
+
+
+def _rows(file: Path, columns: list[str]) -> Iterator[dict[str, Any]]:
+    """Rows of a Parquet file, a few at a time."""
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        with pyarrow.parquet.ParquetFile(file) as packed:
+            missing = [name for name in columns if name not in packed.schema_arrow.names]
+            if missing:
+                raise InputError(f"{file}: lacks the column {', '.join(missing)}; expected {', '.join(COLUMNS)}")
+            for batch in packed.iter_batches(batch_size=64, columns=columns):
+                yield from batch.to_pylist()
+    except (pyarrow.ArrowInvalid, OSError) as error:
+        raise InputError(f"{file}: cannot be read as Parquet ({error}); fetch it again") from error

@@ -1,0 +1,151 @@
+"""LibriSpeech in both published layouts, with the biasing lists of Le et al. (2021)."""
+
+import json
+from pathlib import Path
+
+import pytest
+import soundfile
+from trees import librispeech
+
+from sap2.data.biasing import RareWords, common_words, read_published, read_words
+from sap2.data.corpora import prepare_corpus
+from sap2.data.librispeech import UTTERANCES
+from sap2.errors import InputError
+from sap2.manifest import read_manifest, spoken
+from sap2.params import PrepareSection
+
+DEEP_BIAS = Path(__file__).parents[3] / "shared" / "data" / "is21_deep_bias"
+PARTS = {
+    "train-clean-100": {"19-198-0000": "THE CAT SAW THE ZORVAN", "19-198-0001": "THE DOG'S MEYER RAN"},
+    "dev-clean": {"84-121-0000": "THE CAT AND THE QUILT"},
+    "test-clean": {"1089-134-0000": "'TIS THE ZORVAN", "1089-134-0001": "THE CAT RAN TO KATHRYN"},
+}
+SPLITS = {"train": ["train-clean-100"], "dev": ["dev-clean"], "test": ["test-clean"]}
+
+
+def section(root: Path, list_size: int = 2, **settings) -> PrepareSection:
+    settings = {"root": str(root), "common_words": 2} | SPLITS | settings
+    return PrepareSection(source="librispeech", librispeech=settings, list_size=list_size)
+
+
+def prepare(tmp_path: Path, section: PrepareSection) -> tuple[dict, dict]:
+    card = prepare_corpus(section, tmp_path / "prepared", tmp_path / "cache")
+    return card, {one.id: one for split in SPLITS for one in read_manifest(tmp_path / "prepared" / f"{split}.jsonl")}
+
+
+def test_the_published_layout_becomes_manifests_with_lists(tmp_path, capsys):
+    card, found = prepare(tmp_path, section(librispeech(tmp_path / "LibriSpeech", PARTS)))
+    assert sorted(found) == sorted(id for part in PARTS.values() for id in part)
+    one = found["1089-134-0001"]
+    assert (one.text, one.speaker, one.talk, one.duration) == ("the cat ran to kathryn", "1089", "1089-134", 2.0)
+    assert spoken(one) == ["kathryn", "ran", "to"]  # the common words are "the" and "cat"
+    assert found["1089-134-0000"].text == "'tis the zorvan"  # the apostrophe belongs to the word
+    assert card["splits"]["test"]["speakers"] == 1 and card["licence"].startswith("CC BY 4.0")
+    assert (
+        f"test-clean holds 2 utterances, 2618 fewer than the {UTTERANCES['test-clean']} published" in card["warnings"]
+    )
+    assert "2618 fewer" in capsys.readouterr().err
+    assert "# LibriSpeech" in (tmp_path / "prepared" / "card.md").read_text()
+
+
+def test_distractors_differ_by_seed_and_the_spoken_words_do_not(tmp_path):
+    root = librispeech(tmp_path / "LibriSpeech", PARTS)
+    _, first = prepare(tmp_path, section(root))
+    _, again = prepare(tmp_path, section(root))
+    other = section(root).model_copy(update={"seed": 2})
+    _, second = prepare(tmp_path, other)
+    assert first == again
+    assert {id: one.keywords for id, one in first.items()} != {id: one.keywords for id, one in second.items()}
+    assert {id: spoken(one) for id, one in first.items()} == {id: spoken(one) for id, one in second.items()}
+
+
+def test_the_hubs_parquet_files_read_the_same(tmp_path):
+    import pyarrow
+    import pyarrow.parquet
+
+    root = librispeech(tmp_path / "LibriSpeech", PARTS)
+    packed = {"train-clean-100": "all/train.clean.100", "dev-clean": "all/dev.clean", "test-clean": "all/test.clean"}
+    for part, name in packed.items():
+        rows = []
+        for id, text in PARTS[part].items():
+            speaker, chapter, _ = id.split("-")
+            audio = (root / part / speaker / chapter / f"{id}.flac").read_bytes()
+            rows.append({
+                "file": f"{id}.flac", "audio": {"bytes": audio, "path": f"{id}.flac"}, "text": text,
+                "speaker_id": int(speaker), "chapter_id": int(chapter), "id": id,
+            })  # fmt: skip
+        folder = tmp_path / "hub" / name
+        folder.mkdir(parents=True)
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), folder / "0000.parquet")
+    _, unpacked = prepare(tmp_path, section(root))
+    splits = {split: [packed[part] for part in parts] for split, parts in SPLITS.items()}
+    card, from_hub = prepare(tmp_path, section(tmp_path / "hub", **splits))
+    assert from_hub == unpacked
+    assert "all/test.clean holds 2 utterances, 2618 fewer than the 2620 published" in card["warnings"]
+
+
+def test_published_lists_are_used_as_they_are(tmp_path):
+    root = librispeech(tmp_path / "LibriSpeech", PARTS)
+    rows = [("1089-134-0000", "'tis the zorvan"), ("1089-134-0001", "another text")]
+    table = tmp_path / "published.tsv"
+    lists = json.dumps(["'tis"]), json.dumps(["zz", "'tis", "aa"])
+    table.write_text("".join(f"{id}\t{text}\t{lists[0]}\t{lists[1]}\n" for id, text in rows))
+    _, found = prepare(tmp_path, section(root, published=[str(table)]))
+    assert found["1089-134-0000"].keywords == ["zz", "'tis", "aa"]
+    [rejected] = [json.loads(line) for line in (tmp_path / "prepared" / "quarantine.jsonl").read_text().splitlines()]
+    assert rejected["reason"] == "the published list is for another text: 'another text'"
+
+
+def test_a_missing_part_says_what_is_there(tmp_path):
+    root = librispeech(tmp_path / "LibriSpeech", PARTS)
+    with pytest.raises(InputError, match="test-other: no such folder; .* holds dev-clean, test-clean, train-clean-100"):
+        prepare(tmp_path, section(root, test=["test-other"]))
+    (root / "test-other").mkdir()
+    with pytest.raises(InputError, match="holds neither SPEAKER/CHAPTER/SPEAKER-CHAPTER.trans.txt nor"):
+        prepare(tmp_path, section(root, test=["test-other"]))
+
+
+def test_a_missing_and_a_cut_recording_are_quarantined(tmp_path):
+    root = librispeech(tmp_path / "LibriSpeech", PARTS)
+    chapter = root / "test-clean" / "1089" / "134"
+    (chapter / "1089-134-0000.flac").unlink()
+    cut = root / "train-clean-100" / "19" / "198" / "19-198-0000.flac"
+    cut.write_bytes(cut.read_bytes()[:2000])
+    card, found = prepare(tmp_path, section(root))
+    assert (card["read"], card["accepted"], card["rejected"]) == (5, 3, 2)
+    assert sorted(card["reasons"]) == ["no audio file", "unusable audio"]
+
+
+def test_words_and_counts_tell_the_common_ones():
+    assert common_words(["b a a", "c b a"], 2) == {"a", "b"}
+    assert common_words(["z y"], 1) == {"y"}  # of equally frequent ones the first in the alphabet
+
+
+@pytest.mark.skipif(not DEEP_BIAS.is_dir(), reason="the published lists are no part of the project")
+@pytest.mark.parametrize("size", [100, 500, 1000, 2000])
+def test_our_lists_have_the_published_rare_words(size):
+    """For all 2,620 utterances of test-clean; distractors are drawn, so only their number agrees."""
+    words = DEEP_BIAS / "words"
+    lists = RareWords(frozenset(read_words(words / "common_words_5k.txt")), read_words(words / "all_rare_words.txt"))
+    published = DEEP_BIAS / "ref" / "test-clean.biasing_100.tsv"
+    rows = [line.split("\t") for line in published.read_text().splitlines()]
+    assert len(rows) == 2620 == len(read_published(published))
+    for id, text, rare, listed in rows:
+        rare, listed = json.loads(rare), json.loads(listed)
+        assert lists.of(text) == rare
+        ours = lists.biasing_list(text, size, f"1/{id}")
+        assert set(rare) <= set(ours)
+        # A distractor can be one of the utterance's own words, there as here.
+        assert size - 3 <= len(ours) - len(rare) <= size
+        assert size != 100 or abs(len(ours) - len(listed)) <= 3
+
+
+def test_segments_of_the_cache_survive_a_second_run(tmp_path, monkeypatch):
+    """What was converted before a run was killed is not converted again."""
+    root = librispeech(tmp_path / "LibriSpeech", PARTS)
+    prepare(tmp_path, section(root))
+    monkeypatch.setattr("sap2.data.ingest.load_audio", lambda *_, **__: pytest.fail("converted again"))
+    card, _ = prepare(tmp_path, section(root))
+    assert card["accepted"] == 5
+    files = sorted((tmp_path / "prepared" / "audio").glob("*.flac"))
+    assert len(files) == 5 and all(soundfile.info(file).samplerate == 16_000 for file in files)

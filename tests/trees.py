@@ -1,0 +1,32 @@
+"""Small corpora in the layouts they are published in, made of noise that is as long as its text needs."""
+
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+RATE = 16_000
+
+
+def tone(seconds: float = 1.0, rate: int = RATE, seed: int = 0, channels: int = 1) -> np.ndarray:
+    """Noise of a speech-like level, `(samples,)` or `(samples, channels)`."""
+    noise = np.random.default_rng(seed).normal(0, 0.1, (round(seconds * rate), channels)).clip(-0.9, 0.9)
+    return noise[:, 0] if channels == 1 else noise
+
+
+def write_audio(path: Path, seconds: float = 1.0, rate: int = RATE, seed: int = 0, **options) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, tone(seconds, rate, seed, options.pop("channels", 1)), rate, **options)
+    return path
+
+
+def librispeech(root: Path, parts: dict[str, dict[str, str]], seconds: float = 2.0) -> Path:
+    """`{part: {utterance id: TEXT}}` in the layout of OpenSLR 12."""
+    for part, utterances in parts.items():
+        for number, (id, text) in enumerate(utterances.items()):
+            speaker, chapter, _ = id.split("-")
+            folder = root / part / speaker / chapter
+            write_audio(folder / f"{id}.flac", seconds, seed=number)
+            with (folder / f"{speaker}-{chapter}.trans.txt").open("a") as table:
+                table.write(f"{id} {text}\n")
+    return root
