@@ -89,6 +89,15 @@ class Progress(TrainerCallback):
             checkpoints.prune(self.folder, self.keep, state.best_global_step)
         self._mark = time.monotonic()
 
+    def on_train_end(self, args, state, control, **kwargs):
+        if state.best_global_step and state.is_world_process_zero:
+            name = METRICS[self.stage][0]
+            print(
+                f"{self.stage}: ended at step {state.global_step}/{state.max_steps}; dev_{name} was best at step "
+                f"{state.best_global_step}, {state.best_metric:.4g}: its adapter is the result",
+                file=sys.stderr,
+            )
+
     def seconds(self) -> float:
         """Seconds trained, those before an interruption included."""
         return self.before + time.monotonic() - self._started

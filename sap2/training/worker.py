@@ -72,7 +72,7 @@ class Job:
 def run(spec: dict[str, Any], report) -> dict[str, Any]:
     """Train as this process's part of the whole; returns the summary (on every process)."""
     job = Job.from_spec(spec)
-    with _distributed(job.section.deepspeed != "none"):
+    with _distributed(job.section.deepspeed != "none"), _clean():
         from sap2.training import checkpoints
 
         folder = job.checkpoints / checkpoints.fingerprint(job.base, [job.train, job.dev], job.settings())
@@ -108,6 +108,7 @@ def _train(job: Job, folder: Path, report) -> dict[str, Any]:
     processor = load_processor(job.base, **processor_fields(base.config))
 
     encoded = _encode(job, base, processor, splits)
+    model = adapters.attach(base, processor, section, job.lora)  # before ZeRO-3, which would have PEFT gather weights
     args = _arguments(job, folder)
     _barrier()  # every process has encoded its share
     augmenter = Augmenter(section, processor.feature_extractor.n_samples / SAMPLE_RATE)
@@ -117,7 +118,6 @@ def _train(job: Job, folder: Path, report) -> dict[str, Any]:
     dev_collator = Collator(processor, job.dev, encoded["dev"], whole_logits=False)
     plan = _plan(job, examples, collator)
     score = _dev_score(job, splits["dev"], processor, encoded["dev"])
-    model = adapters.attach(base, processor, section, job.lora)
     resumed = checkpoints.latest(folder) if job.resume else None
     if resumed and _rank() == 0:
         print(f"{job.stage}: goes on from {resumed[0]}", file=sys.stderr)
@@ -175,7 +175,8 @@ def _train(job: Job, folder: Path, report) -> dict[str, Any]:
         _barrier()
         return summary
     finally:
-        _release(trainer)
+        if trainer.is_deepspeed_enabled and trainer.deepspeed is not None:
+            trainer.deepspeed.destroy()  # its hooks hold the model
 
 
 def _encode(job: Job, model, processor, splits) -> dict[str, Any]:
@@ -285,7 +286,7 @@ def _arguments(job: Job, folder: Path):
         remove_unused_columns=False,
         label_names=["labels"],
         use_cpu=cpu,
-        ddp_backend="gloo" if cpu else None,
+        ddp_backend="gloo" if cpu and "RANK" in os.environ else None,
         ddp_find_unused_parameters=False,
         dataloader_num_workers=0 if cpu else LOADERS,
         dataloader_pin_memory=not cpu,
@@ -357,16 +358,18 @@ def _quieten(trainer) -> None:
     trainer.remove_callback(PrinterCallback)
 
 
-def _release(trainer) -> None:
-    """Leave no trace in a process that goes on: hooks, the global DeepSpeed configuration, accelerate's state."""
-    from accelerate.state import AcceleratorState
-    from transformers.integrations.deepspeed import unset_hf_deepspeed_config
+@contextmanager
+def _clean() -> Iterator[None]:
+    """Leave no trace in a process that goes on, however it ends: the global DeepSpeed setting, accelerate's state."""
+    try:
+        yield
+    finally:
+        from accelerate.state import AcceleratorState
+        from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
-    if trainer.is_deepspeed_enabled and trainer.deepspeed is not None:
-        trainer.deepspeed.destroy()
-    unset_hf_deepspeed_config()
-    AcceleratorState._reset_state(reset_partial_state=True)
-    gc.collect()
+        unset_hf_deepspeed_config()
+        AcceleratorState._reset_state(reset_partial_state=True)
+        gc.collect()
 
 
 def main() -> int:

@@ -41,12 +41,14 @@ def test_steps_of_any_size_are_counted_by_their_utterances(tmp_path):
     assert seen[0][1]["epoch"] == 30 / 40 and progress.summary(STATE)["epochs"] == 0.75
 
 
-def test_the_dev_loss_of_the_best_step_is_the_results(tmp_path):
+def test_the_dev_loss_of_the_best_step_is_the_results(tmp_path, capsys):
     progress, seen = started(tmp_path)
     progress.on_log(None, STATE, None, logs={"eval_loss": 0.25, "eval_keyword_f1": 0.5})
     assert seen[0][1] == {"dev_loss": 0.25, "dev_keyword_f1": 0.5}
     rows = [{"step": 4, "loss": 3.0}, {"step": 4, "eval_loss": 0.125}, {"step": 10, "eval_loss": 0.25}]
     best = SimpleNamespace(**vars(STATE) | {"best_global_step": 4, "best_metric": 0.75, "log_history": rows})
+    progress.on_train_end(None, best, None)
+    assert "ended at step 10/20; dev_keyword_f1 was best at step 4, 0.75" in capsys.readouterr().err
     summary = progress.summary(best)
     assert (summary["best_step"], summary["best_score"], summary["dev_loss"]) == (4, 0.75, 0.125)
 

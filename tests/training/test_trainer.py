@@ -12,6 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from tiny import build_tiny_base
+from transformers.integrations import is_deepspeed_zero3_enabled
 
 import sap2
 from sap2.errors import InputError, ModelError
@@ -166,17 +167,33 @@ def test_what_is_frozen_stays_and_the_rest_moves(job, tmp_path, frozen, places):
     assert moved == places
 
 
-def test_early_stopping_ends_with_the_best_checkpoint(job, tmp_path):
-    settings = {"stage": "pruner", "save_steps": 3, "scheduler": "constant", "lora": LoraSection(rank=4, dropout=0.0)}
+@pytest.mark.parametrize("zero", ["none", "zero2", "zero3"])
+def test_early_stopping_ends_with_the_best_checkpoint(job, tmp_path, monkeypatch, zero):
+    """All of it: the adapter's layers, the new markers' embeddings and the pooling's projections."""
+    saved = {}
+
+    def seal(checkpoint, seconds, seal=checkpoints.seal):
+        saved[int(checkpoint.name.split("-")[1])] = weights(checkpoint)
+        seal(checkpoint, seconds)
+
+    monkeypatch.setattr(checkpoints, "seal", seal)
+    base = build_tiny_base(tmp_path / "plain-base", with_context_tokens=False, positions=100)
     curves = Curves()
-    summary = job(name="stopped", max_steps=200, early_stopping=2, save_total_limit=1, tracker=curves, **settings)
+    summary = job(
+        stage="pruner", base=base, model=ModelSection(projection_rank=2), deepspeed=zero, max_steps=200, save_steps=3,
+        early_stopping=2, save_total_limit=1, scheduler="constant", tracker=curves,
+    )  # fmt: skip
     scores = curves.of("dev_keyword_f1")
     best = scores.index(max(scores))
     assert len(scores) == best + 3 and summary["steps"] == 3 * len(scores) < 200
     assert (summary["best_step"], summary["best_score"]) == (3 * (best + 1), max(scores))
     assert summary["dev_loss"] == curves.of("dev_loss")[best]
-    kept = json.loads((tmp_path / "stopped" / "training.json").read_text())
+    kept = json.loads((tmp_path / "adapter" / "training.json").read_text())
     assert kept["best_step"] == summary["best_step"] and kept["section"]["save_steps"] == 3
+    result = weights(tmp_path / "adapter")
+    assert any("embed_tokens" in name for name in result) and any(name.endswith("up") for name in result)
+    for name, tensor in saved[summary["best_step"]].items():
+        assert torch.equal(result[name], tensor), name
 
 
 def test_early_stopping_goes_on_after_an_interruption(job, tmp_path):
@@ -223,6 +240,29 @@ def test_what_cannot_be_trained_on_is_an_error_before_the_first_step(job, corpus
         )  # fmt: skip
 
 
+def test_a_failed_training_leaves_no_setting_behind(job, tmp_path):
+    with pytest.raises(InputError, match="max_length allows 16"):
+        job(max_length=16, deepspeed="zero3")
+    assert not is_deepspeed_zero3_enabled()
+
+
+@pytest.mark.slow
+def test_without_deepspeed_one_process_needs_no_process_group(corpus, tmp_path):
+    """In a process of its own: a group that an earlier training has left open would hide it."""
+    script = f"""
+from pathlib import Path
+from sap2.params import *
+from sap2.training import train
+section = RecogniserSection(lists="oracle", max_steps=1, deepspeed="none")
+corpus, folder = Path({str(corpus)!r}), Path({str(tmp_path)!r})
+train("recogniser", corpus / "base", corpus / "train.jsonl", corpus / "dev.jsonl", folder / "adapter",
+      folder / "checkpoints", section, ModelSection(), LoraSection(rank=2))
+"""
+    root = str(Path(sap2.__file__).parents[1])
+    subprocess.run([sys.executable, "-c", script], env=os.environ | {"PYTHONPATH": root}, check=True)
+    assert (tmp_path / "adapter" / "adapter_model.safetensors").is_file()
+
+
 @pytest.mark.slow
 def test_an_error_in_several_processes_reaches_the_caller(job):
     with pytest.raises(InputError, match="max_length allows 16"):
@@ -234,7 +274,8 @@ def test_an_error_in_several_processes_reaches_the_caller(job):
 def test_two_processes_train_and_choose_what_one_does(job, tmp_path, zero):
     """The same utterances a step, and the same dev scores, though ZeRO-2's processes share dev's decoding."""
     settings = {"stage": "pruner", "max_steps": 6, "save_steps": 2, "early_stopping": 9, "deepspeed": zero}
-    settings["lora"] = LoraSection(rank=4, dropout=0.0)
+    settings |= {"lora": LoraSection(rank=4, dropout=0.0), "model": ModelSection(projection_rank=2)}
+    settings["base"] = build_tiny_base(tmp_path / "plain-base", with_context_tokens=False, positions=100)
     curves = {1: Curves(), 2: Curves()}
     one, two = (
         job(name=f"{nproc}", nproc=nproc, batch_size=4 // nproc, tracker=curves[nproc], **settings) for nproc in (1, 2)
