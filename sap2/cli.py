@@ -343,6 +343,9 @@ def serve(
     max_minutes: Annotated[float, typer.Option(min=0.1, help="Minutes of a recording.")] = 10.0,
     max_keywords: Annotated[int, typer.Option(min=0, help="Keywords of a list.")] = 2000,
     poll: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks at the alias.")] = 5.0,
+    keep: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Keep recordings, lists and texts, for monitor and feedback.")
+    ] = None,
     params: ParamsOption = PARAMS,
     profile: ProfileOption = None,
     set_: SetOption = None,
@@ -364,7 +367,46 @@ def serve(
         queue=queue,
         max_batch=max_batch,
     )
-    run(model, tracking, limits, host, port, poll)
+    run(model, tracking, limits, host, port, poll, keep)
+
+
+@app.command(epilog="Example: sap2 monitor served")
+def monitor(
+    kept: Annotated[Path, typer.Argument(metavar="DIR", help="What `sap2 serve --keep DIR` kept.")],
+    params: ParamsOption = PARAMS,
+    profile: ProfileOption = None,
+    set_: SetOption = None,
+) -> None:
+    """Show and log how what is served drifts.
+
+    By day: requests with a found keyword, keywords found and kept of those listed, how sure stage 1 is, errors of
+    corrected ones. The curves become a run in MLflow."""
+    from sap2.serving.keeping import corrections, requests
+    from sap2.tracking.monitoring import drift, drift_table, log_drift
+
+    figures = drift(requests(kept), corrections(kept))
+    print(drift_table(figures))
+    print(f"run: {log_drift(_load(params, profile, set_).tracking, figures)}")
+
+
+feedback = typer.Typer(no_args_is_help=True, help="Learn from what was served.", rich_markup_mode=None)
+app.add_typer(feedback, name="feedback", epilog="Example: sap2 feedback add ID 'ask jon meyer' --kept served")
+
+
+@feedback.command("add", epilog="Example: sap2 feedback add 4f1c… 'ask jon meyer' --kept served")
+def feedback_add(
+    id: Annotated[str, typer.Argument(metavar="ID", help="The answer's header x-sap2-id.")],
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="What was really said.")],
+    kept: Annotated[Path, typer.Option(metavar="DIR", help="What `sap2 serve --keep DIR` kept.")],
+    manifest: Annotated[Path, typer.Option(metavar="FILE", help="Manifest that gains the utterance.")] = Path(
+        "data/feedback.jsonl"
+    ),
+) -> None:
+    """Add a corrected transcript to a manifest, as training data."""
+    from sap2.serving.keeping import add_correction
+
+    added = add_correction(kept, id, text, manifest)
+    print(f"{manifest}: {added.id}: {added.text}")
 
 
 @app.command(epilog="Example: sap2 score hyp.tsv --ref ref.tsv --report report.html")

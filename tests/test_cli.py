@@ -29,9 +29,11 @@ COMMANDS = [
     "reproduce",
     "transcribe",
     "serve",
+    "monitor",
     "score",
     "compare",
     "plan",
+    "feedback",
 ]
 
 

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
@@ -20,6 +21,7 @@ from sap2 import __version__
 from sap2.errors import SapError
 from sap2.serving.engine import Answer, Closed, Engine, Full, Late
 from sap2.serving.formats import FORMATS, MEDIA_TYPES, ResponseFormat, subtitles, verbose
+from sap2.serving.keeping import Keeper
 from sap2.serving.limits import Limits
 from sap2.serving.models import ModelSource
 from sap2.serving.upload import FIELDS, Asked, Refused, read_audio, read_form, understood
@@ -30,6 +32,7 @@ Seconds = float
 
 TRANSCRIPTIONS = "/v1/audio/transcriptions"
 MODEL_HEADER = "x-sap2-model"
+ID_HEADER = "x-sap2-id"
 DECODERS = 4  # uploads that are decoded at once: each may take tens of MB while it is
 MINUTES = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6, 51.2, 102.4)
 
@@ -71,8 +74,8 @@ class Metrics:
 class Service:
     """The engine, its model, and the watch for a newer one."""
 
-    def __init__(self, source: ModelSource, limits: Limits, poll: Seconds):
-        self.source, self.limits, self.poll = source, limits, poll
+    def __init__(self, source: ModelSource, limits: Limits, poll: Seconds, keeper: Keeper | None):
+        self.source, self.limits, self.poll, self.keeper = source, limits, poll, keeper
         self.metrics = Metrics(lambda: self.engine)
         self.engine = Engine(limits, self.metrics.batched)
         self.decoders = asyncio.Semaphore(DECODERS)
@@ -143,7 +146,19 @@ class Service:
             future.cancel()
         for place, future in zip(good, waiting, strict=True):
             outcomes[place] = self._outcome(future, asked) if future in done else self._late()
+            if self.keeper is not None and isinstance(outcomes[place], Answer):
+                outcomes[place] = await self._kept(outcomes[place], waves[place], asked)
         return outcomes
+
+    async def _kept(self, answer: Answer, wave, asked: Asked) -> Answer:
+        """The answer with an id, under which it is kept; a full disk takes no answer away."""
+        id = self.keeper.new_id()
+        try:
+            await asyncio.to_thread(self.keeper.add, id, wave, asked.keywords, answer)
+        except (OSError, RuntimeError) as error:
+            print(f"serving: an answer could not be kept: {error}", file=sys.stderr)
+            return answer
+        return replace(answer, id=id)
 
     def no_answer(self) -> str:
         return "the server is stopping" if self.stopping else "the model is being loaded"
@@ -172,6 +187,7 @@ def create_app(
     limits: Limits | None = None,
     keys: Sequence[str] = (),
     poll: Seconds = 5.0,
+    keeper: Keeper | None = None,
     give_up: Callable[[], None] = lambda: None,
 ) -> FastAPI:
     """The application; its model is loaded while it answers /healthz already.
@@ -179,6 +195,7 @@ def create_app(
     Args:
         keys: API keys; none = everybody may ask.
         poll: Seconds between two looks at the alias.
+        keeper: Keeps what is served; None = nothing is kept.
         give_up: Called when the first model cannot be loaded; `app.state.service.failed` says why.
     """
     limits = limits or Limits()
@@ -195,7 +212,7 @@ def create_app(
         title="SAP²-ASR", version=__version__, lifespan=lifespan,
         description="Speech recognition with keyword lists, as OpenAI's transcription interface has it.",
     )  # fmt: skip
-    service = app.state.service = Service(source, limits, poll)
+    service = app.state.service = Service(source, limits, poll, keeper)
 
     @app.middleware("http")
     async def _measured(request: Request, call_next):
@@ -266,7 +283,7 @@ def create_app(
         async with _asked(request, service, until) as asked:
             outcomes = await service.recognise(asked, until)
             results = [
-                {"file": file.filename} | (_problem(one) if isinstance(one, Refused) else _content(one, asked))
+                {"file": file.filename} | (_problem(one) if isinstance(one, Refused) else _named(one, asked))
                 for file, one in zip(asked.files, outcomes, strict=True)
             ]
             return JSONResponse({"results": results})
@@ -305,8 +322,13 @@ def _allowed(request: Request, keys: Sequence[str]) -> bool:
     return scheme.lower() == "bearer" and any(matches)
 
 
+def _named(answer: Answer, asked: Asked) -> dict[str, Any]:
+    """The content, with the id under which it is kept."""
+    return _content(answer, asked) | ({"id": answer.id} if answer.id else {})
+
+
 def _response(answer: Answer, asked: Asked) -> Response:
-    headers = {MODEL_HEADER: answer.model}
+    headers = {MODEL_HEADER: answer.model} | ({ID_HEADER: answer.id} if answer.id else {})
     if asked.response_format in MEDIA_TYPES:
         content = _rendered(answer, asked.response_format)
         return PlainTextResponse(content, headers=headers, media_type=MEDIA_TYPES[asked.response_format])

@@ -43,10 +43,11 @@ class Late(Exception):
 
 @dataclass(frozen=True)
 class Answer:
-    """A transcript, and which model it is from."""
+    """A transcript, which model it is from, and the id under which it is kept, if it is."""
 
     transcript: Any
     model: str
+    id: str | None = None
 
 
 @dataclass

@@ -4,6 +4,7 @@ import ipaddress
 import logging
 import os
 from copy import deepcopy
+from pathlib import Path
 
 import uvicorn
 from uvicorn.config import LOGGING_CONFIG
@@ -11,6 +12,7 @@ from uvicorn.config import LOGGING_CONFIG
 from sap2.errors import InputError
 from sap2.params import TrackingSection
 from sap2.serving.app import create_app
+from sap2.serving.keeping import Keeper
 from sap2.serving.limits import Limits
 from sap2.serving.models import ModelSource
 
@@ -29,9 +31,12 @@ def serve(
     host: str = "127.0.0.1",
     port: int = 8000,
     poll: Seconds = 5.0,
+    keep: Path | None = None,
 ) -> None:
     """Serve a model until the process is told to stop; then finish what was begun.
 
+    Args:
+        keep: Folder in which what is served is kept; None = nothing is.
     Raises: InputError: the world could ask and no key is set. SapError: the model cannot be loaded.
     """
     keys = [key.strip() for key in os.environ.get(KEYS_VARIABLE, "").split(",") if key.strip()]
@@ -45,7 +50,7 @@ def serve(
     def give_up() -> None:
         server.should_exit = True
 
-    app = create_app(ModelSource(model, tracking), limits, keys, poll, give_up)
+    app = create_app(ModelSource(model, tracking), limits, keys, poll, Keeper(keep) if keep else None, give_up)
     log = deepcopy(LOGGING_CONFIG)
     log["handlers"]["access"]["stream"] = "ext://sys.stderr"
     server = uvicorn.Server(

@@ -1,0 +1,139 @@
+"""How many recordings a second `sap2 serve` answers, how fast, with and without micro-batches; and whether it grows.
+
+    python benchmarks/serving/run.py --model models --manifest data/prepared/test.jsonl
+
+Starts the server as a process, once with and once without micro-batches, and lets 1, 4 and 16 clients ask for the
+manifest's recordings, each with its list, one after another without a pause. Prints a table in Markdown.
+"""
+
+import argparse
+import http.client
+import itertools
+import json
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from pathlib import Path
+
+import psutil
+
+from sap2.manifest import audio_path, read_manifest
+
+CLIENTS = (1, 4, 16)
+
+
+def body(audio: bytes, keywords: list[str]) -> tuple[bytes, str]:
+    boundary = uuid.uuid4().hex
+    parts = [('name="file"; filename="a.flac"', audio), ('name="keywords"', ", ".join(keywords).encode())]
+    form = b"".join(
+        f"--{boundary}\r\nContent-Disposition: form-data; {head}\r\n\r\n".encode() + content + b"\r\n"
+        for head, content in parts
+    )
+    return form + f"--{boundary}--\r\n".encode(), f"multipart/form-data; boundary={boundary}"
+
+
+class Server:
+    """`sap2 serve` as a process."""
+
+    def __init__(self, model: str, max_batch: int):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        command = [sys.executable, "-m", "sap2", "serve", "--model", model, "--port", str(self.port)]
+        self.process = subprocess.Popen([*command, "--max-batch", str(max_batch)], stderr=subprocess.DEVNULL)
+        while True:
+            try:
+                if self.get("/readyz") == 200:
+                    return
+            except OSError:
+                pass  # it does not listen yet
+            if self.process.poll() is not None:
+                raise SystemExit("the server did not start; try the same with `sap2 serve`")
+            time.sleep(0.2)
+
+    def get(self, path: str) -> int:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        connection.request("GET", path)
+        return connection.getresponse().status
+
+    def memory(self) -> float:
+        """Resident, in MB."""
+        return psutil.Process(self.process.pid).memory_info().rss / 1e6
+
+    def stop(self) -> None:
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait(60)
+
+
+def load(server: Server, requests: list[tuple[bytes, str]], clients: int, count: int) -> tuple[float, list[float]]:
+    """Seconds for `count` requests, and each one's own."""
+    turns, lock, latencies = itertools.islice(itertools.cycle(requests), count), threading.Lock(), []
+
+    def client() -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=120)
+        while True:
+            with lock:
+                request = next(turns, None)
+            if request is None:
+                return
+            started = time.perf_counter()
+            connection.request("POST", "/v1/audio/transcriptions", request[0], {"Content-Type": request[1]})
+            answer = connection.getresponse()
+            content = answer.read()
+            if answer.status != 200:
+                raise SystemExit(f"{answer.status}: {content.decode()}")
+            latencies.append(time.perf_counter() - started)
+
+    threads = [threading.Thread(target=client) for _ in range(clients)]
+    started = time.perf_counter()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return time.perf_counter() - started, latencies
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="models", help="as `sap2 serve --model` takes it")
+    parser.add_argument("--manifest", type=Path, default=Path("data/prepared/test.jsonl"))
+    parser.add_argument("--requests", type=int, default=200, help="for each number of clients")
+    parser.add_argument("--memory", type=int, default=0, metavar="N", help="requests of the memory's run; 0 = none")
+    parser.add_argument("--json", type=Path, help="figures, too")
+    given = parser.parse_args()
+    utterances = read_manifest(given.manifest)
+    requests = [body(audio_path(one, given.manifest).read_bytes(), one.keywords) for one in utterances]
+    seconds = statistics.fmean(one.duration for one in utterances)
+    figures = []
+    print(f"{len(requests)} recordings of {seconds:.2f} s on average\n")
+    print("| clients | micro-batches | recordings / s | p50, ms | p95, ms | × real time |")
+    print("| ---: | --- | ---: | ---: | ---: | ---: |", flush=True)
+    for max_batch in (1, 16):
+        server = Server(given.model, max_batch)
+        try:
+            load(server, requests, 4, 16)  # warm
+            for clients in CLIENTS:
+                taken, latencies = load(server, requests, clients, given.requests)
+                p50, p95 = (statistics.quantiles(latencies, n=100)[at - 1] * 1000 for at in (50, 95))
+                rate = given.requests / taken
+                figures.append({"clients": clients, "max_batch": max_batch, "rate": rate, "p50": p50, "p95": p95})
+                name = "off" if max_batch == 1 else f"up to {max_batch}"
+                print(f"| {clients} | {name} | {rate:.1f} | {p50:.0f} | {p95:.0f} | {rate * seconds:.1f} |", flush=True)
+            if max_batch > 1 and given.memory:
+                for done in range(0, given.memory, given.memory // 4):
+                    print(f"\nmemory after {done} more requests: {server.memory():.0f} MB", flush=True)
+                    load(server, requests, 16, given.memory // 4)
+                print(f"\nmemory after {given.memory} more requests: {server.memory():.0f} MB")
+        finally:
+            server.stop()
+    if given.json:
+        given.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
