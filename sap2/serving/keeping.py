@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from sap2.data.audio import save_audio
-from sap2.data.folder import plain_words
+from sap2.data.entries import plain_words
 from sap2.errors import InputError
 from sap2.files import read_jsonl
 from sap2.manifest import Utterance, read_manifest, write_manifest
