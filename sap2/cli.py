@@ -140,6 +140,24 @@ def prepare(
     print(stages.prepare(_load(params, profile, [*chosen, *(set_ or ())]).prepare))
 
 
+@app.command(epilog="Example: sap2 export data/prepared/train.jsonl train.jsonl --lists full")
+def export(
+    manifest: Annotated[Path, typer.Argument(metavar="MANIFEST", help="Utterances of data/prepared or data/pruned.")],
+    output: Annotated[Path, typer.Argument(metavar="OUT", help="The JSONL to write.")],
+    format_: Annotated[Literal["swift"], typer.Option("--format", help="ms-swift messages.")] = "swift",
+    stage: Annotated[
+        Literal["pruner", "recogniser"], typer.Option(help="Whose prompt and answer a row holds.")
+    ] = "recogniser",
+    lists: Annotated[Literal["full", "spoken", "predicted"], typer.Option(help="The keywords in the prompt.")] = "full",
+) -> None:
+    """Write a manifest as message rows for ms-swift.
+
+    `prepare.source: swift` reads the recogniser's rows back as the same utterances."""
+    from sap2.data.swift import export as write
+
+    print(f"export: wrote {write(manifest, output, stage, lists)} rows to {output}")
+
+
 @app.command(epilog="Example: sap2 base -S base.path=Qwen/Qwen2-Audio-7B-Instruct")
 def base(params: ParamsOption = PARAMS, profile: ProfileOption = None, set_: SetOption = None) -> None:
     """Put the speech language model in models/base."""

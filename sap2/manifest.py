@@ -15,6 +15,7 @@ __all__ = [
     "MARKER",
     "Utterance",
     "audio_path",
+    "fault_of",
     "from_swift",
     "keyword_fault",
     "read_manifest",
@@ -99,7 +100,7 @@ def keyword_fault(keyword: str) -> str | None:
         return f"a comma inside the keyword {keyword!r}; commas separate keywords"
     if marker := MARKER.search(keyword):
         return f"the marker {marker.group()} inside the keyword {keyword!r}"
-    if any(not character.isprintable() for character in keyword):
+    if not keyword.isprintable():
         return f"a control character inside the keyword {keyword!r}"
     return None
 
@@ -136,9 +137,8 @@ def read_manifest(path: Path | str) -> list[Utterance]:
         try:
             utterance = Utterance.model_validate(row)
         except ValidationError as error:
-            faults = "; ".join(_explain(one) for one in error.errors())
             raise InputError(
-                f"{where}: {faults}; correct the line or run the stage that writes the file again"
+                f"{where}: {fault_of(error)}; correct the line or run the stage that writes the file again"
             ) from error
         if utterance.id in utterances:
             raise InputError(f"{where}: the id is also on line {lines[utterance.id]}; ids must differ")
@@ -238,7 +238,12 @@ def from_swift(row: dict[str, Any], duration: Seconds | None = None) -> Utteranc
             id=str(row.get("id") or Path(audio).stem), audio=audio, duration=length, text=answer, keywords=keywords
         )
     except ValidationError as error:
-        raise InputError(f"{where}: {'; '.join(_explain(one) for one in error.errors())}") from error
+        raise InputError(f"{where}: {fault_of(error)}") from error
+
+
+def fault_of(error: ValidationError) -> str:
+    """What is wrong with a row that is no utterance."""
+    return "; ".join(_explain(one) for one in error.errors())
 
 
 def _explain(error: Any) -> str:

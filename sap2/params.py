@@ -31,6 +31,7 @@ __all__ = [
     "PrepareSection",
     "PruningSection",
     "RecogniserSection",
+    "SlideSpeechSource",
     "SpecAugment",
     "SwiftSource",
     "TrackingSection",
@@ -106,13 +107,28 @@ class SwiftSource(CorpusSource):
     audio_prefix: dict[str, str] = {}  # beginnings of audio paths as written, and what they are under `root`
 
 
+class SlideSpeechSource(CorpusSource):
+    """SlideSpeech: see sap2/data/slidespeech.py for the layout."""
+
+    train: list[str] = Field(["L95"], min_length=1)
+    lists: Literal["keywords", "slides"] = "keywords"  # as published, or the words of `prepare.slides` slides
+    common_words_file: str | None = None  # words that never enter a list of slides, one a line
+
+
 class PrepareSection(Section):
     """Where the utterances come from and how their lists are made."""
 
-    source: Literal["lectures", "folder", "librispeech", "swift"] = "lectures"  # lectures are embedded
+    # "lectures" are embedded; each other one is read by the module of that name in sap2/data.
+    source: Literal["lectures", "folder", "manifest", "librispeech", "slidespeech", "swift", "kaldi", "lhotse"] = (
+        "lectures"
+    )
     folder: FolderSource | None = None  # where the source lies; only the chosen one's is read
+    manifest: CorpusSource | None = None
     librispeech: LibriSpeechSource | None = None
+    slidespeech: SlideSpeechSource | None = None
     swift: SwiftSource | None = None
+    kaldi: CorpusSource | None = None
+    lhotse: CorpusSource | None = None
     seed: int = Field(1, ge=0)  # same seed and code: same corpus, byte for byte
     train_utterances: int = Field(3000, ge=1)  # number of utterances the embedded corpus makes for training
     dev_utterances: int = Field(200, ge=1)
@@ -150,6 +166,8 @@ class PrepareSection(Section):
     def _source_has_its_place(self) -> "PrepareSection":
         if self.source != "lectures" and self.settings is None:
             raise ValueError(f"source is {self.source}: set {self.source}.root to the folder where it lies")
+        if self.source == "slidespeech" and self.slides > 15:
+            raise ValueError(f"slides is {self.slides}, expected 1 to 15 for slidespeech")
         return self
 
     @property

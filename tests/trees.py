@@ -30,3 +30,22 @@ def librispeech(root: Path, parts: dict[str, dict[str, str]], seconds: float = 2
             with (folder / f"{speaker}-{chapter}.trans.txt").open("a") as table:
                 table.write(f"{id} {text}\n")
     return root
+
+
+def kaldi(
+    folder: Path, root: Path, recordings: dict[str, list[tuple[str, float, float, str]]], scp: bool = True
+) -> Path:
+    """`{recording: [(utterance id, start, end, TEXT)]}` as segments, text and utt2spk; audio in root/wav."""
+    folder.mkdir(parents=True, exist_ok=True)
+    segments, text, speakers, paths = [], [], [], []
+    for number, (recording, utterances) in enumerate(recordings.items()):
+        write_audio(root / "wav" / f"{recording}.wav", 1 + max(end for _, _, end, _ in utterances), seed=number)
+        paths.append(f"{recording} wav/{recording}.wav")
+        for id, start, end, words in utterances:
+            segments.append(f"{id} {recording} {start:.2f} {end:.2f}")
+            text.append(f"{id} {words}")
+            speakers.append(f"{id} {recording}-speaker")
+    files = {"segments": segments, "text": text, "utt2spk": speakers} | ({"wav.scp": paths} if scp else {})
+    for name, lines in files.items():
+        (folder / name).write_text("\n".join(lines) + "\n")
+    return folder

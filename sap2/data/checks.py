@@ -1,7 +1,6 @@
 """What a recording, its transcript and its list must be like; each check answers with a reason or None."""
 
 import re
-import unicodedata
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -21,6 +20,8 @@ __all__ = ["Measures", "audio_fault", "entry_fault", "id_fault", "measure", "spe
 Seconds = float
 
 _ID = re.compile(r"[\w+-][\w.+-]*(/[\w+-][\w.+-]*)*")
+# Control characters but white space, halves of surrogate pairs, private use: bytes read with the wrong encoding.
+_CONTROL = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x9f\ud800-\udfff\ue000-\uf8ff]")
 LONGEST_ID = 200  # characters: file systems end at 255 bytes
 FULL_SCALE = 0.99  # of the largest sample value: what clipping leaves behind, also after resampling
 
@@ -92,7 +93,7 @@ def entry_fault(entry: Entry, tokenizer: str | None = None) -> str | None:
         return "the transcript is empty"
     if MARKER.search(entry.text):
         return "a marker inside the transcript: markers belong to the prompt"
-    if any(unicodedata.category(character) in ("Cc", "Cs", "Co") for character in entry.text):
+    if _CONTROL.search(entry.text):
         return "a control character inside the transcript: it was read with the wrong encoding, or is no text"
     if fault := next(filter(None, map(keyword_fault, entry.keywords)), None):
         return f"unusable keyword: {fault}"

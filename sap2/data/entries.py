@@ -5,10 +5,13 @@
 A reader knows its corpus's layout and nothing of audio or manifests; what all corpora share is here and in `ingest`.
 """
 
+import os
 import re
+import stat
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from sap2.data.quarantine import Rejected
@@ -96,15 +99,27 @@ def confined(root: Path, path: Path | str) -> Path:
 
     Raises: ValueError: why it cannot be used, for the quarantine.
     """
-    candidate = root / path
+    folder, name = os.path.split(os.path.join(root, path))
     try:
-        if not candidate.resolve().is_relative_to(root.resolve()):
-            raise ValueError(f"the path escapes the folder: {path}")
-        if not candidate.is_file():
-            raise ValueError(f"no audio file: {path} is not in the folder")
-    except (OSError, RuntimeError) as error:  # a loop of links, a name too long
-        raise ValueError(f"unusable path: {path}: {error}") from error
-    return candidate
+        found = os.path.join(_real_folder(folder), name)
+        kind = os.lstat(found).st_mode if name not in ("", ".", "..") else 0
+        if not stat.S_ISREG(kind):  # a link, a folder, or dots at the end
+            found = os.path.realpath(found, strict=True)
+            kind = os.stat(found).st_mode
+    except FileNotFoundError:
+        found, kind = os.path.realpath(os.path.join(root, path)), 0
+    except (OSError, RuntimeError, ValueError) as error:  # a loop of links, a name too long, a zero byte
+        raise ValueError(f"unusable path: {str(path)[:200]!r}: {error}") from error
+    if not found.startswith(os.path.join(_real_folder(str(root)), "")):
+        raise ValueError(f"the path escapes the folder: {path}")
+    if not stat.S_ISREG(kind):
+        raise ValueError(f"no audio file: {path} is not in the folder")
+    return Path(found)
+
+
+@lru_cache(maxsize=4096)  # the recordings of a corpus share few folders
+def _real_folder(folder: str) -> str:
+    return os.path.realpath(folder, strict=True)
 
 
 def part_folder(root: Path, part: str, source: str) -> Path:

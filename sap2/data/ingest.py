@@ -23,6 +23,8 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from sap2.data.audio import SAMPLE_RATE, load_audio, save_audio
 from sap2.data.card import Card, card_markdown
 from sap2.data.checks import Measures, audio_fault, entry_fault, measure, speed_fault
@@ -30,7 +32,7 @@ from sap2.data.entries import SPLITS, Entry
 from sap2.data.quarantine import Quarantine, Rejected
 from sap2.errors import InputError
 from sap2.files import atomic_dir, atomic_file, sha256
-from sap2.manifest import Utterance, unique_keywords
+from sap2.manifest import Utterance, fault_of, unique_keywords
 from sap2.params import PrepareSection
 from sap2.progress import track
 
@@ -156,7 +158,7 @@ def _convert(entry: Entry | Rejected, job: _Job) -> "tuple[dict[str, Any], str |
     audio = f"audio/{entry.id}.flac"
     try:
         if section.audio == "keep":
-            duration, audio = _kept(entry, section), str(Path(entry.audio).resolve())
+            duration, audio = _kept(entry, section), os.path.abspath(entry.audio)
         else:
             stored, measures = _cached_audio(entry, section, job.cache)
             duration = measures.duration
@@ -165,17 +167,20 @@ def _convert(entry: Entry | Rejected, job: _Job) -> "tuple[dict[str, Any], str |
     fault = (measures and audio_fault(measures, section.checks)) or speed_fault(entry.text, duration, section.checks)
     if fault:
         return Rejected(entry.id, entry.location, fault, duration)
+    try:
+        utterance = Utterance(
+            id=entry.id,
+            audio=audio,
+            duration=duration,
+            text=entry.text,
+            keywords=unique_keywords(entry.keywords),
+            speaker=entry.speaker,
+            talk=entry.talk,
+        )
+    except ValidationError as error:
+        return Rejected(entry.id, entry.location, f"not a manifest row: {fault_of(error)}", duration)
     if section.audio == "convert":
         _link(stored, job.output / audio)
-    utterance = Utterance(
-        id=entry.id,
-        audio=audio,
-        duration=duration,
-        text=entry.text,
-        keywords=unique_keywords(entry.keywords),
-        speaker=entry.speaker,
-        talk=entry.talk,
-    )
     return utterance.model_dump(exclude_none=True), entry.split
 
 

@@ -12,15 +12,20 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+from pydantic import ValidationError
 
 from sap2.data.entries import Entry, Read, confined, text_lines
 from sap2.data.quarantine import Rejected
 from sap2.errors import InputError
-from sap2.manifest import from_swift
-from sap2.params import PrepareSection, SwiftSource
+from sap2.files import read_jsonl, write_jsonl
+from sap2.manifest import Utterance, audio_path, fault_of, from_swift, spoken, to_swift
+from sap2.params import CorpusSource, PrepareSection, SwiftSource
 
-__all__ = ["json_rows", "read"]
+__all__ = ["ExportLists", "export", "json_rows", "part_files", "read"]
+
+ExportLists = Literal["full", "spoken", "predicted"]
 
 BLOCK = 1 << 20  # characters read at once
 LONGEST_ROW = 16 << 20  # characters
@@ -31,19 +36,52 @@ def read(section: PrepareSection) -> tuple[Read, dict[str, Any]]:
 
     Raises: InputError: a file is missing; while reading, it is no JSON.
     """
-    settings = section.swift
-    for _, part in settings.parts():
-        if not (Path(settings.root) / part).is_file():
-            raise InputError(
-                f"{Path(settings.root) / part}: no such file; correct prepare.swift (root, train, dev, test)"
-            )
-    return _entries(settings), {"title": "ms-swift messages"}
+    return _entries(section.swift, part_files(section.swift, "swift")), {"title": "ms-swift messages"}
 
 
-def _entries(settings: SwiftSource) -> Read:
+def part_files(settings: CorpusSource, source: str) -> list[tuple[str, Path]]:
+    """`(split, file)` of every part, where a part is a file under `root`.
+
+    Raises: InputError: a file is missing.
+    """
+    files = [(split, Path(settings.root) / part) for split, part in settings.parts()]
+    for _, file in files:
+        if not file.is_file():
+            raise InputError(f"{file}: no such file; correct root, train, dev or test of prepare.{source}")
+    return files
+
+
+def export(manifest: Path, output: Path, stage: Literal["pruner", "recogniser"], lists: ExportLists) -> int:
+    """Write a manifest as message rows, JSONL, whole or not at all; return their number.
+
+    Beside the messages a row has what they cannot hold: id, duration, speaker, talk and the list as a list, so that
+    reading it gives the same utterances. Audio paths become absolute.
+    Raises: InputError: a row is no utterance, or has no answer of the pruner though `lists` is predicted.
+    """
+    return write_jsonl(output, (_message(one, manifest, stage, lists) for one in _utterances(manifest)))
+
+
+def _utterances(manifest: Path) -> Iterator[Utterance]:
+    for number, row in read_jsonl(manifest):
+        try:
+            yield Utterance.model_validate(row)
+        except ValidationError as error:
+            raise InputError(f"{manifest}:{number}: {fault_of(error)}") from error
+
+
+def _message(one: Utterance, manifest: Path, stage: Literal["pruner", "recogniser"], lists: ExportLists) -> dict:
+    if lists == "predicted" and one.predicted is None:
+        raise InputError(f'{manifest} ({one.id}): has no `predicted` list; run "sap2 prune" and export data/pruned')
+    keywords = {"full": one.keywords, "spoken": spoken(one), "predicted": one.predicted}[lists]
+    row = to_swift(one.with_audio(audio_path(one, manifest).resolve()), stage, keywords)
+    about = {"keywords": keywords, "speaker": one.speaker, "talk": one.talk}
+    return row | {name: value for name, value in about.items() if value is not None}
+
+
+def _entries(settings: SwiftSource, files: list[tuple[str, Path]]) -> Read:
     root = Path(settings.root)
-    for split, part in settings.parts():
-        for where, row in json_rows(root / part):
+    for split, file in files:
+        for where, row in json_rows(file):
             yield row if isinstance(row, Rejected) else _entry(row, where, split, root, settings.audio_prefix)
 
 
@@ -56,18 +94,23 @@ def _entry(row: dict[str, Any], where: str, split: str, root: Path, prefixes: di
             (to + one.audio.removeprefix(old) for old, to in prefixes.items() if one.audio.startswith(old)), one.audio
         )
         audio = confined(root, path)
+        keywords = row.get("keywords", one.keywords)  # ours says where a keyword of two words ends
+        if not isinstance(keywords, list) or not all(isinstance(word, str) for word in keywords):
+            raise ValueError(f"unusable keyword: expected a list of texts, got {keywords!r}")
     except (InputError, ValueError) as fault:
         return Rejected(id, where, str(fault))
+    except (AttributeError, KeyError, TypeError) as fault:
+        return Rejected(id, where, f"no message row: {type(fault).__name__}: {fault}")
     return Entry(
         id=one.id,
         location=where,
         audio=audio,
         text=one.text,
-        keywords=tuple(one.keywords),
+        keywords=tuple(keywords),
         split=split,
         speaker=row.get("speaker"),
         talk=row.get("talk"),
-        duration=row.get("duration"),
+        duration=one.duration if "duration" in row else None,
     )
 
 

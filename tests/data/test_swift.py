@@ -9,9 +9,9 @@ from trees import write_audio
 
 from sap2.data.corpora import prepare_corpus
 from sap2.data.quarantine import Rejected
-from sap2.data.swift import json_rows
+from sap2.data.swift import export, json_rows
 from sap2.errors import InputError
-from sap2.manifest import read_manifest
+from sap2.manifest import Utterance, read_manifest, write_manifest
 from sap2.params import PrepareSection
 
 SPLITS = ("train", "dev", "test")
@@ -106,3 +106,63 @@ def test_rows_stream_in_constant_memory(tmp_path):
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert count == 20_000 and peak < 10 << 20 < path.stat().st_size
+
+
+def test_what_is_exported_reads_back_the_same(tmp_path):
+    """Also a list of one keyword of two words, which the format itself could not tell from two."""
+    lists = {"a": ["deep zorvan"], "b": [], "c": ["meyer", "Kathryn"], "d": ["zorvan"]}
+    splits = {"train": ["a", "b"], "dev": ["c"], "test": ["d"]}
+    for split, names in splits.items():
+        utterances = []
+        for name in names:
+            write_audio(tmp_path / "first" / "audio" / f"{name}.flac", 1.0, seed=ord(name))
+            fields = {"speaker": "anna", "talk": f"t-{name}"} if name != "b" else {}
+            utterances.append(
+                Utterance(
+                    id=name,
+                    audio=f"audio/{name}.flac",
+                    duration=1.0,
+                    text="x deep zorvan",
+                    keywords=lists[name],
+                    **fields,
+                )
+            )
+        write_manifest(tmp_path / "first" / f"{split}.jsonl", utterances)
+        assert export(tmp_path / "first" / f"{split}.jsonl", tmp_path / f"{split}.rows", "recogniser", "full") == len(
+            names
+        )
+    parts = {split: [f"{split}.rows"] for split in SPLITS}
+    section = PrepareSection(source="swift", swift={"root": str(tmp_path)} | parts)
+    prepare_corpus(section, tmp_path / "prepared", tmp_path / "cache")
+    for split in SPLITS:
+        assert (tmp_path / "prepared" / f"{split}.jsonl").read_text() == (
+            tmp_path / "first" / f"{split}.jsonl"
+        ).read_text()
+
+
+@pytest.mark.parametrize(("stage", "lists"), [("pruner", "full"), ("recogniser", "spoken")])
+def test_an_export_has_the_stages_prompt_and_list(tmp_path, stage, lists):
+    one = Utterance(id="a", audio="a.wav", duration=1, text="hello zorvan", keywords=["meyer", "zorvan"])
+    write_manifest(tmp_path / "m.jsonl", [one])
+    export(tmp_path / "m.jsonl", tmp_path / "rows.jsonl", stage, lists)
+    [(_, found)] = json_rows(tmp_path / "rows.jsonl")
+    user, answer = (turn["content"] for turn in found["messages"])
+    assert user.startswith(f"<audio>{tmp_path / 'a.wav'}</audio>")
+    assert ("meyer, zorvan" in user, answer) == ((True, "zorvan") if stage == "pruner" else (False, "hello zorvan"))
+    with pytest.raises(InputError, match='has no `predicted` list; run "sap2 prune"'):
+        export(tmp_path / "m.jsonl", tmp_path / "rows.jsonl", stage, "predicted")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"messages": "x"}, {"messages": [{"role": [], "content": ""}]}, {"audios": {"a": 1}}, {"audios": 3},
+        {"duration": "long"}, {"duration": -1}, {"keywords": "ab"}, {"keywords": [1]}, {"speaker": ["x"]}, {"talk": 5},
+    ],
+)  # fmt: skip
+def test_a_row_of_wrong_types_is_quarantined(tmp_path, change):
+    section = corpus(tmp_path)
+    with (tmp_path / "root" / "train.jsonl").open("a") as file:
+        file.write(json.dumps(row("/lab/x/a.wav", id="new") | change))
+    card = prepare_corpus(section, tmp_path / "prepared", tmp_path / "cache")
+    assert (card["accepted"], card["rejected"]) == (4, 1)

@@ -1,0 +1,131 @@
+"""SlideSpeech (Wang et al., 2024): talks with slides; OpenSLR 144 has the audio, the corpus's site the rest.
+
+    root/                            a part a folder of related_files.tar.gz: segments, text and keywords as published
+      test/segments                  YTB+XbpJ3qMXSvM_1 YTB+XbpJ3qMXSvM 12.30 15.85
+      test/text                      YTB+XbpJ3qMXSvM_1 THE NEXT SLIDE
+      test/keywords                  YTB+XbpJ3qMXSvM_1 ZORVAN$MEYER
+      test/ocr                       YTB+XbpJ3qMXSvM 10.00 31.50 words of the slide that is shown from 10 s to 31.5 s
+      …/YTB+XbpJ3qMXSvM.wav          anywhere below root, or where a wav.scp in the part says
+
+With `lists: keywords` an utterance's list is the published one. With `lists: slides` it is made of the slides' own
+words: those of the `prepare.slides` slides nearest in time, nearest first, up to `prepare.list_size`, common ones left
+out. The `ocr` file's form is ours; the corpus's raw OCR results are to be brought into it.
+"""
+
+from bisect import bisect_right
+from collections import defaultdict
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from sap2.data.biasing import read_words
+from sap2.data.entries import Entry, Read, part_folder, plain_words, text_lines
+from sap2.data.kaldi import Recordings, data_folder, scp_recordings, segment
+from sap2.data.quarantine import Rejected
+from sap2.errors import InputError
+from sap2.manifest import MARKER
+from sap2.params import PrepareSection, SlideSpeechSource
+
+__all__ = ["Slide", "read", "slides_around"]
+
+ENDINGS = (".wav", ".flac")
+
+
+@dataclass(frozen=True)
+class Slide:
+    """What was shown for a while; times in seconds of the recording."""
+
+    start: float
+    end: float
+    words: tuple[str, ...]
+
+
+def read(section: PrepareSection) -> tuple[Read, dict[str, Any]]:
+    """The entries of all parts, each with its list.
+
+    Raises: InputError: a part lacks text, segments, keywords or (with `lists: slides`) ocr.
+    """
+    settings = section.slidespeech
+    root = Path(settings.root)
+    needed = ("text", "segments", "ocr" if settings.lists == "slides" else "keywords")
+    for _, part in settings.parts():
+        folder = part_folder(root, part, "slidespeech")
+        if missing := [name for name in needed if not (folder / name).is_file()]:
+            raise InputError(f"{folder}: lacks {', '.join(missing)}; unpack SlideSpeech's related files here")
+    how = "keywords as published" if settings.lists == "keywords" else f"words of {section.slides} slides"
+    facts = {
+        "title": "SlideSpeech",
+        "licence": "as on https://www.openslr.org/144; the videos belong to their authors",
+        "lists": {"from": how},
+    }
+    return _entries(section, settings, root), facts
+
+
+def _entries(section: PrepareSection, settings: SlideSpeechSource, root: Path) -> Read:
+    common = frozenset(read_words(settings.common_words_file)) if settings.common_words_file else frozenset()
+    found = _find_recordings(root)
+    for split, part in settings.parts():
+        folder = root / part
+        recordings = found
+        if (folder / "wav.scp").is_file():
+            recordings, rejected = scp_recordings(folder)
+            yield from rejected
+        slides: dict[str, list[Slide]] = {}
+        if settings.lists == "slides":
+            slides, rejected = _read_slides(folder / "ocr", common)
+            yield from rejected
+        for entry in data_folder(folder, root, split, recordings):
+            if settings.lists == "slides" and isinstance(entry, Entry):
+                middle = (entry.start + (entry.end or entry.start)) / 2
+                near = slides_around(slides.get(entry.talk or "", []), middle, section.slides)
+                words = dict.fromkeys(word for slide in near for word in slide.words)
+                entry = replace(entry, keywords=tuple(words)[: section.list_size])
+            yield entry
+
+
+def _find_recordings(root: Path) -> Recordings:
+    found: Recordings = {}
+    for path in sorted(root.rglob("*")):
+        if path.suffix.lower() in ENDINGS:
+            found.setdefault(path.stem, (str(root), path.relative_to(root).as_posix()))
+    return found
+
+
+def _read_slides(path: Path, common: frozenset[str]) -> tuple[dict[str, list[Slide]], list[Rejected]]:
+    """Slides by recording, in time; a slide whose text holds a marker or whose times are broken is rejected."""
+    slides: dict[str, list[Slide]] = defaultdict(list)
+    rejected: list[Rejected] = []
+    for where, line in text_lines(path):
+        if isinstance(line, Rejected):
+            rejected.append(line)
+            continue
+        recording, _, rest = line.strip().partition(" ")
+        times, text = rest.split(maxsplit=2)[:2], (rest.split(maxsplit=2) + ["", "", ""])[2]
+        try:
+            _, start, end = segment(" ".join([recording, *times]))
+            if MARKER.search(text):
+                raise ValueError("a marker on the slide: markers belong to the prompt")
+        except ValueError as fault:
+            rejected.append(Rejected(recording, where, str(fault)))
+            continue
+        words = dict.fromkeys(word for word in plain_words(text).split() if word not in common)
+        slides[recording].append(Slide(start, start if end is None else end, tuple(words)))
+    for shown in slides.values():
+        shown.sort(key=lambda slide: slide.start)
+    return slides, rejected
+
+
+def slides_around(slides: list[Slide], time: float, count: int) -> list[Slide]:
+    """The `count` slides nearest to `time`, the one that is shown first.
+
+    >>> deck = [Slide(start, start + 10.0, ()) for start in (0.0, 10.0, 20.0, 30.0)]
+    >>> [slide.start for slide in slides_around(deck, 21.0, 2)]
+    [20.0, 10.0]
+    """
+    shown = bisect_right([slide.start for slide in slides], time) - 1
+    near = range(max(shown - count, 0), min(shown + count + 1, len(slides)))
+
+    def distance(place: int) -> float:
+        return max(slides[place].start - time, time - slides[place].end, 0.0)
+
+    return [slides[place] for place in sorted(near, key=lambda place: (distance(place), abs(place - shown)))[:count]]
