@@ -140,6 +140,34 @@ def prepare(
     print(stages.prepare(_load(params, profile, [*chosen, *(set_ or ())]).prepare))
 
 
+@app.command(epilog="Example: sap2 fetch librispeech --split dev-clean --split test-clean --to /data/LibriSpeech")
+def fetch(
+    corpus: Annotated[
+        Literal["librispeech", "slidespeech", "sap2-metadata"], typer.Argument(metavar="CORPUS", help="What to fetch.")
+    ],
+    to: Annotated[Path, typer.Option(metavar="DIR", help="Where to.")],
+    split: Annotated[
+        list[str] | None, typer.Option(metavar="PART", help="A part of LibriSpeech; else all. Repeatable.")
+    ] = None,
+    mirror: Annotated[
+        str, typer.Option(metavar="URL", help="LibriSpeech: a mirror of OpenSLR's resources.")
+    ] = "https://www.openslr.org/resources",
+) -> None:
+    """Fetch a published corpus: librispeech, slidespeech, sap2-metadata.
+
+    Space is estimated first; a download that was cut goes on where it was, is checked, and unpacked safely. Of
+    SlideSpeech it is all but the recordings, which https://www.openslr.org/144 has."""
+    from sap2.data import fetch as room
+
+    if corpus == "librispeech":
+        found = room.fetch_librispeech(to, split or list(room.LIBRISPEECH_MD5), mirror)
+    elif split:
+        raise typer.BadParameter("--split is for librispeech; the others come whole")
+    else:
+        found = room.fetch_slidespeech(to) if corpus == "slidespeech" else room.fetch_metadata(to)
+    print(f"fetch: {', '.join(map(str, found))}")
+
+
 @app.command(epilog="Example: sap2 export data/prepared/train.jsonl train.jsonl --lists full")
 def export(
     manifest: Annotated[Path, typer.Argument(metavar="MANIFEST", help="Utterances of data/prepared or data/pruned.")],

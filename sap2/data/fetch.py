@@ -1,0 +1,224 @@
+"""Published corpora onto this machine: downloads that go on where they were cut, are checked, and unpacked safely.
+
+Space is estimated before anything is fetched. An archive is deleted once it is unpacked; a part that is there already
+is not fetched again.
+"""
+
+import hashlib
+import http.client
+import shutil
+import sys
+import tarfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sap2.errors import InputError
+from sap2.files import atomic_dir
+from sap2.progress import track
+
+__all__ = ["LIBRISPEECH_MD5", "Archive", "fetch_librispeech", "fetch_metadata", "fetch_slidespeech", "get", "unpack"]
+
+OPENSLR = "https://www.openslr.org/resources"
+# https://www.openslr.org/resources/12/md5sum.txt
+LIBRISPEECH_MD5 = {
+    "dev-clean": "42e2234ba48799c1f50f24a7926300a1",
+    "dev-other": "c8d0bcc9cca99d4f8b62fcc847357931",
+    "test-clean": "32fa31d27d2e1cad72775fee3f4849a9",
+    "test-other": "fb5a50374b501bb3bac4815ee91d3135",
+    "train-clean-100": "2a93770f6d5c6c964bc36631d331a522",
+    "train-clean-360": "c0e676e450a7ff2f54aeade5171606fa",
+    "train-other-500": "d1a0fd59409feb2c614ce4d30c387708",
+}
+SLIDESPEECH_RELATED = "https://speech-lab-share-data.oss-cn-shanghai.aliyuncs.com/SlideSpeech/related_files.tar.gz"
+METADATA = "jymh/SAP2-ASR"
+BLOCK = 1 << 20  # bytes
+TRIES = 5  # connections in a row that bring nothing new
+PAUSE = 2.0  # seconds before the second of them; doubled each time
+TIMEOUT = 60  # seconds without a byte
+
+
+@dataclass(frozen=True)
+class Archive:
+    """One file to fetch and unpack."""
+
+    url: str
+    md5: str | None  # None: its publisher names none; the archive's own check sums must do
+
+
+def fetch_librispeech(root: Path, parts: Sequence[str], base: str = OPENSLR) -> list[Path]:
+    """Fetch parts of LibriSpeech from OpenSLR 12 into `root`/PART.
+
+    Raises: InputError: an unknown part, too little space, or a download that fails or is not what was published.
+    """
+    unknown = [part for part in parts if part not in LIBRISPEECH_MD5]
+    if unknown:
+        raise InputError(f"LibriSpeech has no part {', '.join(unknown)}; it has {', '.join(LIBRISPEECH_MD5)}")
+    wanted = {
+        part: Archive(f"{base}/12/{part}.tar.gz", LIBRISPEECH_MD5[part]) for part in parts if not (root / part).is_dir()
+    }
+    _check_space(root, list(wanted.values()))
+    for part, archive in wanted.items():
+        unpack(get(archive, root), root / part, inner=f"LibriSpeech/{part}")
+    return [root / part for part in parts]
+
+
+def fetch_slidespeech(root: Path, url: str = SLIDESPEECH_RELATED) -> list[Path]:
+    """Fetch SlideSpeech's segments, transcripts, keywords and OCR into `root`/related_files.
+
+    The recordings have to be fetched from https://www.openslr.org/144 by hand.
+    Raises: InputError: as `fetch_librispeech`.
+    """
+    target = root / "related_files"
+    if not target.is_dir():
+        archive = Archive(url, None)
+        _check_space(root, [archive])
+        unpack(get(archive, root), target)
+    return [target]
+
+
+def fetch_metadata(root: Path, revision: str | None = None) -> list[Path]:
+    """Fetch the public ms-swift metadata from the Hugging Face hub, through its library, which resumes and checks.
+
+    Raises: InputError: the hub cannot be reached, or has too much for the disk.
+    """
+    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError
+
+    try:
+        files = HfApi().dataset_info(METADATA, revision=revision, files_metadata=True).siblings or []
+        _check_free(root, sum(file.size or 0 for file in files))
+        snapshot_download(METADATA, repo_type="dataset", revision=revision, local_dir=root)
+    except (HfHubHTTPError, OSError) as error:
+        raise InputError(f"{METADATA}: cannot be fetched from the hub ({str(error).splitlines()[0]})") from error
+    return [root]
+
+
+def get(archive: Archive, folder: Path) -> Path:
+    """Download one file into `folder`, going on with what an earlier try left; return its path.
+
+    Raises: InputError: the server refuses, stays silent, or sends something else than was published.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    target = folder / archive.url.rsplit("/", 1)[1]
+    partial = target.with_name(target.name + ".partial")
+    failures = 0
+    while True:
+        before = partial.stat().st_size if partial.exists() else 0
+        try:
+            if _receive(archive.url, partial, before):
+                break
+            fault = "the connection was cut"
+        except urllib.error.HTTPError as error:
+            if error.code < 500:
+                raise InputError(f"{archive.url}: the server answers {error.code} {error.reason}") from error
+            fault = f"{error.code} {error.reason}"
+        except (OSError, http.client.HTTPException) as error:
+            fault = str(error) or type(error).__name__
+        after = partial.stat().st_size if partial.exists() else 0
+        failures = 0 if after > before else failures + 1
+        if failures == TRIES:
+            raise InputError(
+                f"{archive.url}: {fault}; {after:,} bytes are kept in {partial}, run the command again to go on"
+            )
+        time.sleep(PAUSE * 2**failures if failures else 0)
+    if archive.md5 and (found := _md5(partial)) != archive.md5:
+        partial.unlink()
+        raise InputError(
+            f"{archive.url}: its MD5 is {found}, published is {archive.md5}; the download was deleted, try again or "
+            "use another mirror (--mirror)"
+        )
+    partial.replace(target)
+    return target
+
+
+def _receive(url: str, partial: Path, have: int) -> bool:
+    """Append what is missing to `partial`; whether the file is now complete."""
+    request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
+    try:
+        response = urllib.request.urlopen(request, timeout=TIMEOUT)
+    except urllib.error.HTTPError as error:
+        if error.code == 416:  # nothing is missing
+            return True
+        raise
+    with response:
+        resumed = response.status == 206
+        start = have if resumed else 0
+        length = response.headers.get("Content-Length")
+        total = start + int(length) if length else None
+        with partial.open("ab" if resumed else "wb") as file:
+            blocks = iter(lambda: response.read(BLOCK), b"")
+            for block in track(blocks, total=length and -(-int(length) // BLOCK), label=f"{partial.stem} (MB)"):
+                file.write(block)
+    return total is None or partial.stat().st_size >= total
+
+
+def unpack(archive: Path, target: Path, inner: str | None = None) -> None:
+    """Unpack a tar archive to the folder `target`, whole or not at all, and delete it.
+
+    Args:
+        inner: The folder within the archive that becomes `target`; None = all of it.
+    Raises: InputError: the archive is broken, lacks `inner`, is larger than the disk, or holds a member that would land
+    elsewhere (an absolute path, dots, a link, a device).
+    """
+    try:
+        with tarfile.open(archive) as tar, atomic_dir(target) as partial:
+            scratch = partial / "unpacked"
+            free = shutil.disk_usage(partial).free
+            unpacked = 0
+            for member in tar:
+                unpacked += member.size
+                if unpacked > free:
+                    raise InputError(
+                        f"{archive}: unpacks to more than the {free:,} bytes that are free in {target.parent}"
+                    )
+                tar.extract(member, scratch, filter="data")
+            kept = scratch / inner if inner else scratch
+            if not kept.is_dir():
+                raise InputError(f"{archive}: holds no folder {inner}")
+            for path in kept.iterdir():
+                path.rename(partial / path.name)
+            shutil.rmtree(scratch)
+    except (tarfile.TarError, EOFError, OSError) as error:
+        raise InputError(f"{archive}: cannot be unpacked ({error}); delete it and fetch it again") from error
+    archive.unlink()
+
+
+def _check_space(root: Path, archives: list[Archive]) -> None:
+    """FLAC and text shrink little: an archive and what it unpacks to are each about its size."""
+    sizes = [_size(archive.url) for archive in archives]
+    if archives and None not in sizes:
+        _check_free(root, sum(sizes) + max(sizes))
+
+
+def _check_free(root: Path, needed: int) -> None:
+    root.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(root).free
+    print(f"fetch: needs about {needed / 1e9:.2f} GB, {free / 1e9:.2f} GB are free in {root}", file=sys.stderr)
+    if needed > free:
+        raise InputError(f"{root}: needs about {needed:,} bytes, {free:,} are free; choose another folder with --to")
+
+
+def _size(url: str) -> int | None:
+    """Bytes of a file as its server says, or None."""
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=TIMEOUT) as response:
+            length = response.headers.get("Content-Length")
+            return int(length) if length else None
+    except urllib.error.HTTPError as error:
+        if error.code in (403, 405, 501):  # no HEAD here
+            return None
+        raise InputError(f"{url}: the server answers {error.code} {error.reason}") from error
+    except OSError as error:
+        raise InputError(f"{url}: cannot be reached ({error}); check the network, or name a --mirror") from error
+
+
+def _md5(path: Path) -> str:
+    digest = hashlib.md5(usedforsecurity=False)  # the sum OpenSLR publishes
+    with path.open("rb") as file:
+        while block := file.read(BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
