@@ -314,3 +314,24 @@ def test_before_the_model_is_there_the_server_is_alive_and_not_ready(recording):
     assert asyncio.run(routes["/healthz"]()) == {"status": "ok"}
     answer = asyncio.run(routes["/readyz"]())
     assert answer.status_code == 503 and json.loads(answer.body)["status"] == "the model is being loaded"
+
+
+@pytest.mark.slow  # two thousand requests
+def test_memory_is_flat_over_two_thousand_requests(start, recording):
+    import psutil
+
+    def megabytes():
+        return psutil.Process().memory_info().rss / 1e6
+
+    with start() as server, ThreadPoolExecutor(8) as pool:
+
+        def ask(number):
+            # Each fourth is refused: what was sent must not stay for that either.
+            parts = [("file", recording if number % 4 else b"no audio", "a.wav"), ("keywords", f"word{number}")]
+            return server.post(*parts)[0]
+
+        list(pool.map(ask, range(400)))
+        before = megabytes()
+        statuses = list(pool.map(ask, range(2000)))
+        assert statuses.count(200) == 1500 and statuses.count(400) == 500
+        assert megabytes() - before < 20, "a request's recording alone is 32 kB: kept, they would be 64 MB"

@@ -108,6 +108,23 @@ def test_requirements_are_pinned_to_what_is_installed_without_its_build():
     assert "+" not in pins["torch"] and importlib.metadata.version("torch").startswith(pins["torch"])
 
 
+def test_mlflows_own_server_takes_its_json_and_answers_the_same(registered, shared_section, recording, expected):
+    """What `mlflow models serve` does with a request, without the process around it."""
+    import base64
+
+    from mlflow.pyfunc import load_model
+    from mlflow.pyfunc.scoring_server import invocations
+
+    audio = base64.b64encode(recording.read_bytes()).decode()
+    rows = [[audio, ", ".join(KEYWORDS)], [audio, KEYWORDS]]
+    asked = json.dumps({"dataframe_split": {"columns": ["audio", "keywords"], "data": rows}})
+    with fluent(shared_section):
+        model = load_model(registered[0]["uri"])
+    answer = invocations(asked, "application/json", model, model.metadata.get_input_schema())
+    whole = {"text": expected.text, "found": expected.found, "predicted": expected.predicted}
+    assert answer.status == 200 and json.loads(answer.response) == {"predictions": [whole] * 2}
+
+
 def test_signature_names_the_columns(model_folder):
     import mlflow
 
