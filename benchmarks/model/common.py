@@ -5,8 +5,12 @@ embeddings merged in a Python loop with a loop over its windows inside, the head
 utterance at a time. Its weights and its pooling (the plain mean) are ours, so that both sides compute the same loss.
 """
 
+import argparse
+import json
+import os
 import platform
 import statistics
+import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,22 +21,42 @@ from torch import Tensor, nn
 
 from sap2.data.audio import load_audio
 from sap2.data.names import draw_sound
+from sap2.inference import Decoding, Recogniser
 from sap2.manifest import Utterance, audio_path, read_manifest
+from sap2.params import load_params
+from sap2.tracking.packaging import OPTIONS
+from sap2.training.shapes import EMBEDDED
 
 FULL = 30 * 16_000  # samples the public code pads every recording to
 
 
-def utterances(folder: Path, count: int, split: str = "train") -> tuple[list[Utterance], list[np.ndarray]]:
-    """Utterances of the embedded corpus and their waveforms; spoken once, then kept in `folder`."""
-    from sap2.data.lectures import prepare_lectures
-    from sap2.params import PrepareSection
+def parser(description: str) -> argparse.ArgumentParser:
+    """The options every script has."""
+    made = argparse.ArgumentParser(description=description.split("\n")[0])
+    made.add_argument("--data", type=Path, default=Path("data/prepared"), help='what "sap2 prepare" wrote')
+    made.add_argument("--join", type=float, metavar="SECONDS", help="join recordings until they are so long")
+    made.add_argument("--json", type=Path, help="write the figures there, too")
+    return made
 
-    target = folder / f"lectures-{count}"
-    if not target.is_dir():
-        prepare_lectures(PrepareSection(**{f"{name}_utterances": count for name in ("train", "dev", "test")}), target)
-    manifest = target / f"{split}.jsonl"
-    rows = read_manifest(manifest)
-    return rows, [load_audio(audio_path(row, manifest)) for row in rows]
+
+def utterances(arguments, count: int, split: str = "train") -> tuple[list[Utterance], list[np.ndarray]]:
+    """The split's first utterances and their waveforms, joined to longer ones where `--join` asks for it."""
+    manifest = arguments.data / f"{split}.jsonl"
+    rows, waves = [], []
+    for row in read_manifest(manifest):
+        wave = load_audio(audio_path(row, manifest))
+        if arguments.join and rows and len(waves[-1]) / 16_000 < arguments.join:
+            waves[-1] = np.concatenate((waves[-1], wave))
+            keywords = list(dict.fromkeys(rows[-1].keywords + row.keywords))
+            rows[-1] = rows[-1].model_copy(update={"text": f"{rows[-1].text} {row.text}", "keywords": keywords})
+            continue
+        if len(rows) == count:
+            break
+        rows.append(row)
+        waves.append(wave)
+    if len(rows) < count:
+        raise SystemExit(f"{manifest}: {len(rows)} utterances, {count} are asked for; take fewer, or prepare more")
+    return rows, waves
 
 
 def names(count: int, seed: int = 0) -> list[str]:
@@ -43,17 +67,30 @@ def names(count: int, seed: int = 0) -> list[str]:
     return list(drawn)
 
 
+def default_recogniser(models: Path | None, device: torch.device, **options) -> Recogniser:
+    """The recogniser as params.yaml sets it up, of the folders a training left or of the embedded base alone."""
+    params = load_params()
+    folders = [EMBEDDED] if models is None else [models / name for name in ("base", "pruner", "recogniser")]
+    options = params.pruning.model_dump(include=set(OPTIONS)) | options
+    decoding = Decoding(**params.inference.model_dump(exclude={"contexts"}))
+    return Recogniser.load(*folders, decoding=decoding, device=device.type, **options)
+
+
 def alternately(sides: dict[str, Callable[[], object]], repeats: int, device: torch.device) -> dict[str, list[float]]:
-    """Seconds of each side, taken in turns so that a busy machine slows both alike; one unmeasured turn first."""
+    """Seconds of each side, taken in turns so that a busy machine slows both alike; one unmeasured turn first.
+
+    On a CPU they are seconds of the processor, all threads together: what other programs do then counts little.
+    """
+    clock = time.process_time if device.type == "cpu" else time.perf_counter
     seconds: dict[str, list[float]] = {name: [] for name in sides}
     for turn in range(repeats + 1):
         for name, side in sides.items():
             synchronise(device)
-            started = time.perf_counter()
+            started = clock()
             side()
             synchronise(device)
             if turn:
-                seconds[name].append(time.perf_counter() - started)
+                seconds[name].append(clock() - started)
     return seconds
 
 
@@ -62,20 +99,46 @@ def synchronise(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
+def times(seconds: dict[str, list[float]], side: str) -> float:
+    """How many times the first side's seconds a side takes: the median of the turns' ratios."""
+    first = next(iter(seconds.values()))
+    return statistics.median(mine / its for mine, its in zip(seconds[side], first, strict=True))
+
+
 def summary(seconds: dict[str, list[float]]) -> str:
-    """A Markdown table: median and range of each side, and how many times the first side's median it is."""
-    first = statistics.median(next(iter(seconds.values())))
+    """A Markdown table: median and range of each side, and how many times the first side's it is."""
     lines = ["| side | median s | fastest | slowest | × |", "|---|---|---|---|---|"]
     for name, taken in seconds.items():
         median = statistics.median(taken)
-        lines.append(f"| {name} | {median:.3f} | {min(taken):.3f} | {max(taken):.3f} | {median / first:.2f} |")
+        lines.append(f"| {name} | {median:.3f} | {min(taken):.3f} | {max(taken):.3f} | {times(seconds, name):.2f} |")
     return "\n".join(lines)
+
+
+def report(arguments, device: torch.device, seconds: dict[str, list[float]], **figures) -> None:
+    """Print what was measured, and write it to `--json`."""
+    print(machine(device))
+    print(summary(seconds))
+    for name, value in figures.items():
+        print(f"{name.replace('_', ' ')}: {value}")
+    record(arguments, device, seconds={name: [round(one, 4) for one in taken] for name, taken in seconds.items()},
+           times={name: round(times(seconds, name), 3) for name in seconds}, **figures)  # fmt: skip
+
+
+def record(arguments, device: torch.device, **figures) -> None:
+    """Write figures to `--json`, with the command and what they were taken on."""
+    if arguments.json is None:
+        return
+    arguments.json.parent.mkdir(parents=True, exist_ok=True)
+    content = {"command": " ".join(["python", *sys.argv]), "machine": machine(device), **figures}
+    arguments.json.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
 def machine(device: torch.device) -> str:
     """What the figures were taken on."""
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
-    return f"{device.type} ({name}), {torch.get_num_threads()} threads, torch {torch.__version__}"
+    cuda = device.type == "cuda"
+    name = torch.cuda.get_device_name(device) if cuda else f"{os.cpu_count()} cores {platform.machine()}"
+    kind = "seconds" if cuda else "processor seconds"
+    return f"{name}, {torch.get_num_threads()} threads, torch {torch.__version__}, {kind}"
 
 
 def best_device() -> torch.device:

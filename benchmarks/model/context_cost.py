@@ -4,17 +4,15 @@
 
 Time is that of a training step (forward and backward) and of the list's way through the model before the first token
 of an answer. Memory is what autograd keeps for the backward pass, counted tensor by tensor, so that it means the same
-on any device. The prefilter's line is a first pass, the cut to 100 keywords and their pruning, against pruning 100.
+on any device.
 """
 
-import argparse
 import statistics
 from pathlib import Path
 
 import torch
-from common import alternately, best_device, machine, names, summary, utterances
+from common import alternately, best_device, machine, names, parser, record, utterances
 
-from sap2.inference import Decoding, Recogniser
 from sap2.model import load_model, load_processor, processor_fields
 from sap2.params import LoraSection, TrainSection
 from sap2.prompts import pruning_prompt
@@ -23,19 +21,17 @@ from sap2.training.shapes import EMBEDDED
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--base", type=Path, default=EMBEDDED)
-    parser.add_argument("--folder", type=Path, default=Path("data/bench-model"))
-    parser.add_argument("--sizes", type=int, nargs="+", default=[100, 500, 1000, 2000], help="N")
-    parser.add_argument("--windows", type=int, nargs="+", default=[1, 2, 4, 8], help="W")
-    parser.add_argument("--batch-size", type=int, default=2)
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--prefilter", type=int, default=100, help="keywords the prefilter keeps of the longest list")
-    parser.add_argument("--output", type=Path, default=Path("reports/context_cost.png"))
-    arguments = parser.parse_args()
+    options = parser(__doc__)
+    options.add_argument("--base", type=Path, default=EMBEDDED)
+    options.add_argument("--sizes", type=int, nargs="+", default=[100, 500, 1000, 2000], help="N")
+    options.add_argument("--windows", type=int, nargs="+", default=[1, 2, 4, 8], help="W")
+    options.add_argument("--batch-size", type=int, default=1)
+    options.add_argument("--repeats", type=int, default=3)
+    options.add_argument("--plot", type=Path, default=Path("reports/context_cost.png"))
+    arguments = options.parse_args()
 
     device = best_device()
-    rows, waves = utterances(arguments.folder, arguments.batch_size)
+    rows, waves = utterances(arguments, arguments.batch_size)
     pool = names(max(arguments.sizes))
     print(f"{machine(device)}; batch {arguments.batch_size}\n")
     print("| W | N | list tokens | pooled | step s | prefill s | kept MB |\n|---|---|---|---|---|---|---|")
@@ -47,9 +43,11 @@ def main() -> None:
                 f"| {window} | {size} | {'{} | {} | {:.3f} | {:.3f} | {:.1f}'.format(*cells[window, size])} |",
                 flush=True,
             )
+    names_of = ("list_tokens", "pooled", "step_seconds", "prefill_seconds", "kept_megabytes")
+    rows = [{"window": w, "keywords": n} | dict(zip(names_of, cell, strict=True)) for (w, n), cell in cells.items()]
+    record(arguments, device, batch_size=arguments.batch_size, cells=rows)
     plot(cells, arguments)
-    print(f"\nplot: {arguments.output}\n")
-    print(summary(prefiltered(arguments, pool, waves, device)))
+    print(f"\nplot: {arguments.plot}")
 
 
 def cost(arguments, window: int, lists, waves, device) -> tuple[int, int, float, float, float]:
@@ -93,20 +91,6 @@ def kept_bytes(model, batch) -> int:
     return sum(storage.nbytes() for storage in kept.values())
 
 
-def prefiltered(arguments, pool: list[str], waves, device) -> dict[str, list[float]]:
-    """Seconds of pruning a short list and of pruning the longest one through the prefilter."""
-    few, many = pool[: arguments.prefilter], pool[: max(arguments.sizes)]
-    recogniser = Recogniser.load(
-        arguments.base, decoding=Decoding(max_new_tokens=32), max_list=arguments.prefilter,
-        prefilter=arguments.prefilter, device=device.type,
-    )  # fmt: skip
-    sides = {
-        f"N = {len(few)}": lambda: recogniser.prune(waves, [few] * len(waves)),
-        f"N = {len(many)}, prefilter {arguments.prefilter}": lambda: recogniser.prune(waves, [many] * len(waves)),
-    }
-    return alternately(sides, arguments.repeats, device)
-
-
 def plot(cells: dict, arguments) -> None:
     """Three panels over N, a line a window."""
     import matplotlib
@@ -123,8 +107,8 @@ def plot(cells: dict, arguments) -> None:
         panel.set(title=title, xlabel="keywords in the list (N)", ylim=(0, None))
         panel.grid(alpha=0.3)
     panels[0].legend()
-    arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(arguments.output, dpi=120)
+    arguments.plot.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(arguments.plot, dpi=120)
 
 
 if __name__ == "__main__":

@@ -1,56 +1,61 @@
 """Two-stage inference, ours in batches against the baseline one by one, side by side: same weights, same words.
 
-    python benchmarks/model/inference.py --utterances 400 --models models
+    python benchmarks/model/inference.py --models models
 
 Ours encodes an utterance once, at its own length, for both stages, and decodes in batches. The baseline takes one
-utterance at a time, pads it to 30 s, and encodes it again in the second stage.
+utterance at a time, pads it to 30 s, and encodes it again in the second stage. The third side tells what the batches
+alone bring: one utterance at a time, but encoded once and at its own length. A turn is the next part of the split.
 """
 
-import argparse
 from pathlib import Path
 
-from common import alternately, best_device, machine, padded_states, summary, utterances
-
-from sap2.inference import Decoding, Recogniser
-from sap2.training.shapes import EMBEDDED
+from common import alternately, best_device, default_recogniser, padded_states, parser, report, utterances
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--models", type=Path, help="folder with base, pruner and recogniser; else the embedded base")
-    parser.add_argument("--folder", type=Path, default=Path("data/bench-model"))
-    parser.add_argument("--utterances", type=int, default=400, help="of the test split")
-    parser.add_argument("--batch-size", type=int, default=16)
-    parser.add_argument("--max-new-tokens", type=int, default=128)
-    parser.add_argument("--repeats", type=int, default=1, help="measured runs of each side, after one to warm up")
-    arguments = parser.parse_args()
+    options = parser(__doc__)
+    options.add_argument("--models", type=Path, help="folder with base, pruner and recogniser; else the embedded base")
+    options.add_argument("--utterances", type=int, default=400, help="of the test split")
+    options.add_argument("--turns", type=int, default=10, help="parts the utterances are taken in")
+    arguments = options.parse_args()
 
     device = best_device()
-    decoding = Decoding(batch_size=arguments.batch_size, max_new_tokens=arguments.max_new_tokens)
-    folders = [EMBEDDED]
-    if arguments.models is not None:
-        folders = [arguments.models / name for name in ("base", "pruner", "recogniser")]
-    recogniser = Recogniser.load(*folders, decoding=decoding, device=device.type)
-    rows, waves = utterances(arguments.folder, arguments.utterances, "test")
-    lists = [row.keywords for row in rows]
-    texts: dict[str, list[str]] = {}
+    recogniser = default_recogniser(arguments.models, device)
+    model, processor = recogniser.model, recogniser.processor
+    rows, waves = utterances(arguments, arguments.utterances, "test")
+    size = len(rows) // arguments.turns
+    # The first turn is not measured.
+    parts = [slice(0, 4), *(slice(first, first + size) for first in range(0, size * arguments.turns, size))]
+    texts: dict[str, list[str]] = {"ours": [], "one by one, 30 s": [], "one by one, own length": []}
 
-    def ours():
+    def ours(waves, lists):
         speech = recogniser.encode(waves)
-        texts["ours"] = recogniser.transcribe(speech, recogniser.prune(speech, lists))
+        return recogniser.transcribe(speech, recogniser.prune(speech, lists))
 
-    def one_by_one():
-        texts["one by one"] = []
+    def one_by_one(waves, lists):
+        found = []
         for wave, words in zip(waves, lists, strict=True):
-            model, processor = recogniser.model, recogniser.processor
             predicted = recogniser.prune([padded_states(model, processor, [wave])], [words])
-            texts["one by one"] += recogniser.transcribe([padded_states(model, processor, [wave])], predicted)
+            found += recogniser.transcribe([padded_states(model, processor, [wave])], predicted)
+        return found
 
-    seconds = alternately({"ours": ours, "one by one": one_by_one}, arguments.repeats, device)
-    print(f"{machine(device)}; {len(rows)} utterances of the test split, batch {arguments.batch_size}")
-    print(summary(seconds))
-    same = sum(a == b for a, b in zip(*texts.values(), strict=True))
-    print(f"same words: {same} of {len(rows)} utterances")
+    def alone(waves, lists):
+        return [text for wave, words in zip(waves, lists, strict=True) for text in ours([wave], [words])]
+
+    def taking_turns(name, side):
+        order = iter(parts)
+
+        def turn():
+            part = next(order)
+            texts[name].append(side(waves[part], [row.keywords for row in rows[part]]))
+
+        return turn
+
+    sides = zip(texts, (ours, one_by_one, alone), strict=True)
+    seconds = alternately({name: taking_turns(name, side) for name, side in sides}, arguments.turns, device)
+    mine, *others = ([text for part in parts[1:] for text in part] for parts in texts.values())
+    same = {name: sum(map(str.__eq__, mine, found)) for name, found in zip(list(texts)[1:], others, strict=True)}
+    report(arguments, device, seconds, utterances=len(mine), same_words=same)
 
 
 if __name__ == "__main__":

@@ -3,15 +3,16 @@
     python benchmarks/model/training_step.py --batch-size 16 --steps 5
 
 Ours reads the speech at its own length, pools and merges without a loop over samples, and scores the answer's positions
-alone. Both sides pool by the plain mean here, the one pooling the baseline has; `--weighting speech` shows what the
-speech-driven one costs ours (the losses then differ).
+alone; a third side has the frozen encoder's states kept from before, as the default trains (`cache_encoder`). All sides
+pool by the plain mean here, the one pooling the baseline has; `--weighting speech` shows what the speech-driven one
+costs ours (the losses then differ).
 """
 
-import argparse
 from pathlib import Path
 
 import torch
-from common import alternately, baseline_loss, best_device, machine, summary, utterances
+from common import alternately, baseline_loss, best_device, parser, report, utterances
+from torch.nn.utils.rnn import pad_sequence
 
 from sap2.model import load_model, load_processor, processor_fields
 from sap2.params import LoraSection, TrainSection
@@ -21,22 +22,21 @@ from sap2.training.shapes import EMBEDDED
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--base", type=Path, default=EMBEDDED)
-    parser.add_argument("--folder", type=Path, default=Path("data/bench-model"))
-    parser.add_argument("--batch-size", type=int, default=16)
-    parser.add_argument("--steps", type=int, default=5, help="measured steps of each side, over different batches")
-    parser.add_argument("--list-sizes", type=int, nargs=2, default=(5, 50))
-    parser.add_argument("--weighting", choices=("mean", "speech"), default="mean")
-    parser.add_argument("--bf16", action="store_true")
-    arguments = parser.parse_args()
+    options = parser(__doc__)
+    options.add_argument("--base", type=Path, default=EMBEDDED)
+    options.add_argument("--batch-size", type=int, default=16)
+    options.add_argument("--steps", type=int, default=5, help="measured steps of each side, over different batches")
+    options.add_argument("--list-sizes", type=int, nargs=2, default=(5, 25))
+    options.add_argument("--weighting", choices=("mean", "speech"), default="mean")
+    options.add_argument("--bf16", action="store_true")
+    arguments = options.parse_args()
 
     device, dtype = best_device(), torch.bfloat16 if arguments.bf16 else torch.float32
     base = load_model(arguments.base, dtype=dtype, weighting=arguments.weighting, windows="fixed")
     processor = load_processor(arguments.base, **processor_fields(base.config))
     # No dropout: the two sides must come to the same loss.
     model = attach(base, processor, TrainSection(), LoraSection(dropout=0.0)).to(device).train()
-    rows, waves = utterances(arguments.folder, arguments.batch_size * (arguments.steps + 1))
+    rows, waves = utterances(arguments, arguments.batch_size * (arguments.steps + 1))
     section = TrainSection(list_sizes=tuple(arguments.list_sizes))
     drawer = ListDrawer("pruner", rows, **section.model_dump(include=ListDrawer.SETTINGS))
     batches = []
@@ -54,7 +54,17 @@ def main() -> None:
     def theirs(*batch):
         return baseline_loss(model, processor, *batch)
 
-    losses: dict[str, list[float]] = {"ours": [], "baseline": []}
+    with torch.no_grad():
+        kept = {id(wave): base.encode_speech(**processor.features([wave]))[0][0].cpu() for wave in waves}
+
+    def from_kept(prompts, keywords, audio, targets):
+        states = [kept[id(wave)][: processor.frames(len(wave))] for wave in audio]
+        batch = processor(prompts, keywords, frames=[len(one) for one in states], targets=targets)
+        mask = pad_sequence([torch.ones(len(one)) for one in states], batch_first=True).bool()
+        batch |= {"speech_states": pad_sequence(states, batch_first=True), "speech_mask": mask}
+        return model(**{name: tensor.to(device) for name, tensor in batch.items()}).loss
+
+    losses: dict[str, list[float]] = {"ours": [], "ours, encoder kept": [], "baseline": []}
 
     def stepper(name, side):
         order = iter(batches)
@@ -67,17 +77,14 @@ def main() -> None:
 
         return step
 
-    sides = {"ours": stepper("ours", ours), "baseline": stepper("baseline", theirs)}
+    sides = {name: stepper(name, side) for name, side in zip(losses, (ours, from_kept, theirs), strict=True)}
     seconds = alternately(sides, arguments.steps, device)
-    seconds_of_speech = sum(map(len, waves)) / 16_000 / len(waves)
-    print(
-        f"{machine(device)}; batch {arguments.batch_size}, {seconds_of_speech:.1f} s of speech an utterance on average"
-    )
-    print(summary(seconds))
-    apart = max(abs(a - b) for a, b in zip(*losses.values(), strict=True))
-    print(
-        f"losses: {losses['ours'][-1]:.5f} and {losses['baseline'][-1]:.5f} in the last step; {apart:.1e} apart at most"
-    )
+    apart = max(max(together) - min(together) for together in zip(*losses.values(), strict=True))
+    last = {name: round(values[-1], 5) for name, values in losses.items()}
+    report(
+        arguments, device, seconds, seconds_of_speech=round(sum(map(len, waves)) / 16_000 / len(waves), 2),
+        last_losses=last, losses_apart_at_most=float(f"{apart:.1e}"),
+    )  # fmt: skip
     if arguments.weighting == "mean" and apart > (5e-2 if arguments.bf16 else 1e-3):
         raise SystemExit("the two sides do not compute the same loss: their times are no comparison")
 
