@@ -24,7 +24,6 @@ from sap2.data.names import draw_sound
 from sap2.inference import Decoding, Recogniser
 from sap2.manifest import Utterance, audio_path, read_manifest
 from sap2.params import load_params
-from sap2.tracking.packaging import OPTIONS
 from sap2.training.shapes import EMBEDDED
 
 FULL = 30 * 16_000  # samples the public code pads every recording to
@@ -71,8 +70,8 @@ def default_recogniser(models: Path | None, device: torch.device, **options) -> 
     """The recogniser as params.yaml sets it up, of the folders a training left or of the embedded base alone."""
     params = load_params()
     folders = [EMBEDDED] if models is None else [models / name for name in ("base", "pruner", "recogniser")]
-    options = params.pruning.model_dump(include=set(OPTIONS)) | options
-    decoding = Decoding(**params.inference.model_dump(exclude={"contexts"}))
+    options = params.pruning.options() | options
+    decoding = Decoding(**params.inference.decoding())
     return Recogniser.load(*folders, decoding=decoding, device=device.type, **options)
 
 
