@@ -153,7 +153,7 @@ def fetch(
         str, typer.Option(metavar="URL", help="LibriSpeech: a mirror of OpenSLR's resources.")
     ] = "https://www.openslr.org/resources",
 ) -> None:
-    """Fetch a published corpus: librispeech, slidespeech, sap2-metadata.
+    """Fetch a published corpus and check it.
 
     Space is estimated first; a download that was cut goes on where it was, is checked, and unpacked safely. Of
     SlideSpeech it is all but the recordings, which https://www.openslr.org/144 has."""

@@ -16,6 +16,8 @@ from sap2.errors import InputError
 ROOT = Path(__file__).parent.parent
 COMMANDS = [
     "prepare",
+    "fetch",
+    "export",
     "base",
     "train-pruner",
     "prune",
