@@ -5,7 +5,6 @@ Results go to stdout, progress and logs to stderr. Exit codes: 0 done, 1 unusabl
 Heavy rooms are imported inside the commands: `sap2 --help` answers at once.
 """
 
-import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -128,6 +127,8 @@ def prepare(
     """Make the manifests, audio and keyword lists.
 
     They go to data/prepared: train, dev and test.jsonl, audio, quarantine.jsonl and card.json."""
+    import json
+
     from sap2 import stages
     from sap2.params import source_names
 
@@ -474,10 +475,10 @@ def score(
 
     Files are told by their content: deep-bias TSV (id, text, rare words, list), our manifests and results, ms-swift
     results, Kaldi text, trn. Utterances are matched by id; missing, extra and double ids are errors."""
+    _without_garbage_collection()
     from sap2.evaluation import score_files
     from sap2.evaluation.output import scores_json, scores_text
 
-    _without_garbage_collection()
     scores = score_files(
         [hypothesis],
         ref,
@@ -514,11 +515,11 @@ def compare(
 
     Each of B... is held against A, on the same utterances and draws; then the utterances and keywords that changed
     sides."""
+    _without_garbage_collection()
     from sap2.evaluation import compare as compare_systems
     from sap2.evaluation import score_files
     from sap2.evaluation.output import comparison_json, comparison_text, made_how
 
-    _without_garbage_collection()
     if len(hypotheses) < 2:
         raise typer.BadParameter("expected two files or more; one alone is scored by `sap2 score`")
     scores = score_files(
@@ -541,14 +542,18 @@ def compare(
 
 
 def _without_garbage_collection() -> None:
-    """Scoring makes millions of objects and no cycles: looking for some again and again takes a third of the time."""
+    """Scoring makes millions of objects and no cycles: looking for some, also at exit, takes a third of the time."""
+    import atexit
     import gc
 
     gc.disable()
+    atexit.register(gc.freeze)
 
 
 def _write_json(path: Path | None, make: Callable[[], Any]) -> None:
     if path is not None:
+        import json
+
         from sap2.files import atomic_file
 
         with atomic_file(path) as partial:

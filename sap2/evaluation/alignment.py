@@ -7,7 +7,6 @@ otherwise. Tables of many pairs are filled and walked together, by numpy.
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import chain, count
 from typing import Literal, NamedTuple, TypeAlias
 
@@ -49,8 +48,7 @@ class Edit(NamedTuple):
 Alignment: TypeAlias = tuple[Edit, ...]
 
 
-@dataclass(frozen=True)
-class Definition:
+class Definition(NamedTuple):
     """How a score is counted: costs, tie-break, case, and which inserted words count as biasing words."""
 
     name: str
@@ -110,6 +108,7 @@ def align(reference: Words, hypothesis: Words, definition: str = "deep-bias") ->
 
 def align_all(pairs: Sequence[tuple[Words, Words]], definition: str = "deep-bias") -> list[Alignment]:
     """Align many (reference, hypothesis) pairs at once, in their order; thousands take well under a second."""
+    pairs = [(list(reference), list(hypothesis)) for reference, hypothesis in pairs]
     found = moves_of(pairs, definition_of(definition))
     return [edits_of(moves, *pair) for moves, pair in zip(found, pairs, strict=True)]
 
@@ -125,36 +124,64 @@ def edits_of(moves: Moves, reference: Words, hypothesis: Words) -> Alignment:
     )
 
 
-def moves_of(pairs: Sequence[tuple[Words, Words]], definition: Definition) -> list[Moves]:
+def moves_of(pairs: Sequence[tuple[list[str], list[str]]], definition: Definition) -> list[Moves]:
     """The alignment of each (reference, hypothesis) pair, in one byte an edit."""
     moves: list[Moves] = [None] * len(pairs)
-    # Equal sequences: the diagonal is the only alignment that costs nothing.
-    unequal = [at for at, (reference, hypothesis) in enumerate(pairs) if list(reference) != list(hypothesis)]
-    # Where the diagonal is preferred, the back-trace begins with all equal last words: they need no table, since
-    # cutting them off changes no cost before them.
-    ends = [_equal_end(*pairs[at]) if definition.preference[0] == "diagonal" else 0 for at in unequal]
-    cut = [
-        (pairs[at][0][: len(pairs[at][0]) - end], pairs[at][1][: len(pairs[at][1]) - end])
-        for at, end in zip(unequal, ends, strict=True)
-    ]
-    order = sorted(range(len(cut)), key=lambda one: (len(cut[one][0]), len(cut[one][1])))
-    for chunk in _chunks(order, cut):
-        for one, found in zip(chunk, _align([cut[one] for one in chunk], definition), strict=True):
-            moves[unequal[one]] = found + _EQUAL * ends[one]
+    tables: list[int] = []  # places of the pairs that need a table
+    cores: list[tuple[Words, Words]] = []
+    ends: list[tuple[int, int]] = []
+    for place, (reference, hypothesis) in enumerate(pairs):
+        if reference == hypothesis:
+            continue  # the diagonal is the only alignment that costs nothing
+        first, last = _equal_ends(reference, hypothesis) if definition.preference[0] == "diagonal" else (0, 0)
+        core = reference[first : len(reference) - last], hypothesis[first : len(hypothesis) - last]
+        if len(core[0]) > 1 or len(core[1]) > 1 or not first + last:
+            tables.append(place)
+            cores.append(core)
+            ends.append((first, last))
+        else:  # one word is wrong, too many or missing
+            only = bytes([DELETION if not core[1] else INSERTION if not core[0] else SUBSTITUTION])
+            moves[place] = _with_ends(only, reference, hypothesis, first, last)
+    order = sorted(range(len(cores)), key=lambda one: (len(cores[one][0]), len(cores[one][1])))
+    for chunk in _chunks(order, cores):
+        for one, found in zip(chunk, _align([cores[one] for one in chunk], definition), strict=True):
+            moves[tables[one]] = _with_ends(found, *pairs[tables[one]], *ends[one])
     return moves
 
 
-_EQUAL = bytes([EQUAL])
+def _equal_ends(reference: Words, hypothesis: Words) -> tuple[int, int]:
+    """How many first and how many last words are equal; none counts as both."""
+    most = min(len(reference), len(hypothesis))
+    last = 0
+    while last < most and reference[-1 - last] == hypothesis[-1 - last]:
+        last += 1
+    first = 0
+    while first < most - last and reference[first] == hypothesis[first]:
+        first += 1
+    return first, last
 
 
-def _equal_end(reference: Words, hypothesis: Words) -> int:
-    """How many last words are equal."""
-    end = 0
-    for said, written in zip(reversed(reference), reversed(hypothesis), strict=False):
-        if said != written:
-            break
-        end += 1
-    return end
+def _with_ends(core: bytes, reference: Words, hypothesis: Words, first: int, last: int) -> bytes:
+    """The alignment of a pair whose `first` and `last` words are equal, from that of the words between them.
+
+    Where the diagonal is preferred, the back-trace begins with the last words, and cutting them off changes no cost.
+    Cutting off the first words changes no cost after them (a substitution is never dearer than an insertion and a
+    deletion). But where words of one side are left over in front of the others, the back-trace goes on into the first
+    words, and pairs what is equal first: of "a a" for "a" it is the first that is too many.
+    """
+    kind = core[:1]
+    left = len(core) - len(core.lstrip(kind)) if first and kind > _SUBSTITUTION else 0
+    longer = hypothesis if kind[0] == INSERTION else reference
+    row, column = first, first + left
+    start = b""
+    while row and row < column:
+        is_equal = longer[row - 1] == longer[column - 1]
+        start = (_EQUAL if is_equal else kind) + start
+        row, column = row - is_equal, column - 1
+    return _EQUAL * row + kind * (column - row) + start + core[left:] + _EQUAL * last
+
+
+_EQUAL, _SUBSTITUTION = bytes([EQUAL]), bytes([SUBSTITUTION])
 
 
 def _chunks(positions: list[int], pairs: Sequence[tuple[Words, Words]], cells: int = 1 << 19) -> Iterator[list[int]]:

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from sap2.errors import InputError
 from sap2.evaluation.figures import FIGURES
@@ -13,8 +13,7 @@ from sap2.evaluation.significance import bounds, paired_p, resample, swapped
 __all__ = ["Comparison", "Difference", "KeywordChange", "UtteranceChange", "compare"]
 
 
-@dataclass(frozen=True)
-class Difference:
+class Difference(NamedTuple):
     """One figure of both systems.
 
     Attributes:
@@ -29,8 +28,7 @@ class Difference:
     p: float | None
 
 
-@dataclass(frozen=True)
-class UtteranceChange:
+class UtteranceChange(NamedTuple):
     """An utterance that one system has with fewer errors than the other."""
 
     id: str
@@ -38,8 +36,7 @@ class UtteranceChange:
     errors_b: int
 
 
-@dataclass(frozen=True)
-class KeywordChange:
+class KeywordChange(NamedTuple):
     """A list entry that one system has and the other has not.
 
     Attributes:
@@ -55,8 +52,7 @@ class KeywordChange:
     alarms_new: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class Comparison:
+class Comparison(NamedTuple):
     """Two systems side by side.
 
     Attributes:

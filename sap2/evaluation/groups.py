@@ -1,7 +1,7 @@
 """Parts of the test set: which utterance is in which, and the figures of each part."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,8 +18,7 @@ TRAINING = "keyword in training"
 NAMED = ("talk", "speaker")  # groups of many parts come last
 
 
-@dataclass(frozen=True)
-class Part:
+class Part(NamedTuple):
     """Some of the utterances.
 
     Attributes:
@@ -107,9 +106,10 @@ def _renamed(figure: Figure, rename) -> Figure:
 def _by_size(sizes: np.ndarray) -> list[Part]:
     if not sizes.any():
         return []
-    starts = np.unique(sizes)
+    starts = sorted(set(sizes.tolist()))
     if len(starts) > LIST_SIZES + 1:
-        starts = np.unique(np.quantile(sizes, np.arange(LIST_SIZES) / LIST_SIZES, method="lower"))
+        ordered = np.sort(sizes)
+        starts = sorted({int(ordered[part * (len(sizes) - 1) // LIST_SIZES]) for part in range(LIST_SIZES)})
     part_of = np.searchsorted(starts, sizes, side="right") - 1
     parts = []
     for number in range(len(starts)):

@@ -4,9 +4,10 @@ Case never counts, and a keyword of several words counts only where all of them 
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
 
 from sap2.evaluation.normalise import folded, normalise, words
 
@@ -16,11 +17,9 @@ __all__ = [
     "KeywordList",
     "ListCell",
     "Places",
+    "Vocabulary",
     "caseless",
-    "compare",
     "covered",
-    "score_selection",
-    "score_transcript",
     "spoken",
 ]
 
@@ -30,8 +29,7 @@ Keyword: TypeAlias = str
 Places: TypeAlias = Mapping[Keyword, Sequence[int]]
 
 
-@dataclass(frozen=True)
-class KeywordCounts:
+class KeywordCounts(NamedTuple):
     """True positives, false positives and false negatives; sums of them give micro averages."""
 
     tp: int = 0
@@ -61,7 +59,7 @@ class ListCell(Sequence[str]):
     """A list as it stands in a file, `["acterrally", "arisen"]`, taken apart when it is asked for.
 
     A test set has a list of hundreds of entries for each of its utterances: as text they take a tenth of the memory,
-    and most are looked at once.
+    and most are looked at once, together (`Vocabulary`).
     """
 
     __slots__ = ("_length", "text")
@@ -72,24 +70,25 @@ class ListCell(Sequence[str]):
     @classmethod
     def read(cls, text: str) -> "ListCell | None":
         """The list, or None when it is not written in this one way: then it is for a JSON parser."""
-        if not (text.startswith('["') and text.endswith('"]') and text.isprintable()) or "\\" in text or '""' in text:
+        if text == "[]":
+            return cls("", 0)
+        if not (text.startswith('["') and text.endswith('"]')) or "\\" in text:
             return None
         separators = text.count('", "')
         # Every quotation mark must belong to a separator or an end.
         return cls(text, separators + 1) if text.count('"') == 2 * separators + 2 else None
 
-    def is_plain(self) -> bool:
-        """True: all entries are single ASCII words, since the only white space is that of the separators."""
-        return self.text.isascii() and self.text.count(" ") == self._length - 1
-
     def __len__(self) -> int:
         return self._length
 
     def __getitem__(self, place: int) -> str:
-        return self.text[2:-2].split('", "')[place]
+        return self._entries()[place]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self.text[2:-2].split('", "'))
+        return iter(self._entries())
+
+    def _entries(self) -> list[str]:
+        return self.text[2:-2].split('", "') if self.text else []
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Sequence) and list(self) == list(other)
@@ -98,39 +97,86 @@ class ListCell(Sequence[str]):
         return hash(self.text)
 
 
+class Vocabulary:
+    """The caseless words of all texts of a test set, to be looked for in its lists.
+
+    Those lists hold some hundred thousand entries, of which hardly any is said or written. So no string is made of
+    each: a number of few bits is, from its first letters and its length, for all of them at once. Only an entry whose
+    number one of the words has, too, is looked up.
+    """
+
+    NUMBER_BITS = 20
+    FIRST_LETTERS = np.array([(1 << 8 * length) - 1 for length in range(9)], dtype=np.uint64)
+    SPACES = "\t\v\f\r\x1c\x1d\x1e\x1f"
+
+    def __init__(self, words: Collection[str]) -> None:
+        self._words = words
+        quoted = "".join([f'"{word}"' for word in words if word.isascii() and '"' not in word])
+        self._is_known = np.zeros(1 << self.NUMBER_BITS, dtype=bool)
+        self._is_known[self._numbers(_letters(quoted))[2]] = True
+
+    def entries_of(self, cells: Sequence[ListCell]) -> list[dict[Keyword, str]] | None:
+        """Each list's entries that are words of the texts, as compared -> as first spelt, in the list's order.
+
+        None unless every entry of all lists is one ASCII word.
+        """
+        text = "\n".join([cell.text for cell in cells])
+        if not text.isascii() or any(map(text.__contains__, self.SPACES)):
+            return None
+        letters = _letters(text.lower())
+        entries = np.array([len(cell) for cell in cells])
+        if np.count_nonzero(letters == ord(" ")) != np.maximum(entries - 1, 0).sum():
+            return None  # there are other spaces than those of the separators
+        starts, ends, numbers = self._numbers(letters)
+        candidates = np.flatnonzero(self._is_known[numbers])
+        of_cell = np.searchsorted(np.cumsum(entries), candidates, side="right").tolist()
+        found: list[dict[Keyword, str]] = [{} for _ in cells]
+        for at, start, end in zip(of_cell, starts[candidates].tolist(), ends[candidates].tolist(), strict=True):
+            entry = text[start:end]
+            if (keyword := entry.lower()) in self._words:
+                found[at].setdefault(keyword, entry)
+        return found
+
+    def _numbers(self, letters: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Where the words between quotation marks start and end in a text, and a number for each, `(words,)`."""
+        quotes = np.flatnonzero(letters == ord('"'))
+        starts, ends = quotes[::2] + 1, quotes[1::2]
+        lengths = (ends - starts).astype(np.uint64)
+        # Eight letters from each place on, as one whole number of 64 bits; those after the word's end are taken off.
+        first = np.ndarray(len(letters) - 7, "<u8", letters, strides=(1,))[starts]
+        first &= self.FIRST_LETTERS[np.minimum(lengths, 8)]
+        return starts, ends, (first + lengths) * np.uint64(0x9E3779B97F4A7C15) >> np.uint64(64 - self.NUMBER_BITS)
+
+
+def _letters(text: str) -> np.ndarray:
+    """An ASCII text as numbers, with room for eight letters from each place on."""
+    return np.frombuffer(text.encode("ascii") + bytes(8), dtype=np.uint8)
+
+
 class KeywordList:
     """A list, ready to be looked up in texts: entries that differ only in case are one, blank ones none."""
 
-    def __init__(self, entries: Sequence[str], normaliser: str = "none") -> None:
-        self._entries, self._normaliser = entries, normaliser
-        # Nearly all lists are of single ASCII words, each in a file's cell of its own, and looked at once or twice:
-        # there a dictionary would cost more than it saves.
-        is_plain = normaliser == "none" and isinstance(entries, ListCell) and entries.is_plain()
-        self._cell = entries.text.lower() if is_plain else None
+    def __init__(self, entries: Iterable[str] = (), normaliser: str = "none") -> None:
+        # Each keyword as compared -> as first spelt, in the list's order.
+        self.spelling: dict[Keyword, str] = {}
+        self._ranks: dict[Keyword, int] | None = None
+        # First word -> the entries of several words that begin with it, each with its words.
+        self._phrases: dict[str, list[tuple[Keyword, list[str]]]] = {}
+        for entry in entries:
+            pieces = caseless(entry if normaliser == "none" else normalise(entry, normaliser))
+            keyword = " ".join(pieces)
+            if not keyword or keyword in self.spelling:
+                continue
+            self.spelling[keyword] = entry
+            if len(pieces) > 1:
+                self._phrases.setdefault(pieces[0], []).append((keyword, pieces))
 
-    @cached_property
-    def spelling(self) -> dict[Keyword, str]:
-        """Each keyword as compared -> as first spelt, in the list's order."""
-        found: dict[Keyword, str] = {}
-        for entry in self._entries:
-            text = entry if self._normaliser == "none" else normalise(entry, self._normaliser)
-            if keyword := " ".join(caseless(text)):
-                found.setdefault(keyword, entry)
-        return found
-
-    @cached_property
-    def _phrases(self) -> dict[str, list[tuple[Keyword, list[str]]]]:
-        """First word -> the entries of several words that begin with it, each with its words."""
-        found: dict[str, list[tuple[Keyword, list[str]]]] = {}
-        for keyword in self.spelling if self._cell is None else ():
-            if " " in keyword:
-                pieces = keyword.split()
-                found.setdefault(pieces[0], []).append((keyword, pieces))
-        return found
-
-    @cached_property
-    def _ranks(self) -> dict[Keyword, int]:
-        return {keyword: rank for rank, keyword in enumerate(self.spelling)}
+    @classmethod
+    def of_words(cls, spelling: dict[Keyword, str]) -> "KeywordList":
+        """A list of single words, as compared -> as spelt."""
+        made = cls()
+        made.spelling = spelling
+        return made
 
     def __len__(self) -> int:
         return len(self.spelling)
@@ -144,11 +190,14 @@ class KeywordList:
         """All words of all entries, caseless."""
         return frozenset(word for keyword in self.spelling for word in keyword.split())
 
+    def occurrences(self, text: Sequence[str]) -> list[Keyword]:
+        """The list's keywords as they come in a text of caseless words, as often as they do."""
+        if not self._phrases:
+            return [word for word in text if word in self.spelling]
+        return [keyword for keyword, places in self.places(text).items() for _ in places]
+
     def places(self, text: Sequence[str]) -> dict[Keyword, list[int]]:
         """Where the list's keywords stand in a text of caseless words."""
-        if self._cell is not None:
-            hits = set(text).intersection(self._cell[2:-2].split('", "'))
-            return {hit: [at for at, word in enumerate(text) if word == hit] for hit in hits} if hits else {}
         found: dict[Keyword, list[int]] = {}
         spelling, phrases = self.spelling, self._phrases
         for position, word in enumerate(text):
@@ -160,16 +209,14 @@ class KeywordList:
                         found.setdefault(keyword, []).append(position)
         return found
 
-    def in_order(self, keywords: Collection[Keyword]) -> list[Keyword]:
-        """Some of its keywords in the order of the list."""
-        return list(keywords) if len(keywords) < 2 else sorted(keywords, key=self._ranks.__getitem__)
-
-    def spelt(self, keywords: Collection[Keyword]) -> tuple[str, ...]:
-        """Some of its keywords in the order and spelling of the list."""
-        if self._cell is not None:
-            starts = sorted((self._cell.index(f'"{keyword}"') + 1, len(keyword)) for keyword in keywords)
-            return tuple([self._entries.text[start : start + length] for start, length in starts])
-        return tuple([self.spelling[keyword] for keyword in self.in_order(keywords)])
+    def spelt(self, keywords: Iterable[Keyword]) -> tuple[str, ...]:
+        """Some of its keywords, each once, in the order and spelling of the list."""
+        ordered = set(keywords)
+        if len(ordered) > 1:
+            if self._ranks is None:
+                self._ranks = {keyword: rank for rank, keyword in enumerate(self.spelling)}
+            ordered = sorted(ordered, key=self._ranks.__getitem__)
+        return tuple([self.spelling[keyword] for keyword in ordered])
 
 
 def covered(places: Places, keywords: Iterable[Keyword]) -> set[int]:
@@ -192,34 +239,3 @@ def spoken(keywords: Sequence[str], reference: str) -> list[str]:
 def caseless(text: str) -> list[str]:
     """A text's words as keywords are looked up in them."""
     return [folded(word) for word in words(text)] if not text.isascii() else text.lower().split()
-
-
-def score_selection(predicted: Sequence[str], expected: Sequence[str], normaliser: str = "none") -> KeywordCounts:
-    """Compare stage 1's answer for one utterance with the keywords spoken in it; doubles count once."""
-    answer = KeywordList(predicted, normaliser).spelling.keys()
-    truth = KeywordList(expected, normaliser).spelling.keys()
-    return KeywordCounts(tp=len(answer & truth), fp=len(answer - truth), fn=len(truth - answer))
-
-
-def score_transcript(keywords: Sequence[str], reference: str, hypothesis: str) -> KeywordCounts:
-    """Count a list's keywords in one transcript.
-
-    >>> score_transcript(["Meyer", "Kathryn"], "meyer met meyer", "meyer met kathryn")
-    KeywordCounts(tp=1, fp=1, fn=1)
-    """
-    listed = KeywordList(keywords)
-    return compare(listed.places(caseless(reference)), listed.places(caseless(hypothesis)))
-
-
-def compare(said: Places, written: Places) -> KeywordCounts:
-    """Written as often as said is right (tp), less is missed (fn), more is a false alarm (fp).
-
-    Source: SlideSpeech's scorer, whose recall is by occurrences too; it prints no figure that `fp` enters, ours does.
-    """
-    tp = fp = fn = 0
-    for keyword in said.keys() | written.keys():
-        times_said, times_written = len(said.get(keyword, ())), len(written.get(keyword, ()))
-        tp += min(times_said, times_written)
-        fp += max(0, times_written - times_said)
-        fn += max(0, times_said - times_written)
-    return KeywordCounts(tp, fp, fn)

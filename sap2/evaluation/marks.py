@@ -1,9 +1,10 @@
 """Aligned lines with their keywords marked, each made when it is asked for, and what went wrong with each keyword."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
 
-from sap2.evaluation.alignment import Definition, Moves, edits_of
+from sap2.evaluation.alignment import Alignment, Definition, Moves, edits_of
 from sap2.evaluation.keywords import Keyword, KeywordList, Places, caseless, covered
 from sap2.evaluation.normalise import folded
 from sap2.evaluation.scored import KeywordErrors, Line, Utterance, WordPair
@@ -18,23 +19,31 @@ class MarkedLines(Sequence[Line]):
     def __init__(
         self,
         utterances: Sequence[Utterance],
-        hypotheses: Sequence[str | None],
-        moves: Sequence[Moves],
+        wrong: Mapping[int, str | None],
+        moves: Mapping[int, Moves],
         definition: Definition,
-        list_of: Callable[[Utterance], KeywordList],
+        list_at: Callable[[int], KeywordList],
     ) -> None:
-        self._utterances, self._hypotheses, self._moves = utterances, hypotheses, moves
-        self._definition, self._list_of = definition, list_of
+        self._utterances, self._wrong, self._moves = utterances, wrong, moves
+        self._definition, self._list_at = definition, list_at
 
     def __len__(self) -> int:
         return len(self._utterances)
 
+    def edits(self, place: int) -> Alignment:
+        """The alignment of an utterance, without marks."""
+        reference = self._utterances[place].reference
+        hypothesis = self._wrong.get(place, reference) or ""
+        return edits_of(self._moves.get(place), reference.split(), hypothesis.split())
+
     def __getitem__(self, position: int) -> Line:
-        utterance, hypothesis = self._utterances[position], self._hypotheses[position]
-        listed = self._list_of(utterance)
+        position = range(len(self))[position]
+        utterance = self._utterances[position]
+        hypothesis = self._wrong.get(position, utterance.reference)
+        listed = self._list_at(position)
         text = hypothesis or ""
         said, written = listed.places(caseless(utterance.reference)), listed.places(caseless(text))
-        pairs = marked(self._moves[position], utterance, text, said, written, self._definition)
+        pairs = marked(self.edits(position), utterance, said, written, self._definition)
         wrong = [pair for pair in pairs if pair.kind != "equal"]
         missed, false = differences(said, written)
         return Line(
@@ -49,7 +58,7 @@ class MarkedLines(Sequence[Line]):
 
 
 def marked(
-    moves: Moves, utterance: Utterance, hypothesis: str, said: Places, written: Places, definition: Definition
+    edits: Alignment, utterance: Utterance, said: Places, written: Places, definition: Definition
 ) -> tuple[WordPair, ...]:
     """An alignment with its keywords marked.
 
@@ -62,7 +71,7 @@ def marked(
     inserted = inside.intersection(caseless(utterance.reference)) if definition.insertions_must_be_spoken else inside
     pairs = []
     row = column = 0
-    for kind, spoken, wrote in edits_of(moves, utterance.reference.split(), hypothesis.split()):
+    for kind, spoken, wrote in edits:
         is_said = spoken is not None and row in said_at
         # A word that is right, of an entry that was said, is no false alarm, whatever other entry it is part of.
         is_false = wrote is not None and column in false_at and not (kind == "equal" and is_said)
@@ -82,61 +91,59 @@ def differences(said: Places, written: Places) -> tuple[list[Keyword], list[Keyw
 
 
 class KeywordTally:
-    """Gathers, utterance by utterance, what became of each list entry."""
+    """Gathers, utterance by utterance, what went wrong with each list entry.
 
-    def __init__(self) -> None:
-        self.said: Counter[Keyword] = Counter()
-        self.missed: Counter[Keyword] = Counter()
-        self.false_alarms: Counter[Keyword] = Counter()
-        self.spelling: dict[Keyword, str] = {}
-        self.wrong_in: defaultdict[Keyword, list[int]] = defaultdict(list)
+    Args:
+        said: The keywords that come in each reference, as often as they do.
+    """
 
-    def add(self, said: Places) -> None:
-        """Count what was said in one utterance."""
-        for keyword, places in said.items():
-            self.said[keyword] += len(places)
+    def __init__(self, said: Sequence[Sequence[Keyword]]) -> None:
+        self._said = said
+        self._missed: Counter[Keyword] = Counter()
+        self._false_alarms: Counter[Keyword] = Counter()
+        self._spelling: dict[Keyword, str] = {}
+        self._wrong_in: defaultdict[Keyword, list[int]] = defaultdict(list)
 
-    def add_errors(self, position: int, listed: KeywordList, said: Places, written: Places) -> None:
+    def add(self, place: int, listed: KeywordList, said: Counter[Keyword], written: Counter[Keyword]) -> None:
         """Count what was missed and wrongly written in one utterance."""
-        missed, false = differences(said, written)
-        for counter, keywords in ((self.missed, missed), (self.false_alarms, false)):
-            for keyword in keywords:
-                counter[keyword] += abs(len(said.get(keyword, ())) - len(written.get(keyword, ())))
-                if keyword not in self.spelling:
-                    self.spelling[keyword] = listed.spelt([keyword])[0]
-                self.wrong_in[keyword].append(position)
+        for counter, surplus in ((self._missed, said - written), (self._false_alarms, written - said)):
+            counter.update(surplus)
+            for keyword in surplus:
+                self._spelling.setdefault(keyword, listed.spelling[keyword])
+                self._wrong_in[keyword].append(place)
 
-    def worst(self, utterances: Sequence[Utterance], lines: Sequence[Line], shown: int = 50) -> list[KeywordErrors]:
+    def worst(self, utterances: Sequence[Utterance], lines: "MarkedLines", shown: int = 50) -> list[KeywordErrors]:
         """The entries with most errors, and what was written in their place."""
 
         def errors(keyword: Keyword) -> int:
-            return self.missed[keyword] + self.false_alarms[keyword]
+            return self._missed[keyword] + self._false_alarms[keyword]
 
-        worst = sorted(self.wrong_in, key=lambda keyword: (-errors(keyword), keyword))[:shown]
+        said = Counter(chain.from_iterable(self._said))
+        worst = sorted(self._wrong_in, key=lambda keyword: (-errors(keyword), keyword))[:shown]
         return [
             KeywordErrors(
-                keyword=self.spelling[keyword],
-                said=self.said[keyword],
-                found=self.said[keyword] - self.missed[keyword],
-                missed=self.missed[keyword],
-                false_alarms=self.false_alarms[keyword],
+                keyword=self._spelling[keyword],
+                said=said[keyword],
+                found=said[keyword] - self._missed[keyword],
+                missed=self._missed[keyword],
+                false_alarms=self._false_alarms[keyword],
                 instead=tuple(self._instead(keyword, lines).most_common()),
-                ids=tuple(utterances[position].id for position in self.wrong_in[keyword]),
+                ids=tuple(utterances[place].id for place in self._wrong_in[keyword]),
             )
             for keyword in worst
         ]
 
-    def _instead(self, keyword: Keyword, lines: Sequence[Line]) -> Counter[str]:
+    def _instead(self, keyword: Keyword, lines: "MarkedLines") -> Counter[str]:
         pieces = keyword.split()
         found: Counter[str] = Counter()
-        for position in self.wrong_in[keyword]:
-            pairs = lines[position].pairs
-            spoken = [(at, pair) for at, pair in enumerate(pairs) if pair.reference is not None]
-            text = caseless(" ".join(pair.reference for _, pair in spoken))
+        for place in self._wrong_in[keyword]:
+            edits = lines.edits(place)
+            spoken = [at for at, edit in enumerate(edits) if edit.reference is not None]
+            text = caseless(" ".join([edits[at].reference for at in spoken]))
             for start in range(len(text) - len(pieces) + 1):
                 if text[start : start + len(pieces)] == pieces:
-                    first, last = spoken[start][0], spoken[start + len(pieces) - 1][0]
-                    stands = [pair.hypothesis for pair in pairs[first : last + 1] if pair.hypothesis is not None]
+                    first, last = spoken[start], spoken[start + len(pieces) - 1]
+                    stands = [edit.hypothesis for edit in edits[first : last + 1] if edit.hypothesis is not None]
                     if caseless(" ".join(stands)) != pieces:
                         found[" ".join(stands)] += 1
         return found

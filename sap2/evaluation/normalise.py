@@ -20,7 +20,7 @@ WORDS_RULE = "words by white space, each Chinese character and Japanese kana a w
 
 # Ideographs and kana, which are written without spaces. Hangul has spaces. The iteration mark 々 and the long vowel ー
 # repeat or lengthen what stands before them and count as characters too.
-_CHARACTER = re.compile(
+_CHARACTER = (
     "([\u3005-\u3007\u3041-\u3096\u309d-\u309f\u30a1-\u30fa\u30fc-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff"
     "\uf900-\ufaff\uff66-\uff9d\U0001b000-\U0001b16f\U00020000-\U000323af][\u0300-\u036f\u3099\u309a\ufe00-\ufe0f\U000e0100-\U000e01ef]*)"
 )
@@ -37,7 +37,7 @@ def words(text: str) -> list[str]:
     """
     if text.isascii():
         return text.split()
-    return _CHARACTER.sub(r" \1 ", unicodedata.normalize("NFC", text)).split()
+    return re.sub(_CHARACTER, r" \1 ", unicodedata.normalize("NFC", text)).split()
 
 
 def folded(text: str) -> str:

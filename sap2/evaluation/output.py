@@ -1,7 +1,6 @@
 """Scores and comparisons as text for a terminal, and as JSON. Nothing is counted here."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict
 from typing import Any
 
 from sap2.evaluation.comparison import Comparison, Difference, KeywordChange, UtteranceChange
@@ -202,7 +201,7 @@ def _some(ids: Iterable[str], shown: int = 5) -> str:
 def scores_json(scores: Scores) -> dict[str, Any]:
     """Everything counted but the alignments: settings, systems, stage 1, and counts by utterance."""
     return {
-        "settings": asdict(scores.settings),
+        "settings": _plain(scores.settings),
         "reference": scores.reference_source,
         "lists": scores.lists_source,
         "systems": [_system_json(scores, system) for system in scores.systems],
@@ -212,7 +211,7 @@ def scores_json(scores: Scores) -> dict[str, Any]:
 
 def comparison_json(comparison: Comparison) -> dict[str, Any]:
     """All of a comparison."""
-    return asdict(comparison)
+    return _plain(comparison)
 
 
 def _system_json(scores: Scores, system: System) -> dict[str, Any]:
@@ -223,11 +222,11 @@ def _system_json(scores: Scores, system: System) -> dict[str, Any]:
         "caption": system.caption,
         "source": system.source,
         "figures": _measures(system.figures),
-        "counts": {half: asdict(getattr(system, half)) for half in HALVES},
-        **{name: asdict(getattr(system, name)) for name in ("keywords", "phrases", "list_words")},
-        "error_types": [asdict(one) for one in system.error_types],
+        "counts": {half: _plain(getattr(system, half)) for half in HALVES},
+        **{name: _plain(getattr(system, name)) for name in ("keywords", "phrases", "list_words")},
+        "error_types": [_plain(one) for one in system.error_types],
         "breakdown": [_row_json(row) for row in system.breakdown],
-        "confused": [asdict(one) for one in system.confused],
+        "confused": [_plain(one) for one in system.confused],
         "missing": list(system.missing),
         "utterances": [
             {"id": utterance.id, **dict(zip(columns, counts, strict=True))}
@@ -239,7 +238,7 @@ def _system_json(scores: Scores, system: System) -> dict[str, Any]:
 def _selection_json(selection: Selection) -> dict[str, Any]:
     return {
         "figures": _measures(selection.figures),
-        "counts": asdict(selection.counts),
+        "counts": _plain(selection.counts),
         "listed_per_utterance": selection.listed_per_utterance,
         "selected_per_utterance": selection.selected_per_utterance,
         "breakdown": [_row_json(row) for row in selection.breakdown],
@@ -252,9 +251,18 @@ def _row_json(row: Row) -> dict[str, Any]:
         "label": row.label,
         "utterances": row.utterances,
         "figures": _measures(row.figures),
-        "keywords": asdict(row.keywords),
+        "keywords": _plain(row.keywords),
     }
 
 
 def _measures(figures: Mapping[str, Measure]) -> dict[str, Any]:
     return {name: {"value": one.value, "low": one.low, "high": one.high} for name, one in figures.items()}
+
+
+def _plain(value: Any) -> Any:
+    """Named tuples as dictionaries, however deep."""
+    if hasattr(value, "_asdict"):
+        return {name: _plain(one) for name, one in value._asdict().items()}
+    if isinstance(value, Mapping):
+        return {name: _plain(one) for name, one in value.items()}
+    return [_plain(one) for one in value] if isinstance(value, tuple) else value

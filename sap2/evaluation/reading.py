@@ -5,13 +5,12 @@ Tabs: id, text, and as in is21_deep_bias the rare words and the list as JSON. `(
 Anything else: Kaldi's `text`, the id first. Utterances are known by their ids, whatever the order of the lines.
 """
 
-import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from sys import intern
-from typing import Any
+from typing import Any, NamedTuple
 
 from sap2.errors import InputError
 from sap2.evaluation.keywords import ListCell
@@ -42,7 +41,7 @@ class Row:
     hypothesis: str | None = None
     reference: str | None = None
     keywords: Sequence[str] | None = None
-    biasing: tuple[str, ...] | None = None
+    biasing: Sequence[str] | None = None
     predicted: tuple[str, ...] | None = None
     duration: float | None = None
     talk: str | None = None
@@ -50,13 +49,12 @@ class Row:
     context: str | None = None
 
 
-@dataclass(frozen=True)
-class Source:
+class Source(NamedTuple):
     """A file's rows by id, and how it was read."""
 
     path: str
     kind: str
-    rows: Mapping[str, Row] = field(repr=False)
+    rows: Mapping[str, Row]
 
 
 def read_source(path: Path | str, text_is: str = "hypothesis") -> Source:
@@ -126,7 +124,7 @@ def read_training(path: Path | str) -> dict[str, int]:
 def _lines(path: str) -> list[str]:
     try:
         # Only "\n" ends a line: other separators of Unicode may stand inside a text.
-        lines = Path(path).read_bytes().decode("utf-8-sig").replace("\r\n", "\n").split("\n")
+        text = Path(path).read_bytes().decode("utf-8-sig")
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file; correct the path") from error
     except IsADirectoryError as error:
@@ -134,9 +132,9 @@ def _lines(path: str) -> list[str]:
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         raise InputError(f"{path}:{line}: not UTF-8 ({error.reason}); save it as UTF-8") from error
-    if not any(line.strip() for line in lines):
+    if not text or text.isspace():
         raise InputError(f"{path}: empty, expected one line an utterance")
-    return lines
+    return (text.replace("\r\n", "\n") if "\r" in text else text).split("\n")
 
 
 Parser = Callable[[str, list[str], str], Iterable[Row]]
@@ -181,26 +179,23 @@ def _trn(path: str, lines: Sequence[str], text_is: str) -> Iterator[Row]:
 def _tsv(path: str, lines: Sequence[str], text_is: str) -> Iterator[Row]:
     """`1089-134686-0000<TAB>he hoped …<TAB>["stew"]<TAB>["aubigny", "stew", …]`; hypotheses end after the text."""
     for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
         id, *cells = line.split("\t")
-        id = id.strip()
-        if not id:
+        if not (id := id.strip()):
+            if not line.strip():
+                continue
             raise InputError(f"{path}:{number}: no id before the first tab; expected id, tab, text")
         if len(cells) > 3:
             raise InputError(
                 f"{path}:{number} ({id}): {len(cells) + 1} columns, expected id, text, rare words and list at most"
             )
-        row = _with_text(Row(id, number), text_is, cells[0].strip() if cells else "")
-        if len(cells) > 1:
-            where = f"{path}:{number} ({id})"
-            row.reference, row.hypothesis = row.reference or row.hypothesis or "", None
-            row.biasing = _json_column(where, cells[1], "rare words")
-            if len(cells) > 2:
-                row.keywords = ListCell.read(cells[2].strip()) or _json_column(where, cells[2], "list")
-            else:
-                row.keywords = row.biasing
-        yield row
+        text = cells[0].strip() if cells else ""
+        if len(cells) < 2:
+            yield _with_text(Row(id, number), text_is, text)
+            continue
+        where = f"{path}:{number} ({id})"
+        biasing = _json_column(where, cells[1].strip(), "rare words")
+        keywords = _json_column(where, cells[2].strip(), "list") if len(cells) > 2 else biasing
+        yield Row(id, number, None, text, keywords, biasing)
 
 
 def _with_text(row: Row, text_is: str, text: str) -> Row:
@@ -208,18 +203,18 @@ def _with_text(row: Row, text_is: str, text: str) -> Row:
     return row
 
 
-def _json_column(where: str, cell: str, what: str) -> tuple[str, ...]:
-    if cell == "[]":
-        return ()
+def _json_column(where: str, cell: str, what: str) -> Sequence[str]:
     if (simple := ListCell.read(cell)) is not None:
-        return tuple(map(intern, simple))
+        return simple
+    import json
+
     try:
         return tuple(map(intern, json.loads(cell)))
     except (ValueError, TypeError) as error:
         raise InputError(f"{where}: {what} {_short(cell)} are no JSON list of strings ({error})") from error
 
 
-def _column(where: str, cell: str) -> tuple[str, ...]:
+def _column(where: str, cell: str) -> Sequence[str]:
     if cell.lstrip().startswith("["):
         return _json_column(where, cell, "keywords")
     return tuple(intern(" ".join(one.split())) for one in cell.split(",") if one.strip())
@@ -229,6 +224,8 @@ def _column(where: str, cell: str) -> tuple[str, ...]:
 
 
 def _json_lines(path: str, lines: Sequence[str], text_is: str) -> Iterator[Row]:
+    import json
+
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
@@ -240,6 +237,8 @@ def _json_lines(path: str, lines: Sequence[str], text_is: str) -> Iterator[Row]:
 
 
 def _json_array(path: str, lines: Sequence[str], text_is: str) -> Iterator[Row]:
+    import json
+
     text = "\n".join(lines)
     decoder = json.JSONDecoder()
     at = text.index("[") + 1

@@ -1,11 +1,12 @@
 """What a scoring gives: typed values for everything that is counted. Printing, JSON, HTML and MLflow only read them.
 
 One `Scores` holds the utterances, and for each system on them its figures, counts, breakdown and aligned lines.
+Named tuples: a dozen dataclasses would take longer to define than a test set to align.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from sap2.evaluation.alignment import Kind
 from sap2.evaluation.keywords import KeywordCounts
@@ -32,8 +33,7 @@ Seconds = float
 Unit = Literal["utterance", "speaker", "talk"]
 
 
-@dataclass(frozen=True)
-class Measure:
+class Measure(NamedTuple):
     """A figure and its 95 % bootstrap interval.
 
     Attributes:
@@ -46,8 +46,7 @@ class Measure:
     high: float | None = None
 
 
-@dataclass(frozen=True)
-class Settings:
+class Settings(NamedTuple):
     """How the scores were made; every output states all of it.
 
     Attributes:
@@ -75,8 +74,7 @@ class Settings:
     missing_as_deletions: bool = False
 
 
-@dataclass(frozen=True)
-class Utterance:
+class Utterance(NamedTuple):
     """One utterance as it is scored, whatever the system.
 
     Attributes:
@@ -101,8 +99,7 @@ class Utterance:
     speaker: str | None = None
 
 
-@dataclass(frozen=True)
-class WordPair:
+class WordPair(NamedTuple):
     """One column of an aligned line: an edit, and what it means for the keywords.
 
     Attributes:
@@ -122,8 +119,7 @@ class WordPair:
     written: Literal["", "false"] = ""
 
 
-@dataclass(frozen=True)
-class Line:
+class Line(NamedTuple):
     """One system's transcript of one utterance, aligned.
 
     Attributes:
@@ -145,8 +141,7 @@ class Line:
     absent: bool = False
 
 
-@dataclass(frozen=True)
-class Row:
+class Row(NamedTuple):
     """The figures of a part of the utterances, or of a part of the keywords.
 
     Attributes:
@@ -165,8 +160,7 @@ class Row:
     keywords: KeywordCounts = KeywordCounts()
 
 
-@dataclass(frozen=True)
-class ErrorType:
+class ErrorType(NamedTuple):
     """How many errors are of one kind, over all words and over its two halves.
 
     Attributes:
@@ -182,8 +176,7 @@ class ErrorType:
     rate: Measure
 
 
-@dataclass(frozen=True)
-class KeywordErrors:
+class KeywordErrors(NamedTuple):
     """One list entry that went wrong.
 
     Attributes:
@@ -205,8 +198,7 @@ class KeywordErrors:
     ids: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class Selection:
+class Selection(NamedTuple):
     """Stage 1's answers, held against the list entries that were said.
 
     Attributes:
@@ -225,8 +217,7 @@ class Selection:
     breakdown: tuple[Row, ...] = ()
 
 
-@dataclass(frozen=True)
-class System:
+class System(NamedTuple):
     """One system (or one context of ours) on all utterances.
 
     Attributes:
@@ -265,12 +256,11 @@ class System:
     breakdown: tuple[Row, ...]
     confused: tuple[KeywordErrors, ...]
     missing: tuple[str, ...]
-    lines: Sequence[Line] = field(repr=False)
-    columns: "Mapping[str, np.ndarray]" = field(default_factory=dict, repr=False)
+    lines: Sequence[Line]
+    columns: "Mapping[str, np.ndarray]" = MappingProxyType({})
 
 
-@dataclass(frozen=True)
-class Scores:
+class Scores(NamedTuple):
     """Everything counted about one or more systems on the same utterances.
 
     Attributes:

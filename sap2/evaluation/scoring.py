@@ -5,29 +5,22 @@ and `evaluate`; none of those counts anything.
 """
 
 import re
-import sys
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from itertools import chain
+from types import MappingProxyType
+from typing import NamedTuple
 
 import numpy as np
 
 from sap2.errors import ParamsError
-from sap2.evaluation.alignment import Definition, Moves, definition_of, moves_of
-from sap2.evaluation.figures import (
-    FIGURES,
-    HALVES,
-    KIND_FIGURES,
-    KINDS,
-    SELECTION_FIGURES,
-    count_columns,
-    error_columns,
-)
+from sap2.evaluation.alignment import DELETION, INSERTION, SUBSTITUTION, Moves, definition_of, moves_of
+from sap2.evaluation.figures import COUNTS, FIGURES, HALVES, KIND_FIGURES, KINDS, SELECTION_FIGURES
 from sap2.evaluation.groups import Parts, parts_of_utterances, rows_of
-from sap2.evaluation.keywords import Keyword, KeywordCounts, KeywordList, Places, caseless
+from sap2.evaluation.keywords import Keyword, KeywordCounts, KeywordList, ListCell, Vocabulary, caseless
 from sap2.evaluation.marks import KeywordTally, MarkedLines
 from sap2.evaluation.normalise import NORMALISERS, WORDS_RULE, normaliser_of, words
-from sap2.evaluation.rates import Errors, check_same_ids, count_all, count_edits
+from sap2.evaluation.rates import Errors, check_same_ids, count_edits
 from sap2.evaluation.scored import ErrorType, Scores, Selection, Settings, System, Unit, Utterance
 from sap2.evaluation.significance import Sums, bounds, measure, resample
 
@@ -35,11 +28,12 @@ __all__ = ["Details", "Given", "Options", "by_unit", "score", "score_systems", "
 
 UNITS = ("auto", "utterance", "speaker", "talk")
 NO_COUNTS = (0, 0, 0)
+BIASED = ("biased_words", "biased_errors")
+LISTS_AT_ONCE = 500  # some hundred entries each
 FEWEST_UNITS = 10  # below, drawing speakers or talks says little: utterances are drawn instead
 
 
-@dataclass(frozen=True)
-class Options:
+class Options(NamedTuple):
     """How to score.
 
     Attributes:
@@ -60,8 +54,7 @@ class Options:
     missing_as_deletions: bool = False
 
 
-@dataclass(frozen=True)
-class Details:
+class Details(NamedTuple):
     """What is known of an utterance besides its words: seconds, talk and speaker; None = unknown."""
 
     duration: float | None = None
@@ -70,10 +63,10 @@ class Details:
 
 
 NO_DETAILS = Details()
+NOTHING: Mapping = MappingProxyType({})
 
 
-@dataclass(frozen=True)
-class Given:
+class Given(NamedTuple):
     """A test set, by utterance id.
 
     Attributes:
@@ -87,10 +80,10 @@ class Given:
     """
 
     references: Mapping[str, str]
-    lists: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    biasing: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    predicted: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    details: Mapping[str, Details] = field(default_factory=dict)
+    lists: Mapping[str, Sequence[str]] = NOTHING
+    biasing: Mapping[str, Sequence[str]] = NOTHING
+    predicted: Mapping[str, Sequence[str]] = NOTHING
+    details: Mapping[str, Details] = NOTHING
     training: Collection[str] | None = None
     reference_source: str = ""
     lists_source: str = ""
@@ -146,14 +139,18 @@ def score_systems(given: Given, systems: Mapping[str, tuple[str, str, Mapping[st
         systems: By name: caption, source file, and hypotheses by id.
     Raises: as `score`.
     """
-    prepared = _Prepared(given, options)
+    missing = {
+        name: _missing(given.references, hypotheses, source or "hypotheses", options)
+        for name, (_, source, hypotheses) in systems.items()
+    }
+    prepared = _Prepared(given, options, {name: hypotheses for name, (_, _, hypotheses) in systems.items()})
     utterances = tuple(prepared.utterances)
     unit, codes, units = units_of(utterances, options.unit)
     parts = parts_of_utterances(utterances, prepared.list_sizes)
     base: Sums | None = None
     scored = []
-    for name, (caption, source, hypotheses) in systems.items():
-        system, sums = _score_system(name, caption, source, hypotheses, prepared, parts, codes, options, base)
+    for name, (caption, source, _) in systems.items():
+        system, sums = _score_system(name, caption, source, missing[name], prepared, parts, codes, options, base)
         if name == "none":
             base = sums
         scored.append(system)
@@ -173,106 +170,139 @@ def score_systems(given: Given, systems: Mapping[str, tuple[str, str, Mapping[st
     return Scores(settings, utterances, tuple(scored), selection, given.reference_source, given.lists_source)
 
 
-class _Prepared:
-    """References and lists as they are looked up: made once, whatever the number of systems."""
+class Text(NamedTuple):
+    """A text as it is scored.
 
-    def __init__(self, given: Given, options: Options) -> None:
+    Attributes:
+        text: Normalised, words separated by single spaces.
+        tokens: Its words as they are aligned.
+        words: The same words without case, as keywords are looked up in them.
+    """
+
+    text: str
+    tokens: list[str]
+    words: list[str]
+
+
+NO_TEXT = Text("", [], [])
+
+
+class _Prepared:
+    """The test set as everything is looked up and counted in it: made once, whatever the number of systems.
+
+    Attributes:
+        utterances: The references and what is known of them.
+        references: What was said.
+        wrong: For each system its hypotheses that are not the same as the reference, by the utterance's place; None =
+            missing.
+        said: The keywords that come in each reference, as often as they do.
+        counts: What is counted of a system that makes no errors, by utterance; see `_count`.
+    """
+
+    def __init__(self, given: Given, options: Options, systems: Mapping[str, Mapping[str, str]]) -> None:
         self.definition = definition_of(options.definition)
-        self.normaliser = options.normaliser
-        self.clean = normaliser_of(options.normaliser)
-        self.upper = self.definition.upper_case
+        self.training = given.training
+        self._normaliser = options.normaliser
+        self._clean = normaliser_of(options.normaliser)
         for ids, what in ((given.lists, "lists"), (given.biasing, "biasing words"), (given.predicted, "answers")):
             if ids:
                 check_same_ids(given.references, ids, what)
-        self.given = given
-        self.training = given.training
-        self._last: tuple[Sequence[str] | None, KeywordList] = (None, KeywordList(()))
+        self.references = list(map(self._text, given.references.values()))
+        self.wrong = {name: self._wrong(given.references, hypotheses) for name, hypotheses in systems.items()}
+        self._lists = [given.lists.get(id, ()) for id in given.references]
+        self._found = self._entries_found()
+        self._last: tuple[Sequence[str] | None, KeywordList] = (None, KeywordList())
+        self.list_sizes = list(map(len, self._lists))
         self.utterances: list[Utterance] = []
-        self.tokens: list[list[str]] = []  # of the references, as they are aligned
-        self.caseless: list[list[str]] = []  # the same, as keywords are looked up in them
-        self.places: list[Places] = []
-        self.list_sizes: list[int] = []
-        self.has_phrases = False
-        for id, text in given.references.items():
-            self._add(id, self.text(text))
+        self.said: list[list[Keyword]] = []
+        self.counts: list[list[int]] = []
+        for place, (id, text) in enumerate(zip(given.references, self.references, strict=True)):
+            self._add(place, id, text, given)
 
-    def text(self, text: str) -> str:
-        """Text as it is scored: normalised, words separated by single spaces."""
-        return " ".join(words(self.clean(text)))
+    def _text(self, text: str) -> Text:
+        pieces = words(self._clean(text))
+        text = " ".join(pieces)
+        tokens = text.upper().split() if self.definition.upper_case else pieces
+        return Text(text, tokens, pieces if text.isascii() and text.islower() else caseless(text))
 
-    def tokens_of(self, text: str) -> list[str]:
-        """Words as they are aligned; the same word is the same object, which saves most of the memory."""
-        return list(map(sys.intern, (text.upper() if self.upper else text).split()))
+    def _wrong(self, references: Mapping[str, str], hypotheses: Mapping[str, str]) -> dict[int, Text | None]:
+        found: dict[int, Text | None] = {}
+        for place, (id, reference) in enumerate(references.items()):
+            hypothesis = hypotheses.get(id)
+            if hypothesis is None:
+                found[place] = None
+            elif hypothesis != reference and (text := self._text(hypothesis)).text != self.references[place].text:
+                found[place] = text
+        return found
 
-    def list_of(self, utterance: Utterance) -> KeywordList:
-        """An utterance's list."""
-        return self._list(utterance.keywords)
-
-    def _list(self, keywords: Sequence[str]) -> KeywordList:
-        """A list ready to be looked up; of utterances in a row that share one, it is made once."""
-        if self._last[0] is not keywords:
-            self._last = (keywords, KeywordList(keywords, self.normaliser))
+    def list_at(self, place: int) -> KeywordList:
+        """An utterance's list, or as much of it as can be found in the texts."""
+        entries = self._found.get(place)
+        if entries is not None:
+            return KeywordList.of_words(entries)
+        # Of utterances in a row that share a list, it is made once.
+        if self._last[0] is not self._lists[place]:
+            self._last = (self._lists[place], KeywordList(self._lists[place], self._normaliser))
         return self._last[1]
 
-    def _add(self, id: str, text: str) -> None:
-        given, details = self.given, self.given.details.get(id, NO_DETAILS)
-        keywords = given.lists.get(id, ())
-        listed = self._list(keywords)
-        tokens = self.tokens_of(text)
-        found = tokens if text.isascii() and text.islower() and not self.upper else caseless(text)
-        places = listed.places(found)
+    def _entries_found(self) -> dict[int, dict[Keyword, str]]:
+        """By utterance the entries of its list that are words of any text, where that can be told for many at once."""
+        found: dict[int, dict[Keyword, str]] = {}
+        cells = [place for place, listed in enumerate(self._lists) if isinstance(listed, ListCell)]
+        if self._normaliser != "none" or not cells:
+            return found
+        texts = chain(self.references, *(wrong.values() for wrong in self.wrong.values()))
+        vocabulary = Vocabulary(set(chain.from_iterable([text.words for text in texts if text is not None])))
+        for start in range(0, len(cells), LISTS_AT_ONCE):
+            part = cells[start : start + LISTS_AT_ONCE]
+            entries = vocabulary.entries_of([self._lists[place] for place in part])
+            if entries is not None:
+                found.update(zip(part, entries, strict=True))
+        return found
+
+    def _add(self, place: int, id: str, text: Text, given: Given) -> None:
+        details = given.details.get(id, NO_DETAILS)
+        listed = self.list_at(place)
+        said = listed.occurrences(text.words)
         if given.biasing:
-            biasing = {word for one in given.biasing[id] for word in caseless(self.clean(one))}
+            biasing = set(caseless(" ".join(map(self._clean, given.biasing[id]))))
         elif self.definition.name == "slidespeech":
             # SlideSpeech knows single words: any word of the list in the reference, its phrase complete or not.
-            biasing = set(found).intersection(listed.list_words) if listed.has_phrases else places.keys()
+            biasing = set(text.words).intersection(listed.list_words)
         else:
-            biasing = {word for keyword in places for word in keyword.split()}
+            biasing = {word for keyword in said for word in keyword.split()}
         predicted = given.predicted.get(id) if given.predicted else None
-        talk, speaker = _talk_and_speaker(id, details)
-        self.utterances.append(
-            Utterance(
-                id,
-                text,
-                keywords,
-                listed.spelt(places),
-                tuple(sorted(biasing)),
-                None if predicted is None else tuple(predicted),
-                details.duration,
-                talk,
-                speaker,
-            )
+        utterance = Utterance(
+            id,
+            text.text,
+            self._lists[place],
+            listed.spelt(said),
+            tuple(sorted(biasing)),
+            None if predicted is None else tuple(predicted),
+            details.duration,
+            *_talk_and_speaker(id, details),
         )
-        self.tokens.append(tokens)
-        self.caseless.append(found)
-        self.places.append(places)
-        self.list_sizes.append(len(keywords))
-        self.has_phrases = self.has_phrases or listed.has_phrases
+        self.utterances.append(utterance)
+        self.said.append(said)
+        self.counts.append(_count(None, utterance, text.words, text.words, said, said, listed, self))
 
 
 def _score_system(
     name: str,
     caption: str,
     source: str,
-    hypotheses: Mapping[str, str],
+    missing: tuple[str, ...],
     prepared: _Prepared,
     parts: Parts,
     codes: np.ndarray | None,
     options: Options,
     base: Sums | None,
 ) -> tuple[System, Sums]:
-    utterances = prepared.utterances
-    missing = _missing(prepared.given.references, hypotheses, source or "hypotheses", options)
-    texts = [prepared.text(hypotheses[one.id]) if one.id in hypotheses else None for one in utterances]
-    pairs = [
-        # The same list object twice is the sign of an utterance without errors.
-        (tokens, tokens if text == one.reference else prepared.tokens_of(text or ""))
-        for tokens, text, one in zip(prepared.tokens, texts, utterances, strict=True)
-    ]
-    moves = moves_of(pairs, prepared.definition)
-    tally = KeywordTally()
-    columns = _columns(prepared, texts, moves, tally)
-    lines = MarkedLines(utterances, texts, moves, prepared.definition, prepared.list_of)
+    utterances, wrong = prepared.utterances, prepared.wrong[name]
+    tally = KeywordTally(prepared.said)
+    columns, moves = _columns(prepared, wrong, tally)
+    texts = {place: None if text is None else text.text for place, text in wrong.items()}
+    lines = MarkedLines(utterances, texts, moves, prepared.definition, prepared.list_at)
     sums = resample(by_unit({**columns, **parts.columns(columns)}, codes), options.samples, options.seed)
     figures = {figure: measure(how, sums) for figure, how in FIGURES.items()}
     if base is not None:
@@ -316,116 +346,114 @@ def _missing(
 
 
 def _columns(
-    prepared: _Prepared, texts: Sequence[str | None], moves: Sequence[Moves], tally: KeywordTally
-) -> dict[str, np.ndarray]:
-    """Everything that is counted, by utterance."""
+    prepared: _Prepared, wrong: Mapping[int, Text | None], tally: KeywordTally
+) -> tuple[dict[str, np.ndarray], dict[int, Moves]]:
+    """Everything that is counted, by utterance, and the alignments of the hypotheses that are not right."""
+    names = [f"{half}_{what}" for half in ("all", "biased") for what in ("words", *KINDS)]
+    names += [f"{what}_{count}" for what in ("keyword", "phrase", "word") for count in COUNTS]
+    if prepared.training is not None:
+        for known in ("seen", "unseen"):
+            names += [
+                *(f"{known}_keyword_{count}" for count in COUNTS),
+                f"{known}_biased_words",
+                f"{known}_biased_errors",
+            ]
+    table = np.array(prepared.counts, dtype=np.int64).reshape(-1, len(names))
+    pairs = [(prepared.references[place], text or NO_TEXT) for place, text in wrong.items()]
+    found = moves_of([(said.tokens, written.tokens) for said, written in pairs], prepared.definition)
+    moves = dict(zip(wrong, found, strict=True))
+    changed = []
+    for (place, made), (reference, hypothesis) in zip(moves.items(), pairs, strict=True):
+        one, listed, said = prepared.utterances[place], prepared.list_at(place), prepared.said[place]
+        written = listed.occurrences(hypothesis.words)
+        changed.append(_count(made, one, reference.words, hypothesis.words, said, written, listed, prepared))
+        if said != written:
+            tally.add(place, listed, Counter(said), Counter(written))
+    if changed:
+        table[list(moves)] = changed
+    columns = dict(zip(names, table.T, strict=True))
+    for kind in ("words", *KINDS):
+        columns[f"unbiased_{kind}"] = columns[f"all_{kind}"] - columns[f"biased_{kind}"]
+    for half in HALVES:
+        columns[f"{half}_errors"] = sum(columns[f"{half}_{kind}"] for kind in KINDS)
+    columns["utterances"] = np.ones(len(table), dtype=np.int64)
+    for known in ("seen", "unseen") if prepared.training is not None else ():
+        any_keyword = sum(columns[f"{known}_keyword_{count}"] for count in COUNTS) > 0
+        columns[f"{known}_utterances"] = any_keyword.astype(np.int64)
+    return columns, moves
+
+
+def _count(
+    moves: Moves,
+    one: Utterance,
+    reference: list[str],
+    hypothesis: list[str],
+    said: list[Keyword],
+    written: list[Keyword],
+    listed: KeywordList,
+    prepared: _Prepared,
+) -> list[int]:
+    """All counts of one utterance, in the order of the names in `_columns`.
+
+    Args:
+        reference, hypothesis: Caseless words.
+        said, written: The keywords in them.
+    """
     definition, training = prepared.definition, prepared.training
-    keyword, phrase, word, seen, unseen = [], [], [], [], []
-    spoken_pairs, biasing = [], []
-    in_training: list[list[tuple[int, int]]] = []
-    for position, (one, text) in enumerate(zip(prepared.utterances, texts, strict=True)):
-        said = written = prepared.places[position]
-        hypothesis = reference = prepared.caseless[position]
-        if text != one.reference:
-            listed = prepared.list_of(one)
-            hypothesis = caseless(text or "")
-            written = listed.places(hypothesis)
-            tally.add_errors(position, listed, said, written)
-        tally.add(said)
-        keyword.append(_count(said, written) if said or written else NO_COUNTS)
-        if prepared.has_phrases:
-            listed = prepared.list_of(one)
-            phrase.append(_count(_phrases(said), _phrases(written)))
-            word.append(_count_words(listed.list_words, reference, hypothesis))
-        spoken_pairs.append((reference, hypothesis))
-        biasing.append(one.biasing)
-        if training is not None:
-            known = [_count(*(_known(places, training, wanted) for places in (said, written))) for wanted in (1, 0)]
-            seen.append(known[0])
-            unseen.append(known[1])
-            in_training.append(_errors_by_training(moves[position], reference, hypothesis, one, training, definition))
-    counts = count_all(spoken_pairs, moves, biasing, definition)
-    columns = {**error_columns(counts), **_kinds_by_half(counts), **count_columns("keyword", keyword)}
-    columns |= count_columns("phrase", phrase or [NO_COUNTS] * len(texts))
+    edits = (moves.count(SUBSTITUTION), moves.count(INSERTION), moves.count(DELETION)) if moves else (0, 0, 0)
+    keyword = _overlap(said, written)
     # Where all entries are single words, the words of the list are its entries.
-    columns |= count_columns("word", word or keyword)
-    columns["utterances"] = np.ones(len(texts), dtype=np.int64)
-    if training is not None:
-        for name, counted, half in (("seen", seen, 0), ("unseen", unseen, 1)):
-            columns |= count_columns(f"{name}_keyword", counted)
-            errors = np.array([one[half] for one in in_training], dtype=np.int64).reshape(-1, 2)
-            columns |= {f"{name}_biased_words": errors[:, 0], f"{name}_biased_errors": errors[:, 1]}
-            columns[f"{name}_utterances"] = (np.array(counted).reshape(-1, 3).sum(axis=1) > 0).astype(np.int64)
-    return columns
+    phrase, word = NO_COUNTS, keyword
+    if listed.has_phrases:
+        phrase = _overlap([keyword for keyword in said if " " in keyword], [one for one in written if " " in one])
+        word = _overlap(*([word for word in text if word in listed.list_words] for text in (reference, hypothesis)))
+    counts = [
+        len(reference),
+        *edits,
+        *count_edits(moves, reference, hypothesis, one.biasing, definition),
+        *keyword,
+        *phrase,
+        *word,
+    ]
+    for wanted in (True, False) if training is not None else ():
+        counts += _overlap(*([one for one in found if _is_known(one, training) == wanted] for found in (said, written)))
+        inside = {word for word in one.biasing if (word in training) == wanted}
+        spoken, *errors = count_edits(moves, reference, hypothesis, inside, definition)
+        counts += (spoken, sum(errors))
+    return counts
 
 
-def _count(said: Places, written: Places) -> tuple[int, int, int]:
-    """Occurrences right, too many and missed (tp, fp, fn); see `keywords.compare`."""
-    if written is said:
-        return sum(map(len, said.values())), 0, 0
-    tp = sum(min(len(places), len(written.get(keyword, ()))) for keyword, places in said.items())
-    return tp, sum(map(len, written.values())) - tp, sum(map(len, said.values())) - tp
+def _overlap(said: list[str], written: list[str]) -> tuple[int, int, int]:
+    """Written as often as said is right (tp), more is a false alarm (fp), less is missed (fn).
 
-
-def _phrases(places: Places) -> Places:
-    return {keyword: found for keyword, found in places.items() if " " in keyword}
-
-
-def _known(places: Places, training: Collection[str], wanted: int) -> Places:
-    return {keyword: found for keyword, found in places.items() if _is_known(keyword, training) == wanted}
+    Source: SlideSpeech's scorer, whose recall is by occurrences too; it prints no figure that `fp` enters, ours does.
+    """
+    right = len(said) if said == written else (Counter(said) & Counter(written)).total()
+    return right, len(written) - right, len(said) - right
 
 
 def _is_known(keyword: Keyword, training: Collection[str]) -> bool:
     return all(word in training for word in keyword.split())
 
 
-def _count_words(listed: Collection[str], reference: Sequence[str], hypothesis: Sequence[str]) -> tuple[int, int, int]:
-    said = Counter(word for word in reference if word in listed)
-    written = said if hypothesis is reference else Counter(word for word in hypothesis if word in listed)
-    tp = (said & written).total()
-    return tp, written.total() - tp, said.total() - tp
-
-
-def _errors_by_training(
-    moves: Moves,
-    reference: list[str],
-    hypothesis: list[str],
-    one: Utterance,
-    training: Collection[str],
-    how: Definition,
-) -> list[tuple[int, int]]:
-    """Biasing words and their errors, of words that training knew and of those it did not."""
-    found = []
-    for wanted in (True, False):
-        inside = {word for word in one.biasing if (word in training) == wanted}
-        spoken, *errors = count_edits(moves, reference, hypothesis, inside, how) if inside else (0,)
-        found.append((spoken, sum(errors)))
-    return found
-
-
-def _kinds_by_half(counts: np.ndarray) -> dict[str, np.ndarray]:
-    halves = {"unbiased": counts[:, :4], "biased": counts[:, 4:]}
-    return {f"{half}_{kind}": part[:, at] for half, part in halves.items() for at, kind in enumerate(KINDS, start=1)}
-
-
 def _errors(columns: Mapping[str, np.ndarray], half: str) -> Errors:
-    prefix = "" if half == "all" else f"{half}_"
-    return Errors(int(columns[f"{half}_words"].sum()), *(int(columns[f"{prefix}{kind}"].sum()) for kind in KINDS))
+    return Errors(*(int(columns[f"{half}_{kind}"].sum()) for kind in ("words", *KINDS)))
 
 
 def _total(columns: Mapping[str, np.ndarray], name: str) -> KeywordCounts:
-    return KeywordCounts(*(int(columns[f"{name}_{count}"].sum()) for count in ("tp", "fp", "fn")))
+    return KeywordCounts(*(int(columns[f"{name}_{count}"].sum()) for count in COUNTS))
 
 
 def _score_selection(prepared: _Prepared, parts: Parts, codes: np.ndarray | None, options: Options) -> Selection:
     """Stage 1's answers against the entries that were said."""
     counts, picked = [], 0
-    for one, places in zip(prepared.utterances, prepared.places, strict=True):
+    for one, said in zip(prepared.utterances, prepared.said, strict=True):
         answer = KeywordList(one.predicted or (), options.normaliser).spelling.keys()
         picked += len(answer)
-        right = len(answer & places.keys())
-        counts.append((right, len(answer) - right, len(places) - right))
-    columns = count_columns("keyword", counts)
+        right = len(answer & set(said))
+        counts.append((right, len(answer) - right, len(set(said)) - right))
+    table = np.array(counts, dtype=np.int64).reshape(-1, len(COUNTS))
+    columns = {f"keyword_{count}": column for count, column in zip(COUNTS, table.T, strict=True)}
     columns["utterances"] = np.ones(len(counts), dtype=np.int64)
     sums = resample(by_unit({**columns, **parts.columns(columns, "list size")}, codes), options.samples, options.seed)
     rows = rows_of(parts, sums, columns, False, SELECTION_FIGURES, "list size")

@@ -9,7 +9,7 @@ independent). The paired test is approximate randomisation (Noreen 1989): each u
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -24,8 +24,7 @@ Columns = Mapping[str, np.ndarray]
 CELLS = 1 << 22  # of a block of draws x units, which bounds the memory
 
 
-@dataclass(frozen=True)
-class Figure:
+class Figure(NamedTuple):
     """`scale` x sum of the `over` columns / sum of the `under` columns; a column named twice counts twice."""
 
     over: tuple[str, ...]

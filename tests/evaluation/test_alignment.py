@@ -43,6 +43,16 @@ def test_alignment_is_the_textbook_one(reference, hypothesis, name):
     assert align(reference, hypothesis, name) == plain_alignment(reference, hypothesis, DEFINITIONS[name])
 
 
+@given(words, words, words, words, definitions)
+def test_what_is_equal_at_both_ends_changes_no_alignment(start, reference, hypothesis, end, name):
+    said, written = start + reference + end, start + hypothesis + end
+    assert align(said, written, name) == plain_alignment(said, written, DEFINITIONS[name])
+
+
+def test_tuples_and_lists_of_the_same_words_are_equal():
+    assert [edit.kind for edit in align(("a", "b"), ["a", "b"])] == ["equal", "equal"]
+
+
 @given(st.lists(st.tuples(words, words), max_size=6), definitions)
 def test_aligning_together_equals_aligning_alone(pairs, name):
     assert align_all(pairs, name) == [align(*pair, name) for pair in pairs]

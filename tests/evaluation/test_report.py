@@ -4,7 +4,6 @@ import base64
 import hashlib
 import json
 import re
-from dataclasses import replace
 from html.parser import HTMLParser
 
 from scores_by_hand import HOSTILE, HOSTILE_WORD, SETTINGS, contexts, system, utterance
@@ -20,8 +19,8 @@ def one_system(**more):
 
 
 def test_markdown_table_in_full():
-    named = replace(contexts().systems[1], caption="stage 1's answer")
-    scores = replace(contexts(), systems=(contexts().systems[0], named))
+    named = contexts().systems[1]._replace(caption="stage 1's answer")
+    scores = contexts()._replace(systems=(contexts().systems[0], named))
     assert markdown_table(scores) == (
         "| context | WER % | U-WER % | B-WER % | B-WER ÷ none | keyword recall |\n"
         "| --- | ---: | ---: | ---: | ---: | ---: |\n"
@@ -37,7 +36,7 @@ def test_markdown_table_in_full():
 
 def test_a_bar_in_a_name_does_not_end_its_cell():
     scores = one_system()
-    assert "| a\\|b |" in markdown_table(replace(scores, systems=(replace(scores.systems[0], name="a|b"),)))
+    assert "| a\\|b |" in markdown_table(scores._replace(systems=(scores.systems[0]._replace(name="a|b"),)))
 
 
 class Page(HTMLParser):

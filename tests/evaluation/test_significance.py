@@ -5,9 +5,9 @@ import time
 import numpy as np
 import pytest
 
-from sap2.evaluation.figures import FIGURES, SELECTION_FIGURES, count_columns, error_columns
+from sap2.evaluation import score
+from sap2.evaluation.figures import COUNTS, FIGURES, SELECTION_FIGURES
 from sap2.evaluation.keywords import KeywordCounts
-from sap2.evaluation.rates import error_rates
 from sap2.evaluation.scored import Measure
 from sap2.evaluation.significance import Figure, bounds, measure, paired_p, resample, swapped
 
@@ -114,13 +114,17 @@ def test_1000_resamples_of_2620_utterances_take_less_than_2_seconds():
 def test_figures_agree_with_the_scores_they_bound():
     counts = [(2, 1, 0), (1, 1, 3)]
     total = KeywordCounts(3, 2, 3)
-    columns = {**count_columns("keyword", counts), "utterances": np.ones(2)}
+    columns = {
+        f"keyword_{name}": np.array(count) for name, count in zip(COUNTS, zip(*counts, strict=True), strict=True)
+    }
+    columns["utterances"] = np.ones(2)
     drawn = resample(columns, 5, 1)
     shown = [measure(SELECTION_FIGURES[name], drawn).value for name in ("precision", "recall", "f1")]
     assert shown == [total.precision, total.recall, total.f1]
     assert measure(FIGURES["false_alarms_per_100"], drawn).value == 100.0
-    rates = error_rates({"a": "x y z", "b": "x k"}, {"a": "x z", "b": "k k k"}, {"a": {"y"}, "b": {"k"}})
-    drawn = resample(error_columns(rates.counts), 5, 1)
+    biasing = {"a": ["y"], "b": ["k"]}
+    rates = score({"a": "x y z", "b": "x k"}, {"a": "x z", "b": "k k k"}, biasing=biasing, samples=0).systems[0]
+    drawn = resample(rates.columns, 5, 1)
     assert [measure(FIGURES[name], drawn).value for name in ("wer", "u_wer", "b_wer")] == [
         half.rate for half in (rates.all, rates.unbiased, rates.biased)
     ]
