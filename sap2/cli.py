@@ -5,6 +5,7 @@ Results go to stdout, progress and logs to stderr. Exit codes: 0 done, 1 unusabl
 Heavy rooms are imported inside the commands: `sap2 --help` answers at once.
 """
 
+import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -127,8 +128,6 @@ def prepare(
     """Make the manifests, audio and keyword lists.
 
     They go to data/prepared: train, dev and test.jsonl, audio, quarantine.jsonl and card.json."""
-    import json
-
     from sap2 import stages
     from sap2.params import source_names
 
@@ -552,8 +551,6 @@ def _without_garbage_collection() -> None:
 
 def _write_json(path: Path | None, make: Callable[[], Any]) -> None:
     if path is not None:
-        import json
-
         from sap2.files import atomic_file
 
         with atomic_file(path) as partial:
