@@ -337,6 +337,10 @@ def transcribe(
     model: Annotated[
         str, typer.Option(metavar="DIR", help="Folder with base, pruner and recogniser, or models:/NAME/VERSION.")
     ] = "models",
+    pruner_model: Annotated[
+        str | None,
+        typer.Option(metavar="DIR", help="A whole checkpoint for stage 1; --model is then one for stage 2."),
+    ] = None,
     show_keywords: Annotated[
         bool, typer.Option("--show-keywords", help="Say which words of the list were found.")
     ] = False,
@@ -354,7 +358,7 @@ def transcribe(
         raise typer.BadParameter(f"expected one recording for --format {format_}, got {len(files)}")
     listed = read_list(keywords, keywords_file)
     failed = 0
-    for path, outcome in stages.transcribe_files(files, listed, model):
+    for path, outcome in stages.transcribe_files(files, listed, model, pruner_model):
         if isinstance(outcome, InputError):
             print(f"sap2: {outcome}", file=sys.stderr)
             failed += 1

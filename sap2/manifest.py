@@ -168,20 +168,32 @@ def relocated(utterance: Utterance, manifest: Path | str, new_manifest: Path | s
 
 
 def to_swift(
-    utterance: Utterance, stage: Literal["pruner", "recogniser"], keywords: Sequence[str] | None = None
+    utterance: Utterance, stage: Literal["pruner", "recogniser", "joint"], keywords: Sequence[str] | None = None
 ) -> dict[str, Any]:
     """The utterance as one ms-swift message row.
 
     Args:
         utterance: Its audio path is taken over as it is.
-        stage: "pruner": select the spoken keywords; "recogniser": transcribe.
-        keywords: The list in the prompt; None = the whole list for the pruner, the spoken ones for the recogniser.
+        stage: "pruner": select the spoken keywords; "recogniser": transcribe; "joint": both in one answer.
+        keywords: The list in the prompt; None = the spoken ones for the recogniser, else the whole list.
     """
-    from sap2.prompts import CONTEXT_END, CONTEXT_START, SEPARATOR, pruning_prompt, pruning_target, recognition_prompt
+    from sap2.prompts import (
+        CONTEXT_END,
+        CONTEXT_START,
+        SEPARATOR,
+        joint_prompt,
+        joint_target,
+        pruning_prompt,
+        pruning_target,
+        recognition_prompt,
+    )
 
-    if stage == "pruner":
+    if stage in ("pruner", "joint"):
         listed = utterance.keywords if keywords is None else list(keywords)
-        prompt, answer = pruning_prompt(), pruning_target(spoken(utterance.with_keywords(listed)))
+        said = spoken(utterance.with_keywords(listed))
+        prompt, answer = pruning_prompt(), pruning_target(said)
+        if stage == "joint":
+            prompt, answer = joint_prompt(), joint_target(said, utterance.text)
     else:
         listed = spoken(utterance) if keywords is None else list(keywords)
         prompt, answer = recognition_prompt(bool(listed)), utterance.text

@@ -184,8 +184,12 @@ class BaseSection(Section):
 
 
 class ModelSection(Section):
-    """Speech-driven pooling of the context."""
+    """How keyword lists are used, and their speech-driven pooling."""
 
+    # "tpi": stage 1 prunes the list, stage 2 transcribes with what is left. For comparison, one model instead of two:
+    # "pc" transcribes with the whole list, "jpi" answers with its selection and the transcript. Trainings read it; the
+    # stages after them find it in the adapters.
+    method: Literal["tpi", "pc", "jpi"] = "tpi"
     window: int = Field(2, ge=1, le=64)  # context tokens pooled into one vector; 1 = no pooling
     heads: int = Field(4, ge=1, le=128)  # parts the hidden size is split into; must divide it
     aggregate: Literal["mean", "logsumexp", "max"] = "mean"  # how a token's scores over the frames become one
@@ -193,6 +197,12 @@ class ModelSection(Section):
     weighting: Literal["speech", "mean"] = "speech"  # "mean" ignores the speech: plain average, the ablation
     windows: Literal["keyword", "fixed"] = "keyword"  # whether a window ends at a keyword's border
     projection_rank: int = Field(0, ge=0, le=1024)  # rank of the learned query and key projections; 0 = none
+
+    def sap_fields(self) -> dict[str, Any]:
+        """The fields of `sap2.model.SapQwen2AudioConfig`."""
+        fields = self.model_dump(mode="json")
+        fields["pooling_heads"] = fields.pop("heads")
+        return fields
 
 
 class LoraSection(Section):
@@ -296,7 +306,7 @@ class RecogniserSection(TrainSection):
     """The second stage's training, and which lists it sees."""
 
     no_context_share: float = Field(0.15, ge=0, le=1)  # stage 2 must also work without context
-    lists: Literal["oracle", "predicted", "corrupted"] = "predicted"
+    lists: Literal["oracle", "predicted", "corrupted"] = "predicted"  # of tpi; pc and jpi draw whole lists as stage 1
 
 
 class DecodingSection(Section):

@@ -120,7 +120,11 @@ def train_pruner(
     output: Path = PRUNER,
     checkpoints: Path = CHECKPOINTS / "pruner",
 ) -> Summary:
-    """Train the adapter that selects, by listening, the keywords that are spoken."""
+    """Train the adapter that selects, by listening, the keywords that are spoken; with PC and JPI there is none."""
+    if model.method != "tpi":
+        from sap2.training import leave_out
+
+        return Summary("train-pruner", [output], leave_out(output, model))
     return _train("pruner", section, model, lora, tracking, prepared, base, output, checkpoints)
 
 
@@ -148,7 +152,7 @@ def train_recogniser(
     output: Path = RECOGNISER,
     checkpoints: Path = CHECKPOINTS / "recogniser",
 ) -> Summary:
-    """Train the adapter that transcribes with the few keywords that are left."""
+    """Train the adapter that transcribes with the keywords that are left; of PC and JPI, with the whole list."""
     return _train("recogniser", section, model, lora, tracking, pruned, base, output, checkpoints)
 
 
@@ -252,13 +256,14 @@ def promote(
 
 
 def transcribe_files(
-    files: Sequence[Path], keywords: list[str], model: str = "models"
+    files: Sequence[Path], keywords: list[str], model: str = "models", pruner_model: str | None = None
 ) -> Iterator[tuple[Path, Transcript | InputError]]:
     """Recognise recordings of any format with the trained model, one after another.
 
     Args:
         keywords: The list for all of them; may be empty.
         model: Folder with `base`, `pruner` and `recogniser`, or `models:/NAME/VERSION` of the registry.
+        pruner_model: Stage 1's whole checkpoint, where each stage has one; `model` is then stage 2's.
     Yields: Each file with its transcript, or with the reason why it cannot be read: the others still count.
     """
     recogniser = None
@@ -268,7 +273,7 @@ def transcribe_files(
         except InputError as error:
             yield path, error
             continue
-        recogniser = recogniser or _load_recogniser(model)
+        recogniser = recogniser or _load_recogniser(model, pruner_model)
         yield path, recogniser(audio, keywords)
 
 
@@ -330,7 +335,12 @@ def _threshold(pruned: Path) -> float | None:
     return json.loads(summary.read_text(encoding="utf-8"))["threshold"]
 
 
-def _load_recogniser(model: str) -> Callable[[np.ndarray, list[str]], Transcript]:
+def _load_recogniser(model: str, pruner_model: str | None) -> Callable[[np.ndarray, list[str]], Transcript]:
+    if pruner_model is not None:
+        from sap2.inference import Recogniser
+        from sap2.inference.corpus import best_device
+
+        return Recogniser.from_checkpoints(pruner_model, model, device=best_device())
     from sap2.tracking.packaging import load_recogniser
 
     here = Path("params.yaml")

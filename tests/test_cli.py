@@ -124,8 +124,8 @@ def test_transcripts_are_printed_with_the_words_found(monkeypatch, tmp_path):
 
     asked = {}
 
-    def answer(files, keywords, model):
-        asked.update(files=files, keywords=keywords, model=model)
+    def answer(files, keywords, model, pruner_model):
+        asked.update(files=files, keywords=keywords, model=model, pruner_model=pruner_model)
         for path in files:
             if path.name == "bad.wav":
                 yield path, InputError(f"{path}: no such file")
@@ -137,7 +137,9 @@ def test_transcripts_are_printed_with_the_words_found(monkeypatch, tmp_path):
     run = CliRunner().invoke
     shown = run(cli.app, ["transcribe", "a.wav", "--keywords", "Meyer, Zorvan", "--show-keywords"])
     assert (shown.exit_code, shown.stdout) == (0, "ask meyer\n  keywords found: Meyer\n")
-    assert asked == {"files": [Path("a.wav")], "keywords": ["Meyer", "Zorvan"], "model": "models"}
+    assert asked == {
+        "files": [Path("a.wav")], "keywords": ["Meyer", "Zorvan"], "model": "models", "pruner_model": None,
+    }  # fmt: skip
 
     shown = run(cli.app, ["transcribe", "a.wav", "--format", "srt"])
     assert (shown.exit_code, shown.stdout) == (0, "1\n00:00:00,000 --> 00:00:01,250\nask meyer\n\n")
@@ -149,6 +151,8 @@ def test_transcripts_are_printed_with_the_words_found(monkeypatch, tmp_path):
     assert (shown.exit_code, shown.stdout) == (1, "a.wav: ask meyer\nb.wav: ask meyer\n")
     assert shown.stderr == "sap2: bad.wav: no such file\n"
     assert asked["model"] == "models:/sap2-asr/1"
+    run(cli.app, ["transcribe", "a.wav", "--pruner-model", "one", "--model", "two"])
+    assert (asked["pruner_model"], asked["model"]) == ("one", "two")
 
 
 @pytest.mark.parametrize(("promoted", "code"), [(True, 0), (False, 3)])

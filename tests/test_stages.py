@@ -53,6 +53,14 @@ def test_a_training_asks_the_tracking_server_first(monkeypatch, tmp_path):
     assert not (tmp_path / "pruner").exists()
 
 
+def test_a_method_without_a_pruner_trains_none_and_says_so(tmp_path):
+    sections = (TrainSection(), ModelSection(method="jpi", window=4), LoraSection(), TrackingSection())
+    summary = stages.train_pruner(*sections, base=tmp_path / "nothing", output=tmp_path / "pruner")
+    assert "trained: nothing, jpi is one model" in str(summary)
+    (file,) = (tmp_path / "pruner").iterdir()
+    assert json.loads(file.read_text()).items() >= {"method": "jpi", "window": 4, "pooling_heads": 4}.items()
+
+
 def test_evaluate_without_results_names_the_stage_to_run(tmp_path):
     from sap2.params import EvaluationSection
 
@@ -89,17 +97,17 @@ def test_files_that_cannot_be_read_do_not_stop_the_others(monkeypatch, tmp_path)
     save_audio(tmp_path / "a.wav", np.zeros(16_000))
     loaded = []
 
-    def load(model):
-        loaded.append(model)
+    def load(model, pruner_model):
+        loaded.append((model, pruner_model))
         return lambda audio, keywords: SimpleNamespace(text=f"{len(audio)} {keywords}")
 
     monkeypatch.setattr(stages, "_load_recogniser", load)
     files = [tmp_path / "no.wav", tmp_path / "a.wav", tmp_path / "a.wav"]
-    outcomes = list(stages.transcribe_files(files, ["x"], "m"))
+    outcomes = list(stages.transcribe_files(files, ["x"], "m", "p"))
     assert [path for path, _ in outcomes] == files
     assert isinstance(outcomes[0][1], InputError)
     assert [outcome.text for _, outcome in outcomes[1:]] == ["16000 ['x']"] * 2
-    assert loaded == ["m"], "the model is loaded once"
+    assert loaded == [("m", "p")], "the model is loaded once"
 
 
 def test_promote_says_whether_the_version_is_the_champion_now(monkeypatch):

@@ -14,9 +14,10 @@ import torch
 from sap2.errors import InputError
 from sap2.files import atomic_dir, write_csv, write_jsonl
 from sap2.inference.decoding import Decoding
-from sap2.inference.recogniser import Recogniser
+from sap2.inference.recogniser import JPI, TPI, Recogniser
 from sap2.inference.threshold import above, choose, curve
 from sap2.manifest import Utterance, audio_path, read_manifest, relocated, spoken, to_swift, write_manifest
+from sap2.model import sap_settings
 from sap2.params import DecodingSection, InferenceSection, PruningSection
 from sap2.progress import track
 
@@ -30,21 +31,28 @@ def prune_splits(
 ) -> dict[str, Any]:
     """Ask the pruner about every utterance: the manifests again, with `predicted`, summary.json and threshold.csv.
 
+    With the methods PC and JPI, which have no pruner, whole lists go on.
+
     Args:
         manifests: By split name, among them dev; the same names are written in `output`.
-    Returns: What summary.json holds: the threshold that was applied, set or found on dev; recall, precision and false
-        alarms of the answers, by split. threshold.csv has these of dev for every threshold.
+    Returns: What summary.json holds: the method; the threshold that was applied, set or found on dev; recall, precision
+        and false alarms of the answers, by split. threshold.csv has these of dev for every threshold.
     """
     read = {split: read_manifest(path) for split, path in manifests.items()}
-    options = section.options() | {"threshold": None}  # applied below: the curve is of all that are selected
-    model = Recogniser.load(base, pruner=pruner, decoding=_decoding(section), device=best_device(), **options)
+    method = sap_settings(pruner).get("method", TPI)
+    if method == TPI:
+        options = section.options() | {"threshold": None}  # applied below: the curve is of all that are selected
+        model = Recogniser.load(base, pruner=pruner, decoding=_decoding(section), device=best_device(), **options)
     threshold, by_split = section.threshold, {}
     with atomic_dir(output) as partial:
         for split in sorted(read, key=lambda split: split != "dev"):  # dev first: the threshold is found on it
             started, utterances, scored = time.monotonic(), read[split], []
-            for batch in _batches(utterances, section.batch_size, f"prune {split}"):
-                audio = [audio_path(one, manifests[split]) for one in batch]
-                scored += model.select(audio, [one.keywords for one in batch])
+            if method == TPI:
+                for batch in _batches(utterances, section.batch_size, f"prune {split}"):
+                    audio = [audio_path(one, manifests[split]) for one in batch]
+                    scored += model.select(audio, [one.keywords for one in batch])
+            else:
+                scored = [dict.fromkeys(one.keywords, 0.0) for one in utterances]
             if split == "dev":
                 points = curve(scored, [spoken(one) for one in utterances])
                 write_csv(partial / "threshold.csv", points)
@@ -55,7 +63,7 @@ def prune_splits(
             moved = (relocated(one, manifests[split], output / f"{split}.jsonl") for one in answered)
             write_manifest(partial / f"{split}.jsonl", moved)
             by_split[split] = _agreement(answered) | {"seconds": round(time.monotonic() - started, 1)}
-        facts = {"threshold": threshold, **{split: by_split[split] for split in read}}
+        facts = {"method": method, "threshold": threshold, **{split: by_split[split] for split in read}}
         (partial / "summary.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
     return facts
 
@@ -64,6 +72,8 @@ def decode_split(
     section: InferenceSection, manifest: Path, base: Path, recogniser: Path, output: Path
 ) -> dict[str, Any]:
     """Transcribe a split once a context into `output/CONTEXT.jsonl`; timing.json says how fast.
+
+    A result's `predicted` is stage 1's answer; with JPI it is the selection in the model's own answer.
 
     Raises: InputError: the context "predicted" is wanted and an utterance has not been pruned.
     """
@@ -83,12 +93,20 @@ def decode_split(
         speech = model.encode([audio_path(one, manifest) for one in batch])
         seconds["encode"] += time.monotonic() - started
         placed = [relocated(one, manifest, output / "results.jsonl") for one in batch]
+        known: list[tuple[list[list[str]], list[tuple[str, list[str]]], float]] = []
         for context in section.contexts:
             given = [given_list(one, context) for one in batch]
-            started = time.monotonic()
-            texts = model.transcribe(speech, given)
-            seconds[context] += time.monotonic() - started
-            rows[context] += [_result(one, context, *rest) for one, *rest in zip(placed, given, texts, strict=True)]
+            same = next((one for one in known if one[0] == given), None)  # of PC and JPI "full" is "predicted"
+            if same is None:
+                started = time.monotonic()
+                same = (given, model.integrate(speech, given), time.monotonic() - started)
+                known.append(same)
+            _, answers, taken = same
+            seconds[context] += taken
+            rows[context] += [
+                _result(one, context, words, text, selected if model.method == JPI else None)
+                for one, words, (text, selected) in zip(placed, given, answers, strict=True)
+            ]
     with atomic_dir(output) as partial:
         for context, results in rows.items():
             write_jsonl(partial / f"{context}.jsonl", results)
@@ -132,8 +150,11 @@ def _real_time_factors(seconds: dict[str, float], pruning: float | None, heard: 
     return factors
 
 
-def _result(utterance: Utterance, context: str, given: Sequence[str], text: str) -> dict[str, Any]:
-    swift = to_swift(utterance, "recogniser", given)
+def _result(
+    utterance: Utterance, context: str, given: Sequence[str], text: str, selected: list[str] | None
+) -> dict[str, Any]:
+    """A line of results; `selected` = what a joint answer selected, None without one."""
+    swift = to_swift(utterance, "recogniser" if selected is None else "joint", given)
     return {
         "id": utterance.id,
         "context": context,
@@ -141,7 +162,7 @@ def _result(utterance: Utterance, context: str, given: Sequence[str], text: str)
         "reference": utterance.text,
         "keywords": utterance.keywords,
         "given": list(given),
-        "predicted": utterance.predicted,
+        "predicted": utterance.predicted if selected is None else selected,
         "audio": utterance.audio,
         "duration": utterance.duration,
         "talk": utterance.talk,

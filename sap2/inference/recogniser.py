@@ -1,4 +1,8 @@
-"""The two-stage recogniser: one base, two adapters; prune the list by listening, then transcribe with what is left."""
+"""The two-stage recogniser: one base, two adapters; prune the list by listening, then transcribe with what is left.
+
+For comparison a model may be of another method (its configuration says which): PC transcribes with the whole list, JPI
+answers with its selection and the transcript. Both have one adapter and no stage 1.
+"""
 
 import re
 import time
@@ -18,9 +22,10 @@ from sap2.inference.scoring import best, keyword_scores
 from sap2.inference.segmentation import split_at_silence
 from sap2.inference.threshold import above
 from sap2.model import SAMPLE_RATE, add_adapter, load_model, load_processor, processor_fields, sap_settings
-from sap2.prompts import pruning_prompt, recognition_prompt
+from sap2.prompts import joint_prompt, parse_joint, pruning_prompt, recognition_prompt
 
 PRUNER, RECOGNISER = "pruner", "recogniser"
+TPI, JPI = "tpi", "jpi"
 
 # An utterance: path, waveform (16 kHz mono), or what `Recogniser.encode` gave for it: states of each of its segments.
 Utterable = str | Path | np.ndarray | list[Tensor]
@@ -41,9 +46,11 @@ class Transcript:
 
     Args:
         text: The transcript.
-        predicted: List words stage 1 heard, in the list's spelling and order: what stage 2 was given.
+        predicted: List words stage 1 heard, in the list's spelling and order: what stage 2 was given. Of PC the whole
+            list, of JPI the answer's selection.
         found: List words that stand in the text as whole words, in any case.
-        scores: How sure stage 1 was of each predicted word: the log-probability of its being named, 0 = certain.
+        scores: How sure stage 1 was of each predicted word: the log-probability of its being named, 0 = certain; empty
+            without a stage 1.
         timings: Seconds of `encode`, `prune`, `transcribe`, of the whole batch, and `audio`, the recording's length.
         segments: The parts the encoder heard, in order; their texts together are the transcript.
     """
@@ -69,6 +76,7 @@ class Recogniser:
         stop_bias: Added to the logits of naming no (further) keyword; below 0 stage 1 hears more, and more falsely.
         threshold: Least score of a selected keyword (log-probability, at most 0); None = all that are selected.
         prefilter: Keywords that a first pass without context leaves of a longer list; None = stage 1 reads it all.
+        pruner: Stage 1's own model and processor, where it is no adapter: see `from_checkpoints`.
     """
 
     def __init__(
@@ -81,6 +89,7 @@ class Recogniser:
         stop_bias: float = 0.0,
         threshold: float | None = None,
         prefilter: int | None = None,
+        pruner: tuple | None = None,
     ):
         if max_list < 1:
             raise ModelError(f"max_list is {max_list}, must be at least 1")
@@ -89,6 +98,7 @@ class Recogniser:
         if prefilter is not None and prefilter < 1:
             raise ModelError(f"prefilter is {prefilter}, must be at least 1, or None to turn it off")
         self.model, self.processor, self.max_list = model.eval(), processor, max_list
+        self.pruner = pruner
         self.decoding = decoding or Decoding()
         self.pruning_decoding = pruning_decoding or self.decoding
         self.stop_bias, self.threshold, self.prefilter = stop_bias, threshold, prefilter
@@ -111,6 +121,8 @@ class Recogniser:
     ) -> "Recogniser":
         """Load one base and the two adapters; a stage without an adapter runs on the bare base.
 
+        With the methods PC and JPI the pruner may be left out, or be the folder that says there is none.
+
         Args:
             dtype: None = the checkpoint's own on a GPU, float32 on a CPU, where half precision is many times slower.
         Raises: ModelError: a folder is unusable, or the adapters were trained with different pooling.
@@ -123,6 +135,8 @@ class Recogniser:
                 "train both stages with the same model section"
             )
         trained = next((found for found in settings.values() if found), {})
+        if trained.get("method", TPI) != TPI:
+            adapters.pop(PRUNER, None)
         given = {name: value for name, value in sap_overrides.items() if value is not None}
         if dtype is None:
             dtype = "auto" if device and torch.device(device).type != "cpu" else torch.float32
@@ -134,6 +148,46 @@ class Recogniser:
         return cls(
             model, processor, decoding, max_list, stop_bias=stop_bias, threshold=threshold, prefilter=prefilter
         )  # fmt: skip
+
+    @classmethod
+    def from_checkpoints(
+        cls,
+        pruner: str | Path,
+        recogniser: str | Path,
+        *,
+        decoding: Decoding | None = None,
+        device: str | None = None,
+        dtype: str | torch.dtype | None = None,
+        **options,
+    ) -> "Recogniser":
+        """Load a whole model for each stage, as the public SAP² checkpoints are.
+
+        Pooling and tokenizer are each model's own. An encoder with the same weights in both is kept and run once.
+
+        Args:
+            pruner, recogniser: Folders or hub ids in Hugging Face format.
+            dtype: See `load`.
+            options: See the class.
+        Raises: ModelError: one cannot be used, is of a method without stages, or hears other frames than the other.
+        """
+        first, second = (cls.load(path, device=device, dtype=dtype) for path in (pruner, recogniser))
+        for path, stage in ((pruner, first), (recogniser, second)):
+            if stage.method != TPI:
+                raise ModelError(f"{path}: its method is {stage.method}, a model of one stage; load it alone")
+        if first.frame_seconds != second.frame_seconds:
+            raise ModelError(
+                f"{pruner} hears frames of {first.frame_seconds:g} s, {recogniser} of {second.frame_seconds:g} s; "
+                "give checkpoints with the same kind of encoder"
+            )
+        towers = [stage.model.model.audio_tower for stage in (first, second)]
+        if _same_weights(*towers):
+            first.model.model.audio_tower = towers[1]
+        return cls(second.model, second.processor, decoding, pruner=(first.model, first.processor), **options)
+
+    @property
+    def method(self) -> str:
+        """What the model was trained to do with a list: `tpi`, `pc` or `jpi`."""
+        return self.model.config.method
 
     def __call__(self, audio: Utterable, keywords: Sequence[str] = ()) -> Transcript:
         """Recognise one recording of any length with a keyword list of any length."""
@@ -148,18 +202,20 @@ class Recogniser:
             heard = iter(self.encode([[p] if isinstance(p, Tensor) else p for pieces in cut for p in pieces]))
             speech = [[states for _ in pieces for states in next(heard)] for pieces in cut]
         with _timed(timings, "prune"):
-            scores = self.select(speech, lists)
-        predicted = [list(scored) for scored in scores]
+            if self.method == TPI:
+                scores = self.select(speech, lists)
+                given = [list(scored) for scored in scores]
+            else:
+                given, scores = self._shortlist(speech, lists), [{} for _ in lists]
         with _timed(timings, "transcribe"):
-            texts = self._texts(speech, predicted)
+            answered = self._integrate(speech, given)
         transcripts = []
-        for pieces, words, chosen, scored, parts in zip(cut, lists, predicted, scores, texts, strict=True):
-            segments = self._segments(pieces, parts)
-            text = _joined(parts)
+        for pieces, words, read, scored, parts in zip(cut, lists, given, scores, answered, strict=True):
+            segments = self._segments(pieces, [text for text, _ in parts])
+            text, selected = _whole(parts, read)
+            found = standing_in(text, words)
             transcripts.append(
-                Transcript(
-                    text, chosen, standing_in(text, words), timings | {"audio": segments[-1].end}, scored, segments
-                )
+                Transcript(text, selected, found, timings | {"audio": segments[-1].end}, scored, segments)
             )
         return transcripts
 
@@ -182,23 +238,37 @@ class Recogniser:
 
     @property
     def segment_limit(self) -> float:
-        """Seconds the encoder takes at once."""
-        extractor = self.processor.feature_extractor
-        positions = self.model.config.audio_config.max_source_positions
-        return min(2 * positions * extractor.hop_length, extractor.n_samples) / SAMPLE_RATE
+        """Seconds the encoder takes at once; where there are two, both."""
+        limits = []
+        for model, processor in filter(None, ((self.model, self.processor), self.pruner)):
+            extractor, positions = processor.feature_extractor, model.config.audio_config.max_source_positions
+            limits.append(min(2 * positions * extractor.hop_length, extractor.n_samples) / SAMPLE_RATE)
+        return min(limits)
 
     def encode(self, audio: Sequence[Utterable], label: str | None = None) -> list[list[Tensor]]:
         """Run the encoder once: an utterance's segments (one, if it fits), states `(frames, encoder_hidden)` each.
 
-        The result can be given to `prune` and `transcribe` as often as wanted.
+        Where stage 1 has another encoder, its states follow stage 2's: `(frames, both_hidden)`. The result can be given
+        to `prune` and `transcribe` as often as wanted.
         """
         split = [None if isinstance(item, list) else self._cut(item) for item in audio]
         waves = [piece for pieces in split if pieces is not None for piece in pieces]
-        states = iter(encode(self.model, self.processor, waves, self.decoding.batch_size, label=label))
+        states = iter(self._states(waves, label))
         return [
             item if pieces is None else [next(states) for _ in pieces]
             for item, pieces in zip(audio, split, strict=True)
         ]
+
+    def _states(self, waves: Sequence[np.ndarray], label: str | None) -> list[Tensor]:
+        states = encode(self.model, self.processor, waves, self.decoding.batch_size, label=label)
+        if not self._two_encoders:
+            return states
+        others = encode(*self.pruner, waves, self.decoding.batch_size, label=label)
+        return [torch.cat(both, -1) for both in zip(states, others, strict=True)]
+
+    @property
+    def _two_encoders(self) -> bool:
+        return self.pruner is not None and self.pruner[0].model.audio_tower is not self.model.model.audio_tower
 
     def prune(
         self, audio: Sequence[Utterable], keywords: Sequence[Sequence[str]], label: str | None = None
@@ -213,7 +283,11 @@ class Recogniser:
 
         A long list goes through the prefilter, if one is set, then in chunks of `max_list`; all chunks and segments of
         all utterances are decoded together. A keyword's score is the best it got from any of them.
+
+        Raises: ModelError: the model's method has no stage 1.
         """
+        if self.method != TPI:
+            raise ModelError(f"the method is {self.method}, which has no stage 1; transcribe with the whole list")
         speech = self.encode(audio)
         lists = self._shortlist(speech, [list(dict.fromkeys(words)) for words in keywords])
         rows = [
@@ -251,31 +325,43 @@ class Recogniser:
         self, audio: Sequence[Utterable], keywords: Sequence[Sequence[str]] | None = None, label: str | None = None
     ) -> list[str]:
         """Stage 2: each utterance's text, with the keywords it is given (none = without context)."""
-        return [_joined(parts) for parts in self._texts(audio, keywords, label)]
+        given = [[]] * len(audio) if keywords is None else keywords
+        return [text for text, _ in self.integrate(audio, given, label)]
 
-    def _texts(
-        self, audio: Sequence[Utterable], keywords: Sequence[Sequence[str]] | None = None, label: str | None = None
-    ) -> list[list[str]]:
-        """Stage 2: the text of each segment of each utterance."""
-        speech = self.encode(audio)
-        keywords = [[]] * len(speech) if keywords is None else keywords
+    def integrate(
+        self, audio: Sequence[Utterable], keywords: Sequence[Sequence[str]], label: str | None = None
+    ) -> list[tuple[str, list[str]]]:
+        """Each utterance's text, and the keywords it was written with: those given, of them JPI's own selection."""
+        answered = self._integrate(audio, keywords, label)
+        return [_whole(parts, words) for parts, words in zip(answered, keywords, strict=True)]
+
+    def _integrate(
+        self, audio: Sequence[Utterable], keywords: Sequence[Sequence[str]], label: str | None = None
+    ) -> list[list[tuple[str, list[str]]]]:
+        """The text and keywords of each segment of each utterance."""
+        speech, joint = self.encode(audio), self.method == JPI
         rows = [
             (utterance, states, list(words))
             for utterance, (segments, words) in enumerate(zip(speech, keywords, strict=True))
             for states in segments
         ]
-        prompt = lambda words: recognition_prompt(bool(words))  # noqa: E731
+        prompt = lambda words: joint_prompt() if joint else recognition_prompt(bool(words))  # noqa: E731
         found = self._answers(RECOGNISER, [s for _, s, _ in rows], prompt, [words for _, _, words in rows], label)
-        texts: list[list[str]] = [[] for _ in speech]
-        for (utterance, _, _), answer in zip(rows, found, strict=True):
-            texts[utterance].append(answer.text)
-        return texts
+        answered: list[list[tuple[str, list[str]]]] = [[] for _ in speech]
+        for (utterance, _, words), answer in zip(rows, found, strict=True):
+            selected, _, text = parse_joint(answer.text, words) if joint else (words, [], answer.text)
+            answered[utterance].append((text, selected))
+        return answered
 
     def _answers(self, stage: str, states, prompt: Callable, keywords, label: str | None) -> list[Answer]:
         decoding = self.pruning_decoding if stage == PRUNER else self.decoding
+        model, processor = self.pruner if stage == PRUNER and self.pruner else (self.model, self.processor)
+        if self._two_encoders:
+            width = self.model.config.audio_config.d_model
+            states = [both[:, width:] if stage == PRUNER else both[:, :width] for both in states]
         with self._adapter(stage):
             return answers(
-                self.model, self.processor, states, [prompt(words) for words in keywords], keywords,
+                model, processor, states, [prompt(words) for words in keywords], keywords,
                 batch_size=decoding.batch_size, batch_tokens=decoding.batch_tokens,
                 max_new_tokens=decoding.max_new_tokens, num_beams=decoding.num_beams, selecting=stage == PRUNER,
                 stop_bias=self.stop_bias, scored=stage == PRUNER, label=label,
@@ -307,8 +393,17 @@ def standing_in(text: str, keywords: Sequence[str]) -> list[str]:
     return [word for word, escaped in words.items() if re.search(pattern.format(escaped), text, re.IGNORECASE)]
 
 
-def _joined(parts: Sequence[str]) -> str:
-    return " ".join(filter(None, parts))
+def _whole(parts: Sequence[tuple[str, list[str]]], given: Sequence[str]) -> tuple[str, list[str]]:
+    """An utterance's text and keywords of those of its segments."""
+    selected = {word for _, words in parts for word in words}
+    return " ".join(text for text, _ in parts if text), [word for word in given if word in selected]
+
+
+def _same_weights(one: torch.nn.Module, other: torch.nn.Module) -> bool:
+    ours, theirs = one.state_dict(), other.state_dict()
+    return ours.keys() == theirs.keys() and all(
+        weight.shape == theirs[name].shape and torch.equal(weight, theirs[name]) for name, weight in ours.items()
+    )
 
 
 def _load(item: str | Path | np.ndarray) -> np.ndarray:

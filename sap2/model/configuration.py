@@ -6,10 +6,12 @@ from transformers import Qwen2AudioConfig
 AGGREGATES = ("mean", "logsumexp", "max")
 WEIGHTINGS = ("speech", "mean")
 WINDOWS = ("keyword", "fixed")
+METHODS = ("tpi", "pc", "jpi")
 SIMILARITIES = ("dot", "cosine")
 # What an adapter was trained with: it travels beside the adapter (sap_config.json), and the base knows nothing of it.
 SAP_FIELDS = (
-    "window", "pooling_heads", "aggregate", "weighting", "similarity", "windows", "projection_rank", "separator",
+    "method", "window", "pooling_heads", "aggregate", "weighting", "similarity", "windows", "projection_rank",
+    "separator",
 )  # fmt: skip
 
 
@@ -18,6 +20,8 @@ class SapQwen2AudioConfig(Qwen2AudioConfig):
     """Qwen2-Audio with speech-driven attention-based pooling of the context.
 
     Args:
+        method: What its weights were trained to do with a list: `tpi`, one of two stages, pruning or transcribing with
+            what is left; `pc`, transcribing with all of it; `jpi`, both in one answer.
         window: Context tokens pooled into one vector, at least 1 (1 keeps every token as it is).
         pooling_heads: Heads of the relevance; must divide the text model's hidden size.
         aggregate: How a token's scores over the speech frames become one relevance: `mean`, `logsumexp` (soft maximum),
@@ -36,6 +40,7 @@ class SapQwen2AudioConfig(Qwen2AudioConfig):
 
     model_type = "sap_qwen2_audio"
 
+    method: str = "tpi"
     window: int = 2
     pooling_heads: int = 4
     aggregate: str = "mean"
@@ -61,10 +66,11 @@ class SapQwen2AudioConfig(Qwen2AudioConfig):
             raise ValueError(f"projection_rank is {self.projection_rank}, must be 0 to the hidden size {hidden}")
         for name, allowed in (
             ("aggregate", AGGREGATES), ("weighting", WEIGHTINGS), ("windows", WINDOWS), ("similarity", SIMILARITIES),
+            ("method", METHODS),
         ):  # fmt: skip
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name} is {getattr(self, name)!r}, must be one of {', '.join(allowed)}")
 
     def sap_fields(self) -> dict:
-        """The pooling settings alone, as saved beside an adapter."""
+        """The method and the pooling settings alone, as saved beside an adapter."""
         return {name: getattr(self, name) for name in SAP_FIELDS}

@@ -1,10 +1,12 @@
 """Bases and adapters from folders or the hub, and adapters back to folders.
 
-An adapter folder holds PEFT's files, the processor's, and `sap_config.json`: the pooling it was trained with.
+An adapter folder holds PEFT's files, the processor's, and `sap_config.json`: method and pooling it was trained with.
 """
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from peft import PeftModel
@@ -108,17 +110,22 @@ def save_adapter(
             nested.rmdir()
         (partial / "README.md").unlink(missing_ok=True)  # PEFT's empty model card
         processor.save_pretrained(partial)
-        save_sap_settings(model.config, partial)
+        save_sap_settings(model.config.sap_fields(), partial)
 
 
-def save_sap_settings(config: SapQwen2AudioConfig, directory: str | Path) -> None:
-    """Write `sap_config.json` beside an adapter that something else (a trainer's checkpoint) has saved."""
+def save_sap_settings(fields: Mapping[str, Any], directory: str | Path) -> None:
+    """Write `sap_config.json` alone: beside an adapter that something else (a trainer's checkpoint) has saved, or
+    where a method has no adapter.
+
+    Args:
+        fields: As `SapQwen2AudioConfig.sap_fields` gives them.
+    """
     with atomic_file(Path(directory) / SAP_CONFIG) as partial:
-        partial.write_text(json.dumps(config.sap_fields(), indent=2) + "\n", encoding="utf-8")
+        partial.write_text(json.dumps(dict(fields), indent=2) + "\n", encoding="utf-8")
 
 
 def sap_settings(adapter_dir: str | Path) -> dict:
-    """The pooling settings an adapter was trained with; empty when it says none (an adapter from elsewhere).
+    """The method and pooling settings an adapter was trained with; empty when it says none (an adapter from elsewhere).
 
     A setting that came later than the adapter has its default.
     """

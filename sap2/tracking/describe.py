@@ -23,25 +23,30 @@ CONTEXTS = {
 
 def describe(params: Mapping[str, Any], metrics: Mapping[str, Any], commit: str, dirty: bool) -> str:
     """Markdown: data, base, training, and the scores by context with their intervals."""
-    prepare, base, lora = (params.get(section) or {} for section in ("prepare", "base", "lora"))
+    prepare, base, lora, model = (params.get(section) or {} for section in ("prepare", "base", "lora", "model"))
+    method = model.get("method", "tpi")
+    trained = [_training(params, "pruner"), _training(params, "recogniser")]
+    if method != "tpi":  # one model, which reads whole lists
+        trained = [f"method {method}", _training(params, "recogniser").partition(" on ")[0]]
     lines = [
         f"**Data** {prepare.get('source', '?')}, keyword lists of {prepare.get('list_size', '?')}; "
         f"{metrics.get('utterances', '?')} test utterances",
         f"**Base** {base.get('path', '?')}" + (f" @ {base['revision']}" if base.get("revision") else ""),
-        f"**Adapters** LoRA, rank {lora.get('rank', '?')}; "
-        f"{_training(params, 'pruner')}; {_training(params, 'recogniser')}",
+        f"**Adapters** LoRA, rank {lora.get('rank', '?')}; {'; '.join(trained)}",
         f"**Code** {commit}" + (" with changes, see changes.patch" if dirty else ""),
         f"**Profile** {params.get('profile', '?')}",
     ]
-    return "\n\n".join(filter(None, (_headline(metrics), "\n".join(f"- {line}" for line in lines), _scores(metrics))))
+    listed = "\n".join(f"- {line}" for line in lines)
+    return "\n\n".join(filter(None, (_headline(metrics, method), listed, _scores(metrics))))
 
 
-def _headline(metrics: Mapping[str, Any]) -> str:
+def _headline(metrics: Mapping[str, Any], method: str) -> str:
     """One line, which is all that the list of versions has room for."""
     figures = metrics.get("predicted")
     if not isinstance(figures, Mapping):
         return ""
-    return f"WER {_value(figures.get('wer'))} %, B-WER {_value(figures.get('b_wer'))} % with both stages"
+    how = "with both stages" if method == "tpi" else f"with method {method}"
+    return f"WER {_value(figures.get('wer'))} %, B-WER {_value(figures.get('b_wer'))} % {how}"
 
 
 def _training(params: Mapping[str, Any], stage: str) -> str:

@@ -77,8 +77,11 @@ def log_stages(
 
 
 def _training(asking, stage: str, folder: Path) -> str | None:
+    digest = adapter_digest(folder)
+    if digest is None:
+        return None
     experiments = [experiment.experiment_id for experiment in asking.search_experiments()]
-    wanted = f"tags.`{ADAPTER_TAG}` = '{adapter_digest(folder)}' and tags.`sap2.stage` = '{stage}'"
+    wanted = f"tags.`{ADAPTER_TAG}` = '{digest}' and tags.`sap2.stage` = '{stage}'"
     found = asking.search_runs(experiments, wanted, order_by=["attributes.start_time DESC"], max_results=1)
     return found[0].info.run_id if found else None
 

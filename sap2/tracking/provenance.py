@@ -40,9 +40,13 @@ def environment() -> str:
     return "\n".join([*lines, *(f"{name}=={packages[name]}" for name in sorted(packages, key=str.lower))]) + "\n"
 
 
-def adapter_digest(adapter: Path | str) -> str:
-    """Hex SHA-256 of an adapter's weights: how a registered model finds the run that trained them."""
-    return sha256(Path(adapter) / ADAPTER_WEIGHTS)
+def adapter_digest(adapter: Path | str) -> str | None:
+    """Hex SHA-256 of an adapter's weights: how a registered model finds the run that trained them.
+
+    None where there are none: the methods PC and JPI have no pruner.
+    """
+    weights = Path(adapter) / ADAPTER_WEIGHTS
+    return sha256(weights) if weights.is_file() else None
 
 
 def file_digests(paths: list[Path]) -> dict[str, str]:

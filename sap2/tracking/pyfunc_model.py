@@ -20,10 +20,11 @@ from sap2.errors import InputError
 from sap2.tracking.packaging import build
 
 LONGEST_PATH = 4096  # characters
+OUTPUTS = ("text", "found", "predicted")
 
 
 class TwoStageRecogniser(mlflow.pyfunc.PythonModel):
-    """Prune the list by listening, then transcribe with what is left, a table of recordings at a time."""
+    """Recognise a table of recordings at a time, each with its list."""
 
     def load_context(self, context):
         self._recogniser = build(context.artifacts, context.model_config or {})
@@ -35,7 +36,6 @@ class TwoStageRecogniser(mlflow.pyfunc.PythonModel):
         Raises: InputError: a row's audio or keywords cannot be used; the message names the row, no row is answered.
         """
         from sap2.data.audio import load_audio
-        from sap2.inference.recogniser import standing_in
 
         rows = model_input.to_dict("records")
         waves, lists = [], []
@@ -47,11 +47,8 @@ class TwoStageRecogniser(mlflow.pyfunc.PythonModel):
                 except InputError as error:
                     raise InputError(f"row {number}: {error}") from error
         with self._one_at_a_time:
-            speech = self._recogniser.encode(waves)
-            predicted = self._recogniser.prune(speech, lists)
-            texts = self._recogniser.transcribe(speech, predicted)
-        found = [standing_in(text, keywords) for text, keywords in zip(texts, lists, strict=True)]
-        return pd.DataFrame({"text": texts, "found": found, "predicted": predicted})
+            transcripts = self._recogniser.recognise(waves, lists)
+        return pd.DataFrame({name: [getattr(one, name) for one in transcripts] for name in OUTPUTS})
 
 
 def audio_file(audio: Any, folder: Path) -> Path:

@@ -1,5 +1,5 @@
 """Fine-tuning of both stages: LoRA on projector and language model, with the Hugging Face Trainer through DeepSpeed."""
 
-from sap2.training.trainer import train
+from sap2.training.trainer import leave_out, train
 
-__all__ = ["train"]
+__all__ = ["leave_out", "train"]

@@ -2,6 +2,8 @@
 
 Stage 1 (pruner) sees lists of many sizes, in any order, some of them empty or without a spoken word; its target is the
 spoken ones. Stage 2 (recogniser) sees the short list stage 1 would give it, or none at all; its target is the words.
+The one model of the methods PC and JPI sees lists as stage 1 does; its target is the words, with JPI after the spoken
+keywords.
 """
 
 import random
@@ -11,9 +13,10 @@ from typing import Literal
 
 from sap2.errors import InputError
 from sap2.manifest import Utterance, spoken, unique_keywords
-from sap2.prompts import pruning_prompt, pruning_target, recognition_prompt
+from sap2.prompts import joint_prompt, joint_target, pruning_prompt, pruning_target, recognition_prompt
 
 Stage = Literal["pruner", "recogniser"]
+Method = Literal["tpi", "pc", "jpi"]
 Lists = Literal["oracle", "predicted", "corrupted"]
 
 OWN_SHARE = 0.5  # distractors from the utterance's own slides; the rest come from other utterances' and change most
@@ -35,12 +38,13 @@ class ListDrawer:
 
     Args:
         utterances: Those it will draw for; distractors come from all their keywords together.
+        method: Which of the three (see `sap2.params.ModelSection`) the stage is of.
         lists: Stage 2's: what was said (`oracle`), stage 1's answers (`predicted`) or spoiled oracles (`corrupted`).
         list_sizes: Smallest and largest pruning list, in keywords; a list may end up shorter when too few words exist.
         no_context_share: Share of draws without keywords: stage 2 must work without context, and stage 1's answer
             `none` must not need a list.
-        unspoken_share: Share of pruning lists with distractors only: without them the pruner learns that something is
-            always spoken.
+        unspoken_share: Share of whole lists (stage 1's, PC's, JPI's) with distractors only: without them it is learnt
+            that something is always spoken.
     Raises: InputError: `lists` is `predicted` and an utterance has no `predicted`.
     """
 
@@ -52,16 +56,17 @@ class ListDrawer:
         utterances: Sequence[Utterance],
         *,
         seed: int,
+        method: Method = "tpi",
         list_sizes: tuple[int, int] = (10, 100),
         lists: Lists = "oracle",
         no_context_share: float = 0.0,
         unspoken_share: float = 0.0,
     ):
-        self.stage, self.seed, self.lists, self.list_sizes = stage, seed, lists, list_sizes
+        self.stage, self.method, self.seed, self.lists, self.list_sizes = stage, method, seed, lists, list_sizes
         self.no_context_share, self.unspoken_share = no_context_share, unspoken_share
         self.pool = sorted({keyword for utterance in utterances for keyword in utterance.keywords})
         self._oracle = {utterance.id: spoken(utterance) for utterance in utterances}
-        if stage == "recogniser" and lists == "predicted":
+        if stage == "recogniser" and method == "tpi" and lists == "predicted":
             missing = [utterance.id for utterance in utterances if utterance.predicted is None]
             if missing:
                 raise InputError(
@@ -71,17 +76,22 @@ class ListDrawer:
 
     def draw(self, utterance: Utterance, epoch: int) -> Draw:
         rng = random.Random(f"{self.seed}/{self.stage}/{epoch}/{utterance.id}")
+        if self.stage == "recogniser" and self.method == "tpi":
+            keywords = self._recognition_list(utterance, rng)
+        else:
+            keywords = self._whole_list(utterance, rng)
+        said = set(self._spoken(utterance))
+        selected = [word for word in keywords if word in said]
         if self.stage == "pruner":
-            keywords = self._pruning_list(utterance, rng)
-            said = set(self._spoken(utterance))
-            return Draw(pruning_prompt(), tuple(keywords), pruning_target([word for word in keywords if word in said]))
-        keywords = self._recognition_list(utterance, rng)
+            return Draw(pruning_prompt(), tuple(keywords), pruning_target(selected))
+        if self.method == "jpi":
+            return Draw(joint_prompt(), tuple(keywords), joint_target(selected, utterance.text))
         return Draw(recognition_prompt(bool(keywords)), tuple(keywords), utterance.text)
 
     def _spoken(self, utterance: Utterance) -> list[str]:
         return self._oracle[utterance.id]
 
-    def _pruning_list(self, utterance: Utterance, rng: random.Random) -> list[str]:
+    def _whole_list(self, utterance: Utterance, rng: random.Random) -> list[str]:
         kind, size = rng.random(), rng.randint(*self.list_sizes)
         if kind < self.no_context_share:
             return []

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from sap2.errors import ParamsError
-from sap2.params import Params, TrainSection
+from sap2.params import ModelSection, Params, TrainSection
 from sap2.training.memory import ZERO, Load, Memory, ZeroStage, activations, memory
 from sap2.training.shapes import Shape, Sizes, base_shape, count
 
@@ -66,7 +66,7 @@ class StagePlan:
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """Both stages' trainings on one base."""
+    """The trainings on one base."""
 
     base: str
     shape: Shape
@@ -91,7 +91,7 @@ def plan_training(
     tflops: float = GPU_TFLOPS,
     utterances: int | None = None,
 ) -> TrainingPlan:
-    """Plan both stages of a profile.
+    """Plan both stages of a profile, or the one model of the methods PC and JPI.
 
     Args:
         gpus: Processes, one a GPU; None = each section's own `nproc`.
@@ -107,7 +107,7 @@ def plan_training(
     rows = _read(manifest)
     total = utterances or len(rows) or params.prepare.train_utterances
     stages, sizes = [], None
-    for name in ("pruner", "recogniser"):
+    for name in ("pruner", "recogniser") if params.model.method == "tpi" else ("recogniser",):
         section = getattr(params, name)
         section = section.model_copy(update={"nproc": gpus}) if gpus else section
         found = count(shape, section, params.lora)
@@ -117,18 +117,19 @@ def plan_training(
     return TrainingPlan(params.base.path, shape, sizes, stages, _assumptions(counted, tflops))
 
 
-def assumed_load(name: str, seconds: float, keywords: float, window: int) -> Load:
+def assumed_load(name: str, seconds: float, keywords: float, model: ModelSection) -> Load:
     """An utterance by the assumptions above.
 
     Args:
         name: The stage; stage 2's list holds what was spoken, its answer the transcript.
-        keywords: Keywords of stage 1's list.
+        keywords: Keywords of a whole list, as stage 1, PC and JPI read it.
     """
-    listed = keywords if name == "pruner" else SPOKEN_KEYWORDS
-    words = WORDS_A_SECOND * seconds * WORD_TOKENS
-    answer = (SPOKEN_KEYWORDS * KEYWORD_TOKENS if name == "pruner" else words) + 1
+    listed = SPOKEN_KEYWORDS if name == "recogniser" and model.method == "tpi" else keywords
+    words = 0 if name == "pruner" else WORDS_A_SECOND * seconds * WORD_TOKENS
+    selected = SPOKEN_KEYWORDS * KEYWORD_TOKENS if name == "pruner" or model.method == "jpi" else 0
+    answer = selected + words + 1
     # The last window of a keyword is half empty on average.
-    windows = listed * (KEYWORD_TOKENS + (window - 1) / 2) / window
+    windows = listed * (KEYWORD_TOKENS + (model.window - 1) / 2) / model.window
     frames = seconds * FRAMES_A_SECOND
     return Load(frames + PROMPT_TOKENS + windows + answer, frames, listed * KEYWORD_TOKENS, answer)
 
@@ -167,8 +168,8 @@ def _stage(name, section, params: Params, shape: Shape, sizes: Sizes, rows, mani
         seconds *= sum(1 / speed for speed in section.speed) / len(section.speed)
         slowest = min(max(LONGEST_SECONDS, *durations), max(durations) / min(section.speed))
         sizes_of_lists = section.list_sizes
-        mean = assumed_load(name, seconds, sum(sizes_of_lists) / 2, params.model.window)
-        longest = assumed_load(name, slowest, sizes_of_lists[1], params.model.window)
+        mean = assumed_load(name, seconds, sum(sizes_of_lists) / 2, params.model)
+        longest = assumed_load(name, slowest, sizes_of_lists[1], params.model)
         measured = f"durations of {manifest}, tokens assumed" if rows else "assumed"
     longest = replace(longest, tokens=min(longest.tokens, section.max_length))
     lora = params.lora.model_copy(update={"targets": ["projector"]}) if section.freeze_llm else params.lora
@@ -195,7 +196,7 @@ def _measure(name, section, params: Params, shape: Shape, rows, manifest: Path) 
 
     processor = load_processor(shape.folder, window=params.model.window, windows=params.model.windows)
     collator = Collator(processor, manifest)
-    options = section.model_dump(include=ListDrawer.SETTINGS)
+    options = section.model_dump(include=ListDrawer.SETTINGS) | {"method": params.model.method}
     if any(row.predicted is None for row in rows) and options.get("lists") == "predicted":
         options["lists"] = "oracle"  # not pruned yet: the lists will be about as short
     augmenter = Augmenter(section, processor.feature_extractor.n_samples / SAMPLE_RATE)

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 import sap2.errors
 from sap2.errors import InputError, ModelError
+from sap2.files import atomic_dir
 from sap2.params import LoraSection, ModelSection, TrainSection
 from sap2.training.lists import Stage
 
@@ -76,6 +77,18 @@ def train(
 
         return run(spec, report)
     return _launch(spec, section.nproc, report)
+
+
+def leave_out(output: Path, model: ModelSection) -> dict[str, Any]:
+    """Write the folder of the pruner that PC and JPI do not have: `sap_config.json`, which names the method.
+
+    Returns: A summary that says so.
+    """
+    from sap2.model import save_sap_settings
+
+    with atomic_dir(output) as partial:
+        save_sap_settings(model.sap_fields(), partial)
+    return {"method": model.method, "trained": f"nothing, {model.method} is one model: the recogniser"}
 
 
 def _launch(spec: dict[str, Any], nproc: int, report: Report) -> dict[str, Any]:

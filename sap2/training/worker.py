@@ -101,9 +101,7 @@ def _train(job: Job, folder: Path, report) -> dict[str, Any]:
     section = job.section
     set_seed(section.seed)
     splits = {"train": read_manifest(job.train), "dev": read_manifest(job.dev)}
-    fields = job.model.model_dump(mode="json")
-    fields["pooling_heads"] = fields.pop("heads")
-    base = load_model(job.base, dtype=torch.bfloat16 if section.bf16 else torch.float32, **fields)
+    base = load_model(job.base, dtype=torch.bfloat16 if section.bf16 else torch.float32, **job.model.sap_fields())
     base.config.use_cache = False
     processor = load_processor(job.base, **processor_fields(base.config))
 
@@ -161,7 +159,7 @@ def _train(job: Job, folder: Path, report) -> dict[str, Any]:
         summary = progress.summary(trainer.state) | {
             "utterances": len(splits["train"]),
             "trainable_parameters": adapters.trainable_count(model),
-            "lists": getattr(section, "lists", None) if job.stage == "recogniser" else "drawn",
+            "lists": section.lists if job.stage == "recogniser" and job.model.method == "tpi" else "drawn",
             "device": args.device.type,
             **job.settings(),
         }
@@ -201,7 +199,8 @@ def _encode(job: Job, model, processor, splits) -> dict[str, Any]:
 def _drawer(job: Job, utterances):
     from sap2.training.lists import ListDrawer
 
-    return ListDrawer(job.stage, utterances, **job.section.model_dump(include=ListDrawer.SETTINGS))
+    settings = job.section.model_dump(include=ListDrawer.SETTINGS)
+    return ListDrawer(job.stage, utterances, method=job.model.method, **settings)
 
 
 def _plan(job: Job, examples, collator) -> list[list[tuple[int, int]]]:

@@ -7,7 +7,8 @@ import pytest
 from sap2.errors import InputError
 from sap2.inference import corpus
 from sap2.manifest import Utterance, read_manifest, write_manifest
-from sap2.params import InferenceSection, PruningSection
+from sap2.params import InferenceSection, ModelSection, PruningSection
+from sap2.training import leave_out
 
 
 def make(number: int, **fields) -> Utterance:
@@ -31,8 +32,12 @@ class Echo:
             for number, words in zip(numbers, keywords, strict=True)
         ]
 
-    def transcribe(self, speech, keywords):
-        return [f"{path} heard {' '.join(words)}" for path, words in zip(speech, keywords, strict=True)]
+    method = "tpi"
+    asked = 0
+
+    def integrate(self, speech, keywords):
+        type(self).asked += 1
+        return [(f"{path} heard {' '.join(words)}", words[:1]) for path, words in zip(speech, keywords, strict=True)]
 
 
 @pytest.fixture
@@ -83,7 +88,7 @@ def test_a_threshold_is_set_or_found_on_dev_and_holds_for_every_split(tmp_path, 
         rows = [make(number) for number in range(20)]
         write_manifest(path, [row.model_copy(update={"text": "x"}) for row in rows] if split == "train" else rows)
     facts = corpus.prune_splits(PruningSection(**settings), manifests, "base", "pruner", tmp_path / "pruned")
-    assert list(facts) == ["threshold", "train", "dev", "test"] and facts["threshold"] == threshold
+    assert list(facts) == ["method", "threshold", "train", "dev", "test"] and facts["threshold"] == threshold
     for split in manifests:
         assert sum(len(one.predicted) for one in read_manifest(tmp_path / "pruned" / f"{split}.jsonl")) == left
     lines = (tmp_path / "pruned" / "threshold.csv").read_text().splitlines()
@@ -104,6 +109,39 @@ def test_real_time_factors_are_of_both_stages_where_both_took_part(tmp_path, loa
     factors = json.loads((tmp_path / "results" / "timing.json").read_text())["real_time_factor"]
     assert set(factors) == contexts
     assert factors["none"] == 2 / 4 and factors.get("predicted", 8 / 4) == 8 / 4
+
+
+@pytest.mark.parametrize("method", ["pc", "jpi"])
+def test_a_method_without_stage_1_passes_whole_lists_on(tmp_path, loaded, method):
+    source, folder = tmp_path / "prepared" / "dev.jsonl", tmp_path / "pruner"
+    write_manifest(source, [make(number) for number in range(4)])
+    leave_out(folder, ModelSection(method=method))
+    section = PruningSection(max_false_alarms=0.0)
+    facts = corpus.prune_splits(section, {"dev": source}, "base", folder, tmp_path / "pruned")
+    assert not loaded, "no model is asked"
+    assert [one.predicted for one in read_manifest(tmp_path / "pruned" / "dev.jsonl")] == [
+        [f"name{number}", f"other{number}"] for number in range(4)
+    ]
+    assert (facts["method"], facts["dev"]["keyword_recall"], facts["dev"]["keyword_precision"]) == (method, 1.0, 0.5)
+
+
+def test_a_joint_answers_selection_is_scored_as_stage_1s(tmp_path, loaded, monkeypatch):
+    source = tmp_path / "pruned" / "test.jsonl"
+    rows = [make(number) for number in range(3)]
+    write_manifest(source, [row.with_predicted(row.keywords) for row in rows])
+    monkeypatch.setattr(Echo, "method", "jpi")
+    monkeypatch.setattr(Echo, "asked", 0)
+    corpus.decode_split(InferenceSection(), source, "base", "recogniser", tmp_path / "results")
+    assert Echo.asked == 3, "full and predicted are one question"
+    for context, selected in (("none", []), ("full", ["name1"]), ("predicted", ["name1"]), ("oracle", ["name1"])):
+        lines = (tmp_path / "results" / f"{context}.jsonl").read_text().splitlines()
+        row = json.loads(lines[1])
+        assert (row["predicted"], row["context"]) == (selected, context)
+        assert row["messages"][0]["content"].count("First select keywords") == 1
+    from sap2.evaluation.testset import score_contexts
+
+    paths = {context: tmp_path / "results" / f"{context}.jsonl" for context in ("none", "predicted")}
+    assert score_contexts(paths, samples=0).selection.counts.tp == 3
 
 
 def test_every_context_gets_its_own_list(tmp_path, loaded):
@@ -141,7 +179,7 @@ def test_a_failure_leaves_the_old_results_alone(tmp_path, loaded, monkeypatch):
     write_manifest(source, [make(0, predicted=[])])
     corpus.decode_split(InferenceSection(), source, "base", "recogniser", tmp_path / "results")
     before = (tmp_path / "results" / "none.jsonl").read_bytes()
-    monkeypatch.setattr(Echo, "transcribe", lambda *_: 1 / 0)
+    monkeypatch.setattr(Echo, "integrate", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         corpus.decode_split(InferenceSection(), source, "base", "recogniser", tmp_path / "results")
     assert (tmp_path / "results" / "none.jsonl").read_bytes() == before

@@ -13,7 +13,9 @@ import sap2.inference.recogniser as module
 from sap2.errors import ModelError
 from sap2.inference import Answer, Decoding, Recogniser, generate
 from sap2.model import LORA_TARGETS, load_model, load_processor, save_adapter
-from sap2.prompts import pruning_prompt, recognition_prompt
+from sap2.params import ModelSection
+from sap2.prompts import joint_prompt, pruning_prompt, recognition_prompt
+from sap2.training import leave_out
 
 DECODING = Decoding(batch_size=4, max_new_tokens=5)
 
@@ -23,14 +25,15 @@ def folders(tmp_path_factory):
     """A base that takes 2 s at most, and both adapters; the pruner also with another window."""
     root = tmp_path_factory.mktemp("models")
     build_tiny_base(root / "base", positions=100)
-    for seed, (name, window) in enumerate((("pruner", 2), ("recogniser", 2), ("other", 4))):
+    kinds = {"pruner": {}, "recogniser": {}, "other": {"window": 4}, "pc": {"method": "pc"}, "jpi": {"method": "jpi"}}
+    for seed, (name, sap) in enumerate(kinds.items()):
         config = peft.LoraConfig(r=2, target_modules=LORA_TARGETS)
-        model = peft.get_peft_model(load_model(root / "base", window=window), config)
+        model = peft.get_peft_model(load_model(root / "base", **sap), config)
         torch.manual_seed(seed)
         for key, weight in model.named_parameters():
             if "lora_" in key:
                 torch.nn.init.normal_(weight, std=0.5)
-        save_adapter(model, load_processor(root / "base", window=window), root / name)
+        save_adapter(model, load_processor(root / "base", window=sap.get("window", 2)), root / name)
     return root
 
 
@@ -108,6 +111,64 @@ def test_call_prunes_then_transcribes_with_what_is_left(recogniser, heard):
     ]
     assert set(result.timings) == {"encode", "prune", "transcribe", "audio"}
     assert result.timings["audio"] == pytest.approx(0.8, abs=0.05)
+
+
+@pytest.fixture
+def one_model(folders, monkeypatch):
+    """Load the one model of a method, with the folder that says there is no pruner; its answers are `answer`s."""
+
+    def load(method, answer):
+        leave_out(folders / f"no-{method}", ModelSection(method=method))
+        loaded = Recogniser.load(folders / "base", folders / f"no-{method}", folders / method, decoding=DECODING)
+        asked = []
+
+        def answers(model, processor, states, prompts, keywords, **options):
+            assert not options["selecting"] and model.active_adapter == "recogniser"
+            asked.extend(zip(prompts, keywords, strict=True))
+            return [Answer(answer(words)) for words in keywords]
+
+        monkeypatch.setattr(module, "answers", answers)
+        return loaded, asked
+
+    return load
+
+
+def test_pc_transcribes_with_the_whole_list(one_model):
+    recogniser, asked = one_model("pc", lambda words: "ask maier")
+    result = recogniser(tone(0.8), ["Kathryn", "Maier"])
+    assert (result.text, result.predicted, result.found, result.scores) == (
+        "ask maier", ["Kathryn", "Maier"], ["Maier"], {},
+    )  # fmt: skip
+    assert asked == [(recognition_prompt(True), ["Kathryn", "Maier"])]
+
+
+def test_jpi_answers_with_selection_and_transcript(one_model):
+    recogniser, asked = one_model("jpi", lambda words: "Selected keywords are: MAIER, Smith.\nTranscription: ask maier")
+    result = recogniser(tone(0.8), ["Kathryn", "Maier"])
+    assert (result.text, result.predicted, result.found) == ("ask maier", ["Maier"], ["Maier"])
+    assert asked == [(joint_prompt(), ["Kathryn", "Maier"])]
+    assert recogniser.integrate([tone(0.5)], [["Kathryn"]]) == [("ask maier", [])]
+    with pytest.raises(ModelError, match="method is jpi, which has no stage 1"):
+        recogniser.prune([tone(0.5)], [["Kathryn"]])
+
+
+def test_a_joint_answer_that_does_not_parse_is_a_transcript(one_model):
+    recogniser, _ = one_model("jpi", lambda words: "ask kathryn")
+    result = recogniser(tone(0.8), ["Kathryn"])
+    assert (result.text, result.predicted, result.found) == ("ask kathryn", [], ["Kathryn"])
+
+
+def test_jpi_joins_the_selections_of_segments_in_list_order(one_model):
+    selecting = "Selected keywords are: {}.\nTranscription: {}".format
+    said = iter([selecting("b", "one"), "two", selecting("a", "three")])
+    recogniser, _ = one_model("jpi", lambda words: next(said, ""))
+    result = recogniser(tone(5), ["a", "b", "c"])
+    assert (result.text, result.predicted) == ("one two three", ["a", "b"])
+
+
+def test_the_pruner_of_another_method_is_refused(folders):
+    with pytest.raises(ModelError, match="'method': 'tpi'.*'method': 'jpi'.*train both stages with the same"):
+        Recogniser.load(folders / "base", folders / "pruner", folders / "jpi")
 
 
 def test_an_empty_list_is_not_pruned(recogniser, heard):
@@ -230,6 +291,55 @@ def test_audio_comes_from_a_path_too(recogniser, tmp_path):
     soundfile.write(tmp_path / "a.wav", wave, 16_000, subtype="FLOAT")
     first, second = recogniser.encode([tmp_path / "a.wav", wave])
     np.testing.assert_allclose(first[0], second[0], atol=1e-3)
+
+
+@pytest.fixture(scope="module")
+def checkpoints(folders):
+    """Each adapter merged into a base of its own: `pruner-whole`, `recogniser-whole`."""
+    for name in ("pruner", "recogniser", "jpi"):
+        merged = load_model(folders / "base", folders / name).merge_and_unload()
+        merged.save_pretrained(folders / f"{name}-whole")
+        load_processor(folders / "base").save_pretrained(folders / f"{name}-whole")
+    return folders
+
+
+def test_two_checkpoints_answer_as_one_base_with_two_adapters(checkpoints, recogniser):
+    folders = [checkpoints / f"{name}-whole" for name in ("pruner", "recogniser")]
+    two = Recogniser.from_checkpoints(*folders, decoding=DECODING)
+    assert two.pruner[0].model.audio_tower is two.model.model.audio_tower, "the same weights are kept once"
+    waves, lists = [tone(1.0, 1), tone(3.5, 2), tone(0.5, 3)], [["Kathryn", "Maier", "Myer"], [], ["graphs", "Maier"]]
+    ours, expected = two.recognise(waves, lists), recogniser.recognise(waves, lists)
+    assert ours == expected and any(one.predicted for one in expected)
+    for one, other in zip(ours, expected, strict=True):
+        assert one.scores == pytest.approx(other.scores, abs=1e-4)
+    speech = two.encode(waves)
+    assert speech[0][0].shape == recogniser.encode(waves[:1])[0][0].shape
+    assert two.prune(speech, lists) == [one.predicted for one in expected]
+
+
+def test_checkpoints_with_encoders_of_their_own_each_hear_with_theirs(checkpoints, recogniser, tmp_path):
+    other = load_model(checkpoints / "pruner-whole")
+    with torch.no_grad():
+        for weight in other.model.audio_tower.parameters():
+            weight += 0.05 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(1))
+    other.save_pretrained(tmp_path / "pruner")
+    load_processor(checkpoints / "base").save_pretrained(tmp_path / "pruner")
+    two = Recogniser.from_checkpoints(tmp_path / "pruner", checkpoints / "recogniser-whole", decoding=DECODING)
+    alone = Recogniser.load(tmp_path / "pruner", decoding=DECODING)
+    waves, lists = [tone(1.0, 1), tone(3.5, 2)], [["Kathryn", "Maier"], ["Myer", "graphs", "Maier"]]
+    speech = two.encode(waves)
+    assert speech[0][0].shape[1] == 2 * recogniser.encode(waves[:1])[0][0].shape[1]
+    scores = two.select(speech, lists)
+    assert [list(one) for one in scores] == alone.prune(waves, lists)
+    for one, other in zip(scores, alone.select(waves, lists), strict=True):
+        assert one == pytest.approx(other, abs=1e-4)
+    assert two.transcribe(speech, lists) == recogniser.transcribe(waves, lists)
+    assert [one.text for one in two.recognise(waves, lists)] == recogniser.transcribe(waves, two.prune(waves, lists))
+
+
+def test_a_checkpoint_of_one_stage_is_no_part_of_two(checkpoints):
+    with pytest.raises(ModelError, match="jpi-whole: its method is jpi, a model of one stage; load it alone"):
+        Recogniser.from_checkpoints(checkpoints / "pruner-whole", checkpoints / "jpi-whole")
 
 
 def test_whole_words_alone_are_found():

@@ -66,6 +66,11 @@ def test_digests_are_those_of_the_content(tmp_path):
     assert adapter_digest(tmp_path) == expected
 
 
+def test_a_folder_without_weights_has_no_digest(tmp_path):
+    """That of the pruner which PC and JPI do not have."""
+    assert adapter_digest(tmp_path) is None
+
+
 def test_files_are_named_without_the_machine(tmp_path, monkeypatch):
     (tmp_path / "data").mkdir()
     path = tmp_path / "data" / "test.jsonl"

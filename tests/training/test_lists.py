@@ -4,6 +4,7 @@ import pytest
 
 from sap2.errors import InputError
 from sap2.manifest import Utterance, spoken
+from sap2.prompts import joint_prompt, joint_target, parse_joint, recognition_prompt
 from sap2.training.lists import ListDrawer
 
 WORDS = [f"word{number}" for number in range(60)]
@@ -58,6 +59,22 @@ def test_the_shares_of_pruning_lists_are_what_is_asked_for():
     assert all(draw.keywords and draw.target != "none" for _, draw in draws())
     assert all(draw.keywords and draw.target == "none" for _, draw in draws(unspoken_share=1.0))
     assert not any(draw.keywords for _, draw in draws(no_context_share=1.0))
+
+
+@pytest.mark.parametrize("method", ["pc", "jpi"])
+def test_one_model_instead_of_two_is_trained_with_whole_lists(method):
+    shares = {"no_context_share": 0.1, "unspoken_share": 0.1}
+    found = draws("recogniser", method=method, lists="predicted", **shares)
+    sizes = [len(draw.keywords) for _, draw in found if draw.keywords]
+    assert min(sizes) >= 3 and max(sizes) == 20 and any(not draw.keywords for _, draw in found)
+    assert any(draw.keywords and not spoken(row.with_keywords(draw.keywords)) for row, draw in found)
+    for row, draw in found:
+        selected = spoken(row.with_keywords(draw.keywords))
+        if method == "pc":
+            assert (draw.prompt, draw.target) == (recognition_prompt(bool(draw.keywords)), row.text)
+        else:
+            assert (draw.prompt, draw.target) == (joint_prompt(), joint_target(selected, row.text))
+            assert parse_joint(draw.target, draw.keywords) == (selected, [], row.text)
 
 
 def test_distractors_come_from_other_utterances_too():

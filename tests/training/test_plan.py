@@ -9,7 +9,7 @@ from tiny import build_tiny_base
 import sap2.training.plan as module
 from sap2.errors import ModelError, ParamsError
 from sap2.model import load_model, load_processor
-from sap2.params import BaseSection, LoraSection, Params, RecogniserSection, TrainSection
+from sap2.params import BaseSection, LoraSection, ModelSection, Params, RecogniserSection, TrainSection
 from sap2.training.adapters import attach, trainable_count
 from sap2.training.plan import plan_training
 from sap2.training.shapes import base_shape, count
@@ -77,6 +77,19 @@ def test_a_token_budget_makes_more_steps_of_smaller_batches():
     assert ratio == pytest.approx(tokens["narrow"] / tokens["wide"])
     for text in ("8 GPUs × 32 utterances of at most 8,192 tokens", "  * zero3-offload", "in the host's memory"):
         assert text in str(narrow)
+
+
+def test_a_method_of_one_model_plans_one_training_with_whole_lists():
+    base = BaseSection(path=HUB)
+    pruner, recogniser = plan_training(Params(base=base), utterances=1000).stages
+    (pc,) = plan_training(Params(base=base, model=ModelSection(method="pc")), utterances=1000).stages
+    (jpi,) = plan_training(Params(base=base, model=ModelSection(method="jpi")), utterances=1000).stages
+    assert (pc.name, jpi.name) == ("recogniser", "recogniser")
+    assert pc.mean.context == pruner.mean.context > recogniser.mean.context
+    assert (pc.mean.answer, jpi.mean.answer) == (
+        recogniser.mean.answer,
+        recogniser.mean.answer + pruner.mean.answer - 1,
+    )
 
 
 def test_slower_speech_is_planned_for_up_to_what_the_encoder_takes():

@@ -17,7 +17,7 @@ from transformers.integrations import is_deepspeed_zero3_enabled
 import sap2
 from sap2.errors import InputError, ModelError
 from sap2.manifest import read_manifest
-from sap2.model import load_model, load_processor
+from sap2.model import load_model, load_processor, sap_settings
 from sap2.params import LoraSection, ModelSection, RecogniserSection, SpecAugment
 from sap2.training import checkpoints, schedule, train
 from sap2.training.collator import Collator, Examples
@@ -75,6 +75,18 @@ def test_output_is_an_adapter_folder_and_no_checkpoint_stays(job, tmp_path):
     assert not any(name.endswith((".bin", ".pt", ".pth")) or name == "README.md" for name in names)
     assert not [path for path in (tmp_path / "checkpoints" / "pruner").rglob("*")]
     assert list((tmp_path / "checkpoints" / "encoder").glob("speech-*.safetensors"))
+
+
+def test_an_adapter_says_the_method_it_was_trained_for(job, tmp_path):
+    """PC and JPI learn other answers from other lists; the recogniser takes the method from the folder."""
+    losses = {}
+    for method in ("tpi", "pc", "jpi"):
+        model = ModelSection(method=method)
+        summary = job(name=method, model=model, max_steps=2)
+        assert summary["lists"] == ("oracle" if method == "tpi" else "drawn")
+        assert sap_settings(tmp_path / method)["method"] == method
+        losses[method] = summary["dev_loss"]
+    assert len(set(losses.values())) == 3
 
 
 def test_two_runs_with_the_same_seed_agree_and_another_seed_differs(job, tmp_path):

@@ -1,0 +1,20 @@
+"""A version's page says how it uses lists: stages that were not trained are not told of."""
+
+import pytest
+
+from sap2.tracking.describe import describe
+
+PARAMS = {"pruner": {"epochs": 3.0}, "recogniser": {"epochs": 1.0, "lists": "oracle"}, "lora": {"rank": 8}}
+METRICS = {"predicted": {"wer": 5.0, "b_wer": 25.0}}
+
+
+@pytest.mark.parametrize(
+    ("model", "adapters", "headline"),
+    [
+        ({}, "LoRA, rank 8; pruner 3.0 epochs; recogniser 1.0 epochs on oracle lists", "with both stages"),
+        ({"method": "jpi"}, "LoRA, rank 8; method jpi; recogniser 1.0 epochs\n", "with method jpi"),
+    ],
+)
+def test_the_method_and_what_was_trained_for_it_are_named(model, adapters, headline):
+    text = describe(PARAMS | {"model": model}, METRICS, "abc", False)
+    assert adapters in text and headline in text.splitlines()[0]
