@@ -180,7 +180,11 @@ def _convert(entry: Entry | Rejected, job: _Job) -> "tuple[dict[str, Any], str |
     except ValidationError as error:
         return Rejected(entry.id, entry.location, f"not a manifest row: {fault_of(error)}", duration)
     if section.audio == "convert":
-        _link(stored, job.output / audio)
+        try:
+            _link(stored, job.output / audio)
+        except (FileExistsError, IsADirectoryError, NotADirectoryError):
+            reason = "the id cannot name a file: another id's file or folder is in its way"
+            return Rejected(entry.id, entry.location, reason, duration)
     return utterance.model_dump(exclude_none=True), entry.split
 
 
@@ -267,6 +271,8 @@ def _link(stored: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         os.link(stored, target)
+    except FileExistsError:
+        raise
     except OSError:  # another file system, or one without links
         shutil.copyfile(stored, target)
 

@@ -54,6 +54,10 @@ def read(section: PrepareSection) -> tuple[Read, dict[str, Any]]:
                 training.append(text)
     lists, how = _lists(settings, training)
     warnings = [warning for part, count in counts.items() if (warning := _incomplete(part, count))]
+    if not lists.rare:
+        warnings.append(
+            "no distractors: the training text has no rare words; give rare_words_file, or lower common_words"
+        )
     for warning in warnings:
         print(f"prepare: {warning}", file=sys.stderr)
     facts = {

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import struct
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -214,3 +215,11 @@ def test_too_many_rejected_leave_the_reasons_behind(tmp_path):
         ingest([*entries(tmp_path, 6), *broken], section, tmp_path / "prepared", tmp_path / "cache", "x")
     assert len((tmp_path / "cache" / "quarantine.jsonl").read_text().splitlines()) == 4
     assert not (tmp_path / "prepared").exists()
+
+
+def test_ids_whose_files_are_in_each_others_way_are_quarantined(tmp_path):
+    made = entries(tmp_path, 5)
+    made += [replace(made[0], id="x"), replace(made[0], id="x.flac/y"), replace(made[0], id="X")]
+    section = PrepareSection(source="folder", folder={"root": "x"}, workers=1)
+    card = ingest(made, section, tmp_path / "prepared", tmp_path / "cache", "x")
+    assert card["reasons"] == {"the id cannot name a file": 1, "duplicate id": 1}

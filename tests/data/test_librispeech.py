@@ -96,6 +96,11 @@ def test_published_lists_are_used_as_they_are(tmp_path):
     assert rejected["reason"] == "the published list is for another text: 'another text'"
 
 
+def test_a_text_without_rare_words_is_a_warning(tmp_path):
+    card, _ = prepare(tmp_path, section(librispeech(tmp_path / "LibriSpeech", PARTS), common_words=5000))
+    assert card["warnings"][-1].startswith("no distractors: the training text has no rare words")
+
+
 def test_a_missing_part_says_what_is_there(tmp_path):
     root = librispeech(tmp_path / "LibriSpeech", PARTS)
     with pytest.raises(InputError, match="test-other: no such folder; .* holds dev-clean, test-clean, train-clean-100"):
