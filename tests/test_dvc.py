@@ -238,6 +238,7 @@ def test_dvc_re_runs_what_a_change_concerns(project):
 
     # The same outputs come out of every fake run, so what follows is cached: only the stage itself runs.
     assert replaced("  contexts: [none, full", "  contexts: [full, none") == ["decode"]
+    assert replaced("  source: lectures", "  source: kaldi") == ["prepare"]
     with (project / "sap2" / "evaluation" / "rates.py").open("a") as file:
         file.write("# a comment\n")
     assert ran(dvc(project, "repro")) == ["evaluate"]
