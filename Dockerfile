@@ -1,20 +1,26 @@
-# The one image of all stages: what DVC runs on one machine and Kubeflow in a cluster.
+# The one image of all stages, of every step of the Kubeflow pipelines and of serving.
 #
 #   docker build -t sap2-asr-python:0.1.0 --build-arg VERSION=0.1.0 --build-arg REVISION=$(git rev-parse HEAD) .
 #   docker run --rm sap2-asr-python:0.1.0 --version
+#   docker run --rm --read-only --tmpfs /tmp --tmpfs /home/sap2 -p 8000:8000 -e SAP2_API_KEY=… sap2-asr-python:0.1.0 \
+#     serve --host 0.0.0.0 --model models:/sap2-asr@champion
 #
-# On another base, such as a CUDA runtime (any Debian or Ubuntu whose python3 is 3.11 or 3.12):
-#   --build-arg BASE_IMAGE=nvidia/cuda:12.8.1-runtime-ubuntu24.04
-# Tag it with a version, never "latest"; Kubeflow's local runner wants "python" in the image's name.
+# The base is a CUDA runtime; a smaller image for CPUs:
+#   --build-arg BASE_IMAGE=python:3.11.14-slim-bookworm --build-arg PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu
+# Any Debian or Ubuntu whose python3 is 3.11 or 3.12 will do; give a digest (…@sha256:…) for the same bytes every time.
+# Tag the image with a version, never "latest"; Kubeflow's local runner wants "python" in its name.
 # There is no compiler inside: what DeepSpeed would compile at run time (its shared-memory op for several processes on
 # CPUs, fused optimizers) is not used on GPUs by the settings in sap2/training/deepspeed.
-ARG BASE_IMAGE=python:3.11-slim
+ARG BASE_IMAGE=nvidia/cuda:12.8.1-runtime-ubuntu24.04
 
 # --- Packages first, from pyproject.toml alone: this layer is made again only when the dependencies change.
 FROM ${BASE_IMAGE} AS packages
 # Debian's and Ubuntu's images have no Python; the python image has its own and skips this.
+# Versions of the distribution's packages are those of the base image's release, which the tag or digest names.
+# hadolint ignore=DL3008
 RUN command -v python3 >/dev/null || (apt-get update && apt-get install -y --no-install-recommends \
         python3 python3-venv python3-dev && rm -rf /var/lib/apt/lists/*)
+# hadolint ignore=DL3008
 RUN apt-get update && apt-get install -y --no-install-recommends build-essential && rm -rf /var/lib/apt/lists/*
 RUN python3 -m venv /opt/sap2
 ENV PATH=/opt/sap2/bin:$PATH PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
@@ -23,8 +29,9 @@ ARG PIP_EXTRA_INDEX_URL=
 WORKDIR /build
 COPY pyproject.toml .
 RUN python -c "import tomllib; project = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
-        print(*project['dependencies'], *project['optional-dependencies']['pipeline'], sep='\n')" > all.txt \
-    && grep -v '^deepspeed' all.txt > most.txt && grep '^deepspeed' all.txt > deepspeed.txt \
+        extras = project['optional-dependencies']; \
+        print(*project['dependencies'], *extras['pipeline'], *extras['kubeflow'], *extras['serve'], *extras['server'], sep='\n')" > all.txt \
+    && grep -vE '^(sap2-asr|deepspeed)' all.txt > most.txt && grep '^deepspeed' all.txt > deepspeed.txt \
     && pip install -r most.txt
 # DeepSpeed's set-up imports torch, so it is built against the one installed above; no op is compiled ahead.
 RUN DS_BUILD_OPS=0 DS_ACCELERATOR=cpu pip install --no-build-isolation -r deepspeed.txt
@@ -33,10 +40,13 @@ RUN DS_BUILD_OPS=0 DS_ACCELERATOR=cpu pip install --no-build-isolation -r deepsp
 FROM packages AS code
 COPY README.md LICENSE NOTICE ./
 COPY sap2 sap2
+COPY components components
+COPY pipelines pipelines
 RUN pip install --no-deps --no-build-isolation --target /opt/code .
 
 # --- What runs: packages, code and params; no compiler, no root.
 FROM ${BASE_IMAGE}
+# hadolint ignore=DL3008
 RUN command -v python3 >/dev/null || (apt-get update && apt-get install -y --no-install-recommends \
         python3 && rm -rf /var/lib/apt/lists/*)
 COPY --from=packages /opt/sap2 /opt/sap2
@@ -58,11 +68,16 @@ ENV PATH=/opt/code/bin:/opt/sap2/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     SAP2_REVISION=${REVISION} \
     HOME=/home/sap2 \
+    HF_HOME=/tmp/huggingface \
     NUMBA_CACHE_DIR=/tmp/numba \
     MPLCONFIGDIR=/tmp/matplotlib
 RUN mkdir -p /home/sap2 /workspace && chown 10001:0 /home/sap2 /workspace && chmod g+rwX /home/sap2 /workspace
 WORKDIR /workspace
 COPY --chown=10001:0 params.yaml ./
 USER 10001:0
+EXPOSE 8000
+# Of `sap2 serve`, in a container that serves; in the pods of a cluster the probes of deploy/ ask instead.
+HEALTHCHECK --interval=30s --timeout=5s --start-period=120s CMD ["python3", "-c", \
+    "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/healthz', timeout=4).close()"]
 ENTRYPOINT ["sap2"]
 CMD ["--help"]

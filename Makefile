@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 # torch first and by pip itself: DeepSpeed is built against it.
 TORCH := torch==2.13.0
-CODE := sap2 tests benchmarks
+CODE := sap2 components pipelines tests benchmarks
 STORE := $(BIN)/python -c 'from sap2.params import load_params; from sap2.tracking import tracking_uri; print(tracking_uri(load_params().tracking))'
 
 # dvc.yaml says `sap2 …`: found in our environment, whether it is activated or not.
@@ -60,5 +60,5 @@ $(READY): pyproject.toml
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet setuptools wheel ninja py-cpuinfo "$(TORCH)"
 	$(BIN)/python -m pip install --quiet --no-build-isolation "deepspeed>=0.19.8,<0.21"
-	$(BIN)/python -m pip install --quiet --editable ".[serve,dev]"
+	$(BIN)/python -m pip install --quiet --editable ".[kubeflow,serve,dev]"
 	@touch $(READY)

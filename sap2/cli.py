@@ -44,7 +44,8 @@ SetOption = Annotated[
 ]
 PARAMS = Path("params.yaml")
 REFUSED = 3
-SERVING = {"fastapi", "uvicorn", "multipart", "python_multipart", "prometheus_client"}
+EXTRAS = dict.fromkeys(["fastapi", "uvicorn", "multipart", "python_multipart", "prometheus_client"], "serve")
+EXTRAS |= dict.fromkeys(["kfp", "kfp_server_api", "kubernetes", "components", "pipelines"], "kubeflow")
 RefOption = Annotated[
     Path | None, typer.Option(metavar="REF", help="What was said; else the references in the file of hypotheses.")
 ]
@@ -88,7 +89,7 @@ def main() -> None:
         # `pip install sap2-asr` brings what scoring needs; training and recognition are an extra.
         if error.name is None or error.name.partition(".")[0] == "sap2":
             raise
-        extra = "serve" if error.name in SERVING else "pipeline"
+        extra = EXTRAS.get(error.name.partition(".")[0], "pipeline")
         _fail(f"this command needs {error.name}, which is not installed; run \"pip install 'sap2-asr[{extra}]'\"")
 
 
@@ -590,6 +591,160 @@ def plan(
     from sap2.training.plan import plan_training
 
     print(plan_training(_load(params, profile, set_), gpus, manifest, tflops, utterances))
+
+
+pipeline = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Kubeflow pipelines: compile, run here, submit.\n\nThe stages as containers in a cluster, or here.",
+    epilog="Example: sap2 pipeline run --local --profile test",
+)
+app.add_typer(pipeline, name="pipeline")
+PipelineArgument = Annotated[
+    Literal["train-and-evaluate", "transcribe-batch"],
+    typer.Argument(metavar="PIPELINE", help="train-and-evaluate or transcribe-batch."),
+]
+ArgumentOption = Annotated[
+    list[str] | None,
+    typer.Option("--argument", "-a", metavar="KEY=VALUE", help="A parameter of the pipeline, as talks=/data/talks."),
+]
+WHOLE_FLOW = "train-and-evaluate"
+
+
+@pipeline.command("compile", epilog="Example: sap2 pipeline compile --profile qwen2-audio-7b -o flow.yaml")
+def compile_(
+    name: PipelineArgument = WHOLE_FLOW,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Else PIPELINE-PROFILE.yaml.")
+    ] = None,
+    params: ParamsOption = PARAMS,
+    profile: ProfileOption = None,
+    set_: SetOption = None,
+) -> None:
+    """Write a pipeline as YAML for Kubeflow.
+
+    The profile's sections are the defaults of its parameters, the section `resources` is built in."""
+    from pipelines.running import compile_pipeline
+
+    loaded = _load(params, profile, set_)
+    print(f"wrote {compile_pipeline(name, loaded, output or Path(f'{name}-{loaded.profile}.yaml'))}")
+
+
+@pipeline.command("run", epilog="Example: sap2 pipeline run --local --profile test --folder kubeflow")
+def run_pipeline(
+    name: PipelineArgument = WHOLE_FLOW,
+    local: Annotated[bool, typer.Option("--local", help="On this machine, by KFP's local runner.")] = False,
+    folder: Annotated[
+        Path, typer.Option(metavar="DIR", help="For the compiled pipeline, artifacts, cache and checkpoints.")
+    ] = Path("kubeflow"),
+    cache: Annotated[bool, typer.Option(help="Take outputs of equal steps in earlier runs.")] = True,
+    argument: ArgumentOption = None,
+    params: ParamsOption = PARAMS,
+    profile: ProfileOption = None,
+    set_: SetOption = None,
+) -> None:
+    """Run a pipeline on this machine, as it is compiled.
+
+    A step that fails is tried again as in a cluster, a training that was interrupted goes on from its checkpoint."""
+    if not local:
+        raise typer.BadParameter(
+            "expected --local; in a cluster a pipeline is run by `sap2 pipeline submit --host URL`"
+        )
+    from pipelines.running import run_locally
+
+    loaded = _load(params, profile, set_)
+    run_locally(name, loaded, folder, argument or (), cache)
+    print(f"{name}: done; artifacts are in {folder / 'artifacts'}")
+
+
+@app.command(epilog="Example: sap2 trainjob --profile qwen2-audio-7b --nodes 2 > job.yaml")
+def trainjob(
+    nodes: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Nodes, each with resources.training_accelerators.")
+    ] = 1,
+    stage: Annotated[Literal["pruner", "recogniser"], typer.Option(help="Which of the two trainings.")] = "pruner",
+    name: Annotated[str | None, typer.Option(metavar="NAME", help="Of the job; else sap2-STAGE-PROFILE.")] = None,
+    params: ParamsOption = PARAMS,
+    profile: ProfileOption = None,
+    set_: SetOption = None,
+) -> None:
+    """Print a Kubeflow TrainJob, on several nodes.
+
+    Its nodes share the volume resources.checkpoints: what earlier stages made lies in its folder `flow`, as in a
+    repository, and the adapter appears there. The runtime is in deploy/pipelines."""
+    from pipelines.trainjob import trainjob_yaml
+
+    print(trainjob_yaml(_load(params, profile, set_), stage, nodes, name, set_ or ()), end="")
+
+
+HostOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL", envvar="KF_PIPELINES_ENDPOINT", help="Address of Kubeflow Pipelines. A login: SAP2_KFP_TOKEN."
+    ),
+]
+NamespaceOption = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Whose runs, where several users share the cluster.")
+]
+
+
+@pipeline.command(epilog="Example: sap2 pipeline submit --host http://localhost:8080 --profile qwen2-audio-7b --wait")
+def submit(
+    name: PipelineArgument = WHOLE_FLOW,
+    host: HostOption = None,
+    namespace: NamespaceOption = None,
+    experiment: Annotated[
+        str | None, typer.Option(metavar="NAME", help="One that exists; else that of the section tracking, made new.")
+    ] = None,
+    argument: ArgumentOption = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Follow the run; exit 1 when it fails.")] = False,
+    params: ParamsOption = PARAMS,
+    profile: ProfileOption = None,
+    set_: SetOption = None,
+) -> None:
+    """Upload a version to a cluster and start a run.
+
+    A version that is there already is used again. The run's page is printed."""
+    loaded = _load(params, profile, set_)
+    cluster = _cluster(host, namespace)
+    run = cluster.submit(name, loaded, experiment, argument or ())
+    print(run)
+    print(f"sap2 pipeline status {run.id} --host {cluster.host}", file=sys.stderr)
+    if wait:
+        _follow(cluster, run.id)
+
+
+@pipeline.command(epilog="Example: sap2 pipeline status 5f2c9a --host http://localhost:8080 --wait")
+def status(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="Its id, as submit prints it.")],
+    host: HostOption = None,
+    namespace: NamespaceOption = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Follow the run; exit 1 when it fails.")] = False,
+) -> None:
+    """Say what has become of a run, step by step."""
+    cluster = _cluster(host, namespace)
+    if wait:
+        _follow(cluster, run)
+    else:
+        print(cluster.run(run))
+
+
+def _cluster(host: str | None, namespace: str | None) -> Any:
+    if not host:
+        raise typer.BadParameter(
+            "expected the address of Kubeflow Pipelines; give --host http://localhost:8080 after "
+            "`kubectl port-forward -n kubeflow svc/ml-pipeline-ui 8080:80`, or set KF_PIPELINES_ENDPOINT"
+        )
+    from pipelines.remote import Cluster
+
+    return Cluster(host, namespace)
+
+
+def _follow(cluster: Any, run_id: str) -> None:
+    run = cluster.follow(run_id, lambda line: print(line, file=sys.stderr))
+    print(run)
+    if run.state not in ("SUCCEEDED", "SKIPPED"):
+        raise typer.Exit(1)
 
 
 def _load(path: Path, profile: str | None, overrides: list[str] | None) -> "Params":

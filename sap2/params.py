@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import UnionType
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -31,9 +31,11 @@ __all__ = [
     "PrepareSection",
     "PruningSection",
     "RecogniserSection",
+    "ResourcesSection",
     "SlideSpeechSource",
     "SpecAugment",
     "SwiftSource",
+    "Toleration",
     "TrackingSection",
     "TrainSection",
     "load_params",
@@ -249,7 +251,7 @@ class TrainSection(Section):
     early_stopping: int | None = Field(None, ge=1)
     eval_utterances: int = Field(200, ge=1)  # dev utterances decoded for that score, spread over the manifest
     seed: int = Field(1, ge=0)
-    nproc: int = Field(1, ge=1)  # processes (one a GPU); above 1 through torchrun
+    nproc: int = Field(1, ge=1)  # processes (one a GPU), all nodes together; above 1 through torchrun
     # ZeRO stage 2 or 3; with "-offload" optimizer states, and for stage 3 all weights, wait in the host's memory.
     deepspeed: Literal["zero2", "zero3", "zero2-offload", "zero3-offload", "none"] = "zero2"
     bf16: bool = False  # mixed precision; off where the processor is slow at it
@@ -388,6 +390,60 @@ class TrackingSection(Section):
     copy_base: bool = False  # a base from the hub: copy it into the version, not only its id and commit
 
 
+Quantity = Annotated[str, Field(pattern=r"^\d+(\.\d+)?([kMGT]i?|m)?$")]  # as Kubernetes writes it: 500m, 16Gi
+Name = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", max_length=253)]  # of a Kubernetes object
+
+
+class Toleration(Section):
+    """A taint of nodes that does not keep our pods away."""
+
+    key: str = Field(min_length=1)
+    operator: Literal["Exists", "Equal"] = "Exists"
+    value: str | None = None  # for Equal
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] = "NoSchedule"
+
+
+class ResourcesSection(Section):
+    """What a Kubernetes cluster gives the steps, and where it finds image, secrets and volumes.
+
+    Steps are of three sizes: `training` (both trainings), `inference` (all others that run a model) and `light`.
+    CPU and memory are [request, limit].
+    """
+
+    image: str = "sap2-asr-python:0.1.0"  # of every step, with a version or a digest (…@sha256:…)
+    pull_secrets: list[Name] = []  # Secrets that open the image's registry
+    secret: Name | None = "sap2-asr"  # Secret with MLflow's and the object store's variables; None = none is given
+    secret_keys: list[str] = ["MLFLOW_TRACKING_URI"]  # its keys, each a variable of the same name
+    checkpoints: Name | None = "sap2-checkpoints"  # PVC: an interrupted training goes on; None = starts again
+    data: Name | None = None  # PVC with recordings, at /data in the steps that read them
+    accelerator: str = Field("nvidia.com/gpu", min_length=1)  # what the nodes call one
+    node_selector: dict[str, str] = {}  # labels of the nodes for steps with accelerators
+    tolerations: list[Toleration] = []  # the same steps'
+    shm: Quantity = "2Gi"  # of /dev/shm, by which the processes of a training talk
+    training_accelerators: int = Field(0, ge=0)  # of a node: one a process; 0 = on CPUs
+    training_cpu: tuple[Quantity, Quantity] = ("2", "4")
+    training_memory: tuple[Quantity, Quantity] = ("4Gi", "8Gi")
+    training_timeout: Seconds = Field(86_400, ge=1)
+    inference_accelerators: int = Field(0, ge=0, le=1)
+    inference_cpu: tuple[Quantity, Quantity] = ("2", "4")
+    inference_memory: tuple[Quantity, Quantity] = ("4Gi", "8Gi")
+    inference_timeout: Seconds = Field(43_200, ge=1)
+    light_cpu: tuple[Quantity, Quantity] = ("500m", "2")
+    light_memory: tuple[Quantity, Quantity] = ("1Gi", "4Gi")
+    light_timeout: Seconds = Field(7_200, ge=1)
+    retries: int = Field(3, ge=0, le=100)  # of a step that fails or is preempted
+    backoff: int = Field(60, ge=0)  # seconds before the first; doubled each time, at most an hour
+    parallel: int = Field(4, ge=1)  # shards of talks transcribed at a time
+
+    @field_validator("image")
+    @classmethod
+    def _image_pinned(cls, image: str) -> str:
+        tag = image.rpartition("/")[2].partition(":")[2]
+        if "@sha256:" not in image and tag in ("", "latest"):
+            raise ValueError("names no version: what runs must be known; add a tag (not latest) or @sha256:DIGEST")
+        return image
+
+
 class Params(Section):
     """All sections of one profile."""
 
@@ -403,6 +459,7 @@ class Params(Section):
     evaluation: EvaluationSection = EvaluationSection()
     gate: GateSection = GateSection()
     tracking: TrackingSection = TrackingSection()
+    resources: ResourcesSection = ResourcesSection()
 
 
 def load_params(path: Path | str = "params.yaml", profile: str | None = None, overrides: Iterable[str] = ()) -> Params:
@@ -549,10 +606,10 @@ def _explain(error: Any, origins: dict[tuple[str, ...], str], path: str) -> str:
 
 
 def _model_of(keys: tuple[str, ...]) -> type[BaseModel]:
-    """The section that `keys` lead to, through those that may be null."""
+    """The section that `keys` lead to, through those that may be null and lists of them."""
     model: Any = Params
     for key in keys:
-        model = model.model_fields[key].annotation
+        model = get_args(model)[0] if get_origin(model) is list else model.model_fields[key].annotation
         if isinstance(model, UnionType):
             model = next(one for one in get_args(model) if one is not type(None))
     return model

@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -53,6 +54,7 @@ __all__ = [
     "train_pruner",
     "train_recogniser",
     "transcribe_files",
+    "transcribe_talks",
 ]
 
 PREPARED = Path("data/prepared")
@@ -203,7 +205,7 @@ def register(
     facts = log_and_register(
         params.tracking,
         metrics=json.loads(metrics.read_text(encoding="utf-8")),
-        params=params.model_dump(),
+        params=params.model_dump(exclude={"resources"}),  # what a pod was given shapes no model
         base=base,
         pruner=pruner,
         recogniser=recogniser,
@@ -277,6 +279,31 @@ def transcribe_files(
         yield path, recogniser(audio, keywords)
 
 
+def transcribe_talks(
+    talks: str, keywords: list[str], output: Path, model: str = "models", shard: int = 0, shards: int = 1
+) -> Summary:
+    """Transcribe a folder or bucket of talks, or every `shards`-th of them, into JSON lines.
+
+    Args:
+        talks: Folder, or an address such as s3://bucket/talks; recordings at any depth.
+        keywords: The list for all of them; may be empty.
+        model: As `transcribe_files` takes it; loaded once.
+        shard: Number of this shard, from 0.
+    """
+    from sap2.inference.talks import transcribe_shard
+
+    recogniser = _load_recogniser(model)
+
+    def transcribe(files: Sequence[Path]) -> Iterator[tuple[Path, Transcript | InputError]]:
+        for path in files:
+            try:
+                yield path, recogniser(load_audio(path, min_duration=SHORTEST), keywords)
+            except InputError as error:
+                yield path, error
+
+    return Summary("transcribe-talks", [output], transcribe_shard(talks, shard, shards, transcribe, output))
+
+
 def _train(
     stage: Literal["pruner", "recogniser"],
     section: TrainSection,
@@ -292,10 +319,11 @@ def _train(
 
     # Asked before anything is loaded: a training must not end in vain.
     print(check_server(tracking), file=sys.stderr)
-    from sap2.training import train
+    from sap2.training import node_rank, train
 
     params = {"model": model.model_dump(), "lora": lora.model_dump(), stage: section.model_dump()}
-    with start_run(tracking, stage, params, checkpoints.parent / f"{stage}-run.json") as tracker:
+    run = start_run(tracking, stage, params, checkpoints.parent / f"{stage}-run.json")
+    with run if node_rank() == 0 else nullcontext() as tracker:  # of several nodes, one keeps the score
         facts = train(
             stage,
             base,
@@ -308,7 +336,8 @@ def _train(
             lora,
             tracker,
         )
-        tracker.made(output)
+        if tracker is not None:
+            tracker.made(output)
     known = {"stage", "section", "model", "lora"}  # what went in is no news
     return Summary(f"train-{stage}", [output], {name: fact for name, fact in facts.items() if name not in known})
 

@@ -35,7 +35,9 @@ COMMANDS = [
     "score",
     "compare",
     "plan",
+    "trainjob",
     "feedback",
+    "pipeline",
 ]
 
 

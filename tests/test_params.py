@@ -97,6 +97,7 @@ def test_a_section_within_a_section_is_changed_key_by_key(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        ("resources: {tolerations: [{kee: gpu}]}", "unknown key resources.tolerations.0.kee; the nearest valid one is"),
         ("inferense: {num_beams: 1}", "unknown key inferense; the nearest valid one is inference"),
         ("inference: {num_beam: 1}", "unknown key inference.num_beam; the nearest valid one is inference.num_beams"),
         ("prepare: {window: 3}", "unknown key prepare.window; the nearest valid one is model.window"),

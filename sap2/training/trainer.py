@@ -72,7 +72,7 @@ def train(
         "resume": resume,
     }
     report: Report = tracker.log if tracker is not None else lambda metrics, step: None
-    if section.nproc == 1:
+    if section.nproc == 1 and _nodes() == 1:
         from sap2.training.worker import run
 
         return run(spec, report)
@@ -92,16 +92,21 @@ def leave_out(output: Path, model: ModelSection) -> dict[str, Any]:
 
 
 def _launch(spec: dict[str, Any], nproc: int, report: Report) -> dict[str, Any]:
-    """Run the worker in `nproc` processes and pass on what the first of them reports."""
+    """Run the worker in this node's share of `nproc` processes and pass on what the first of all reports."""
+    nodes = _nodes()
+    if nproc % nodes:
+        raise ModelError(f"nproc is {nproc}, which {nodes} nodes cannot share equally; make it a multiple of {nodes}")
     with tempfile.TemporaryDirectory(prefix="sap2-train-") as folder:
         files = {name: Path(folder) / f"{name}.json" for name in ("spec", "log", "result", "failure")}
         spec = spec | {"log": str(files["log"]), "result": str(files["result"]), "failure": str(files["failure"])}
         spec["launcher"] = os.getpid()
         files["spec"].write_text(json.dumps(spec), encoding="utf-8")
         files["log"].touch()
-        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(nproc)]
+        command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", str(nproc // nodes)]
+        if nodes == 1:
+            command.append("--standalone")  # else the PET_ variables say where the nodes meet
         command += ["-m", "sap2.training.worker", "--spec", str(files["spec"])]
-        process = subprocess.Popen(command, env=_environment(nproc))
+        process = subprocess.Popen(command, env=_environment(nproc // nodes))
         try:
             with files["log"].open(encoding="utf-8") as log:
                 while (code := _wait(process)) is None:
@@ -114,12 +119,23 @@ def _launch(spec: dict[str, Any], nproc: int, report: Report) -> dict[str, Any]:
         if files["failure"].is_file():
             failure = json.loads(files["failure"].read_text(encoding="utf-8"))
             raise getattr(sap2.errors, failure["type"])(failure["message"])
+        if code == 0 and node_rank() > 0:
+            return {"node": node_rank()}  # the first node has the summary
         if code != 0 or not files["result"].is_file():
             raise ModelError(
                 f"{spec['stage']}: training in {nproc} processes ended early (exit code {code}); see the messages "
                 f"above, then run the stage again: it goes on from the last checkpoint in {spec['checkpoints']}"
             )
         return json.loads(files["result"].read_text(encoding="utf-8"))
+
+
+def node_rank() -> int:
+    """Which of several nodes this is, by torchrun's variable; 0 where there is one."""
+    return int(os.environ.get("PET_NODE_RANK", 0))
+
+
+def _nodes() -> int:
+    return int(os.environ.get("PET_NNODES", 1))
 
 
 def _wait(process: subprocess.Popen) -> int | None:

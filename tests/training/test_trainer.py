@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -295,6 +296,45 @@ def test_two_processes_train_and_choose_what_one_does(job, tmp_path, zero):
     assert curves[2].of("dev_keyword_f1") == pytest.approx(curves[1].of("dev_keyword_f1"))
     assert two["best_step"] == one["best_step"]
     assert_same_weights(tmp_path / "1", tmp_path / "2", tolerance=1e-4)
+
+
+@pytest.mark.slow
+def test_two_nodes_train_what_two_processes_do(job, corpus, tmp_path):
+    """As Kubeflow Trainer starts them: the variables say where they meet; the first node has the summary."""
+    settings = {"nproc": 2, "batch_size": 2, "max_steps": 4, "list_sizes": (2, 6), "lists": "oracle"}
+    job(name="one-node", **settings)
+    given = settings | {"learning_rate": 1e-2, "warmup": 0.0}
+    script = f"""
+from pathlib import Path
+from sap2.params import *
+from sap2.training import train
+section = RecogniserSection(**{given})
+corpus, folder = Path({str(corpus)!r}), Path({str(tmp_path)!r})
+print(train("recogniser", corpus / "base", corpus / "train.jsonl", corpus / "dev.jsonl", folder / "two-nodes",
+      folder / "shared" / "recogniser", section, ModelSection(), LoraSection(rank=4, dropout=0.1)))
+"""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    meeting = {"PET_NNODES": "2", "PET_MASTER_ADDR": "127.0.0.1", "PET_MASTER_PORT": str(port)}
+    root = str(Path(sap2.__file__).parents[1])
+    nodes = [
+        subprocess.Popen(
+            [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True,
+            env=os.environ | meeting | {"PYTHONPATH": root, "PET_NODE_RANK": str(rank)},
+        )
+        for rank in range(2)
+    ]  # fmt: skip
+    said = [node.communicate(timeout=300)[0] for node in nodes]
+    assert [node.returncode for node in nodes] == [0, 0]
+    assert "'steps': 4" in said[0] and "{'node': 1}" in said[1]
+    assert_same_weights(tmp_path / "one-node", tmp_path / "two-nodes", tolerance=1e-6)
+
+
+def test_processes_that_the_nodes_cannot_share_are_refused(job, monkeypatch):
+    monkeypatch.setenv("PET_NNODES", "2")
+    with pytest.raises(ModelError, match="nproc is 3, which 2 nodes cannot share equally; make it a multiple of 2"):
+        job(nproc=3)
 
 
 @pytest.mark.slow

@@ -1,0 +1,442 @@
+"""The stages of the flow as Kubeflow components; parameters are sections of params.yaml.
+
+A manifest names its recordings relative to itself, also those of an earlier step: a step that reads `pruned` takes
+`prepared` as well, so that Kubeflow brings the recordings to the same place relative to it.
+"""
+
+from kfp import dsl
+from kfp.dsl import HTML, Artifact, ClassificationMetrics, Dataset, Input, Markdown, Metrics, Model, Output
+
+__all__ = [
+    "base",
+    "check_champion",
+    "decode",
+    "evaluate",
+    "prepare",
+    "promote",
+    "prune",
+    "register",
+    "report_end",
+    "train_pruner",
+    "train_recogniser",
+]
+
+# The image has the SDK: nothing is installed when a step starts. Which image, the pipeline says for all of them.
+step = dsl.component(base_image="sap2-asr-python:0.1.0", install_kfp_package=False)
+
+
+@step
+def prepare(prepare: dict, prepared: Output[Dataset], summary: Output[Markdown]) -> None:
+    """Make or read the corpus: recordings, and a keyword list for each utterance.
+
+    Args:
+        prepare: Section `prepare` of params.yaml; which kind of corpus, and where it lies.
+
+    Returns:
+        prepared: Folder with train, dev and test manifests, their audio, quarantine.jsonl and card.json.
+        summary: Counts, durations and why recordings were rejected.
+    """
+    from pathlib import Path
+
+    from components.outputs import show
+    from sap2 import stages
+    from sap2.params import PrepareSection
+
+    output = Path(prepared.path)
+    # Beside the output: a second try on the same disk need not listen to everything again.
+    show(stages.prepare(PrepareSection(**prepare), output, output.with_name("ingested")), summary)
+
+
+@step
+def base(base: dict, base_model: Output[Model], summary: Output[Markdown]) -> None:
+    """Put the speech language model in place that both stages start from.
+
+    Args:
+        base: Section `base` of params.yaml; `path` is "embedded", a folder, or an id of the Hugging Face hub.
+
+    Returns:
+        base_model: Folder in Hugging Face format.
+        summary: Source, revision, type and size.
+    """
+    from pathlib import Path
+
+    from components.outputs import show
+    from sap2 import stages
+    from sap2.params import BaseSection
+
+    show(stages.base(BaseSection(**base), Path(base_model.path)), summary)
+    base_model.metadata.update(framework="transformers", path=base["path"])
+
+
+@step
+def train_pruner(
+    pruner: dict,
+    model: dict,
+    lora: dict,
+    tracking: dict,
+    checkpoints: str,
+    prepared: Input[Dataset],
+    base_model: Input[Model],
+    pruner_adapter: Output[Model],
+    summary: Output[Markdown],
+) -> None:
+    """Train stage 1, the adapter that selects the keywords that are spoken.
+
+    Args:
+        pruner: Section `pruner` of params.yaml: length, batches, learning rate, processes.
+        model: Section `model`: how the keyword list is pooled.
+        lora: Section `lora`: size and place of the adapter.
+        tracking: Section `tracking`: where the curves go; MLFLOW_TRACKING_URI wins.
+        checkpoints: Folder that outlives the pod: a training that was interrupted goes on from there.
+        prepared: The corpus.
+        base_model: The model that is adapted.
+
+    Returns:
+        pruner_adapter: Folder with the adapter.
+        summary: Loss, steps, time.
+    """
+    from pathlib import Path
+
+    from components.outputs import show
+    from sap2 import stages
+    from sap2.params import LoraSection, ModelSection, TrackingSection, TrainSection
+
+    done = stages.train_pruner(
+        TrainSection(**pruner),
+        ModelSection(**model),
+        LoraSection(**lora),
+        TrackingSection(**tracking),
+        prepared=Path(prepared.path),
+        base=Path(base_model.path),
+        output=Path(pruner_adapter.path),
+        checkpoints=Path(checkpoints) / "pruner",
+    )
+    show(done, summary)
+    pruner_adapter.metadata.update(framework="peft", stage="pruner")
+
+
+@step
+def prune(
+    pruning: dict,
+    prepared: Input[Dataset],
+    base_model: Input[Model],
+    pruner_adapter: Input[Model],
+    pruned: Output[Dataset],
+    metrics: Output[Metrics],
+    summary: Output[Markdown],
+) -> None:
+    """Ask stage 1 about every utterance: which keywords of its list are spoken?
+
+    Args:
+        pruning: Section `pruning` of params.yaml: how the answers are decoded.
+        prepared: The corpus.
+        base_model: The model.
+        pruner_adapter: Stage 1's adapter.
+
+    Returns:
+        pruned: The manifests again, each utterance with the keywords that were heard.
+        metrics: Recall and precision of the answers, by split.
+        summary: The same, with times.
+    """
+    from pathlib import Path
+
+    from components.outputs import log_figures, show
+    from sap2 import stages
+    from sap2.params import PruningSection
+
+    done = stages.prune(
+        PruningSection(**pruning),
+        prepared=Path(prepared.path),
+        base=Path(base_model.path),
+        pruner=Path(pruner_adapter.path),
+        output=Path(pruned.path),
+    )
+    log_figures(done.facts, metrics)
+    show(done, summary)
+
+
+@step
+def train_recogniser(
+    recogniser: dict,
+    model: dict,
+    lora: dict,
+    tracking: dict,
+    checkpoints: str,
+    prepared: Input[Dataset],
+    pruned: Input[Dataset],
+    base_model: Input[Model],
+    recogniser_adapter: Output[Model],
+    summary: Output[Markdown],
+) -> None:
+    """Train stage 2, the adapter that transcribes with the keywords that are left.
+
+    Args:
+        recogniser: Section `recogniser` of params.yaml: as `pruner`, and which lists it sees.
+        model: Section `model`: how the keyword list is pooled.
+        lora: Section `lora`: size and place of the adapter.
+        tracking: Section `tracking`: where the curves go; MLFLOW_TRACKING_URI wins.
+        checkpoints: Folder that outlives the pod: a training that was interrupted goes on from there.
+        prepared: The corpus, for its recordings.
+        pruned: The manifests with stage 1's answers.
+        base_model: The model that is adapted.
+
+    Returns:
+        recogniser_adapter: Folder with the adapter.
+        summary: Loss, steps, time.
+    """
+    from pathlib import Path
+
+    from components.outputs import show
+    from sap2 import stages
+    from sap2.params import LoraSection, ModelSection, RecogniserSection, TrackingSection
+
+    done = stages.train_recogniser(
+        RecogniserSection(**recogniser),
+        ModelSection(**model),
+        LoraSection(**lora),
+        TrackingSection(**tracking),
+        pruned=Path(pruned.path),
+        base=Path(base_model.path),
+        output=Path(recogniser_adapter.path),
+        checkpoints=Path(checkpoints) / "recogniser",
+    )
+    show(done, summary)
+    recogniser_adapter.metadata.update(framework="peft", stage="recogniser")
+
+
+@step
+def decode(
+    inference: dict,
+    prepared: Input[Dataset],
+    pruned: Input[Dataset],
+    base_model: Input[Model],
+    recogniser_adapter: Input[Model],
+    results: Output[Dataset],
+    summary: Output[Markdown],
+) -> None:
+    """Transcribe the test split: without keywords, with the whole list, the pruned one, the oracle.
+
+    Args:
+        inference: Section `inference` of params.yaml: how is decoded, and with which lists.
+        prepared: The corpus, for its recordings.
+        pruned: The manifests with stage 1's answers.
+        base_model: The model.
+        recogniser_adapter: Stage 2's adapter.
+
+    Returns:
+        results: Folder with one file of transcripts a context, and timing.json.
+        summary: Counts and times.
+    """
+    from pathlib import Path
+
+    from components.outputs import show
+    from sap2 import stages
+    from sap2.params import InferenceSection
+
+    done = stages.decode(
+        InferenceSection(**inference),
+        pruned=Path(pruned.path),
+        base=Path(base_model.path),
+        recogniser=Path(recogniser_adapter.path),
+        output=Path(results.path),
+    )
+    show(done, summary)
+
+
+@step
+def evaluate(
+    evaluation: dict,
+    results: Input[Dataset],
+    reports: Output[Artifact],
+    metrics: Output[Metrics],
+    selection: Output[ClassificationMetrics],
+    report: Output[HTML],
+    table: Output[Markdown],
+) -> None:
+    """Score the transcripts: WER, U-WER, B-WER and keywords, by context.
+
+    Args:
+        evaluation: Section `evaluation` of params.yaml: definition, normaliser, bootstrap.
+        results: The transcripts.
+
+    Returns:
+        reports: Folder with metrics.json, table.md, report.html and plots.
+        metrics: All figures, named context/figure.
+        selection: What became of the listed keywords in stage 1: spoken or not, selected or not.
+        report: The report with every utterance.
+        table: The figures as a table.
+    """
+    import json
+    import shutil
+    from pathlib import Path
+
+    from components.outputs import log_figures
+    from sap2 import stages
+    from sap2.params import EvaluationSection
+
+    print(stages.evaluate(EvaluationSection(**evaluation), Path(results.path), Path(reports.path)))
+    figures = json.loads((Path(reports.path) / "metrics.json").read_text(encoding="utf-8"))
+    log_figures(figures, metrics)
+    if stage_1 := figures.get("pruning"):
+        tp, fp, fn = (stage_1[name] for name in ("tp", "fp", "fn"))
+        listed = round(stage_1["listed_per_utterance"] * figures["utterances"])
+        counts = [[tp, fn], [fp, max(0, listed - tp - fp - fn)]]
+        selection.log_confusion_matrix(["spoken", "not spoken"], counts)
+    shutil.copy(Path(reports.path) / "report.html", report.path)
+    shutil.copy(Path(reports.path) / "table.md", table.path)
+
+
+@step
+def register(
+    profile: str,
+    prepare: dict,
+    base: dict,
+    model: dict,
+    lora: dict,
+    pruner: dict,
+    pruning: dict,
+    recogniser: dict,
+    inference: dict,
+    evaluation: dict,
+    gate: dict,
+    tracking: dict,
+    prepared: Input[Dataset],
+    pruned: Input[Dataset],
+    base_model: Input[Model],
+    pruner_adapter: Input[Model],
+    recogniser_adapter: Input[Model],
+    results: Input[Dataset],
+    reports: Input[Artifact],
+    registration: Output[Artifact],
+    summary: Output[Markdown],
+) -> str:
+    """Log everything as a run in MLflow, and make the models the next version of the registered model.
+
+    Args:
+        profile: The profile's name, logged.
+        prepare: Section `prepare` of params.yaml; it and the next ten are logged with the run.
+        base: Section `base`.
+        model: Section `model`.
+        lora: Section `lora`.
+        pruner: Section `pruner`.
+        pruning: Section `pruning`.
+        recogniser: Section `recogniser`.
+        inference: Section `inference`.
+        evaluation: Section `evaluation`.
+        gate: Section `gate`.
+        tracking: Section `tracking`: experiment and name of the model; MLFLOW_TRACKING_URI says where.
+        prepared: The corpus, for its digests.
+        pruned: The manifests with stage 1's answers.
+        base_model: The model.
+        pruner_adapter: Stage 1's adapter.
+        recogniser_adapter: Stage 2's adapter.
+        results: The transcripts, by which the gate compares versions.
+        reports: Metrics, table, plots and report.
+
+    Returns:
+        registration: registration.json: run, version, scores.
+        summary: The same to read.
+        Output: The version's number.
+    """
+    from pathlib import Path
+
+    from components.outputs import show
+    from sap2 import stages
+    from sap2.params import Params
+
+    params = Params.model_validate(
+        dict(
+            profile=profile,
+            prepare=prepare,
+            base=base,
+            model=model,
+            lora=lora,
+            pruner=pruner,
+            pruning=pruning,
+            recogniser=recogniser,
+            inference=inference,
+            evaluation=evaluation,
+            gate=gate,
+            tracking=tracking,
+        )
+    )
+    done = stages.register(
+        params,
+        prepared=Path(prepared.path),
+        pruned=Path(pruned.path),
+        base=Path(base_model.path),
+        pruner=Path(pruner_adapter.path),
+        recogniser=Path(recogniser_adapter.path),
+        results=Path(results.path),
+        reports=Path(reports.path),
+        output=Path(registration.path),
+    )
+    show(done, summary)
+    return str(done.facts["version"])
+
+
+@step
+def promote(version: str, gate: dict, evaluation: dict, tracking: dict, summary: Output[Markdown]) -> bool:
+    """Hold the version against the champion, and make it the champion when every rule of the gate holds.
+
+    Args:
+        version: Number of the registered version.
+        gate: Section `gate` of params.yaml: the rules.
+        evaluation: Section `evaluation`: how both are scored.
+        tracking: Section `tracking`: name of the model; MLFLOW_TRACKING_URI says where.
+
+    Returns:
+        summary: The rules, and which of them hold.
+        Output: Whether it is the champion now.
+    """
+    from components.outputs import show
+    from sap2 import stages
+    from sap2.params import EvaluationSection, GateSection, TrackingSection
+
+    done = stages.promote(GateSection(**gate), EvaluationSection(**evaluation), TrackingSection(**tracking), version)
+    show(done, summary)
+    return done.facts["promoted"]
+
+
+@step
+def check_champion(version: str, tracking: dict, prepared: Input[Dataset], transcript: Output[Markdown]) -> None:
+    """Load the new champion from the registry, as serving does, and let it transcribe a recording of the test split.
+
+    Args:
+        version: Number of the version that was promoted.
+        tracking: Section `tracking` of params.yaml: name of the model; MLFLOW_TRACKING_URI says where.
+        prepared: The corpus, for a recording and its list.
+
+    Returns:
+        transcript: What was said, and what it heard.
+    """
+    from pathlib import Path
+
+    from sap2 import stages
+    from sap2.errors import InputError
+    from sap2.manifest import audio_path, read_manifest
+
+    manifest = Path(prepared.path) / "test.jsonl"
+    one = read_manifest(manifest)[0]
+    uri = f"models:/{tracking['model_name']}/{version}"
+    [(_, heard)] = stages.transcribe_files([audio_path(one, manifest)], one.keywords, uri)
+    if isinstance(heard, InputError):
+        raise heard
+    found = ", ".join(heard.found) or "none"
+    page = f"`{uri}`, utterance `{one.id}`\n\n- said: {one.text}\n- heard: {heard.text}\n- keywords found: {found}\n"
+    Path(transcript.path).write_text(page, encoding="utf-8")
+    print(page)
+
+
+@step
+def report_end(pipeline: str, profile: str, status: dsl.PipelineTaskFinalStatus) -> None:
+    """Say how the run ended, whatever happened; a failure is also sent to SAP2_WEBHOOK, where that is set.
+
+    Args:
+        pipeline: Name of the pipeline.
+        profile: Profile of params.yaml it ran.
+        status: State and error of the run, from Kubeflow.
+    """
+    from components.outputs import announce_end
+
+    announce_end(pipeline, profile, status)

@@ -1,0 +1,76 @@
+"""What a step gets in the cluster: the section `resources` of params.yaml, laid on a task."""
+
+from typing import Literal
+
+from kfp import kubernetes
+from kfp.dsl import PipelineTask
+
+from sap2.errors import ParamsError
+from sap2.params import Params, ResourcesSection
+
+__all__ = ["CHECKPOINTS", "DATA", "USER", "Size", "check_processes", "place"]
+
+Size = Literal["light", "inference", "training"]
+CHECKPOINTS = "/checkpoints"  # where a training's pod has the PVC
+DATA = "/data"
+USER = 10001  # of the image
+LONGEST_BACKOFF = "3600s"
+
+
+def place(
+    task: PipelineTask,
+    resources: ResourcesSection,
+    size: Size,
+    title: str,
+    *,
+    cached: bool = False,
+    reads_data: bool = False,
+) -> PipelineTask:
+    """Give a task its image, CPU, memory, accelerators, volumes, secrets, time limit, retries and title.
+
+    Args:
+        title: What Kubeflow's pages call it.
+        cached: Whether the outputs of an equal step may be taken instead: same inputs, parameters and image.
+        reads_data: Whether a light step reads recordings; those that run a model always may (`prepare.audio: keep`).
+    """
+    cpu, memory = getattr(resources, f"{size}_cpu"), getattr(resources, f"{size}_memory")
+    task.set_display_name(title)
+    task.set_container_image(resources.image)
+    task.set_caching_options(cached)
+    task.set_cpu_request(cpu[0]).set_cpu_limit(cpu[1])
+    task.set_memory_request(memory[0]).set_memory_limit(memory[1])
+    task.set_retry(resources.retries, f"{resources.backoff}s", 2.0, LONGEST_BACKOFF)
+    kubernetes.set_timeout(task, round(getattr(resources, f"{size}_timeout")))
+    kubernetes.set_security_context(task, run_as_user=USER, run_as_group=0, run_as_non_root=True)
+    if resources.pull_secrets:
+        kubernetes.set_image_pull_secrets(task, resources.pull_secrets)
+    if resources.secret:
+        kubernetes.use_secret_as_env(task, resources.secret, {key: key for key in resources.secret_keys})
+    if resources.data and (reads_data or size != "light"):
+        kubernetes.mount_pvc(task, resources.data, DATA)
+    if size == "training":
+        kubernetes.empty_dir_mount(task, "shm", "/dev/shm", medium="Memory", size_limit=resources.shm)
+        if resources.checkpoints:
+            kubernetes.mount_pvc(task, resources.checkpoints, CHECKPOINTS)
+    accelerators = getattr(resources, f"{size}_accelerators", 0)
+    if accelerators:
+        _on_accelerators(task, resources, accelerators)
+    return task
+
+
+def check_processes(params: Params, stage: str, nodes: int = 1) -> None:
+    """Raises: ParamsError: a training has not one accelerator a process."""
+    nproc, given = getattr(params, stage).nproc, params.resources.training_accelerators
+    if given and nproc != nodes * given:
+        raise ParamsError(
+            f"{stage}.nproc is {nproc}, resources.training_accelerators {given} on {nodes} "
+            f"node{'s' * (nodes > 1)}: each process takes one accelerator; make nproc {nodes * given}"
+        )
+
+
+def _on_accelerators(task: PipelineTask, resources: ResourcesSection, count: int) -> None:
+    task.set_accelerator_type(resources.accelerator).set_accelerator_limit(count)
+    for label, value in resources.node_selector.items():
+        kubernetes.add_node_selector(task, label, value)
+    for one in resources.tolerations:
+        kubernetes.add_toleration(task, one.key, one.operator, one.value, one.effect)

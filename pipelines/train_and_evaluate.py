@@ -1,0 +1,130 @@
+"""The whole flow: prepare → base → train-pruner → prune → train-recogniser → decode → evaluate → register → promote.
+
+The steps are those of dvc.yaml, each with the sections of params.yaml it reads as a parameter: changing one re-runs,
+with caching, exactly what depends on it.
+"""
+
+from kfp import dsl
+
+from components import stages as steps
+from pipelines.resources import CHECKPOINTS, check_processes, place
+from sap2.params import Params
+
+__all__ = ["NAME", "build"]
+
+NAME = "sap2-train-and-evaluate"
+
+
+def build(params: Params):
+    """The pipeline for a profile: its sections are the defaults of the parameters, `resources` is built in.
+
+    Raises: ParamsError: a training's processes and accelerators do not match.
+    """
+    default = params.model_dump(mode="json", exclude_none=True)  # KFP takes no null: a key left out is null by default
+    resources = params.resources
+    for stage in ("pruner", "recogniser"):
+        check_processes(params, stage)
+    # A folder's content or a hub's newest revision may change under the same name: then a cached step would lie.
+    same_corpus = params.prepare.source == "lectures"
+    same_base = params.base.path == "embedded" or params.base.revision is not None
+
+    @dsl.pipeline(name=NAME, description="Two-stage contextual speech recognition, from corpus to champion.")
+    def train_and_evaluate(
+        profile: str = params.profile,
+        prepare: dict = default["prepare"],
+        base: dict = default["base"],
+        model: dict = default["model"],
+        lora: dict = default["lora"],
+        pruner: dict = default["pruner"],
+        pruning: dict = default["pruning"],
+        recogniser: dict = default["recogniser"],
+        inference: dict = default["inference"],
+        evaluation: dict = default["evaluation"],
+        gate: dict = default["gate"],
+        tracking: dict = default["tracking"],
+        checkpoints: str = CHECKPOINTS,
+    ):
+        """Two-stage contextual speech recognition: train, score, register, and promote when the gate says so.
+
+        Args:
+            profile: Name of the params' profile, logged with the run.
+            prepare: Section `prepare` of params.yaml: the corpus.
+            base: Section `base`: the model both stages start from.
+            model: Section `model`: pooling of the keyword list.
+            lora: Section `lora`: the adapters.
+            pruner: Section `pruner`: training of stage 1.
+            pruning: Section `pruning`: decoding of stage 1.
+            recogniser: Section `recogniser`: training of stage 2.
+            inference: Section `inference`: decoding of stage 2.
+            evaluation: Section `evaluation`: scoring.
+            gate: Section `gate`: what a new champion must show.
+            tracking: Section `tracking`: experiment and model in MLflow.
+            checkpoints: Folder that outlives a pod; leave it where the volume is mounted.
+        """
+        end = steps.report_end(pipeline=NAME, profile=profile)
+        place(end, resources, "light", "Report the end")
+        with dsl.ExitHandler(end, name="flow"):
+            corpus = steps.prepare(prepare=prepare)
+            place(corpus, resources, "light", "Prepare corpus", cached=same_corpus, reads_data=True)
+            prepared = corpus.outputs["prepared"]
+            based = steps.base(base=base)
+            place(based, resources, "light", "Fetch base model", cached=same_base)
+            base_model = based.outputs["base_model"]
+            training = dict(model=model, lora=lora, tracking=tracking, checkpoints=checkpoints)
+
+            stage_1 = steps.train_pruner(pruner=pruner, prepared=prepared, base_model=base_model, **training)
+            place(stage_1, resources, "training", "Train pruner", cached=True)
+            pruner_adapter = stage_1.outputs["pruner_adapter"]
+            asked = steps.prune(
+                pruning=pruning, prepared=prepared, base_model=base_model, pruner_adapter=pruner_adapter
+            )
+            place(asked, resources, "inference", "Prune keyword lists", cached=True)
+            pruned = asked.outputs["pruned"]
+            stage_2 = steps.train_recogniser(
+                recogniser=recogniser, prepared=prepared, pruned=pruned, base_model=base_model, **training
+            )
+            place(stage_2, resources, "training", "Train recogniser", cached=True)
+            recogniser_adapter = stage_2.outputs["recogniser_adapter"]
+            decoded = steps.decode(
+                inference=inference,
+                prepared=prepared,
+                pruned=pruned,
+                base_model=base_model,
+                recogniser_adapter=recogniser_adapter,
+            )
+            place(decoded, resources, "inference", "Transcribe test split", cached=True)
+            results = decoded.outputs["results"]
+            scored = steps.evaluate(evaluation=evaluation, results=results)
+            place(scored, resources, "light", "Evaluate", cached=True)
+
+            # What changes a registry happens anew in every run.
+            registered = steps.register(
+                profile=profile,
+                prepare=prepare,
+                base=base,
+                model=model,
+                lora=lora,
+                pruner=pruner,
+                pruning=pruning,
+                recogniser=recogniser,
+                inference=inference,
+                evaluation=evaluation,
+                gate=gate,
+                tracking=tracking,
+                prepared=prepared,
+                pruned=pruned,
+                base_model=base_model,
+                pruner_adapter=pruner_adapter,
+                recogniser_adapter=recogniser_adapter,
+                results=results,
+                reports=scored.outputs["reports"],
+            )
+            place(registered, resources, "light", "Register")
+            version = registered.outputs["Output"]
+            judged = steps.promote(version=version, gate=gate, evaluation=evaluation, tracking=tracking)
+            place(judged, resources, "light", "Promote, if the gate holds")
+            with dsl.If(judged.outputs["Output"] == True, name="promoted"):  # noqa: E712  an expression of KFP
+                checked = steps.check_champion(version=version, tracking=tracking, prepared=prepared)
+                place(checked, resources, "inference", "Check the champion")
+
+    return train_and_evaluate

@@ -1,0 +1,111 @@
+"""A training on several nodes, as a TrainJob of Kubeflow Trainer; its runtime is deploy/pipelines/runtime.yaml.
+
+Trainer starts one pod a node and says by torchrun's PET_ variables where they meet; in each the stage's own command
+starts that node's share of the processes.
+"""
+
+import io
+import re
+from typing import Any, Literal
+
+from pipelines.resources import CHECKPOINTS, DATA, check_processes
+from sap2.params import Params
+
+__all__ = ["FLOW", "RUNTIME", "trainjob", "trainjob_yaml"]
+
+RUNTIME = "sap2-training"
+CONTAINER = JOB = "node"
+FLOW = f"{CHECKPOINTS}/flow"  # working folder of the job: data, models and checkpoints as in a repository
+IN_IMAGE = "/workspace/params.yaml"
+MANAGER = "sap2.asr/trainjob"
+
+
+def trainjob(
+    params: Params, stage: Literal["pruner", "recogniser"], nodes: int, name: str | None = None, changed: list[str] = ()
+) -> dict[str, Any]:
+    """The manifest that trains a stage on some nodes.
+
+    Args:
+        nodes: Each has `resources.training_accelerators`, or on CPUs its share of `nproc`.
+        name: Of the job; None = sap2-STAGE-PROFILE.
+        changed: `section.key=value` texts that are passed on: what differs from the params file in the image.
+    Raises: ParamsError: a value out of range.
+    """
+    resources = params.resources
+    section = getattr(params, stage)
+    processes = nodes * (resources.training_accelerators or section.nproc)
+    section = section.model_copy(update={"nproc": processes})
+    check_processes(params.model_copy(update={stage: section}), stage, nodes)
+    arguments = [f"train-{stage}", "--params", IN_IMAGE, "--profile", params.profile]
+    for one in [*changed, f"{stage}.nproc={processes}"]:
+        arguments += ["--set", one]
+    bounds = {
+        kind: {"cpu": resources.training_cpu[at], "memory": resources.training_memory[at]}
+        | ({resources.accelerator: resources.training_accelerators} if resources.training_accelerators else {})
+        for at, kind in enumerate(("requests", "limits"))
+    }
+    return {
+        "apiVersion": "trainer.kubeflow.org/v1alpha1",
+        "kind": "TrainJob",
+        "metadata": {
+            "name": name or _label(f"sap2-{stage}-{params.profile}"),
+            "labels": {"app.kubernetes.io/part-of": "sap2-asr"},
+        },
+        "spec": {
+            "runtimeRef": {"apiGroup": "trainer.kubeflow.org", "kind": "TrainingRuntime", "name": RUNTIME},
+            "activeDeadlineSeconds": round(resources.training_timeout),
+            "trainer": {
+                "image": resources.image,
+                "command": ["sap2"],
+                "args": arguments,
+                "numNodes": nodes,
+                "numProcPerNode": processes // nodes,
+                "resourcesPerNode": bounds,
+                "env": _environment(params),
+            },
+            "runtimePatches": [{"manager": MANAGER, "trainingRuntimeSpec": {"template": {"spec": _pods(params)}}}],
+        },
+    }
+
+
+def trainjob_yaml(
+    params: Params, stage: Literal["pruner", "recogniser"], nodes: int, name: str | None = None, changed: list[str] = ()
+) -> str:
+    """The same as text for `kubectl apply -f`."""
+    from ruamel.yaml import YAML
+
+    yaml = YAML()
+    yaml.default_flow_style = False
+    yaml.width = 120
+    text = io.StringIO()
+    yaml.dump(trainjob(params, stage, nodes, name, changed), text)
+    return text.getvalue()
+
+
+def _environment(params: Params) -> list[dict[str, Any]]:
+    secret = params.resources.secret
+    keys = params.resources.secret_keys if secret else []
+    return [{"name": key, "valueFrom": {"secretKeyRef": {"name": secret, "key": key}}} for key in keys]
+
+
+def _pods(params: Params) -> dict[str, Any]:
+    """What is this job's own of its pods: volumes, nodes, tolerations, image secrets."""
+    resources = params.resources
+    volumes = [{"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": resources.shm}}]
+    mounts = [{"name": "shm", "mountPath": "/dev/shm"}]
+    for name, claim, path in (("checkpoints", resources.checkpoints, CHECKPOINTS), ("data", resources.data, DATA)):
+        if claim:
+            volumes.append({"name": name, "persistentVolumeClaim": {"claimName": claim}})
+            mounts.append({"name": name, "mountPath": path})
+    pod: dict[str, Any] = {"volumes": volumes, "containers": [{"name": CONTAINER, "volumeMounts": mounts}]}
+    if resources.training_accelerators:
+        pod["nodeSelector"] = dict(resources.node_selector)
+        pod["tolerations"] = [one.model_dump(exclude_none=True) for one in resources.tolerations]
+    if resources.pull_secrets:
+        pod["imagePullSecrets"] = [{"name": name} for name in resources.pull_secrets]
+    return {"replicatedJobs": [{"name": JOB, "template": {"spec": {"template": {"spec": pod}}}}]}
+
+
+def _label(text: str) -> str:
+    """A name Kubernetes takes."""
+    return re.sub(r"[^a-z0-9-]+", "-", text.lower()).strip("-")[:50]

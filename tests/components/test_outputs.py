@@ -1,0 +1,61 @@
+"""A run's end is said, and a failure sent to where people look."""
+
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from types import SimpleNamespace
+
+import pytest
+
+from components.outputs import announce_end, log_figures, show
+
+
+@pytest.fixture
+def chat(monkeypatch):
+    """A chat service's address; yields what was posted there."""
+    posted = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            posted.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("SAP2_WEBHOOK", f"http://127.0.0.1:{server.server_port}/hook")
+        yield posted
+        server.shutdown()
+
+
+def status(state: str, error: str | None = None) -> SimpleNamespace:
+    return SimpleNamespace(state=state, error_message=error)
+
+
+def test_a_failure_is_sent_with_its_reason(chat, capsys):
+    announce_end("flow", "test", status("FAILED", "train-pruner was killed"))
+    assert chat == [{"text": "flow (profile test) ended: FAILED: train-pruner was killed"}]
+    assert "FAILED" in capsys.readouterr().out
+
+
+def test_a_success_is_printed_and_sent_to_nobody(chat, capsys):
+    announce_end("flow", "test", status("SUCCEEDED"))
+    assert chat == []
+    assert capsys.readouterr().out == "flow (profile test) ended: SUCCEEDED\n"
+
+
+def test_figures_are_logged_by_context_without_the_ends_of_intervals():
+    logged = {}
+    log_figures(
+        {"full": {"wer": 5.0, "wer_low": 4.0, "b": None}, "n": 2}, SimpleNamespace(log_metric=logged.__setitem__)
+    )
+    assert logged == {"full/wer": 5.0, "n": 2.0}
+
+
+def test_a_summary_is_printed_and_shown_as_it_stands(tmp_path, capsys):
+    show("prune: wrote x\n  test: *4*", SimpleNamespace(path=str(tmp_path / "page.md")))
+    assert (tmp_path / "page.md").read_text() == "```\nprune: wrote x\n  test: *4*\n```\n"
+    assert capsys.readouterr().out == "prune: wrote x\n  test: *4*\n"

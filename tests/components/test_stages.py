@@ -1,0 +1,68 @@
+"""Components, sap2.stages and dvc.yaml agree on the sections and paths a stage reads and writes."""
+
+import inspect
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from components import stages as components
+from sap2 import stages
+from sap2.params import Params, load_params, profile_names
+
+ROOT = Path(__file__).parent.parent.parent
+DVC = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+ALL = [getattr(components, name) for name in components.__all__]
+
+
+def specification(name: str):
+    return getattr(components, name.replace("-", "_")).component_spec
+
+
+@pytest.mark.parametrize("stage", DVC)
+def test_a_stages_component_takes_the_sections_its_stage_tracks(stage):
+    taken = {name for name, given in specification(stage).inputs.items() if given.type == "Dict"}
+    tracked = {one for one in DVC[stage]["params"] if one in Params.model_fields and one != "profile"}
+    if stage == "register":
+        tracked = set(Params.model_fields) - {"profile", "resources"}  # it logs them all
+    if stage.startswith("train-"):
+        tracked |= {"tracking"}  # the curves
+    assert taken == tracked
+
+
+@pytest.mark.parametrize("stage", DVC)
+def test_a_stages_component_reads_as_many_artifacts_as_its_stage_reads_paths(stage):
+    """Those that read `pruned` read `prepared` too, where the recordings are."""
+    defaults = inspect.signature(getattr(stages, stage.replace("-", "_"))).parameters.values()
+    read = {one.default for one in defaults if isinstance(one.default, Path) and one.name != "output"}
+    read = {path for path in read if not path.name.startswith(".") and not path.is_relative_to(stages.CHECKPOINTS)}
+    if stages.PRUNED in read:
+        read.add(stages.PREPARED)
+    given = [one for one in specification(stage).inputs.values() if one.type not in ("Dict", "String")]
+    assert len(given) == len(read)
+
+
+@pytest.mark.parametrize("component", ALL, ids=lambda one: one.name)
+def test_kubeflows_pages_describe_every_component_and_each_of_its_inputs_and_outputs(component):
+    spec = component.component_spec
+    assert spec.description and spec.description.endswith((".", "?"))
+    for name, described in {**(spec.inputs or {}), **(spec.outputs or {})}.items():
+        assert described.description, f"{component.name}: {name}"
+
+
+@pytest.mark.parametrize("profile", profile_names(ROOT / "params.yaml"))
+def test_a_section_comes_back_from_kubeflow_as_it_went(profile):
+    """Kubeflow's parameters have no null and no whole numbers; a section must not change by that."""
+    params = load_params(ROOT / "params.yaml", profile)
+    sent = params.model_dump(mode="json", exclude_none=True, exclude={"resources"})
+
+    def as_kubeflow(value):
+        if isinstance(value, dict):
+            return {key: as_kubeflow(one) for key, one in value.items()}
+        if isinstance(value, list):
+            return [as_kubeflow(one) for one in value]
+        return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+    back = Params.model_validate(as_kubeflow(sent) | {"resources": params.resources.model_dump()})
+    assert back == params
+    assert repr(back) == repr(params), "24.0 is 24 again"

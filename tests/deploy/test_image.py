@@ -1,0 +1,110 @@
+"""The Dockerfile: hadolint's rules, what it copies, and its steps that need no network, run in a clean environment."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent.parent
+DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+
+
+def instructions() -> list[tuple[str, str]]:
+    """`(RUN, its text)` of every instruction, continued lines joined."""
+    lines = "\n".join(line for line in DOCKERFILE.splitlines() if not line.lstrip().startswith("#"))
+    joined = re.sub(r"\\\n\s*", "", lines)
+    return [tuple(line.split(maxsplit=1)) for line in joined.splitlines() if line.strip()]
+
+
+def stages() -> list[list[tuple[str, str]]]:
+    made = []
+    for instruction in instructions():
+        if instruction[0] == "FROM":
+            made.append([])
+        if made:
+            made[-1].append(instruction)
+    return made
+
+
+def test_hadolint_has_nothing_to_say():
+    done = subprocess.run([Path(sys.executable).with_name("hadolint"), "Dockerfile"], cwd=ROOT, capture_output=True)
+    assert (done.returncode, done.stdout) == (0, b"")
+
+
+def test_bases_are_pinned_and_chosen_by_one_argument():
+    arguments = dict(text.split("=", 1) for kind, text in instructions() if kind == "ARG")
+    assert re.fullmatch(r"nvidia/cuda:[\d.]+-runtime-ubuntu[\d.]+", arguments["BASE_IMAGE"])
+    assert [stage[0][1].split()[0] for stage in stages()] == ["${BASE_IMAGE}", "packages", "${BASE_IMAGE}"]
+
+
+def test_the_final_stage_has_no_build_tools_a_numeric_user_and_a_health_check():
+    final = stages()[-1]
+    assert not [
+        text for kind, text in final if kind == "RUN" and re.search("build-essential|python3-dev|pip install", text)
+    ]
+    users = [text for kind, text in final if kind == "USER"]
+    assert users == ["10001:0"]
+    assert [kind for kind, _ in final].index("USER") > max(n for n, (kind, _) in enumerate(final) if kind == "RUN")
+    [check] = [text for kind, text in final if kind == "HEALTHCHECK"]
+    assert "/healthz" in check
+    [labels] = [text for kind, text in final if kind == "LABEL"]
+    for name in ("title", "description", "licenses", "version", "revision"):
+        assert f"org.opencontainers.image.{name}=" in labels
+
+
+def test_packages_are_installed_before_any_code_is_copied():
+    packages = stages()[0]
+    copied = [text for kind, text in packages if kind == "COPY"]
+    assert copied == ["pyproject.toml ."], "a change of the code would install all packages again"
+
+
+def test_everything_copied_is_let_in_by_dockerignore_and_little_else_is():
+    let_in = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+    copied = set()
+    for kind, text in instructions():
+        if kind == "COPY" and "--from" not in text:
+            copied |= set(text.replace("--chown=10001:0 ", "").split()[:-1])
+    assert copied == let_in
+    assert (ROOT / ".dockerignore").read_text().splitlines()[1] == "*"
+
+
+def run_step(containing: str) -> str:
+    [step] = [text for kind, text in instructions() if kind == "RUN" and containing in text]
+    return step
+
+
+def test_the_list_of_packages_is_what_pyproject_says(tmp_path):
+    """The step's own command, up to the installation."""
+    step = run_step("tomllib").rpartition("&& pip install")[0].replace("python -c", f"{shlex.quote(sys.executable)} -c")
+    if sys.version_info < (3, 11):
+        pytest.skip("the image's Python is 3.11 or later: the step reads TOML with it")
+    (tmp_path / "pyproject.toml").write_bytes((ROOT / "pyproject.toml").read_bytes())
+    subprocess.run(["sh", "-euc", step], cwd=tmp_path, check=True)
+    most = (tmp_path / "most.txt").read_text().splitlines()
+    names = {re.split(r"[^\w-]", line)[0] for line in most}
+    assert {"torch", "mlflow", "kfp", "kfp-kubernetes", "fastapi", "psycopg2-binary", "typer"} <= names
+    assert not names & {"deepspeed", "sap2-asr", "pytest"}
+    assert [line.split(">")[0] for line in (tmp_path / "deepspeed.txt").read_text().splitlines()] == ["deepspeed"]
+
+
+@pytest.mark.slow  # an environment is made and the package built in it
+def test_the_code_is_installed_whole_in_a_clean_folder_and_answers(tmp_path):
+    """The step that installs the code, from exactly what the Dockerfile copies."""
+    build, code = tmp_path / "build", tmp_path / "code"
+    build.mkdir()
+    for name in ("pyproject.toml", "README.md", "LICENSE", "NOTICE", "sap2", "components", "pipelines"):
+        subprocess.run(["cp", "-r", ROOT / name, build], check=True)
+    step = run_step("--target").replace("pip install", f"{shlex.quote(sys.executable)} -m pip install")
+    subprocess.run(["sh", "-euc", step.replace("/opt/code", str(code))], cwd=build, check=True, capture_output=True)
+    shown = subprocess.run(
+        [sys.executable, "-c", "import sap2.cli; sap2.cli.main()", "pipeline", "compile", "--profile", "test",
+         "--params", str(ROOT / "params.yaml"), "-o", str(tmp_path / "flow.yaml")],
+        cwd=tmp_path, env={"PYTHONPATH": str(code), "PATH": "/usr/bin:/bin"}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert shown.returncode == 0, shown.stderr
+    assert (tmp_path / "flow.yaml").stat().st_size
+    assert (code / "sap2" / "assets" / "base" / "model.safetensors").is_file()
+    assert (code / "bin" / "sap2").is_file()

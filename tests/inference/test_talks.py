@@ -1,0 +1,62 @@
+"""Talks of a folder or bucket: found at any depth, dealt into shards without loss, each answered."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import fsspec
+import pytest
+
+from sap2.errors import InputError
+from sap2.inference.talks import find_talks, transcribe_shard
+
+
+def heard(text: str) -> SimpleNamespace:
+    return SimpleNamespace(text=text, timings={"audio": 1.0}, segments=[], found=[], predicted=[], scores={})
+
+
+def transcribe(files):
+    """Says a file's content; "broken" cannot be read."""
+    for path in files:
+        content = path.read_text()
+        yield path, InputError(f"{path.name}: not audio") if content == "broken" else heard(content)
+
+
+@pytest.fixture(params=["folder", "bucket"])
+def talks(request, tmp_path):
+    """Five talks and a file that is none."""
+    place = str(tmp_path) if request.param == "folder" else f"memory://{tmp_path.name}/talks"
+    files, root = fsspec.core.url_to_fs(place)
+    for name, content in {
+        "a.wav": "one", "deep/er/b.FLAC": "two", "c.mp3": "broken", "d.ogg": "four", "deep/e.wav": "five", "x.txt": "-",
+    }.items():  # fmt: skip
+        files.makedirs(f"{root}/{Path(name).parent}", exist_ok=True)
+        files.pipe_file(f"{root}/{name}", content.encode())
+    return place
+
+
+def test_recordings_are_found_at_any_depth_and_nothing_else_is(talks):
+    assert [Path(one).name for one in find_talks(talks)] == ["a.wav", "c.mp3", "d.ogg", "e.wav", "b.FLAC"]
+
+
+def test_every_talk_is_in_exactly_one_shard_and_a_broken_one_stops_no_other(talks, tmp_path):
+    rows = []
+    for shard in range(3):
+        output = tmp_path / "out" / f"{shard}.jsonl"
+        counts = transcribe_shard(talks, shard, 3, transcribe, output)
+        made = [json.loads(line) for line in output.read_text().splitlines()]
+        assert sum(counts.values()) == len(made)
+        rows += made
+    said = {row["talk"]: row.get("text", row.get("error")) for row in rows}
+    assert len(rows) == 5
+    assert said == {
+        "a.wav": "one", "deep/er/b.FLAC": "two", "c.mp3": "c.mp3: not audio", "d.ogg": "four", "deep/e.wav": "five",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("place", "message"), [("nowhere", "no recordings, expected files ending in"), ("nope://x", "nope://x: ")]
+)
+def test_a_place_without_talks_is_told(place, message, tmp_path):
+    with pytest.raises(InputError, match=message):
+        find_talks(place if "://" in place else str(tmp_path / place))

@@ -1,0 +1,149 @@
+"""The compiled pipeline whole, on this machine, with faults on its way."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from kfp import dsl
+
+from pipelines import running
+from pipelines.errors import PipelineError
+from pipelines.resources import place
+from pipelines.running import compile_pipeline, run_locally
+from sap2.errors import InputError
+from sap2.params import load_params
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+@pytest.fixture(scope="module")
+def kubeflow(environment, repository, tmp_path_factory):
+    """Runs `sap2 pipeline run --local` of the profile `test` in the copy of the repository."""
+    folder = tmp_path_factory.mktemp("kubeflow")
+    (folder / "faults").mkdir()
+    path = os.pathsep.join([str(Path(__file__).parent / "faults"), str(repository)])
+    variables = {
+        **environment, "PYTHONPATH": path, "SAP2_FAULTS": str(folder / "faults"),
+        "MLFLOW_TRACKING_URI": f"sqlite:///{folder / 'mlruns.db'}",
+    }  # fmt: skip
+
+    def sap2(*arguments: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", "sap2", *arguments], cwd=repository, env=variables, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout[-6000:]
+        return re.sub(r"\x1b\[\d+m", "", done.stdout)
+
+    sap2.folder = folder
+    return sap2
+
+
+@pytest.fixture(scope="module")
+def first_run(kubeflow) -> str:
+    return kubeflow("pipeline", "run", "--local", "--folder", str(kubeflow.folder))
+
+
+@pytest.mark.slow  # the whole flow, once more
+def test_the_pipeline_gives_the_metrics_of_dvc_though_a_step_fails_and_a_training_is_killed(
+    kubeflow, first_run, reproduced, repository
+):
+    assert {path.name for path in (kubeflow.folder / "faults").iterdir()} == {"disk-full", "killed"}
+    assert "Task prepare failed (attempt 1/4)" in first_run
+    assert "Task train-pruner failed (attempt 1/4)" in first_run
+    assert re.search(r"pruner: goes on from .*checkpoint-2", first_run)
+
+    [metrics] = (kubeflow.folder / "artifacts").glob("*/evaluate/reports/metrics.json")
+    by_dvc = json.loads((repository / "reports" / "metrics.json").read_text(encoding="utf-8"))
+    assert json.loads(metrics.read_text(encoding="utf-8")) == by_dvc
+    [confusion] = (kubeflow.folder / "artifacts").glob("*/evaluate/executor_output.json")
+    logged = json.loads(confusion.read_text(encoding="utf-8"))["artifacts"]
+    assert logged["metrics"]["artifacts"][0]["metadata"]["predicted/b_wer"] == by_dvc["predicted"]["b_wer"]
+    rows = logged["selection"]["artifacts"][0]["metadata"]["confusionMatrix"]["rows"]
+    assert rows[0]["row"] == [by_dvc["pruning"]["tp"], by_dvc["pruning"]["fn"]]
+    assert "sap2-train-and-evaluate (profile test) ended: SUCCEEDED" in first_run
+
+
+@pytest.mark.slow
+def test_a_gate_that_says_no_leaves_the_champion_and_equal_steps_are_not_run_again(kubeflow, first_run):
+    assert "check-champion' finished with status SUCCESS" in first_run
+    before = kubeflow("models", "--profile", "test")
+    assert re.search(r"^1 +champion", before, re.MULTILINE)
+
+    again = kubeflow("pipeline", "run", "--local", "--folder", str(kubeflow.folder))
+    assert {"prepare", "train-pruner"} <= set(re.findall(r"Task ([\w-]+) cache hit", again))
+    executed = re.findall(r"Executing task '([\w-]+)'", again)
+    assert {"register", "promote"} <= set(executed), "what changes the registry is never taken from the cache"
+    assert "check-champion" not in executed, "nothing was promoted"
+    after = kubeflow("models", "--profile", "test")
+    assert re.search(r"^2 +challenger .*refused", after, re.MULTILINE)
+    assert re.search(r"^1 +champion", after, re.MULTILINE)
+
+
+@dsl.component(base_image="python:3.11", install_kfp_package=False)
+def flaky(mark: str) -> str:
+    """Fails at its first try."""
+    from pathlib import Path
+
+    if not Path(mark).exists():
+        Path(mark).touch()
+        raise OSError("the first try fails")
+    return "done"
+
+
+@dsl.component(base_image="python:3.11", install_kfp_package=False)
+def steady(said: str) -> None:
+    """Fails never."""
+    print(said)
+
+
+def one_flaky_step(params):
+    @dsl.pipeline(name="two-steps")
+    def flow(mark: str):
+        first = place(flaky(mark=mark), params.resources, "light", "Fail once", cached=True)
+        place(steady(said=first.output), params.resources, "light", "And no more")
+
+    return flow
+
+
+def test_a_step_that_fails_once_is_tried_again_and_an_equal_one_taken_from_the_cache(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(running.PIPELINES, "flaky", SimpleNamespace(build=one_flaky_step))
+    params = load_params(ROOT / "params.yaml", "test")
+    for told in ("Task flaky failed (attempt 1/4). Retrying", "Task flaky cache hit"):
+        run_locally("flaky", params, tmp_path, [f"mark={tmp_path / 'mark'}"])
+        shown = capsys.readouterr()
+        assert told in shown.err and not shown.out
+    (tmp_path / "mark").unlink()
+    stubborn = load_params(ROOT / "params.yaml", "test", ["resources.retries=0"])
+    with pytest.raises(PipelineError, match="flaky: Pipeline .two-steps. finished with status FAILURE"):
+        run_locally("flaky", stubborn, tmp_path, [f"mark={tmp_path / 'mark'}"], cached=False)
+
+
+def test_an_unknown_parameter_of_a_pipeline_is_told_with_those_there_are(tmp_path):
+    params = load_params(ROOT / "params.yaml", "test")
+    with pytest.raises(InputError, match="--argument shard=2: .*transcribe-batch has the parameters keywords, model, "):
+        run_locally("transcribe-batch", params, tmp_path, ["shard=2"])
+
+
+def test_an_unknown_pipeline_is_told_with_those_there_are(tmp_path):
+    with pytest.raises(InputError, match="no pipeline 'train'; there are train-and-evaluate, transcribe-batch"):
+        compile_pipeline("train", load_params(ROOT / "params.yaml"), tmp_path / "x.yaml")
+
+
+def test_the_same_params_give_the_same_bytes_in_every_process(tmp_path):
+    """The order of Python's and protobuf's hash tables differs from process to process."""
+    made = []
+    for seed in ("1", "2"):
+        output = tmp_path / f"{seed}.yaml"
+        subprocess.run(
+            [sys.executable, "-m", "sap2", "pipeline", "compile", "--profile", "test", "-o", str(output)],
+            cwd=ROOT, env={**os.environ, "PYTHONHASHSEED": seed}, check=True, capture_output=True,
+        )  # fmt: skip
+        made.append(output.read_bytes())
+    assert made[0] == made[1]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["1.yaml", "2.yaml"]

@@ -1,0 +1,165 @@
+"""The compiled pipeline holds what the docs promise of its steps in a cluster."""
+
+from pathlib import Path
+
+import pytest
+from kfp import components
+from ruamel.yaml import YAML
+
+from pipelines.running import compile_pipeline
+from sap2.errors import ParamsError
+from sap2.params import load_params, profile_names
+
+ROOT = Path(__file__).parent.parent.parent
+PROFILES = profile_names(ROOT / "params.yaml")
+TRAININGS = {"train-pruner", "train-recogniser"}
+ON_GPUS = TRAININGS | {"prune", "decode", "check-champion"}
+NEVER_CACHED = {"register", "promote", "check-champion", "report-end"}
+
+
+def compiled(folder: Path, profile: str, *overrides: str) -> dict:
+    params = load_params(ROOT / "params.yaml", profile, overrides)
+    path = compile_pipeline("train-and-evaluate", params, folder / f"{profile}.yaml")
+    spec, platforms = YAML(typ="safe").load_all(path.read_text(encoding="utf-8"))
+    tasks = {}
+    for one in [spec["root"], *spec["components"].values()]:
+        tasks |= one.get("dag", {}).get("tasks", {})
+    pods = platforms["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    executors = spec["deploymentSpec"]["executors"]
+    return {
+        "path": path,
+        "tasks": {name: task for name, task in tasks.items() if f"exec-{name}" in executors},
+        "containers": {name.removeprefix("exec-"): one["container"] for name, one in executors.items()},
+        "pods": {name.removeprefix("exec-"): pod for name, pod in pods.items()},
+        "inputs": spec["root"]["inputDefinitions"]["parameters"],
+    }
+
+
+@pytest.fixture(scope="module", params=PROFILES)
+def pipeline(request, tmp_path_factory) -> dict:
+    made = compiled(tmp_path_factory.mktemp("compiled"), request.param)
+    return made | {"params": load_params(ROOT / "params.yaml", request.param)}
+
+
+@pytest.fixture(scope="module")
+def on_gpus(tmp_path_factory) -> dict:
+    return compiled(tmp_path_factory.mktemp("gpus"), "qwen2-audio-7b")
+
+
+def test_it_loads_again_with_the_sdk(pipeline):
+    loaded = components.load_component_from_file(str(pipeline["path"]))
+    assert loaded.name == "sap2-train-and-evaluate"
+    assert set(loaded.component_spec.inputs) == set(pipeline["inputs"])
+
+
+def test_its_parameters_are_the_profiles_sections(pipeline):
+    params = pipeline["params"]
+    for name, given in pipeline["inputs"].items():
+        assert given["description"], name
+        if given["parameterType"] != "STRUCT":
+            continue
+        section = getattr(params, name)
+        assert type(section)(**given["defaultValue"]) == section
+    assert pipeline["inputs"]["profile"]["defaultValue"] == params.profile
+
+
+def test_every_step_has_a_title_a_retry_a_time_limit_and_bounds(pipeline):
+    resources = pipeline["params"].resources
+    assert pipeline["tasks"].keys() == pipeline["containers"].keys() == pipeline["pods"].keys()
+    for name, task in pipeline["tasks"].items():
+        assert task["taskInfo"]["name"] != name, f"{name} has no title"
+        assert task["retryPolicy"]["maxRetryCount"] == resources.retries
+        assert task["retryPolicy"]["backoffFactor"] == 2.0
+        assert int(pipeline["pods"][name]["activeDeadlineSeconds"]) > 0
+        assert pipeline["pods"][name]["securityContext"]["runAsNonRoot"] is True
+        given = pipeline["containers"][name]["resources"]
+        for key in ("resourceCpuRequest", "resourceCpuLimit", "resourceMemoryRequest", "resourceMemoryLimit"):
+            assert given[key], f"{name}: {key}"
+
+
+def test_all_steps_run_in_one_image_of_a_named_version(pipeline):
+    images = {container["image"] for container in pipeline["containers"].values()}
+    assert images == {pipeline["params"].resources.image}
+    assert ":latest" not in pipeline["path"].read_text(encoding="utf-8")
+
+
+def test_steps_that_run_a_model_get_accelerators_tolerations_and_nodes(on_gpus):
+    for name, container in on_gpus["containers"].items():
+        accelerator = container["resources"].get("accelerator")
+        if name not in ON_GPUS:
+            assert accelerator is None, f"{name} holds a GPU and runs no model"
+            continue
+        count = "8" if name in TRAININGS else "1"
+        assert (accelerator["resourceType"], accelerator["resourceCount"]) == ("nvidia.com/gpu", count)
+        pod = on_gpus["pods"][name]
+        assert pod["tolerations"] == [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
+        assert pod["nodeSelector"]["labels"] == {"nvidia.com/gpu.product": "NVIDIA-A100-SXM4-80GB"}
+
+
+def test_trainings_have_shared_memory_and_a_volume_that_outlives_the_pod(on_gpus):
+    for name, pod in on_gpus["pods"].items():
+        claims = {one["constant"]: one["mountPath"] for one in pod.get("pvcMount", [])}
+        wanted = {"sap2-checkpoints": "/checkpoints"} if name in TRAININGS else {}
+        assert claims == wanted | ({"sap2-data": "/data"} if name in ON_GPUS | {"prepare"} else {})
+        shared = [(one["mountPath"], one["medium"], one["sizeLimit"]) for one in pod.get("emptyDirMounts", [])]
+        assert shared == ([("/dev/shm", "Memory", "64Gi")] if name in TRAININGS else [])
+    assert on_gpus["inputs"]["checkpoints"]["defaultValue"] == "/checkpoints"
+
+
+def test_secrets_come_from_a_kubernetes_secret_and_none_is_written_out(on_gpus, tmp_path, monkeypatch):
+    for pod in on_gpus["pods"].values():
+        [secret] = pod["secretAsEnv"]
+        assert secret["secretName"] == "sap2-asr"
+        assert {"MLFLOW_TRACKING_URI", "HF_TOKEN"} <= {one["envVar"] for one in secret["keyToEnv"]}
+    for name in ("MLFLOW_TRACKING_PASSWORD", "HF_TOKEN", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "hunter2")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://ana:hunter2@mlflow.example.org")
+    again = compiled(tmp_path, "qwen2-audio-7b")
+    assert "hunter2" not in again["path"].read_text(encoding="utf-8")
+    assert all("env" not in container for container in again["containers"].values())
+
+
+def test_caching_is_off_where_an_equal_step_may_do_something_else(tmp_path, on_gpus):
+    def cached(made: dict) -> set[str]:
+        return {name for name, task in made["tasks"].items() if task["cachingOptions"].get("enableCache")}
+
+    default = compiled(tmp_path, "default")
+    assert cached(default) == default["tasks"].keys() - NEVER_CACHED
+    assert cached(on_gpus) == on_gpus["tasks"].keys() - NEVER_CACHED - {"base"}, "a hub id without revision moves on"
+    moving = ["prepare.source=folder", "prepare.folder.root=/data/talks", "base.path=a/b", "base.revision=1f2e"]
+    assert cached(compiled(tmp_path, "default", *moving)) == default["tasks"].keys() - NEVER_CACHED - {"prepare"}
+
+
+def test_a_step_that_reads_manifests_of_stage_1_gets_the_recordings_too(pipeline):
+    for name, task in pipeline["tasks"].items():
+        artifacts = task.get("inputs", {}).get("artifacts", {})
+        assert "pruned" not in artifacts or "prepared" in artifacts, name
+
+
+def test_image_secrets_are_given_to_every_pod(tmp_path):
+    made = compiled(tmp_path, "test", "resources.pull_secrets=[registry]")
+    for pod in made["pods"].values():
+        assert pod["imagePullSecret"][0]["secretName"] == "registry"
+
+
+@pytest.mark.parametrize(
+    ("image", "accepted"),
+    [
+        ("sap2-asr-python", False),
+        ("registry:5000/sap2-asr-python", False),
+        ("registry:5000/sap2-asr-python:latest", False),
+        ("registry:5000/sap2-asr-python:0.1.0", True),
+        (f"sap2-asr-python@sha256:{'0' * 64}", True),
+    ],
+)
+def test_an_image_without_version_is_refused(image, accepted):
+    if accepted:
+        assert load_params(ROOT / "params.yaml", "test", [f"resources.image={image}"]).resources.image == image
+    else:
+        with pytest.raises(ParamsError, match="resources.image is .* names no version"):
+            load_params(ROOT / "params.yaml", "test", [f"resources.image={image}"])
+
+
+def test_processes_and_accelerators_of_a_training_must_agree(tmp_path):
+    with pytest.raises(ParamsError, match="pruner.nproc is 8, resources.training_accelerators 4 on 1 node: .* nproc 4"):
+        compiled(tmp_path, "qwen2-audio-7b", "resources.training_accelerators=4")
