@@ -44,8 +44,8 @@ def place(
     kubernetes.set_security_context(task, run_as_user=USER, run_as_group=0, run_as_non_root=True)
     if resources.pull_secrets:
         kubernetes.set_image_pull_secrets(task, resources.pull_secrets)
-    if resources.secret:
-        kubernetes.use_secret_as_env(task, resources.secret, {key: key for key in resources.secret_keys})
+    if resources.secret_name:
+        kubernetes.use_secret_as_env(task, resources.secret_name, {key: key for key in resources.secret_keys})
     if resources.data and (reads_data or size != "light"):
         kubernetes.mount_pvc(task, resources.data, DATA)
     if size == "training":

@@ -83,7 +83,7 @@ def trainjob_yaml(
 
 
 def _environment(params: Params) -> list[dict[str, Any]]:
-    secret = params.resources.secret
+    secret = params.resources.secret_name
     keys = params.resources.secret_keys if secret else []
     return [{"name": key, "valueFrom": {"secretKeyRef": {"name": secret, "key": key}}} for key in keys]
 

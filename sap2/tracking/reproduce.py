@@ -1,5 +1,6 @@
 """From a run back to what makes it again: the commit, its changes, the params, the data, the commands."""
 
+import os
 import re
 import shlex
 import subprocess
@@ -96,13 +97,14 @@ def recipe(tracking: TrackingSection, which: str) -> Recipe:
 
 
 def run(found: Recipe) -> None:
-    """Carry the commands out.
+    """Carry the commands out, with the programs of this environment before any others.
 
     Raises: InputError: one of them failed; the message names it.
     """
+    programs = os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", os.defpath)])
     for command in found.commands:
         print(f"$ {shlex.join(command)}", file=sys.stderr)
-        if subprocess.run(command).returncode != 0:
+        if subprocess.run(command, env=os.environ | {"PATH": programs}).returncode != 0:
             raise InputError(f"{shlex.join(command)}: failed; what was made before it is still there")
 
 

@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import sys
 
 import pytest
 
@@ -19,6 +20,7 @@ def repository(tmp_path, monkeypatch):
     folder = tmp_path / "repository"
     folder.mkdir()
     monkeypatch.chdir(folder)
+    ours = os.environ | {"PATH": f"{os.path.dirname(sys.executable)}{os.pathsep}{os.environ['PATH']}"}
     (folder / "params.yaml").write_text("word: {text: hello}\n")
     (folder / "stage.py").write_text("print('committed')\n")
     (folder / "dvc.yaml").write_text(
@@ -30,9 +32,9 @@ def repository(tmp_path, monkeypatch):
         "git init -q -b main", "dvc init -q", "dvc config core.analytics false", "git add -A",
         "git -c user.name=t -c user.email=t@example.org commit -qm one",
     ):  # fmt: skip
-        subprocess.run(command.split(), check=True)
+        subprocess.run(command.split(), check=True, env=ours)
     (folder / "stage.py").write_text("print('changed', open('params.yaml').read().count('again'))\n")
-    subprocess.run(["dvc", "repro", "-q"], check=True)
+    subprocess.run(["dvc", "repro", "-q"], check=True, env=ours)
     return folder
 
 
