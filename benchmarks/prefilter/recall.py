@@ -1,87 +1,137 @@
-"""Recall@K of the prefilter on the embedded corpus's names: is what was said among the K that are kept?
+"""Recall@K of the prefilter: is what was said among the K names that are kept of N?
 
-    python benchmarks/prefilter/recall.py --utterances 200 --sizes 1000 10000 100000 --keep 50 100 200 500
+    python benchmarks/prefilter/recall.py --json benchmarks/prefilter/records/recall.json
 
-Utterances of the test split are spoken, then transcribed by the embedded base without context (the first pass); each
-one's spoken names are hidden among N others of the same split, many of which sound alike. Prints a Markdown table.
+First passes are made as the two stages that have a prefilter make them: `sap2 prune` has the pruner's adapter alone, so
+its first pass is the bare base's; a served model has both, so its first pass is the recogniser's. What they leave is
+what `sap2.inference.prefilter.shortlist` returns. One list serves all utterances, as a glossary does: every name said
+in any of them and others of the test split, in random order.
 """
 
 import argparse
 import json
-import time
+import platform
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from sap2.data.names import draw_sound
-from sap2.inference.prefilter import similarity
+from sap2.files import sha256
+from sap2.inference import Decoding, Recogniser
+from sap2.inference.corpus import best_device
+from sap2.inference.prefilter import shortlist
 from sap2.manifest import audio_path, read_manifest, spoken
+from sap2.params import load_params
+
+WEIGHTS = {
+    "base": "model.safetensors",
+    "pruner": "adapter_model.safetensors",
+    "recogniser": "adapter_model.safetensors",
+}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--utterances", type=int, default=200, help="of the test split")
-    parser.add_argument("--sizes", type=int, nargs="+", default=[1_000, 10_000, 100_000], help="N: names of a list")
-    parser.add_argument("--keep", type=int, nargs="+", default=[50, 100, 200, 500], help="K: names kept of it")
-    parser.add_argument("--folder", type=Path, default=Path("data/bench-prefilter"), help="corpus and first pass")
-    arguments = parser.parse_args()
+    options = parser(__doc__)
+    options.add_argument("--sizes", type=int, nargs="+", default=[1_000, 10_000, 100_000], help="N: names of the list")
+    options.add_argument("--keep", type=int, nargs="+", default=[50, 100, 200, 500], help="K: names kept of it")
+    arguments = options.parse_args()
 
-    rows = [row for row in first_pass(arguments.folder, arguments.utterances) if row["spoken"]]
-    pool = names(max(arguments.sizes))
-    said = sum(len(row["spoken"]) for row in rows)
-    right = sum(word in row["hypothesis"].split() for row in rows for word in row["spoken"])
-    print(f"{len(rows)} utterances with {said} names, {right} of them right in the first pass\n")
-    print("| N | " + " | ".join(f"recall@{keep}" for keep in arguments.keep) + " | ms an utterance |")
+    said, heard = first_passes(arguments.models, arguments.data, arguments.utterances)
+    # What a first pass of both would leave: each transcript's stretches, and the few that run from one into the other.
+    first, second = heard
+    heard["both"] = [" ".join(texts) for texts in zip(heard[first], heard[second], strict=True)]
+    names = sum(map(len, said))
+    right = {
+        name: sum(word in text.split() for words, text in zip(said, texts, strict=True) for word in words)
+        for name, texts in heard.items()
+    }
+    print(f"{len(said)} utterances with {names} names; right in the first pass: {right}\n")
+    print("| first pass | N | " + " | ".join(f"recall@{keep}" for keep in arguments.keep) + " |")
     print("|---" * (len(arguments.keep) + 2) + "|")
-    for size in arguments.sizes:
-        ranks, seconds = ranked(rows, pool[:size])
-        recalls = [f"{np.mean(ranks < keep):.3f}" for keep in arguments.keep]
-        print(f"| {size:,} | " + " | ".join(recalls) + f" | {1000 * seconds / len(rows):.0f} |", flush=True)
+    rows = []
+    for name, texts in heard.items():
+        for size in arguments.sizes:
+            found = recalls(texts, said, glossary(said, size), arguments.keep)
+            rows.append({"first_pass": name, "names": size, "recall": found})
+            print(
+                f"| {name} | {size:,} | " + " | ".join(f"{found[keep]:.3f}" for keep in arguments.keep) + " |",
+                flush=True,
+            )
+    record(arguments, utterances=len(said), names=names, right_in_first_pass=right, rows=rows)
 
 
-def ranked(rows: list[dict], others: list[str]) -> tuple[np.ndarray, float]:
-    """The rank of every spoken name in its utterance's list, and the seconds that took, the list's keys included."""
-    # One list for all, as a glossary is: what others say is a distractor like any other.
-    words = list(dict.fromkeys([*(word for row in rows for word in row["spoken"]), *others]))
-    place = {word: position for position, word in enumerate(words)}
-    ranks: list[int] = []
-    started = time.perf_counter()
-    for row in rows:
-        scores = similarity(row["hypothesis"], words)
-        for word in row["spoken"]:
-            mine = place[word]
-            # As `shortlist` orders: of equals the first in the list stays.
-            ranks.append(int((scores > scores[mine]).sum() + (scores[:mine] == scores[mine]).sum()))
-    return np.array(ranks), time.perf_counter() - started
+def parser(description: str) -> argparse.ArgumentParser:
+    """The options both scripts have."""
+    made = argparse.ArgumentParser(description=description.split("\n")[0])
+    made.add_argument("--models", type=Path, default=Path("models"), help="folder with base, pruner and recogniser")
+    made.add_argument("--data", type=Path, default=Path("data/prepared"), help='what "sap2 prepare" wrote')
+    made.add_argument("--utterances", type=int, help="of the test split; all when left out")
+    made.add_argument("--json", type=Path, help="write the figures there, too")
+    return made
 
 
-def names(count: int, seed: int = 0) -> list[str]:
-    """Spellings of the test split's names, each once, as the corpus draws them."""
-    rng, drawn = np.random.default_rng(seed), {}
-    while len(drawn) < count:
-        drawn[draw_sound("test", rng).spell(rng)] = None
-    return list(drawn)
+def first_passes(models: Path, data: Path, count: int | None) -> tuple[list[list[str]], dict[str, list[str]]]:
+    """The names said in each utterance that has some, and its transcripts without context, by stage."""
+    manifest, params = data / "test.jsonl", load_params()
+    rows = [row for row in read_manifest(manifest)[:count] if spoken(row)]
+    audio = [audio_path(row, manifest) for row in rows]
+    base, pruner, recogniser = (models / part for part in WEIGHTS)
+    stages = {  # as sap2/inference/corpus.py and sap2/tracking/packaging.py load them
+        "sap2 prune (bare base)": (params.pruning, {"pruner": pruner}),
+        "served (recogniser)": (params.inference, {"pruner": pruner, "recogniser": recogniser}),
+    }
+    heard = {}
+    for name, (section, adapters) in stages.items():
+        model = Recogniser.load(base, **adapters, decoding=Decoding(**section.decoding()), device=best_device())
+        heard[name] = model.transcribe(audio, label=name)
+    return [spoken(row) for row in rows], heard
 
 
-def first_pass(folder: Path, utterances: int) -> list[dict]:
-    """Transcripts without context by the embedded base, with the names that were said; made once and kept."""
-    kept = folder / f"first-pass-{utterances}.json"
-    if not kept.is_file():
-        from sap2.data.lectures import prepare_lectures
-        from sap2.inference import Recogniser
-        from sap2.params import PrepareSection
-        from sap2.training.shapes import EMBEDDED
+def glossary(said: Sequence[Sequence[str]], size: int, seed: int = 0) -> list[str]:
+    """All that is said and names of the test split, `size` in all, each once.
 
-        section = PrepareSection(train_utterances=1, dev_utterances=1, test_utterances=utterances)
-        prepare_lectures(section, folder / "corpus")
-        manifest = folder / "corpus" / "test.jsonl"
-        rows = read_manifest(manifest)
-        texts = Recogniser.load(EMBEDDED).transcribe([audio_path(row, manifest) for row in rows], label="first pass")
-        found = [
-            {"text": row.text, "hypothesis": text, "spoken": spoken(row)} for row, text in zip(rows, texts, strict=True)
-        ]
-        kept.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    return json.loads(kept.read_text(encoding="utf-8"))
+    In random order: of equally similar names the first in the list stays, and many are equally similar.
+    """
+    rng = np.random.default_rng(seed)
+    words = dict.fromkeys(word for one in said for word in one)
+    if len(words) > size:
+        raise SystemExit(
+            f"{len(words)} names are said, the list has {size}; give --sizes more, or take --utterances fewer"
+        )
+    while len(words) < size:
+        words[draw_sound("test", rng).spell(rng)] = None
+    listed = list(words)
+    return [listed[place] for place in rng.permutation(size)]
+
+
+def recalls(
+    texts: Sequence[str], said: Sequence[Sequence[str]], words: list[str], keep: Sequence[int]
+) -> dict[int, float]:
+    """The share of the names said that stays, by how many are kept."""
+    found, lists = {}, [words] * len(texts)
+    for most in sorted(keep, reverse=True):
+        lists = shortlist(texts, lists, most)  # the best of the best are the best of all
+        stays = [word in kept for one, kept in zip(said, map(set, lists), strict=True) for word in one]
+        found[most] = round(float(np.mean(stays)), 4)
+    return {most: found[most] for most in keep}
+
+
+def record(arguments: argparse.Namespace, **figures) -> None:
+    """Write figures to `--json`, with the command and the weights they are of."""
+    if arguments.json is None:
+        return
+    content = {
+        "command": " ".join(["python", *sys.argv]),
+        "machine": f"{best_device() or 'cpu'} ({platform.machine()}), torch {torch.__version__}",
+        "weights": {part: sha256(arguments.models / part / name) for part, name in WEIGHTS.items()},
+        "test_manifest": sha256(arguments.data / "test.jsonl"),
+        **figures,
+    }
+    arguments.json.parent.mkdir(parents=True, exist_ok=True)
+    arguments.json.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
