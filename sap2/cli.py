@@ -345,6 +345,12 @@ def transcribe(
     show_keywords: Annotated[
         bool, typer.Option("--show-keywords", help="Say which words of the list were found.")
     ] = False,
+    max_segment: Annotated[
+        float | None, typer.Option(min=1, help="Seconds of the parts of a long recording, at most 30.")
+    ] = None,
+    segment_overlap: Annotated[
+        float | None, typer.Option(min=0, help="Seconds two parts share where no pause is in reach.")
+    ] = None,
     format_: Annotated[
         Literal["text", "json", "srt", "vtt"],
         typer.Option("--format", help="json has a line a recording; it and subtitles have the times of segments."),
@@ -359,7 +365,7 @@ def transcribe(
         raise typer.BadParameter(f"expected one recording for --format {format_}, got {len(files)}")
     listed = read_list(keywords, keywords_file)
     failed = 0
-    for path, outcome in stages.transcribe_files(files, listed, model, pruner_model):
+    for path, outcome in stages.transcribe_files(files, listed, model, pruner_model, max_segment, segment_overlap):
         if isinstance(outcome, InputError):
             print(f"sap2: {outcome}", file=sys.stderr)
             failed += 1
@@ -405,11 +411,14 @@ def serve(
 
     POST /v1/audio/transcriptions takes a recording and a keyword list; /docs describes it, /healthz, /readyz and
     /metrics are for operation. A new champion is taken without a pause. Keys of clients: SAP2_API_KEY."""
-    from sap2.params import TrackingSection
+    from sap2.params import InferenceSection, TrackingSection
     from sap2.serving.limits import Limits
     from sap2.serving.server import serve as run
 
-    tracking = _load(params, profile, set_).tracking if params.is_file() else TrackingSection()
+    tracking, inference = TrackingSection(), InferenceSection()
+    if params.is_file():
+        loaded = _load(params, profile, set_)
+        tracking, inference = loaded.tracking, loaded.inference
     limits = Limits(
         max_bytes=max_mb << 20,
         max_duration=max_minutes * 60,
@@ -418,7 +427,7 @@ def serve(
         queue=queue,
         max_batch=max_batch,
     )
-    run(model, tracking, limits, host, port, poll, keep)
+    run(model, tracking, limits, host, port, poll, keep, inference)
 
 
 @app.command(epilog="Example: sap2 monitor served")

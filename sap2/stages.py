@@ -221,6 +221,7 @@ def register(
             "decoding": params.inference.decoding(),
             "pruning_decoding": params.pruning.decoding(),
             **params.pruning.options(),
+            **params.inference.segmentation(),
             "threshold": _threshold(pruned),
         },
         figures=_figures(prepared, results, metrics),
@@ -258,7 +259,12 @@ def promote(
 
 
 def transcribe_files(
-    files: Sequence[Path], keywords: list[str], model: str = "models", pruner_model: str | None = None
+    files: Sequence[Path],
+    keywords: list[str],
+    model: str = "models",
+    pruner_model: str | None = None,
+    max_segment: float | None = None,
+    segment_overlap: float | None = None,
 ) -> Iterator[tuple[Path, Transcript | InputError]]:
     """Recognise recordings of any format with the trained model, one after another.
 
@@ -266,6 +272,8 @@ def transcribe_files(
         keywords: The list for all of them; may be empty.
         model: Folder with `base`, `pruner` and `recogniser`, or `models:/NAME/VERSION` of the registry.
         pruner_model: Stage 1's whole checkpoint, where each stage has one; `model` is then stage 2's.
+        max_segment, segment_overlap: Seconds, of long recordings; None = as the registered model has it, or for a
+            folder params.yaml.
     Yields: Each file with its transcript, or with the reason why it cannot be read: the others still count.
     """
     recogniser = None
@@ -275,7 +283,7 @@ def transcribe_files(
         except InputError as error:
             yield path, error
             continue
-        recogniser = recogniser or _load_recogniser(model, pruner_model)
+        recogniser = recogniser or _load_recogniser(model, pruner_model, max_segment, segment_overlap)
         yield path, recogniser(audio, keywords)
 
 
@@ -364,16 +372,29 @@ def _threshold(pruned: Path) -> float | None:
     return json.loads(summary.read_text(encoding="utf-8"))["threshold"]
 
 
-def _load_recogniser(model: str, pruner_model: str | None) -> Callable[[np.ndarray, list[str]], Transcript]:
+def _load_recogniser(
+    model: str,
+    pruner_model: str | None = None,
+    max_segment: float | None = None,
+    segment_overlap: float | None = None,
+) -> Callable[[np.ndarray, list[str]], Transcript]:
+    here = Path("params.yaml")
+    params = load_params(here) if here.is_file() else None
     if pruner_model is not None:
         from sap2.inference import Recogniser
         from sap2.inference.corpus import best_device
 
-        return Recogniser.from_checkpoints(pruner_model, model, device=best_device())
-    from sap2.tracking.packaging import load_recogniser
+        recogniser = Recogniser.from_checkpoints(pruner_model, model, device=best_device())
+    else:
+        from sap2.tracking.packaging import load_recogniser
 
-    here = Path("params.yaml")
-    return load_recogniser(load_params(here).tracking if here.is_file() else TrackingSection(), model)
+        tracking, inference = (params.tracking, params.inference) if params else (TrackingSection(), InferenceSection())
+        recogniser = load_recogniser(tracking, model, inference.segmentation())
+    if max_segment is not None:
+        recogniser.max_segment = max_segment
+    if segment_overlap is not None:
+        recogniser.segment_overlap = segment_overlap
+    return recogniser
 
 
 def _readable(value: Any) -> str:

@@ -126,8 +126,8 @@ def test_transcripts_are_printed_with_the_words_found(monkeypatch, tmp_path):
 
     asked = {}
 
-    def answer(files, keywords, model, pruner_model):
-        asked.update(files=files, keywords=keywords, model=model, pruner_model=pruner_model)
+    def answer(files, keywords, model, pruner_model, *segmentation):
+        asked.update(files=files, keywords=keywords, model=model, pruner_model=pruner_model, segmentation=segmentation)
         for path in files:
             if path.name == "bad.wav":
                 yield path, InputError(f"{path}: no such file")
@@ -141,6 +141,7 @@ def test_transcripts_are_printed_with_the_words_found(monkeypatch, tmp_path):
     assert (shown.exit_code, shown.stdout) == (0, "ask meyer\n  keywords found: Meyer\n")
     assert asked == {
         "files": [Path("a.wav")], "keywords": ["Meyer", "Zorvan"], "model": "models", "pruner_model": None,
+        "segmentation": (None, None),
     }  # fmt: skip
 
     shown = run(cli.app, ["transcribe", "a.wav", "--format", "srt"])
@@ -155,6 +156,8 @@ def test_transcripts_are_printed_with_the_words_found(monkeypatch, tmp_path):
     assert asked["model"] == "models:/sap2-asr/1"
     run(cli.app, ["transcribe", "a.wav", "--pruner-model", "one", "--model", "two"])
     assert (asked["pruner_model"], asked["model"]) == ("one", "two")
+    run(cli.app, ["transcribe", "a.wav", "--max-segment", "20", "--segment-overlap", "0"])
+    assert asked["segmentation"] == (20, 0)
 
 
 @pytest.mark.parametrize(("promoted", "code"), [(True, 0), (False, 3)])

@@ -97,7 +97,7 @@ def test_files_that_cannot_be_read_do_not_stop_the_others(monkeypatch, tmp_path)
     save_audio(tmp_path / "a.wav", np.zeros(16_000))
     loaded = []
 
-    def load(model, pruner_model):
+    def load(model, pruner_model, *segmentation):
         loaded.append((model, pruner_model))
         return lambda audio, keywords: SimpleNamespace(text=f"{len(audio)} {keywords}")
 
@@ -124,3 +124,18 @@ def test_promote_says_whether_the_version_is_the_champion_now(monkeypatch):
     assert (summary.facts["promoted"], summary.facts["champion"], summary.wrote) == (False, 3, [])
     assert str(summary).startswith("promote:\n  promoted: False\n  version: 7\n")
     assert "| WER % at most 20 | 23.00  | broken  |" in str(summary)
+
+
+def test_a_folders_model_cuts_long_recordings_as_params_or_the_caller_say(monkeypatch, tmp_path):
+    given = []
+
+    def load(tracking, model, segmentation):
+        given.append(segmentation)
+        return SimpleNamespace(**segmentation)
+
+    monkeypatch.setattr("sap2.tracking.packaging.load_recogniser", load)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "params.yaml").write_text("inference: {max_segment: 7, segment_overlap: 0.25}")
+    assert stages._load_recogniser("models") == SimpleNamespace(max_segment=7, segment_overlap=0.25)
+    assert stages._load_recogniser("models", None, 12.0, 0.0) == SimpleNamespace(max_segment=12, segment_overlap=0)
+    assert given == [{"max_segment": 7, "segment_overlap": 0.25}] * 2

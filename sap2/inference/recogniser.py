@@ -8,7 +8,7 @@ import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,27 +16,52 @@ import torch
 from peft import PeftModel
 from torch import Tensor
 
+from sap2.data.segmentation import join, segments, without_doubles
 from sap2.errors import ModelError
 from sap2.inference.decoding import Answer, Decoding, answers, encode
 from sap2.inference.scoring import best, keyword_scores
-from sap2.inference.segmentation import split_at_silence
 from sap2.inference.threshold import above
 from sap2.model import SAMPLE_RATE, add_adapter, load_model, load_processor, processor_fields, sap_settings
 from sap2.prompts import joint_prompt, parse_joint, pruning_prompt, recognition_prompt
 
 PRUNER, RECOGNISER = "pruner", "recogniser"
 TPI, JPI = "tpi", "jpi"
+SHORTEST_SEGMENT = 1.0  # seconds that a limit of segments must leave
 
-# An utterance: path, waveform (16 kHz mono), or what `Recogniser.encode` gave for it: states of each of its segments.
-Utterable = str | Path | np.ndarray | list[Tensor]
+Seconds = float
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What the encoder made of a recording; can be recognised as often as wanted.
+
+    Args:
+        states: Of each segment, `(frames, encoder_hidden)`.
+        spans: Start and end of each segment.
+        duration: Of the recording.
+    """
+
+    states: list[Tensor]
+    spans: list[tuple[Seconds, Seconds]]
+    duration: Seconds
+
+    def parts(self) -> list["Heard"]:
+        """Each segment as a recording of its own, at its time."""
+        return [Heard([states], [span], self.duration) for states, span in zip(self.states, self.spans, strict=True)]
+
+
+# An utterance: path, waveform (16 kHz mono), or what `Recogniser.encode` gave for it.
+Utterable = str | Path | np.ndarray | Heard
+# A recording's keyword list, or what the list is between two times, for recordings whose slides have times.
+Listed = Sequence[str] | Callable[[Seconds, Seconds], Sequence[str]]
 
 
 @dataclass(frozen=True)
 class Segment:
-    """A part of a recording, cut at a quiet point, and its text; seconds from the recording's start."""
+    """A part of a recording and its text; seconds from the recording's start. Two may overlap, their texts don't."""
 
-    start: float
-    end: float
+    start: Seconds
+    end: Seconds
     text: str
 
 
@@ -76,6 +101,8 @@ class Recogniser:
         stop_bias: Added to the logits of naming no (further) keyword; below 0 stage 1 hears more, and more falsely.
         threshold: Least score of a selected keyword (log-probability, at most 0); None = all that are selected.
         prefilter: Keywords that a first pass without context leaves of a longer list; None = stage 1 reads it all.
+        max_segment: Seconds of a segment of a longer recording, at most; None = what the encoder takes.
+        segment_overlap: Seconds that two segments share where no pause parts them: see `sap2.data.segmentation`.
         pruner: Stage 1's own model and processor, where it is no adapter: see `from_checkpoints`.
     """
 
@@ -89,6 +116,8 @@ class Recogniser:
         stop_bias: float = 0.0,
         threshold: float | None = None,
         prefilter: int | None = None,
+        max_segment: Seconds | None = None,
+        segment_overlap: Seconds = 1.0,
         pruner: tuple | None = None,
     ):
         if max_list < 1:
@@ -97,7 +126,13 @@ class Recogniser:
             raise ModelError(f"threshold is {threshold}, must be a log-probability, at most 0")
         if prefilter is not None and prefilter < 1:
             raise ModelError(f"prefilter is {prefilter}, must be at least 1, or None to turn it off")
+        if max_segment is not None and not max_segment >= SHORTEST_SEGMENT or not segment_overlap >= 0:
+            raise ModelError(
+                f"max_segment is {max_segment}, segment_overlap {segment_overlap}; expected at least "
+                f"{SHORTEST_SEGMENT:g} s, and at least 0 s"
+            )
         self.model, self.processor, self.max_list = model.eval(), processor, max_list
+        self.max_segment, self.segment_overlap = max_segment, segment_overlap
         self.pruner = pruner
         self.decoding = decoding or Decoding()
         self.pruning_decoding = pruning_decoding or self.decoding
@@ -115,6 +150,8 @@ class Recogniser:
         stop_bias: float = 0.0,
         threshold: float | None = None,
         prefilter: int | None = None,
+        max_segment: Seconds | None = None,
+        segment_overlap: Seconds = 1.0,
         device: str | None = None,
         dtype: str | torch.dtype | None = None,
         **sap_overrides,
@@ -146,7 +183,8 @@ class Recogniser:
             model = add_adapter(model, path, name)
         model = model.to(device) if device else model
         return cls(
-            model, processor, decoding, max_list, stop_bias=stop_bias, threshold=threshold, prefilter=prefilter
+            model, processor, decoding, max_list, stop_bias=stop_bias, threshold=threshold, prefilter=prefilter,
+            max_segment=max_segment, segment_overlap=segment_overlap,
         )  # fmt: skip
 
     @classmethod
@@ -189,18 +227,27 @@ class Recogniser:
         """What the model was trained to do with a list: `tpi`, `pc` or `jpi`."""
         return self.model.config.method
 
-    def __call__(self, audio: Utterable, keywords: Sequence[str] = ()) -> Transcript:
+    def __call__(self, audio: Utterable, keywords: Listed = ()) -> Transcript:
         """Recognise one recording of any length with a keyword list of any length."""
         return self.recognise([audio], [keywords])[0]
 
-    def recognise(self, audio: Sequence[Utterable], keywords: Sequence[Sequence[str]]) -> list[Transcript]:
-        """Recognise several recordings, each with its list; all their segments are decoded together."""
+    def recognise(self, audio: Sequence[Utterable], keywords: Sequence[Listed]) -> list[Transcript]:
+        """Recognise several recordings, each with its list; all their segments are decoded together.
+
+        Args:
+            keywords: Of each recording its list, for all its segments; or a function of a segment's start and end in
+                seconds that answers with that segment's own.
+        """
         timings: dict[str, float] = {}
-        lists = [list(dict.fromkeys(words)) for words in keywords]
         with _timed(timings, "encode"):
-            cut = [item if isinstance(item, list) else self._cut(item) for item in audio]
-            heard = iter(self.encode([[p] if isinstance(p, Tensor) else p for pieces in cut for p in pieces]))
-            speech = [[states for _ in pieces for states in next(heard)] for pieces in cut]
+            recordings = self.encode(audio)
+        split = [one.parts() if callable(listed) else [one] for one, listed in zip(recordings, keywords, strict=True)]
+        lists = [
+            list(dict.fromkeys(listed(*part.spans[0]) if callable(listed) else listed))
+            for parts, listed in zip(split, keywords, strict=True)
+            for part in parts
+        ]
+        speech = [part for parts in split for part in parts]
         with _timed(timings, "prune"):
             if self.method == TPI:
                 scores = self.select(speech, lists)
@@ -209,27 +256,10 @@ class Recogniser:
                 given, scores = self._shortlist(speech, lists), [{} for _ in lists]
         with _timed(timings, "transcribe"):
             answered = self._integrate(speech, given)
-        transcripts = []
-        for pieces, words, read, scored, parts in zip(cut, lists, given, scores, answered, strict=True):
-            segments = self._segments(pieces, [text for text, _ in parts])
-            text, selected = _whole(parts, read)
-            found = standing_in(text, words)
-            transcripts.append(
-                Transcript(text, selected, found, timings | {"audio": segments[-1].end}, scored, segments)
-            )
-        return transcripts
-
-    def _cut(self, item: str | Path | np.ndarray) -> list[np.ndarray]:
-        return split_at_silence(_load(item), self.segment_limit)
-
-    def _segments(self, pieces: Sequence[np.ndarray | Tensor], texts: Sequence[str]) -> list[Segment]:
-        segments, start = [], 0.0
-        for piece, text in zip(pieces, texts, strict=True):
-            rate = SAMPLE_RATE if isinstance(piece, np.ndarray) else 1 / self.frame_seconds
-            end = start + len(piece) / rate
-            segments.append(Segment(start, end, text))
-            start = end
-        return segments
+        rows = iter(zip(lists, given, scores, answered, strict=True))
+        return [
+            _transcript(one, [next(rows) for _ in parts], timings) for one, parts in zip(recordings, split, strict=True)
+        ]
 
     @property
     def frame_seconds(self) -> float:
@@ -238,26 +268,31 @@ class Recogniser:
 
     @property
     def segment_limit(self) -> float:
-        """Seconds the encoder takes at once; where there are two, both."""
-        limits = []
+        """Seconds of a segment at most: what the encoder takes at once (where there are two, both), or less, if set."""
+        limits = [] if self.max_segment is None else [self.max_segment]
         for model, processor in filter(None, ((self.model, self.processor), self.pruner)):
             extractor, positions = processor.feature_extractor, model.config.audio_config.max_source_positions
             limits.append(min(2 * positions * extractor.hop_length, extractor.n_samples) / SAMPLE_RATE)
         return min(limits)
 
-    def encode(self, audio: Sequence[Utterable], label: str | None = None) -> list[list[Tensor]]:
-        """Run the encoder once: an utterance's segments (one, if it fits), states `(frames, encoder_hidden)` each.
+    def encode(self, audio: Sequence[Utterable], label: str | None = None) -> list[Heard]:
+        """Run the encoder once on an utterance's segments (one, if it fits).
 
         Where stage 1 has another encoder, its states follow stage 2's: `(frames, both_hidden)`. The result can be given
         to `prune` and `transcribe` as often as wanted.
         """
-        split = [None if isinstance(item, list) else self._cut(item) for item in audio]
-        waves = [piece for pieces in split if pieces is not None for piece in pieces]
+        waves: list[np.ndarray] = []
+        heard: list[Heard] = []
+        for item in audio:
+            if isinstance(item, Heard):
+                heard.append(item)
+                continue
+            wave = _load(item)
+            spans = segments(wave, self.segment_limit, self.segment_overlap)
+            waves += [wave[round(start * SAMPLE_RATE) : round(end * SAMPLE_RATE)] for start, end in spans]
+            heard.append(Heard([], spans, len(wave) / SAMPLE_RATE))
         states = iter(self._states(waves, label))
-        return [
-            item if pieces is None else [next(states) for _ in pieces]
-            for item, pieces in zip(audio, split, strict=True)
-        ]
+        return [replace(one, states=one.states or [next(states) for _ in one.spans]) for one in heard]
 
     def _states(self, waves: Sequence[np.ndarray], label: str | None) -> list[Tensor]:
         states = encode(self.model, self.processor, waves, self.decoding.batch_size, label=label)
@@ -292,9 +327,9 @@ class Recogniser:
         lists = self._shortlist(speech, [list(dict.fromkeys(words)) for words in keywords])
         rows = [
             (utterance, states, chunk)
-            for utterance, (segments, words) in enumerate(zip(speech, lists, strict=True))
+            for utterance, (one, words) in enumerate(zip(speech, lists, strict=True))
             for chunk in _chunks(words, self.max_list)
-            for states in segments
+            for states in one.states
         ]
         chunks = [chunk for _, _, chunk in rows]
         found = self._answers(PRUNER, [states for _, states, _ in rows], lambda _: pruning_prompt(), chunks, label)
@@ -303,7 +338,7 @@ class Recogniser:
             scored[utterance].append(keyword_scores(answer, chunk))
         return [self._merge(words, several) for words, several in zip(lists, scored, strict=True)]
 
-    def _shortlist(self, speech: list[list[Tensor]], lists: list[list[str]]) -> list[list[str]]:
+    def _shortlist(self, speech: list[Heard], lists: list[list[str]]) -> list[list[str]]:
         """The lists, those longer than `prefilter` cut to what a first pass without context makes likely."""
         long = [row for row, words in enumerate(lists) if self.prefilter is not None and len(words) > self.prefilter]
         if not long:
@@ -332,18 +367,22 @@ class Recogniser:
         self, audio: Sequence[Utterable], keywords: Sequence[Sequence[str]], label: str | None = None
     ) -> list[tuple[str, list[str]]]:
         """Each utterance's text, and the keywords it was written with: those given, of them JPI's own selection."""
-        answered = self._integrate(audio, keywords, label)
-        return [_whole(parts, words) for parts, words in zip(answered, keywords, strict=True)]
+        speech = self.encode(audio)
+        answered = self._integrate(speech, keywords, label)
+        return [
+            (join(one.spans, [text for text, _ in parts]), _selected(parts, words))
+            for one, parts, words in zip(speech, answered, keywords, strict=True)
+        ]
 
     def _integrate(
-        self, audio: Sequence[Utterable], keywords: Sequence[Sequence[str]], label: str | None = None
+        self, speech: Sequence[Heard], keywords: Sequence[Sequence[str]], label: str | None = None
     ) -> list[list[tuple[str, list[str]]]]:
         """The text and keywords of each segment of each utterance."""
-        speech, joint = self.encode(audio), self.method == JPI
+        joint = self.method == JPI
         rows = [
             (utterance, states, list(words))
-            for utterance, (segments, words) in enumerate(zip(speech, keywords, strict=True))
-            for states in segments
+            for utterance, (one, words) in enumerate(zip(speech, keywords, strict=True))
+            for states in one.states
         ]
         prompt = lambda words: joint_prompt() if joint else recognition_prompt(bool(words))  # noqa: E731
         found = self._answers(RECOGNISER, [s for _, s, _ in rows], prompt, [words for _, _, words in rows], label)
@@ -393,10 +432,33 @@ def standing_in(text: str, keywords: Sequence[str]) -> list[str]:
     return [word for word, escaped in words.items() if re.search(pattern.format(escaped), text, re.IGNORECASE)]
 
 
-def _whole(parts: Sequence[tuple[str, list[str]]], given: Sequence[str]) -> tuple[str, list[str]]:
-    """An utterance's text and keywords of those of its segments."""
+def _transcript(heard: Heard, rows: Sequence[tuple], timings: dict[str, float]) -> Transcript:
+    """A recording's transcript.
+
+    Args:
+        rows: List, keywords given to stage 2, their scores, and text and keywords of each segment: once for the whole
+            recording, or once a segment.
+    """
+    answered = [segment for *_, parts in rows for segment in parts]
+    listed = list(dict.fromkeys(word for words, *_ in rows for word in words))
+    given = {word for _, words, _, _ in rows for word in words}
+    texts = without_doubles(heard.spans, [text for text, _ in answered])
+    text = " ".join(filter(None, texts))
+    merged = best([scored for _, _, scored, _ in rows])
+    return Transcript(
+        text,
+        predicted=_selected(answered, [word for word in listed if word in given]),
+        found=standing_in(text, listed),
+        timings=timings | {"audio": heard.duration},
+        scores={word: merged[word] for word in listed if word in merged},
+        segments=[Segment(*span, text) for span, text in zip(heard.spans, texts, strict=True)],
+    )
+
+
+def _selected(parts: Sequence[tuple[str, list[str]]], given: Sequence[str]) -> list[str]:
+    """Those of the keywords given that any segment was written with."""
     selected = {word for _, words in parts for word in words}
-    return " ".join(text for text, _ in parts if text), [word for word in given if word in selected]
+    return [word for word in given if word in selected]
 
 
 def _same_weights(one: torch.nn.Module, other: torch.nn.Module) -> bool:

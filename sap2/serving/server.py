@@ -10,7 +10,7 @@ import uvicorn
 from uvicorn.config import LOGGING_CONFIG
 
 from sap2.errors import InputError
-from sap2.params import TrackingSection
+from sap2.params import InferenceSection, TrackingSection
 from sap2.serving.app import create_app
 from sap2.serving.keeping import Keeper
 from sap2.serving.limits import Limits
@@ -32,11 +32,13 @@ def serve(
     port: int = 8000,
     poll: Seconds = 5.0,
     keep: Path | None = None,
+    inference: InferenceSection | None = None,
 ) -> None:
     """Serve a model until the process is told to stop; then finish what was begun.
 
     Args:
         keep: Folder in which what is served is kept; None = nothing is.
+        inference: How a folder's model cuts long recordings.
     Raises: InputError: the world could ask and no key is set. SapError: the model cannot be loaded.
     """
     keys = [key.strip() for key in os.environ.get(KEYS_VARIABLE, "").split(",") if key.strip()]
@@ -50,7 +52,8 @@ def serve(
     def give_up() -> None:
         server.should_exit = True
 
-    app = create_app(ModelSource(model, tracking), limits, keys, poll, Keeper(keep) if keep else None, give_up)
+    source = ModelSource(model, tracking, inference or InferenceSection())
+    app = create_app(source, limits, keys, poll, Keeper(keep) if keep else None, give_up)
     log = deepcopy(LOGGING_CONFIG)
     log["handlers"]["access"]["stream"] = "ext://sys.stderr"
     server = uvicorn.Server(

@@ -14,19 +14,19 @@ from typing import Any
 
 from sap2.errors import ModelError
 from sap2.hub import HUB_SOURCE, fetch_named
-from sap2.params import PruningSection, TrackingSection
+from sap2.params import InferenceSection, PruningSection, TrackingSection
 from sap2.tracking.store import fluent, reporting, tracking_uri
 
 __all__ = ["build", "load_recogniser", "load_registered", "log_model", "pip_requirements"]
 
 PARTS = ("base", "pruner", "recogniser")
 MODEL_NAME = "sap2"
-OPTIONS = tuple(PruningSection().options())
+OPTIONS = (*PruningSection().options(), *InferenceSection().segmentation())
 PACKAGE = Path(__file__).parents[1]
 # What transcribing imports, directly or through these.
 REQUIREMENTS = (
     "mlflow", "torch", "transformers", "peft", "accelerate", "safetensors", "numpy", "pandas", "soundfile", "soxr",
-    "jellyfish", "pydantic", "rapidfuzz", "tqdm",
+    "jellyfish", "onnxruntime", "pydantic", "rapidfuzz", "silero-vad", "tqdm",
 )  # fmt: skip
 
 
@@ -77,9 +77,11 @@ def log_model(
         )
 
 
-def load_recogniser(section: TrackingSection, model: str):
+def load_recogniser(section: TrackingSection, model: str, segmentation: Mapping[str, Any] | None = None):
     """The recogniser of a folder with `base`, `pruner` and `recogniser`, or of the registry (`models:/…`).
 
+    Args:
+        segmentation: Of a folder, which keeps no settings: `InferenceSection.segmentation()`.
     Raises: ModelError: the folder lacks a part. TrackingError: see `load_registered`.
     """
     if model.startswith("models:/"):
@@ -94,7 +96,7 @@ def load_recogniser(section: TrackingSection, model: str):
     from sap2.inference import Recogniser
     from sap2.inference.corpus import best_device
 
-    return Recogniser.load(*(folder / part for part in PARTS), device=best_device())
+    return Recogniser.load(*(folder / part for part in PARTS), device=best_device(), **segmentation or {})
 
 
 def load_registered(section: TrackingSection, uri: str):
@@ -118,7 +120,7 @@ def build(artifacts: Mapping[str, str], settings: Mapping[str, Any]):
 
     Args:
         settings: `decoding` and `pruning_decoding`, fields of `sap2.inference.Decoding`, and the options of
-            `sap2.inference.Recogniser` that `sap2.params.PruningSection` names.
+            `sap2.inference.Recogniser` that `sap2.params.PruningSection` and `InferenceSection` name.
     """
     import torch
 

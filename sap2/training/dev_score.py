@@ -96,8 +96,11 @@ class DevScore:
         return answers
 
     def _speech(self, place: int):
+        from sap2.inference import Heard
+
         if self.encoded is not None:
-            return [self.encoded.states(self.rows[place]).float()]
+            duration = self.utterances[place].duration
+            return Heard([self.encoded.states(self.rows[place]).float()], [(0.0, duration)], duration)
         return audio_path(self.utterances[place], self.manifest)
 
     def _score(self, answers: list) -> float:

@@ -241,6 +241,8 @@ def test_prefilter_cuts_longer_lists_by_a_first_pass_without_context(recogniser,
     [
         ({"threshold": 0.5}, "threshold is 0.5, must be a log-probability"),
         ({"prefilter": 0}, "prefilter is 0, must be"),
+        ({"max_segment": 0.5}, "max_segment is 0.5, segment_overlap 1.0; expected at least 1 s"),
+        ({"segment_overlap": -1.0}, "segment_overlap -1.0; expected"),
     ],
 )
 def test_settings_out_of_range_are_refused(recogniser, options, message):
@@ -254,8 +256,8 @@ def test_long_recordings_are_cut_and_their_texts_and_keywords_joined(recogniser,
     count = iter(range(100))
     heard.answers["recogniser"] = lambda frames, words: ["one", "", "three", "four", "five"][next(count)]
     speech = recogniser.encode([tone(5), tone(1)])
-    pieces = len(speech[0])
-    assert pieces >= 3 and len(speech[1]) == 1
+    pieces = len(speech[0].states)
+    assert pieces >= 3 and len(speech[1].states) == 1
     words = [f"word{n}" for n in range(9)]
     predicted = recogniser.prune(speech[:1], [words])[0]
     assert predicted == [f"word{pieces - 1}"]
@@ -269,15 +271,55 @@ def test_segments_have_the_exact_times_of_the_cuts(recogniser, heard):
     assert len(transcript.segments) > 1 and transcript.segments[0].start == 0
     assert transcript.segments[-1].end == transcript.timings["audio"] == len(audio) / 16_000
     for one, following in zip(transcript.segments, transcript.segments[1:], strict=False):
-        assert one.end == following.start and one.end - one.start <= recogniser.segment_limit
-    assert " ".join(one.text for one in transcript.segments) == transcript.text
+        assert one.start < following.start <= one.end and one.end - one.start <= recogniser.segment_limit
+    assert " ".join(one.text for one in transcript.segments if one.text) == transcript.text
+
+
+def test_words_heard_in_two_segments_are_written_once(recogniser, heard):
+    texts = iter(["so we turn to", "to Meyer", "then on to Zorvan"])
+    heard.answers["recogniser"] = lambda frames, words: next(texts)
+    speech = recogniser.encode([tone(3.5)])
+    [[first, second, third]] = [one.spans for one in speech]
+    assert first[1] > second[0] and second[1] > third[0]
+    transcript = recogniser.recognise(speech, [["Meyer"]])[0]
+    assert transcript.text == "so we turn to Meyer then on to Zorvan" and transcript.found == ["Meyer"]
+    assert [one.text for one in transcript.segments] == ["so we turn to", "Meyer", "then on to Zorvan"]
+    texts = iter(["so we turn to", "to Meyer", "then on to Zorvan"])
+    assert recogniser.transcribe(speech) == [transcript.text]
+
+
+def test_a_list_follows_its_segments_time(recogniser, heard):
+    """Each segment is asked about, and written with, what was shown while it was said, and nothing else."""
+    heard.answers["pruner"] = lambda frames, words: ", ".join(words)
+    heard.answers["recogniser"] = lambda frames, words: words[0]
+    names, asked = ["Meyer", "Zorvan", "Kathryn", "Quine"], []
+
+    def shown(start, end):
+        asked.append((start, end))
+        return [names[len(asked) - 1], "always"]
+
+    transcript = recogniser.recognise([tone(3.5), tone(1)], [shown, ["other"]])[0]
+    assert asked == [(one.start, one.end) for one in transcript.segments] and len(asked) >= 2
+    names = names[: len(asked)]
+    for stage in ("pruner", "recogniser"):
+        lists = [words for which, _, words in heard.rows if which == stage]
+        assert lists == [*([name, "always"] for name in names), ["other"]]
+    assert transcript.predicted == ["Meyer", "always", *names[1:]] and transcript.found == names
+    assert list(transcript.scores) == transcript.predicted
+
+
+def test_segments_may_be_shorter_than_the_encoder_takes(folders):
+    options = {"max_segment": 1.2, "segment_overlap": 0.0}
+    loaded = Recogniser.load(folders / "base", folders / "pruner", folders / "recogniser", **options)
+    spans = loaded.encode([tone(4)])[0].spans
+    assert all(end - start <= 1.2 for start, end in spans) and spans[0][1] == spans[1][0]
 
 
 def test_several_recordings_at_once_get_what_each_gets_alone(recogniser):
     waves, lists = [tone(1.0, 1), tone(3.5, 2), tone(0.5, 3)], [["Kathryn", "Maier"], [], ["graphs"]]
     together = recogniser.recognise(waves, lists)
     assert together == [recogniser(wave, words) for wave, words in zip(waves, lists, strict=True)]
-    assert [len(one.segments) for one in together] == [1, 2, 1]
+    assert [len(one.segments) for one in together] == [1, 3, 1]
 
 
 def test_real_model_takes_audio_of_any_length(recogniser):
@@ -290,7 +332,7 @@ def test_audio_comes_from_a_path_too(recogniser, tmp_path):
     wave = tone(0.9)
     soundfile.write(tmp_path / "a.wav", wave, 16_000, subtype="FLOAT")
     first, second = recogniser.encode([tmp_path / "a.wav", wave])
-    np.testing.assert_allclose(first[0], second[0], atol=1e-3)
+    np.testing.assert_allclose(first.states[0], second.states[0], atol=1e-3)
 
 
 @pytest.fixture(scope="module")
@@ -313,7 +355,7 @@ def test_two_checkpoints_answer_as_one_base_with_two_adapters(checkpoints, recog
     for one, other in zip(ours, expected, strict=True):
         assert one.scores == pytest.approx(other.scores, abs=1e-4)
     speech = two.encode(waves)
-    assert speech[0][0].shape == recogniser.encode(waves[:1])[0][0].shape
+    assert speech[0].states[0].shape == recogniser.encode(waves[:1])[0].states[0].shape
     assert two.prune(speech, lists) == [one.predicted for one in expected]
 
 
@@ -328,7 +370,7 @@ def test_checkpoints_with_encoders_of_their_own_each_hear_with_theirs(checkpoint
     alone = Recogniser.load(tmp_path / "pruner", decoding=DECODING)
     waves, lists = [tone(1.0, 1), tone(3.5, 2)], [["Kathryn", "Maier"], ["Myer", "graphs", "Maier"]]
     speech = two.encode(waves)
-    assert speech[0][0].shape[1] == 2 * recogniser.encode(waves[:1])[0][0].shape[1]
+    assert speech[0].states[0].shape[1] == 2 * recogniser.encode(waves[:1])[0].states[0].shape[1]
     scores = two.select(speech, lists)
     assert [list(one) for one in scores] == alone.prune(waves, lists)
     for one, other in zip(scores, alone.select(waves, lists), strict=True):
