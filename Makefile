@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 # torch first and by pip itself: DeepSpeed is built against it.
 TORCH := torch==2.13.0
-CODE := sap2 components pipelines tests benchmarks
+CODE := sap2 components pipelines experiments tests benchmarks
 STORE := $(BIN)/python -c 'from sap2.params import load_params; from sap2.tracking import tracking_uri; print(tracking_uri(load_params().tracking))'
 
 # dvc.yaml says `sap2 …`: found in our environment, whether it is activated or not.
@@ -15,10 +15,10 @@ WITH_ENV := PATH="$(CURDIR)/$(BIN):$$PATH"
 unexport VIRTUAL_ENV PYTHONHOME
 
 .DEFAULT_GOAL := help
-.PHONY: help repro test lint format base env clean
+.PHONY: help repro test lint format base ablation ablation-more env clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 repro: $(READY) ## Run the whole flow (dvc repro) and show the results
 	$(WITH_ENV) dvc repro
@@ -41,6 +41,14 @@ format: $(READY) ## Put the code in format
 
 base: $(READY) ## Make the embedded base again from nothing (hours)
 	$(BIN)/python -m sap2.base.recipe
+
+ablation: $(READY) ## Train and test the methods, three seeds each (hours), and write docs/results.md
+	$(WITH_ENV) dvc repro experiments/dvc.yaml:test
+	$(BIN)/python -m experiments.report
+
+ablation-more: $(READY) ## The same for poolings, windows and lists (more hours)
+	$(WITH_ENV) dvc repro experiments/dvc.yaml:test-more
+	$(BIN)/python -m experiments.report
 
 env: $(READY) ## Make the environment in .venv
 

@@ -137,6 +137,7 @@ class PrepareSection(Section):
     test_utterances: int = Field(400, ge=1)
     list_size: int = Field(50, ge=1, le=10_000)  # keywords in an utterance's list; LibriSpeech: distractors
     slides: int = Field(5, ge=1, le=100)  # slides round an utterance whose rare words fill its list
+    hard_share: float = Field(0.1, ge=0, le=1)  # lectures: names that sound almost like another one of their slide
     dev_share: float = Field(0.1, gt=0, lt=0.5)  # share of the recordings for dev, where the source has no splits
     test_share: float = Field(0.1, gt=0, lt=0.5)  # the same for test
     min_duration: Seconds = Field(0.1, gt=0)  # shorter recordings are rejected

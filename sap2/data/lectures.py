@@ -26,7 +26,6 @@ __all__ = ["COMMON_WORDS", "Sentence", "draw_sentence", "prepare_lectures", "ren
 
 SPLITS: tuple[Split, ...] = ("train", "dev", "test")
 SENTENCES_A_SLIDE = 2
-HARD_SHARE = 0.1  # of a slide's names that sound almost like another name of the slide
 CHUNK = 100  # utterances spoken by one process
 RATES = (170, 220)  # words a minute
 PITCHES = (30, 70)
@@ -113,7 +112,8 @@ def prepare_lectures(section, output: Path) -> dict:
     """Make the corpus: `train.jsonl`, `dev.jsonl`, `test.jsonl`, `audio/*.flac` and `card.json` under `output`.
 
     Args:
-        section: The `prepare` section of params.yaml: seed, `{split}_utterances`, list_size, slides, workers.
+        section: The `prepare` section of params.yaml: seed, `{split}_utterances`, list_size, slides, hard_share,
+            workers.
         output: Folder, replaced as a whole.
     Returns: The card: for each split utterances, hours, words, names and the share of utterances with a spoken keyword.
     """
@@ -124,7 +124,7 @@ def prepare_lectures(section, output: Path) -> dict:
         for number, split in enumerate(SPLITS):
             count = getattr(section, f"{split}_utterances")
             rng = np.random.default_rng((section.seed, number))
-            plans = _plan_split(split, count, section.list_size, section.slides, rng)
+            plans = _plan_split(split, count, section, rng)
             utterances = _render_split(plans, (section.seed, number), partial / "audio", section.workers, split)
             write_manifest(partial / f"{split}.jsonl", utterances)
             card["splits"][split] = _describe(utterances)
@@ -134,12 +134,13 @@ def prepare_lectures(section, output: Path) -> dict:
     return card
 
 
-def _plan_split(split: Split, count: int, list_size: int, slides: int, rng: np.random.Generator) -> list[dict]:
+def _plan_split(split: Split, count: int, section, rng: np.random.Generator) -> list[dict]:
     """What is said, and what stands on the slides, of every utterance of a split."""
+    list_size, slides = section.list_size, section.slides
     plans: list[dict] = []
     while len(plans) < count:
         talk = f"{split}-{len(plans) // (SENTENCES_A_SLIDE * 2 * slides):04d}"
-        deck = _draw_deck(split, list_size, slides, rng)
+        deck = _draw_deck(split, list_size, slides, section.hard_share, rng)
         for position, slide in enumerate(deck):
             window = _slides_around(deck, position, slides)
             keywords = [name for near in window for name, _ in near][:list_size]
@@ -160,14 +161,16 @@ def _plan_split(split: Split, count: int, list_size: int, slides: int, rng: np.r
     return plans[:count]
 
 
-def _draw_deck(split: Split, list_size: int, slides: int, rng: np.random.Generator) -> list[list[tuple[str, Sound]]]:
+def _draw_deck(
+    split: Split, list_size: int, slides: int, hard_share: float, rng: np.random.Generator
+) -> list[list[tuple[str, Sound]]]:
     """Slides of (spelling, sound) for one lecture: no two names of a lecture sound or look the same."""
     per_slide = -(-list_size // slides)
     sounds, names, deck = set(), set(COMMON_WORDS), []
     for _ in range(2 * slides):
         slide: list[tuple[str, Sound]] = []
         while len(slide) < max(per_slide, 2):
-            hard = slide and rng.random() < HARD_SHARE
+            hard = slide and rng.random() < hard_share
             sound = similar_sound(slide[-1][1], split, rng) if hard else draw_sound(split, rng)
             name = sound.spell(rng)
             if sound.key not in sounds and name not in names:

@@ -1,0 +1,80 @@
+"""experiments/grid.yaml, typed: which models are trained and what they are tested with."""
+
+from pathlib import Path
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+
+from sap2.errors import ParamsError
+from sap2.params import Params, load_params
+
+__all__ = ["Grid", "Training", "load_grid"]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Training(_Strict):
+    """A model to be trained."""
+
+    says: str  # what it is, for the tables
+    params: list[str] = []  # section.key=value, as `sap2 --set` takes them
+    sizes: list[int] = []  # of `Sizes.lists`, those it is tested with
+
+
+class Sizes(_Strict):
+    """Lists of several lengths for the first utterances of a test set."""
+
+    of: int
+    lists: list[int]
+
+
+class Grid(_Strict):
+    """All trainings and test sets."""
+
+    profile: str
+    seeds: list[int]
+    common: list[str]
+    corpora: dict[str, list[str]]
+    sizes: Sizes
+    trainings: dict[str, Training]
+    main: list[str]  # trained with every seed
+    more: list[str]  # with the first one
+
+    @model_validator(mode="after")
+    def _names_are_known(self) -> "Grid":
+        if sorted([*self.main, *self.more]) != sorted(self.trainings):
+            raise ValueError("main and more together do not name each of trainings once")
+        for name, training in self.trainings.items():
+            if strange := sorted(set(training.sizes) - set(self.sizes.lists)):
+                raise ValueError(f"trainings.{name}.sizes has {strange}, of which sizes.lists makes no lists")
+        return self
+
+    @property
+    def first(self) -> str:
+        """The corpus that trainings hear."""
+        return next(iter(self.corpora))
+
+    def runs(self) -> list[tuple[str, int]]:
+        """Every training with its seeds."""
+        return [(name, seed) for name in self.main for seed in self.seeds] + [
+            (name, self.seeds[0]) for name in self.more
+        ]
+
+    def params(self, *changes: str) -> Params:
+        """The params of the profile with these changes on top of `common`."""
+        return load_params("params.yaml", self.profile, [*self.common, *changes])
+
+
+def load_grid(path: Path | str) -> Grid:
+    """Read a grid.
+
+    Raises: ParamsError: an unknown key or training, a value of another type; the message names the file and the key.
+    """
+    try:
+        return Grid.model_validate(yaml.safe_load(Path(path).read_text(encoding="utf-8")))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "the grid"
+        raise ParamsError(f"{path}: {where}: {first['msg']}") from error

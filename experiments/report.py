@@ -1,0 +1,292 @@
+"""Score what the ablation's tests left, and write the tables, plots and verdicts of docs/results.md.
+
+    python -m experiments.report
+
+Every figure comes from the transcripts under experiments/results, scored here by sap2.evaluation;
+experiments/summary.json holds them all, and the page nothing that is not in it. The seeds of a training are scored
+together, each utterance once a seed: the intervals draw talks, with what every seed made of them.
+"""
+
+import argparse
+import csv
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+
+from experiments.grid import Grid, load_grid
+from experiments.run import GRID, HERE, SIZED
+from sap2.evaluation.results import CONTEXTS, Result, read_contexts
+from sap2.evaluation.scored import Measure
+from sap2.evaluation.scoring import Details, Given, Options, score_systems
+from sap2.files import atomic_file
+
+__all__ = ["summarise", "write_page"]
+
+PAGE, IMAGES, SUMMARY = Path("docs/results.md"), Path("docs/images"), HERE / "summary.json"
+RATES = {"b_wer": "B-WER %", "u_wer": "U-WER %", "wer": "WER %"}
+MISSING = "–"  # a training that was not run yet
+
+Summary = dict[str, Any]
+Figures = Mapping[str, Sequence[float | None]]
+
+
+def main() -> None:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    grid = load_grid(GRID)
+    summary = summarise(grid)
+    with atomic_file(SUMMARY) as partial:
+        partial.write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
+    write_page(grid, summary)
+    print(f"{PAGE}: {len(summary['trainings'])} of {len(grid.trainings)} trainings, from {SUMMARY}")
+
+
+def summarise(grid: Grid, results: Path = HERE / "results", samples: int = 1000) -> Summary:
+    """Figures of each training, test set and context as [value, low, high], and where they come from."""
+    trainings: Summary = {}
+    for name in grid.trainings:
+        runs = {seed: results / f"{name}-{seed}" for own, seed in grid.runs() if own == name}
+        runs = {seed: folder for seed, folder in runs.items() if (folder / "made.json").is_file()}
+        if not runs:
+            continue
+        sets = [one for one in (*grid.corpora, *map(SIZED.format, grid.sizes.lists)) if _has(runs, one)]
+        trainings[name] = {
+            "made": {str(seed): json.loads((folder / "made.json").read_text()) for seed, folder in runs.items()},
+            "sets": {one: _scored(runs, one, samples) for one in sets},
+            "thresholds": _thresholds(next(iter(runs.values())) / "pruned" / "threshold.csv"),
+        }
+    return {"samples": samples, "trainings": trainings}
+
+
+def _has(runs: Mapping[int, Path], one: str) -> bool:
+    return any((folder / one).is_dir() for folder in runs.values())
+
+
+def _scored(runs: Mapping[int, Path], one: str, samples: int) -> Summary:
+    """Each context's figures on a test set, over all seeds that were tested with it."""
+    tested: dict[str, dict[str, Result]] = {}
+    for seed, folder in runs.items():
+        files = {path.stem: path for path in (folder / one).glob("*.jsonl")}
+        for context, rows in (read_contexts(files) if files else {}).items():
+            tested.setdefault(context, {}).update({f"{seed}/{id}": row for id, row in rows.items()})
+    found: Summary = {}
+    for context, rows in tested.items():
+        given = Given(
+            references={id: row.reference for id, row in rows.items()},
+            lists={id: row.keywords for id, row in rows.items()},
+            predicted={id: row.predicted for id, row in rows.items()},
+            details={id: Details(row.duration, row.talk, row.speaker) for id, row in rows.items()},
+        )
+        hypotheses = {id: row.hypothesis for id, row in rows.items()}
+        scores = score_systems(given, {context: ("", "", hypotheses)}, Options(samples=samples))
+        found[context] = {
+            "utterances": len(rows),
+            "seeds": len({id.partition("/")[0] for id in rows}),
+            "figures": {name: list(measure) for name, measure in scores.systems[0].figures.items()},
+            "stage_1": {name: list(measure) for name, measure in scores.selection.figures.items()},
+        }
+    return found
+
+
+def _thresholds(path: Path) -> list[list[float]]:
+    """Stage 1's recall and precision on dev at each threshold."""
+    if not path.is_file():
+        return []
+    with path.open(encoding="utf-8") as lines:
+        return [[float(row["recall"]), float(row["precision"])] for row in csv.DictReader(lines) if row["precision"]]
+
+
+def write_page(grid: Grid, summary: Summary, page: Path = PAGE, images: Path = IMAGES) -> None:
+    """The tables and plots of a summary."""
+    images.mkdir(parents=True, exist_ok=True)
+    _draw_sizes(summary, images / "ablation-list-size.png")
+    _draw_selection(grid, summary, images / "ablation-selection.png")
+    with atomic_file(page) as partial:
+        partial.write_text(_page(grid, summary), encoding="utf-8")
+
+
+def _page(grid: Grid, summary: Summary) -> str:
+    trainings = summary["trainings"]
+    rates = [*RATES.values(), "false alarms / 100"]
+    pruning = ["stage 1: recall", "precision"]
+
+    def rows(names: Iterable[str], sets: Callable[[str], Iterable[str]], label: Callable[[str], str] | None = None):
+        for name in names:
+            for one in sets(name):
+                said = [grid.trainings[name].says, *([label(one)] if label else [])]
+                found = trainings.get(name)
+                yield [*said, *_cells(found, one, "predicted"), *_stage_1(found, one)]
+
+    methods = [
+        [grid.trainings[name].says, _context(name, context), *_cells(trainings.get(name), grid.first, context)]
+        for name in grid.main
+        for context in (CONTEXTS if name.startswith("tpi") else ("none", "predicted"))
+    ]
+    sized = {name: [SIZED.format(size) for size in training.sizes] for name, training in grid.trainings.items()}
+    template = (Path(__file__).parent / "results.md.j2").read_text(encoding="utf-8")
+    return Environment(undefined=StrictUndefined, keep_trailing_newline=True).from_string(template).render(
+        samples=summary["samples"],
+        missing=MISSING,
+        sizes=grid.sizes,
+        methods=_table(["training", "keywords given", "seeds", *rates], methods),
+        aims=_table(["aim", "measured", "met"], _verdicts(grid, trainings)),
+        trainings=_table(
+            ["training", "seeds", *rates, *pruning], rows(grid.trainings, lambda _: [grid.first])
+        ),
+        corpora=_table(
+            ["training", "test set", "seeds", *rates, *pruning], rows(grid.main, lambda _: grid.corpora, str)
+        ),
+        lengths=_table(
+            ["training", "N", "seeds", *rates, *pruning], rows(sized, sized.__getitem__, lambda one: one[1:])
+        ),
+        sources=_table(["training", "seed", "commit", "changed files", "params", "grid"], _sources(trainings)),
+    )  # fmt: skip
+
+
+def _context(name: str, context: str) -> str:
+    """What a method is given; PC and JPI serve with the whole list."""
+    return CONTEXTS["full" if context == "predicted" and not name.startswith("tpi") else context]
+
+
+def _cells(training: Summary | None, one: str, context: str) -> list[str]:
+    """Seeds, the error rates and false alarms of a training on a test set."""
+    found = (training or {}).get("sets", {}).get(one, {}).get(context)
+    if found is None:
+        return [MISSING] * (2 + len(RATES))
+    figures: Figures = found["figures"]
+    return [str(found["seeds"]), *(_written(figures[name], 2) for name in (*RATES, "false_alarms_per_100"))]
+
+
+def _stage_1(training: Summary | None, one: str) -> list[str]:
+    found = (training or {}).get("sets", {}).get(one, {}).get("predicted", {}).get("stage_1")
+    return [_written(found[name], 3) for name in ("recall", "precision")] if found else [MISSING, MISSING]
+
+
+def _written(measure: Sequence[float | None], digits: int) -> str:
+    value, low, high = measure
+    if value is None:
+        return "n/a"
+    return f"{value:.{digits}f}" if low is None else f"{value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+
+
+def _verdicts(grid: Grid, trainings: Summary) -> Iterator[list[str]]:
+    """The aims, what was measured, and whether it is enough; an aim whose trainings are missing is not met."""
+
+    def figure(name: str, one: str, context: str, what: str) -> Measure | None:
+        found = trainings.get(name, {}).get("sets", {}).get(one, {}).get(context, {})
+        values = {
+            **found.get("figures", {}),
+            **{f"stage_1_{key}": value for key, value in found.get("stage_1", {}).items()},
+        }
+        return Measure(*values[what]) if what in values and values[what][0] is not None else None
+
+    def aim(text: str, measures: Sequence[Measure | None], shown: str, holds) -> list[str]:
+        if None in measures:
+            return [text, MISSING, "not measured"]
+        return [text, shown.format(*(measure.value for measure in measures)), "yes" if holds(*measures) else "**no**"]
+
+    first = grid.first
+    two, none = (figure("tpi", first, context, "b_wer") for context in ("predicted", "none"))
+    yield aim(
+        "two stages: B-WER at most half of that without context, intervals apart",
+        [two, none],
+        "{:.2f} % against {:.2f} %",
+        lambda two, none: two.value <= 0.5 * none.value and _apart(two, none),
+    )
+    yield aim(
+        "U-WER within 0.5 points of that without context",
+        [figure("tpi", first, context, "u_wer") for context in ("predicted", "none")],
+        "{:.2f} % against {:.2f} %",
+        lambda two, none: two.value <= none.value + 0.5,
+    )
+    yield aim(
+        "stage 1 at N = 50: recall at least 0.9 at a precision of at least 0.8",
+        [figure("tpi", first, "predicted", f"stage_1_{what}") for what in ("recall", "precision")],
+        "{:.3f} at {:.3f}",
+        lambda recall, precision: recall.value >= 0.9 and precision.value >= 0.8,
+    )
+    for speech, mean, window in (("tpi", "tpi-mean", 2), ("w4", "w4-mean", 4)):
+        yield aim(
+            f"W = {window}: B-WER lower than with the plain mean, intervals apart",
+            [figure(one, first, "predicted", "b_wer") for one in (speech, mean)],
+            "{:.2f} % against {:.2f} %",
+            lambda ours, theirs: ours.value < theirs.value and _apart(ours, theirs),
+        )
+        yield aim(
+            f"W = {window}: or stage 1's recall higher, intervals apart",
+            [figure(one, first, "predicted", "stage_1_recall") for one in (speech, mean)],
+            "{:.3f} against {:.3f}",
+            lambda ours, theirs: ours.value > theirs.value and _apart(ours, theirs),
+        )
+    yield aim(
+        "B-WER at N = 1,000 at most 1.5 times that at N = 50",
+        [figure("tpi", SIZED.format(size), "predicted", "b_wer") for size in (1000, 50)],
+        "{:.2f} % against {:.2f} %",
+        lambda long, short: long.value <= 1.5 * short.value,
+    )
+    yield aim(
+        "at most 1 false alarm in 100 utterances",
+        [figure("tpi", first, "predicted", "false_alarms_per_100")],
+        "{:.2f}",
+        lambda alarms: alarms.value <= 1,
+    )
+
+
+def _apart(one: Measure, other: Measure) -> bool:
+    """Whether the intervals do not touch."""
+    return None not in (one.low, other.low) and (one.high < other.low or other.high < one.low)
+
+
+def _sources(trainings: Summary) -> Iterator[list[str]]:
+    for name, training in trainings.items():
+        for seed, made in training["made"].items():
+            yield [name, seed, made["commit"][:12], made["dirty"], made["params"][:12], made["grid"][:12]]
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _draw_sizes(summary: Summary, path: Path) -> None:
+    from matplotlib.figure import Figure
+
+    canvas = Figure(figsize=(6.4, 3.6), dpi=150, layout="constrained")
+    axes = canvas.subplots()
+    for name, training in summary["trainings"].items():
+        sized = {int(one[1:]): found for one, found in training["sets"].items() if one[0] == "n" and one[1:].isdigit()}
+        points = [(size, *found["predicted"]["figures"]["b_wer"]) for size, found in sorted(sized.items())]
+        if points:
+            sizes, values, lows, highs = zip(*points, strict=True)
+            axes.plot(sizes, values, marker="o", label=name)
+            if None not in lows:
+                axes.fill_between(sizes, lows, highs, alpha=0.15)
+    axes.set(xscale="log", xlabel="keywords in the list", ylabel="B-WER (%)", ylim=(0, None))
+    _finish(canvas, axes, path)
+
+
+def _draw_selection(grid: Grid, summary: Summary, path: Path) -> None:
+    from matplotlib.figure import Figure
+
+    canvas = Figure(figsize=(6.4, 3.6), dpi=150, layout="constrained")
+    axes = canvas.subplots()
+    for name in grid.main:
+        if points := summary["trainings"].get(name, {}).get("thresholds"):
+            recalls, precisions = zip(*points, strict=True)
+            axes.plot(recalls, precisions, marker=".", label=name)
+    axes.set(xlabel="recall of stage 1 on dev", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02))
+    _finish(canvas, axes, path)
+
+
+def _finish(canvas, axes, path: Path) -> None:
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.3)
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(frameon=False)
+    canvas.savefig(path, metadata={"Software": None})
+
+
+if __name__ == "__main__":
+    main()

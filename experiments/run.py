@@ -1,0 +1,131 @@
+"""One step of the ablation, as experiments/dvc.yaml calls it; `make ablation` runs all of the main table.
+
+    python -m experiments.run corpus
+    python -m experiments.run train tpi 1
+    python -m experiments.run test tpi 1
+
+corpus → train → test, each through the stages of the pipeline: what is measured is what `dvc repro` and Kubeflow run.
+"""
+
+import argparse
+import json
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from experiments.grid import Grid, load_grid
+from sap2 import stages
+from sap2.data.lectures import COMMON_WORDS
+from sap2.data.names import draw_sound
+from sap2.files import atomic_dir, sha256
+from sap2.inference.corpus import decode_split, prune_splits
+from sap2.manifest import Utterance, read_manifest, relocated, spoken, write_manifest
+from sap2.tracking.provenance import code_state
+
+HERE = Path("experiments")
+GRID = HERE / "grid.yaml"
+EXPERIMENT = "tracking.experiment=sap2-asr-ablation"
+SIZED = "n{}"  # the test set with lists of so many keywords
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    steps = parser.add_subparsers(dest="step", required=True)
+    steps.add_parser("corpus", help="speak the corpora and make the lists")
+    for step, help in (("train", "train both stages"), ("test", "prune and transcribe every test set")):
+        one = steps.add_parser(step, help=help)
+        one.add_argument("training", help="a name of grid.yaml")
+        one.add_argument("seed", type=int)
+    asked, grid = parser.parse_args(), load_grid(GRID)
+    if asked.step == "corpus":
+        corpus(grid)
+    else:
+        (train if asked.step == "train" else test)(grid, asked.training, asked.seed)
+
+
+def corpus(grid: Grid, work: Path = HERE) -> None:
+    """The corpora under `work/corpora`, and beside them manifests of the first one's test split with other lists."""
+    with atomic_dir(work / "corpora") as partial:
+        for name, changes in grid.corpora.items():
+            print(stages.prepare(grid.params(*changes).prepare, partial / name))
+        manifest = partial / grid.first / "test.jsonl"
+        utterances = read_manifest(manifest)[: grid.sizes.of]
+        for size in grid.sizes.lists:
+            target = partial / f"{SIZED.format(size)}.jsonl"
+            write_manifest(target, (relocated(one, manifest, target) for one in with_lists(utterances, size)))
+
+
+def with_lists(utterances: list[Utterance], size: int, seed: int = 1) -> Iterator[Utterance]:
+    """The utterances with lists of `size`: what is said, then of their slides, then other names of the test split.
+
+    The other names are the same for all utterances, as a glossary's are. Among very many of them some sound like one
+    that is said: nobody could tell which is meant, and the scores say so.
+    """
+    most = max((len(one.keywords) for one in utterances), default=0)
+    known = {word for one in utterances for word in one.keywords} | COMMON_WORDS
+    others = _names(known, max(0, size - most), seed)
+    for one in utterances:
+        said = spoken(one)
+        listed = [*said, *(word for word in one.keywords if word not in said), *others][: max(size, len(said))]
+        random.Random(f"{seed}/{one.id}").shuffle(listed)
+        yield one.model_copy(update={"keywords": listed})
+
+
+def _names(known: set[str] | frozenset[str], count: int, seed: int) -> list[str]:
+    rng, names = np.random.default_rng((seed, count)), {}
+    while len(names) < count:
+        name = draw_sound("test", rng).spell(rng)
+        if name not in known:
+            names[name] = None
+    return list(names)
+
+
+def train(grid: Grid, name: str, seed: int, work: Path = HERE, base: Path = stages.BASE) -> None:
+    """Both stages' adapters under `work/models/NAME-SEED`; an interrupted training goes on."""
+    params = _params(grid, name, seed)
+    heard, models = work / "corpora" / grid.first, work / "models" / f"{name}-{seed}"
+    checkpoints = work / ".checkpoints" / f"{name}-{seed}"
+    print(
+        stages.train_pruner(
+            params.pruner, params.model, params.lora, params.tracking, heard, base, models / "pruner",
+            checkpoints / "pruner",
+        )
+    )  # fmt: skip
+    if params.recogniser.lists == "predicted":
+        print(stages.prune(params.pruning, heard, base, models / "pruner", models / "pruned"))
+        heard = models / "pruned"
+    print(
+        stages.train_recogniser(
+            params.recogniser, params.model, params.lora, params.tracking, heard, base, models / "recogniser",
+            checkpoints / "recogniser",
+        )
+    )  # fmt: skip
+
+
+def test(grid: Grid, name: str, seed: int, work: Path = HERE, base: Path = stages.BASE) -> None:
+    """Results of every test set under `work/results/NAME-SEED/SET/CONTEXT.jsonl`, and what they came from."""
+    params = _params(grid, name, seed)
+    corpora, models = work / "corpora", work / "models" / f"{name}-{seed}"
+    sets = {corpus: corpora / corpus / "test.jsonl" for corpus in grid.corpora}
+    if seed == grid.seeds[0]:
+        sets |= {SIZED.format(size): corpora / f"{SIZED.format(size)}.jsonl" for size in grid.trainings[name].sizes}
+    dev = corpora / grid.first / "dev.jsonl"
+    with atomic_dir(work / "results" / f"{name}-{seed}") as partial:
+        prune_splits(params.pruning, {"dev": dev, **sets}, base, models / "pruner", partial / "pruned")
+        for one in sets:
+            contexts = params.inference.contexts if one in grid.corpora else ["predicted"]
+            section = params.inference.model_copy(update={"contexts": contexts})
+            decode_split(section, partial / "pruned" / f"{one}.jsonl", base, models / "recogniser", partial / one)
+        made = code_state() | {"grid": sha256(GRID), "params": sha256("params.yaml")}
+        (partial / "made.json").write_text(json.dumps(made, indent=2) + "\n", encoding="utf-8")
+
+
+def _params(grid: Grid, name: str, seed: int):
+    changes = grid.trainings[name].params
+    return grid.params(EXPERIMENT, f"pruner.seed={seed}", f"recogniser.seed={seed}", *changes)
+
+
+if __name__ == "__main__":
+    main()

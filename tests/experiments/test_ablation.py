@@ -1,0 +1,122 @@
+"""The ablation's grid, and the whole of it in small: corpora, trainings, tests, page."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from experiments.grid import load_grid
+from experiments.report import summarise, write_page
+from experiments.run import corpus, train, with_lists
+from experiments.run import test as run_test
+from sap2.errors import ParamsError
+from sap2.manifest import Utterance, read_manifest, spoken
+from sap2.training.shapes import EMBEDDED
+
+ROOT = Path(__file__).parents[2]
+GRID = ROOT / "experiments" / "grid.yaml"
+
+
+@pytest.fixture(autouse=True)
+def in_the_repository(monkeypatch):
+    monkeypatch.chdir(ROOT)
+
+
+def written(folder: Path, **changes) -> Path:
+    path = folder / "grid.yaml"
+    content = yaml.safe_load(GRID.read_text(encoding="utf-8")) | changes
+    path.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+    return path
+
+
+def test_every_training_of_the_grid_has_params_the_project_takes():
+    grid = load_grid(GRID)
+    assert len(grid.runs()) == len(grid.main) * len(grid.seeds) + len(grid.more)
+    for name, seed in grid.runs():
+        params = grid.params(f"pruner.seed={seed}", *grid.trainings[name].params)
+        assert params.pruner.seed == seed
+    for changes in grid.corpora.values():
+        assert grid.params(*changes).prepare.test_utterances >= 500
+    assert grid.params(*grid.trainings["w4-mean"].params).model.weighting == "mean"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"more": []}, "main and more together do not name each of trainings once"),
+        ({"sedes": [1]}, "sedes: Extra inputs are not permitted"),
+        ({"sizes": {"of": 200, "lists": [10]}}, r"trainings.tpi.sizes has \[50, 100"),
+    ],
+)
+def test_a_wrong_grid_is_refused_with_its_place(tmp_path, changes, message):
+    with pytest.raises(ParamsError, match=message):
+        load_grid(written(tmp_path, **changes))
+
+
+def test_dvc_makes_a_stage_of_every_training_and_seed():
+    listed = subprocess.run(
+        [sys.executable, "-m", "dvc", "stage", "list", "experiments/dvc.yaml", "--name-only"],
+        capture_output=True, text=True, check=True,
+    ).stdout.split()  # fmt: skip
+    made = {stage.rpartition(":")[2] for stage in listed}
+    grid = load_grid(GRID)
+    for step in ("train", "test"):
+        for name, seed in grid.runs():
+            assert f"{step}{'' if name in grid.main else '-more'}@{name}-{seed}" in made
+
+
+def test_lists_of_any_length_hold_what_is_said():
+    names = ["kaylen", "zorvan", "maier", "meyer"]
+    utterances = [
+        Utterance(id=str(number), audio="a.flac", duration=1.0, text=f"ask {name} now", keywords=names)
+        for number, name in enumerate(names)
+    ]
+    for size in (1, 2, 4, 30):
+        resized = list(with_lists(utterances, size))
+        for one, name in zip(resized, names, strict=True):
+            assert spoken(one) == [name] and len(one.keywords) == len(set(one.keywords)) == size
+    others = [set(one.keywords) - set(names) for one in with_lists(utterances, 30)]
+    assert len(others[0]) == 26 and all(one == others[0] for one in others)
+
+
+@pytest.mark.slow  # three trainings
+def test_from_the_corpora_to_the_page(tmp_path, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/runs.db")
+    small = {
+        "profile": "test",
+        "seeds": [1],
+        "common": ["pruning.prefilter=20"],
+        "corpora": {"slides": [], "alike": ["prepare.hard_share=0.8", "prepare.train_utterances=1"]},
+        "sizes": {"of": 3, "lists": [5, 30]},
+        "trainings": {
+            "tpi": {"says": "two stages", "sizes": [5, 30]},
+            "pc": {"says": "the whole list", "params": ["model.method=pc"]},
+            "jpi": {"says": "never run", "params": ["model.method=jpi"]},
+        },
+        "main": ["tpi", "pc", "jpi"],
+        "more": [],
+    }
+    grid = load_grid(written(tmp_path, **small))
+    corpus(grid, tmp_path)
+    assert [len(one.keywords) for one in read_manifest(tmp_path / "corpora" / "n30.jsonl")] == [30] * 3
+    for name in ("tpi", "pc"):
+        train(grid, name, 1, tmp_path, EMBEDDED)
+        run_test(grid, name, 1, tmp_path, EMBEDDED)
+
+    summary = summarise(grid, tmp_path / "results", samples=20)
+    assert list(summary["trainings"]) == ["tpi", "pc"]
+    tpi = summary["trainings"]["tpi"]["sets"]
+    assert set(tpi) == {"slides", "alike", "n5", "n30"} and set(tpi["n30"]) == {"predicted"}
+    rows = [json.loads(line) for line in (tmp_path / "results/tpi-1/n30/predicted.jsonl").read_text().splitlines()]
+    assert len(rows) == tpi["n30"]["predicted"]["utterances"] == 3
+
+    page = tmp_path / "page.md"
+    write_page(grid, summary, page, tmp_path / "images")
+    text = page.read_text(encoding="utf-8")
+    wer, low, high = tpi["slides"]["predicted"]["figures"]["wer"]
+    assert f"{wer:.2f} [{low:.2f}, {high:.2f}]" in text
+    assert "| never run | the whole list | – |" in text and "not measured" in text
+    assert (tmp_path / "images" / "ablation-list-size.png").stat().st_size > 1000
