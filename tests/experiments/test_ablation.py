@@ -5,14 +5,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
 from experiments.grid import load_grid
+from experiments.picture import draw, relevance, shares
 from experiments.report import summarise, write_page
 from experiments.run import corpus, train, with_lists
 from experiments.run import test as run_test
 from sap2.errors import ParamsError
+from sap2.inference import Recogniser
 from sap2.manifest import Utterance, read_manifest, spoken
 from sap2.training.shapes import EMBEDDED
 
@@ -105,6 +108,17 @@ def test_from_the_corpora_to_the_page(tmp_path, monkeypatch):
     for name in ("tpi", "pc"):
         train(grid, name, 1, tmp_path, EMBEDDED)
         run_test(grid, name, 1, tmp_path, EMBEDDED)
+
+    recogniser = Recogniser.load(EMBEDDED, pruner=tmp_path / "models" / "tpi-1" / "pruner")
+    heard = read_manifest(tmp_path / "corpora" / "slides" / "test.jsonl")[0]
+    scores, tokens, windows = relevance(
+        recogniser, tmp_path / "corpora" / "slides" / heard.audio, ["kaylen", "maier zorvan"]
+    )
+    assert scores.shape[2] == len(tokens) == len(windows)
+    sums = np.zeros(windows.max() + 1)
+    np.add.at(sums, windows, shares(scores, windows))
+    np.testing.assert_allclose(sums, 1, rtol=1e-5)
+    draw(scores, tokens, windows, heard.text, spoken(heard), recogniser.frame_seconds, tmp_path / "pooling.png")
 
     summary = summarise(grid, tmp_path / "results", samples=20)
     assert list(summary["trainings"]) == ["tpi", "pc"]

@@ -1,0 +1,77 @@
+"""Draw what the pooling hears: which frames of an utterance call for which tokens of its list, and the shares they get.
+
+python -m experiments.picture --models models --prepared data/prepared
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+
+from sap2.inference import Recogniser
+from sap2.manifest import audio_path, read_manifest, spoken
+
+KEYWORDS = 7  # of the list that are drawn, those that are said among them
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--models", type=Path, default=Path("models"), help="folder with base and pruner")
+    parser.add_argument("--prepared", type=Path, default=Path("data/prepared"), help="folder with test.jsonl")
+    parser.add_argument("--utterance", help="its id; the first that says two keywords when left out")
+    parser.add_argument("--output", type=Path, default=Path("docs/images/pooling.png"))
+    asked = parser.parse_args()
+    manifest = asked.prepared / "test.jsonl"
+    rows = read_manifest(manifest)
+    row = next(one for one in rows if (one.id == asked.utterance if asked.utterance else len(spoken(one)) == 2))
+    said = spoken(row)
+    keywords = sorted([*said, *[word for word in row.keywords if word not in said][: KEYWORDS - len(said)]])
+    recogniser = Recogniser.load(asked.models / "base", pruner=asked.models / "pruner")
+    scores, tokens, windows = relevance(recogniser, audio_path(row, manifest), keywords)
+    draw(scores, tokens, windows, row.text, said, recogniser.frame_seconds, asked.output)
+    print(f"{asked.output}: {row.id}, {row.text!r}, list {', '.join(keywords)}")
+
+
+@torch.no_grad()
+def relevance(recogniser: Recogniser, audio: Path, keywords: list[str]):
+    """Scores `(heads, frames, tokens)` as `pool_context` has them, the list's tokens, and their windows."""
+    (states,) = recogniser.encode([audio])[0]
+    recogniser.model.set_adapter("pruner", inference_mode=True)
+    model, processor = recogniser.model.get_base_model(), recogniser.processor
+    ids, windows = processor.tokenise_context(keywords)
+    speech = model.model.multi_modal_projector(states).float().unflatten(-1, (model.config.pooling_heads, -1))
+    context = model.get_input_embeddings()(torch.tensor(ids)).float().unflatten(-1, (model.config.pooling_heads, -1))
+    scores = torch.einsum("thd,chd->htc", speech, context) * speech.shape[-1] ** -0.5
+    return scores.numpy(), [processor.tokenizer.decode([one]) for one in ids], np.array(windows)
+
+
+def shares(scores: np.ndarray, windows: np.ndarray) -> np.ndarray:
+    """What each token gets of its window, the mean over the heads, `(tokens,)`: softmax of the mean over the frames."""
+    weights = np.exp(scores.mean(1) - scores.mean(1).max(1, keepdims=True))  # (heads, tokens)
+    together = windows[:, None] == windows[None]  # (tokens, tokens)
+    return (weights / (weights @ together)).mean(0)
+
+
+def draw(scores, tokens, windows, text: str, said: list[str], frame_seconds: float, path: Path) -> None:
+    """Above, which frames call for which token; below, the shares, with lines where windows end."""
+    canvas = Figure(figsize=(9, 5), dpi=150, layout="constrained")
+    heat, bars = canvas.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    mean = scores.mean(0)  # (frames, tokens)
+    image = heat.imshow(mean, aspect="auto", origin="lower", cmap="RdBu_r", vmin=-abs(mean).max(), vmax=abs(mean).max())
+    heat.set_yticks(*zip(*[(at, f"{at * frame_seconds:.1f}") for at in range(0, len(mean), 10)], strict=True))
+    heat.set(ylabel="seconds", title=f"“{text}”; said of the list: {', '.join(said) or 'nothing'}")
+    canvas.colorbar(image, ax=heat, label="score, mean over heads")
+    bars.bar(range(len(tokens)), shares(scores, windows), color="#3a6ea5")
+    bars.set(ylabel="share of its window", ylim=(0, 1.05))
+    bars.set_xticks(range(len(tokens)), tokens, rotation=90, fontsize=8)
+    for axes in (heat, bars):
+        for edge in np.flatnonzero(np.diff(windows)) + 0.5:
+            axes.axvline(edge, color="black", linewidth=0.4)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    canvas.savefig(path, metadata={"Software": None})
+
+
+if __name__ == "__main__":
+    main()
