@@ -145,6 +145,8 @@ class PrepareSection(Section):
     reject_share: float = Field(0.9, ge=0, le=1)  # the stage fails when a larger share of the input is rejected
     # "keep" names recordings where they lie and trusts their headers: neither copied nor listened to.
     audio: Literal["convert", "keep"] = "convert"
+    # Training utterances a tar file, for corpora of more files than a file system likes; null = a file each.
+    shard_size: int | None = Field(None, ge=1)
     checks: CheckSettings = CheckSettings()
     workers: int = Field(0, ge=0)  # processes that make or read audio; 0 = one a CPU core
 
@@ -163,6 +165,12 @@ class PrepareSection(Section):
     def _durations_ordered(self) -> "PrepareSection":
         if self.min_duration >= self.max_duration:
             raise ValueError(f"min_duration {self.min_duration} must be below max_duration {self.max_duration}")
+        return self
+
+    @model_validator(mode="after")
+    def _shards_hold_copies(self) -> "PrepareSection":
+        if self.shard_size is not None and self.audio == "keep":
+            raise ValueError("shard_size needs audio: convert; recordings that are kept in place are not copied")
         return self
 
     @model_validator(mode="after")

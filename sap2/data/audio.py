@@ -1,5 +1,7 @@
 """Recordings from outside to what the model hears: 16 kHz, mono, float32; or a clear error."""
 
+import io
+import re
 import struct
 from pathlib import Path
 
@@ -7,7 +9,7 @@ import numpy as np
 
 from sap2.errors import InputError
 
-__all__ = ["SAMPLE_RATE", "load_audio", "save_audio"]
+__all__ = ["SAMPLE_RATE", "load_audio", "save_audio", "sliced"]
 
 Seconds = float
 
@@ -23,14 +25,16 @@ def load_audio(
     sample_rate: int = SAMPLE_RATE,
     start: Seconds = 0.0,
     end: Seconds | None = None,
+    content: bytes | None = None,
 ) -> np.ndarray:
     """Read a recording of any format libsndfile knows (WAV, FLAC, MP3, Ogg, AIFF, …), any rate, any number of channels.
 
     Args:
-        path: The file.
+        path: The file, or a part of a shard: see `sliced`.
         min_duration, max_duration: Bounds of its length in seconds, both allowed; None = no upper bound.
         sample_rate: Of the result, in Hz.
         start, end: The stretch to read, in seconds of the recording; the bounds are of its length.
+        content: The file's bytes, where they are there already; `path` then only names it.
 
     Returns: `(samples,)` float32 between about -1 and 1; channels are averaged.
     Raises: InputError: the file is missing, empty, truncated, not audio, holds NaN or infinite samples, or its length
@@ -39,15 +43,12 @@ def load_audio(
     import soundfile
 
     path = Path(path)
-    if path.is_dir():
-        raise InputError(f"{path}: is a folder, expected an audio file")
-    if not path.exists():
-        raise InputError(f"{path}: no such file")
-    if path.stat().st_size == 0:
-        raise InputError(f"{path}: the file is empty (0 bytes), expected audio")
-    _check_complete(path)
+    if content is None and (part := sliced(path)):
+        content = _slice(*part)
+    if content is None:
+        _check_file(path)
     try:
-        with soundfile.SoundFile(path) as file:
+        with soundfile.SoundFile(path if content is None else io.BytesIO(content)) as file:
             announced, rate = file.frames, file.samplerate
             # MP3 and Ogg only estimate their length, and a stream may announce none: read to the end, then compare.
             exact = file.format in ("WAV", "WAVEX", "FLAC", "AIFF", "AU", "W64", "RF64", "CAF")
@@ -83,6 +84,36 @@ def load_audio(
 
         samples = soxr.resample(samples, rate, sample_rate)
     return np.ascontiguousarray(samples, dtype=np.float32)
+
+
+def sliced(path: Path | str) -> tuple[Path, int, int] | None:
+    """File, first byte and size of a recording that is a part of a larger file, as shards are; else None.
+
+    >>> sliced("audio/train-000000.tar#1536+20480")
+    (PosixPath('audio/train-000000.tar'), 1536, 20480)
+    >>> sliced("audio/talk#3.flac")
+    """
+    found = re.fullmatch(r"(.+\.tar)#(\d+)\+(\d+)", str(path))
+    return (Path(found[1]), int(found[2]), int(found[3])) if found else None
+
+
+def _slice(path: Path, offset: int, size: int) -> bytes:
+    try:
+        with path.open("rb") as file:
+            file.seek(offset)
+            return file.read(size)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def _check_file(path: Path) -> None:
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder, expected an audio file")
+    if not path.exists():
+        raise InputError(f"{path}: no such file")
+    if path.stat().st_size == 0:
+        raise InputError(f"{path}: the file is empty (0 bytes), expected audio")
+    _check_complete(path)
 
 
 def _seek(file, path: Path, start: Seconds, end: Seconds | None) -> int:

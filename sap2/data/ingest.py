@@ -30,6 +30,7 @@ from sap2.data.card import Card, card_markdown
 from sap2.data.checks import Measures, audio_fault, entry_fault, measure, speed_fault
 from sap2.data.entries import SPLITS, Entry
 from sap2.data.quarantine import Quarantine, Rejected
+from sap2.data.shards import pack
 from sap2.errors import InputError
 from sap2.files import atomic_dir, atomic_file, sha256
 from sap2.manifest import Utterance, fault_of, unique_keywords
@@ -79,6 +80,8 @@ def ingest(
             _settle(quarantine, source, read, accepted, section.reject_share, cache)
             card = Card(source, section, facts or {})
             _write_splits(spool, dealer, partial, card, source, accepted)
+        if section.shard_size is not None:
+            pack(partial / "train.jsonl", section.shard_size)
         quarantine.write(partial / "quarantine.jsonl")
         figures = card.figures(read, quarantine, {split: sha256(partial / f"{split}.jsonl") for split in SPLITS})
         (partial / "card.json").write_text(json.dumps(figures, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

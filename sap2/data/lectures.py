@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from sap2.data.names import Sound, Split, draw_sound, similar_sound, split_of
+from sap2.data.shards import pack
 from sap2.data.speech import SAMPLE_RATE, VOICES, Synthesiser, augment
 from sap2.files import atomic_dir, sha256
 from sap2.manifest import Utterance, write_manifest
@@ -128,6 +129,8 @@ def prepare_lectures(section, output: Path) -> dict:
             utterances = _render_split(plans, (section.seed, number), partial / "audio", section.workers, split)
             write_manifest(partial / f"{split}.jsonl", utterances)
             card["splits"][split] = _describe(utterances)
+        if section.shard_size is not None:
+            pack(partial / "train.jsonl", section.shard_size)
         (partial / "quarantine.jsonl").touch()
         card["manifests"] = {split: sha256(partial / f"{split}.jsonl") for split in SPLITS}
         (partial / "card.json").write_text(json.dumps(card, indent=2) + "\n")

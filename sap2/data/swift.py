@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
+from sap2.data.audio import sliced
 from sap2.data.entries import Entry, Read, confined, text_lines
 from sap2.data.quarantine import Rejected
 from sap2.errors import InputError
@@ -72,6 +73,10 @@ def _utterances(manifest: Path) -> Iterator[Utterance]:
 def _message(one: Utterance, manifest: Path, stage: Literal["pruner", "recogniser"], lists: ExportLists) -> dict:
     if lists == "predicted" and one.predicted is None:
         raise InputError(f'{manifest} ({one.id}): has no `predicted` list; run "sap2 prune" and export data/pruned')
+    if sliced(one.audio):
+        raise InputError(
+            f"{manifest} ({one.id}): its recording is in a shard, which no message can name; prepare without shard_size"
+        )
     keywords = {"full": one.keywords, "spoken": spoken(one), "predicted": one.predicted}[lists]
     row = to_swift(one.with_audio(audio_path(one, manifest).resolve()), stage, keywords)
     about = {"keywords": keywords, "speaker": one.speaker, "talk": one.talk}

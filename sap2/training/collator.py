@@ -20,13 +20,17 @@ from sap2.training.schedule import Entry
 
 @dataclass(frozen=True)
 class Example:
-    """One utterance as it is trained in one epoch; `speed` is the factor its recording is played at."""
+    """One utterance as it is trained in one epoch; `speed` is the factor its recording is played at.
+
+    `recording` holds its file's bytes, where they have been read already.
+    """
 
     index: int
     utterance: Utterance
     draw: Draw
     epoch: int = 0
     speed: float = 1.0
+    recording: bytes | None = None
 
 
 class Examples(Dataset):
@@ -117,7 +121,8 @@ class Collator:
             )
 
     def _wave(self, example: Example) -> np.ndarray:
-        return change_speed(load_audio(audio_path(example.utterance, self.manifest)), example.speed)
+        path = audio_path(example.utterance, self.manifest)
+        return change_speed(load_audio(path, content=example.recording), example.speed)
 
     def _states(self, examples: Sequence[Example]) -> dict[str, torch.Tensor]:
         states = [self.encoded.states(example.index) for example in examples]  # each (frames, encoder_hidden)

@@ -22,6 +22,7 @@ Lists = Literal["oracle", "predicted", "corrupted"]
 OWN_SHARE = 0.5  # distractors from the utterance's own slides; the rest come from other utterances' and change most
 DROP_SHARE = 0.15  # corrupted lists: a spoken keyword that stage 1 missed
 MOST_DISTRACTORS = 2  # corrupted lists: keywords that stage 1 let through though nobody said them
+NOT_PRUNED = 'run "sap2 prune" and train on its manifests, or set recogniser.lists to oracle or corrupted'
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,8 @@ class ListDrawer:
             `none` must not need a list.
         unspoken_share: Share of whole lists (stage 1's, PC's, JPI's) with distractors only: without them it is learnt
             that something is always spoken.
+        pool: All the utterances' keywords, each once, in order, where there are too many utterances to hold; none need
+            then be given.
     Raises: InputError: `lists` is `predicted` and an utterance has no `predicted`.
     """
 
@@ -61,26 +64,27 @@ class ListDrawer:
         lists: Lists = "oracle",
         no_context_share: float = 0.0,
         unspoken_share: float = 0.0,
+        pool: Sequence[str] | None = None,
     ):
         self.stage, self.method, self.seed, self.lists, self.list_sizes = stage, method, seed, lists, list_sizes
         self.no_context_share, self.unspoken_share = no_context_share, unspoken_share
-        self.pool = sorted({keyword for utterance in utterances for keyword in utterance.keywords})
-        self._oracle = {utterance.id: spoken(utterance) for utterance in utterances}
+        words = {keyword for utterance in utterances for keyword in utterance.keywords}
+        self.pool = sorted(words) if pool is None else pool
         if stage == "recogniser" and method == "tpi" and lists == "predicted":
             missing = [utterance.id for utterance in utterances if utterance.predicted is None]
             if missing:
                 raise InputError(
                     f"{len(missing)} of {len(utterances)} utterances have no `predicted` list, {missing[0]} the first; "
-                    'run "sap2 prune" and train on its manifests, or set recogniser.lists to oracle or corrupted'
+                    f"{NOT_PRUNED}"
                 )
 
     def draw(self, utterance: Utterance, epoch: int) -> Draw:
         rng = random.Random(f"{self.seed}/{self.stage}/{epoch}/{utterance.id}")
+        said = spoken(utterance)
         if self.stage == "recogniser" and self.method == "tpi":
-            keywords = self._recognition_list(utterance, rng)
+            keywords = self._recognition_list(utterance, said, rng)
         else:
-            keywords = self._whole_list(utterance, rng)
-        said = set(self._spoken(utterance))
+            keywords = self._whole_list(utterance, said, rng)
         selected = [word for word in keywords if word in said]
         if self.stage == "pruner":
             return Draw(pruning_prompt(), tuple(keywords), pruning_target(selected))
@@ -88,23 +92,20 @@ class ListDrawer:
             return Draw(joint_prompt(), tuple(keywords), joint_target(selected, utterance.text))
         return Draw(recognition_prompt(bool(keywords)), tuple(keywords), utterance.text)
 
-    def _spoken(self, utterance: Utterance) -> list[str]:
-        return self._oracle[utterance.id]
-
-    def _whole_list(self, utterance: Utterance, rng: random.Random) -> list[str]:
+    def _whole_list(self, utterance: Utterance, spoken_words: list[str], rng: random.Random) -> list[str]:
         kind, size = rng.random(), rng.randint(*self.list_sizes)
         if kind < self.no_context_share:
             return []
-        said = [] if kind < self.no_context_share + self.unspoken_share else list(self._spoken(utterance))
+        said = [] if kind < self.no_context_share + self.unspoken_share else list(spoken_words)
         rng.shuffle(said)
         said = said[:size]
-        keywords = unique_keywords(said + self._distractors(utterance, size - len(said), rng))
+        keywords = unique_keywords(said + self._distractors(utterance, set(spoken_words), size - len(said), rng))
         rng.shuffle(keywords)
         return keywords
 
-    def _distractors(self, utterance: Utterance, count: int, rng: random.Random) -> list[str]:
+    def _distractors(self, utterance: Utterance, said: set[str], count: int, rng: random.Random) -> list[str]:
         """Draw `count` words that are not spoken: some of the utterance's own slides, the others of all slides."""
-        said, own = set(self._spoken(utterance)), set(utterance.keywords)
+        own = set(utterance.keywords)
         near = [word for word in utterance.keywords if word not in said]
         rng.shuffle(near)
         few = round(count * OWN_SHARE)
@@ -114,12 +115,13 @@ class ListDrawer:
         drawn = near[:few] + far[: count - min(few, len(near))]
         return drawn + near[few : few + count - len(drawn)]
 
-    def _recognition_list(self, utterance: Utterance, rng: random.Random) -> list[str]:
+    def _recognition_list(self, utterance: Utterance, said: list[str], rng: random.Random) -> list[str]:
         if rng.random() < self.no_context_share:
             return []
-        keywords = list(utterance.predicted or []) if self.lists == "predicted" else list(self._spoken(utterance))
+        if self.lists == "predicted" and utterance.predicted is None:
+            raise InputError(f"{utterance.id}: has no `predicted` list; {NOT_PRUNED}")
+        keywords = list(utterance.predicted or []) if self.lists == "predicted" else list(said)
         if self.lists == "corrupted":
-            said = set(keywords)
             others = [word for word in utterance.keywords if word not in said]
             keywords = [word for word in keywords if rng.random() >= DROP_SHARE]
             keywords += rng.sample(others, min(len(others), rng.randint(0, MOST_DISTRACTORS)))

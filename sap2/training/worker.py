@@ -17,7 +17,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-from sap2.errors import SapError
+from sap2.errors import InputError, SapError
 from sap2.files import atomic_dir, atomic_file
 from sap2.params import LoraSection, ModelSection, RecogniserSection, TrainSection
 
@@ -97,10 +97,12 @@ def _train(job: Job, folder: Path, report) -> dict[str, Any]:
     from sap2.training.augment import Augmenter
     from sap2.training.collator import Batches, Collator, Examples, only
     from sap2.training.progress import Progress
+    from sap2.training.streaming import ShardedBatches
 
     section = job.section
     set_seed(section.seed)
-    splits = {"train": read_manifest(job.train), "dev": read_manifest(job.dev)}
+    shards = _shards(job)
+    splits = {"train": [] if shards else read_manifest(job.train), "dev": read_manifest(job.dev)}
     base = load_model(job.base, dtype=torch.bfloat16 if section.bf16 else torch.float32, **job.model.sap_fields())
     base.config.use_cache = False
     processor = load_processor(job.base, **processor_fields(base.config))
@@ -110,17 +112,23 @@ def _train(job: Job, folder: Path, report) -> dict[str, Any]:
     args = _arguments(job, folder)
     _barrier()  # every process has encoded its share
     augmenter = Augmenter(section, processor.feature_extractor.n_samples / SAMPLE_RATE)
-    drawers = {name: _drawer(job, splits[name]) for name in splits}
-    examples = Examples(splits["train"], drawers["train"], augmenter=augmenter)
+    drawers = {"train": _drawer(job, splits["train"], shards and shards.keywords), "dev": _drawer(job, splits["dev"])}
     collator = Collator(processor, job.train, encoded["train"], augmenter=augmenter)
     dev_collator = Collator(processor, job.dev, encoded["dev"], whole_logits=False)
-    plan = _plan(job, examples, collator)
+    if shards:
+        utterances, plan = shards.utterances, _stream_plan(job, shards, args.dataloader_num_workers)
+        batches = ShardedBatches(shards, plan, drawers["train"], augmenter, collator, section.max_length)
+        sizes = plan.sizes()
+    else:
+        utterances, examples = len(splits["train"]), Examples(splits["train"], drawers["train"], augmenter=augmenter)
+        plan = _plan(job, examples, collator)
+        batches, sizes = Batches(examples, plan, collator), [len(entries) for entries in plan]
     score = _dev_score(job, splits["dev"], processor, encoded["dev"])
     resumed = checkpoints.latest(folder) if job.resume else None
     if resumed and _rank() == 0:
         print(f"{job.stage}: goes on from {resumed[0]}", file=sys.stderr)
     progress = Progress(
-        job.stage, report, folder, _utterances_seen(plan, section), len(splits["train"]),
+        job.stage, report, folder, _utterances_seen(sizes, section), utterances,
         resumed[1] if resumed else 0.0, keep=section.save_total_limit, launcher=job.launcher,
     )  # fmt: skip
 
@@ -147,7 +155,7 @@ def _train(job: Job, folder: Path, report) -> dict[str, Any]:
         model=model,
         args=args,
         data_collator=only,
-        train_dataset=Batches(examples, plan, collator),
+        train_dataset=batches,
         eval_dataset=Examples(splits["dev"], drawers["dev"], _by_length(splits["dev"], drawers["dev"], dev_collator)),
         callbacks=[progress, *([EarlyStoppingCallback(section.early_stopping)] if section.early_stopping else [])],
     )
@@ -157,7 +165,7 @@ def _train(job: Job, folder: Path, report) -> dict[str, Any]:
         if progress.dev_step != trainer.state.global_step:
             trainer.evaluate()
         summary = progress.summary(trainer.state) | {
-            "utterances": len(splits["train"]),
+            "utterances": utterances,
             "trainable_parameters": adapters.trainable_count(model),
             "lists": section.lists if job.stage == "recogniser" and job.model.method == "tpi" else "drawn",
             "device": args.device.type,
@@ -196,11 +204,49 @@ def _encode(job: Job, model, processor, splits) -> dict[str, Any]:
     return encoded
 
 
-def _drawer(job: Job, utterances):
+def _shards(job: Job):
+    """The training's shards, if its recordings lie in such.
+
+    Raises: InputError: a setting needs every utterance at hand.
+    """
+    from sap2.data.shards import Shards, is_sharded
+
+    if not is_sharded(job.train):
+        return None
+    if job.section.cache_encoder or job.section.batch_tokens is not None:
+        wanted = "cache_encoder" if job.section.cache_encoder else "batch_tokens"
+        off = "false" if wanted == "cache_encoder" else "null"
+        raise InputError(
+            f"{job.train}: its recordings are in shards, which are read as they come, but {wanted} needs all at hand; "
+            f"set {job.stage}.{wanted} to {off}, or prepare.shard_size to null"
+        )
+    return Shards(job.train)
+
+
+def _drawer(job: Job, utterances, pool=None):
     from sap2.training.lists import ListDrawer
 
     settings = job.section.model_dump(include=ListDrawer.SETTINGS)
-    return ListDrawer(job.stage, utterances, method=job.model.method, **settings)
+    return ListDrawer(job.stage, utterances, method=job.model.method, pool=pool, **settings)
+
+
+def _wanted(section: TrainSection, utterances: int) -> tuple[int, int | None]:
+    """Utterances to be trained, epochs counted, and batches at most, all processes together."""
+    if section.max_steps is None:
+        return max(1, round(section.epochs * utterances)), None
+    most = section.max_steps * section.grad_accum * section.nproc
+    return most * section.batch_size, most
+
+
+def _stream_plan(job: Job, shards, workers: int):
+    from sap2.training.streaming import StreamPlan
+
+    section = job.section
+    total, most = _wanted(section, shards.utterances)
+    durations = [shard.durations for shard in shards.shards]
+    return StreamPlan(
+        durations, total, section.batch_size, section.seed, ranks=section.nproc, workers=max(1, workers), most=most
+    )
 
 
 def _plan(job: Job, examples, collator) -> list[list[tuple[int, int]]]:
@@ -215,21 +261,18 @@ def _plan(job: Job, examples, collator) -> list[list[tuple[int, int]]]:
         collator.check(example, tokens, section.max_length)
         return tokens
 
-    total, most = max(1, round(section.epochs * utterances)), None
-    if section.max_steps is not None:
-        most = section.max_steps * section.grad_accum * section.nproc
-        total = most * section.batch_size
+    total, most = _wanted(section, utterances)
     return plan(
         utterances, total, section.batch_size, length, section.seed,
         ranks=section.nproc, budget=section.batch_tokens, most=most,
     )  # fmt: skip
 
 
-def _utterances_seen(plan, section: TrainSection) -> list[int]:
+def _utterances_seen(sizes: list[int], section: TrainSection) -> list[int]:
     """Utterances trained by the end of each optimizer step, all processes together; 0 before the first."""
     batches = section.grad_accum * section.nproc
-    sizes = [sum(map(len, plan[start : start + batches])) for start in range(0, len(plan), batches)]
-    return list(accumulate(sizes, initial=0))
+    steps = (sum(sizes[start : start + batches]) for start in range(0, len(sizes), batches))
+    return list(accumulate(steps, initial=0))
 
 
 def _dev_score(job: Job, utterances, processor, encoded):
