@@ -12,7 +12,9 @@ __all__ = [
     "check_champion",
     "decode",
     "evaluate",
+    "join_parts",
     "prepare",
+    "prepare_part",
     "promote",
     "prune",
     "register",
@@ -45,6 +47,53 @@ def prepare(prepare: dict, prepared: Output[Dataset], summary: Output[Markdown])
     output = Path(prepared.path)
     # Beside the output: a second try on the same disk need not listen to everything again.
     show(stages.prepare(PrepareSection(**prepare), output, output.with_name("ingested")), summary)
+
+
+@step
+def prepare_part(prepare: dict, part: str, corpus_part: Output[Dataset], summary: Output[Markdown]) -> None:
+    """Do one share of `prepare`.
+
+    Args:
+        prepare: Section `prepare` of params.yaml; which kind of corpus, and where it lies.
+        part: Which share, as "0/8".
+
+    Returns:
+        corpus_part: Folder with the recordings of the share, and what became of each.
+        summary: How many were accepted and rejected.
+    """
+    from pathlib import Path
+
+    from components.outputs import show
+    from sap2 import stages
+    from sap2.params import PrepareSection
+
+    output = Path(corpus_part.path)
+    number, parts = map(int, part.split("/"))
+    show(stages.prepare_part(PrepareSection(**prepare), number, parts, output, output.with_name("ingested")), summary)
+
+
+@step
+def join_parts(
+    prepare: dict, parts: Input[list[Dataset]], prepared: Output[Dataset], summary: Output[Markdown]
+) -> None:
+    """Put the shares of `prepare` together.
+
+    Args:
+        prepare: Section `prepare` of params.yaml, as the parts had it.
+        parts: All of them.
+
+    Returns:
+        prepared: Folder with train, dev and test manifests, their audio, quarantine.jsonl and card.json.
+        summary: Counts, durations and why recordings were rejected.
+    """
+    from pathlib import Path
+
+    from components.outputs import show
+    from sap2 import stages
+    from sap2.params import PrepareSection
+
+    output, folders = Path(prepared.path), [Path(one.path) for one in parts]
+    show(stages.join_parts(PrepareSection(**prepare), folders, output, output.with_name("ingested")), summary)
 
 
 @step

@@ -64,8 +64,16 @@ def build(params: Params):
         end = steps.report_end(pipeline=NAME, profile=profile)
         place(end, resources, "light", "Report the end")
         with dsl.ExitHandler(end, name="flow"):
-            corpus = steps.prepare(prepare=prepare)
-            place(corpus, resources, "light", "Prepare corpus", cached=same_corpus, reads_data=True)
+            if resources.prepare_parts == 1:
+                corpus = steps.prepare(prepare=prepare)
+                place(corpus, resources, "light", "Prepare corpus", cached=same_corpus, reads_data=True)
+            else:
+                parts = [f"{part}/{resources.prepare_parts}" for part in range(resources.prepare_parts)]
+                with dsl.ParallelFor(parts, parallelism=resources.parallel, name="parts") as part:
+                    share = steps.prepare_part(prepare=prepare, part=part)
+                    place(share, resources, "light", "Prepare a part of the corpus", reads_data=True)
+                corpus = steps.join_parts(prepare=prepare, parts=dsl.Collected(share.outputs["corpus_part"]))
+                place(corpus, resources, "light", "Join the parts", reads_data=True)
             prepared = corpus.outputs["prepared"]
             based = steps.base(base=base)
             place(based, resources, "light", "Fetch base model", cached=same_base)

@@ -122,13 +122,21 @@ def prepare(
         ),
     ] = None,
     root: Annotated[str | None, typer.Option(metavar="DIR", help="Where that source lies.")] = None,
+    part: Annotated[
+        str | None, typer.Option(metavar="N/PARTS", help="Do part N (0/8 to 7/8) alone, on a machine of its own.")
+    ] = None,
+    join: Annotated[int | None, typer.Option(min=1, metavar="PARTS", help="Put the parts together.")] = None,
+    ray: Annotated[
+        int | None, typer.Option(min=1, metavar="PARTS", help="Do so many parts on the Ray cluster of RAY_ADDRESS.")
+    ] = None,
     params: ParamsOption = PARAMS,
     profile: ProfileOption = None,
     set_: SetOption = None,
 ) -> None:
     """Make the manifests, audio and keyword lists.
 
-    They go to data/prepared: train, dev and test.jsonl, audio, quarantine.jsonl and card.json."""
+    They go to data/prepared: train, dev and test.jsonl, audio, quarantine.jsonl and card.json. Several machines share
+    the work by --part, then --join, in a folder they all see; or by --ray."""
     from sap2 import stages
     from sap2.params import source_names
 
@@ -138,7 +146,20 @@ def prepare(
         source, root = "folder", source
     chosen = [] if source is None else [f"prepare.source={json.dumps(source)}"]
     chosen += [] if root is None else [f"prepare.{source}.root={json.dumps(root)}"]
-    print(stages.prepare(_load(params, profile, [*chosen, *(set_ or ())]).prepare))
+    section = _load(params, profile, [*chosen, *(set_ or ())]).prepare
+    if sum(option is not None for option in (part, join, ray)) > 1:
+        raise typer.BadParameter("--part, --join and --ray exclude each other")
+    if part is not None:
+        number, slash, parts = part.partition("/")
+        if not (slash and number.isdecimal() and parts.isdecimal()):
+            raise typer.BadParameter(f"--part {part}: expected N/PARTS, such as 0/8")
+        place = stages.INGESTED / f"parts-of-{parts}" / str(int(number))
+        print(stages.prepare_part(section, int(number), int(parts), place))
+    elif join is not None:
+        places = [stages.INGESTED / f"parts-of-{join}" / str(number) for number in range(join)]
+        print(stages.join_parts(section, places))
+    else:
+        print(stages.prepare(section) if ray is None else stages.prepare_over_ray(section, ray))
 
 
 @app.command(epilog="Example: sap2 fetch librispeech --split dev-clean --split test-clean --to /data/LibriSpeech")

@@ -47,7 +47,10 @@ __all__ = [
     "base",
     "decode",
     "evaluate",
+    "join_parts",
     "prepare",
+    "prepare_over_ray",
+    "prepare_part",
     "promote",
     "prune",
     "register",
@@ -101,6 +104,31 @@ def prepare(section: PrepareSection, output: Path = PREPARED, cache: Path = INGE
         from sap2.data.corpora import prepare_corpus
 
         facts = prepare_corpus(section, output, cache)
+    return Summary("prepare", [output], {name: fact for name, fact in facts.items() if name != "manifests"})
+
+
+def prepare_part(section: PrepareSection, part: int, parts: int, output: Path, cache: Path = INGESTED) -> Summary:
+    """Do one of `parts` shares of `prepare`, on any machine; part 0 is the first."""
+    from sap2.data.corpora import prepare_part as convert
+
+    return Summary(f"prepare, part {part} of {parts}", [output], convert(section, part, parts, output, cache))
+
+
+def join_parts(
+    section: PrepareSection, folders: Sequence[Path], output: Path = PREPARED, cache: Path = INGESTED
+) -> Summary:
+    """Put all that `prepare_part` wrote together: what `prepare` would have written."""
+    from sap2.data.corpora import join_corpus
+
+    facts = join_corpus(section, folders, output, cache)
+    return Summary("prepare", [output], {name: fact for name, fact in facts.items() if name != "manifests"})
+
+
+def prepare_over_ray(section: PrepareSection, parts: int, output: Path = PREPARED, cache: Path = INGESTED) -> Summary:
+    """`prepare` in parts, on the Ray cluster of RAY_ADDRESS or on this machine."""
+    from sap2.data.over_ray import prepare_over_ray as convert
+
+    facts = convert(section, parts, output, cache)
     return Summary("prepare", [output], {name: fact for name, fact in facts.items() if name != "manifests"})
 
 

@@ -1,20 +1,44 @@
 """Which reader a source has; everything else of `prepare` is the same for all but the embedded lectures."""
 
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from sap2.data.ingest import ingest
+from sap2.data.entries import Read
+from sap2.data.ingest import ingest, ingest_part, join_parts
+from sap2.errors import InputError
 from sap2.params import PrepareSection
 
-__all__ = ["prepare_corpus"]
+__all__ = ["join_corpus", "prepare_corpus", "prepare_part"]
 
 
 def prepare_corpus(section: PrepareSection, output: Path | str, cache: Path | str) -> dict[str, Any]:
-    """Read the chosen source into `output`; see `sap2.data.ingest.ingest` for what is written and raised.
-
-    A reader is a module with `read(section)`: it returns the entries, and facts for the card.
-    """
-    reader = import_module(f"sap2.data.{section.source}")
-    entries, facts = reader.read(section)
+    """Read the chosen source into `output`; see `sap2.data.ingest.ingest` for what is written and raised."""
+    entries, facts = _read(section)
     return ingest(entries, section, output, cache, section.settings.root, facts)
+
+
+def prepare_part(
+    section: PrepareSection, part: int, parts: int, output: Path | str, cache: Path | str
+) -> dict[str, int]:
+    """Do one of `parts` shares of `prepare_corpus`; see `sap2.data.ingest.ingest_part`."""
+    if not 0 <= part < parts:
+        raise InputError(f"part {part} of {parts}: expected 0 to {parts - 1}")
+    entries, _ = _read(section)
+    return ingest_part(entries, section, output, cache, part, parts)
+
+
+def join_corpus(
+    section: PrepareSection, folders: Sequence[Path], output: Path | str, cache: Path | str
+) -> dict[str, Any]:
+    """Put all parts together; the result is that of `prepare_corpus`."""
+    _, facts = _read(section)
+    return join_parts(folders, section, output, cache, section.settings.root, facts)
+
+
+def _read(section: PrepareSection) -> tuple[Read, dict[str, Any]]:
+    """A reader is a module with `read(section)`: it returns the entries, and facts for the card."""
+    if section.source == "lectures":
+        raise InputError("the embedded lectures are made in one piece; parts are for recordings from outside")
+    return import_module(f"sap2.data.{section.source}").read(section)

@@ -8,18 +8,20 @@ content, so a run that was killed goes on where it was.
 """
 
 import hashlib
+import heapq
 import json
 import os
 import shutil
 import tempfile
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from itertools import chain, islice
 from multiprocessing import get_context
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -32,15 +34,21 @@ from sap2.data.entries import SPLITS, Entry
 from sap2.data.quarantine import Quarantine, Rejected
 from sap2.data.shards import pack
 from sap2.errors import InputError
-from sap2.files import atomic_dir, atomic_file, sha256
+from sap2.files import atomic_dir, atomic_file, read_jsonl, sha256
 from sap2.manifest import Utterance, fault_of, unique_keywords
 from sap2.params import PrepareSection
 from sap2.progress import track
 
-__all__ = ["ingest"]
+__all__ = ["ingest", "ingest_part", "join_parts"]
 
 CHUNK = 64  # entries a process gets at a time
+IN_THE_WAY = "the id cannot name a file: another id's file or folder is in its way"
+ROWS = "rows.jsonl"  # of a part
 CACHE_FORMAT = 1  # part of every cached recording's key: raise it when the same input gives other audio
+
+
+# A manifest row and its split, None = to be dealt; or why there is none.
+Result = tuple[dict[str, Any], str | None] | Rejected
 
 
 def ingest(
@@ -63,29 +71,121 @@ def ingest(
     Raises: InputError: more than `section.reject_share` of the entries were rejected, all were, or a split is empty.
     The quarantine is then left in `cache`.
     """
-    cache, quarantine, read = Path(cache), Quarantine(), 0
     with atomic_dir(output) as partial:
         (partial / "audio").mkdir()
-        dealer = _Dealer(section)
-        with tempfile.TemporaryFile("w+", encoding="utf-8", dir=partial) as spool:
-            results = _converted(_checked(entries, section), section, partial, cache)
-            for result in track(results, total=None, label=f"prepare {section.source}"):
-                read += 1
-                if isinstance(result, Rejected):
-                    quarantine.records.append(result)
-                else:
-                    dealer.see(*result)
-                    spool.write(json.dumps(result, ensure_ascii=False) + "\n")
-            accepted = read - len(quarantine)
-            _settle(quarantine, source, read, accepted, section.reject_share, cache)
-            card = Card(source, section, facts or {})
-            _write_splits(spool, dealer, partial, card, source, accepted)
-        if section.shard_size is not None:
-            pack(partial / "train.jsonl", section.shard_size)
-        quarantine.write(partial / "quarantine.jsonl")
-        figures = card.figures(read, quarantine, {split: sha256(partial / f"{split}.jsonl") for split in SPLITS})
-        (partial / "card.json").write_text(json.dumps(figures, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        (partial / "card.md").write_text(card_markdown(figures), encoding="utf-8")
+        results = _converted(_checked(entries, section), section, partial, Path(cache))
+        return _collect(results, section, partial, Path(cache), source, facts or {})
+
+
+def ingest_part(
+    entries: Iterable[Entry | Rejected],
+    section: PrepareSection,
+    output: Path | str,
+    cache: Path | str,
+    part: int,
+    parts: int,
+) -> dict[str, int]:
+    """Do a share of `ingest`'s work, on a machine of its own: convert every `parts`-th chunk of the entries.
+
+    Every part reads all entries, which costs little, and checks ids among them all.
+
+    Args:
+        output: Folder, replaced as a whole: `rows.jsonl`, one result an entry with its number, and `audio`.
+        part: Number of this part, from 0.
+    Returns: How many entries were `accepted` and `rejected`.
+    """
+    counts = {"accepted": 0, "rejected": 0}
+    pending: deque[dict[str, Any]] = deque()  # number and location of what is being converted
+
+    def share() -> Iterator[Entry | Rejected]:
+        for number, entry in enumerate(_checked(entries, section)):
+            if number // CHUNK % parts == part:
+                pending.append({"number": number, "location": entry.location})
+                yield entry
+
+    with atomic_dir(output) as partial:
+        (partial / "audio").mkdir()
+        with (partial / ROWS).open("w", encoding="utf-8") as rows:
+            results = _converted(share(), section, partial, Path(cache))
+            for result in track(results, total=None, label=f"prepare {section.source}, part {part} of {parts}"):
+                rejected = isinstance(result, Rejected)
+                counts["rejected" if rejected else "accepted"] += 1
+                row = {"rejected": asdict(result)} if rejected else {"accepted": result}
+                rows.write(json.dumps(pending.popleft() | row, ensure_ascii=False) + "\n")
+    return counts
+
+
+def join_parts(
+    folders: Sequence[Path],
+    section: PrepareSection,
+    output: Path | str,
+    cache: Path | str,
+    source: str,
+    facts: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Put what `ingest_part` wrote together: the same files that `ingest` writes alone.
+
+    Args:
+        folders: Of all parts, in any order; they stay as they are.
+    Returns, Raises: As `ingest`; InputError also where a part is missing.
+    """
+    with atomic_dir(output) as partial:
+        (partial / "audio").mkdir()
+        return _collect(_joined(folders, section, partial), section, partial, Path(cache), source, facts or {})
+
+
+def _joined(folders: Sequence[Path], section: PrepareSection, output: Path) -> Iterator[Result]:
+    """The parts' results in the order of the entries, their recordings linked into `output`."""
+
+    def rows(folder: Path) -> Iterator[tuple[int, Path, dict[str, Any]]]:
+        for _, row in read_jsonl(folder / ROWS):
+            yield row["number"], folder, row
+
+    merged = heapq.merge(*map(rows, map(Path, folders)), key=itemgetter(0))
+    for expected, (number, folder, row) in enumerate(merged):
+        if number != expected:
+            raise InputError(
+                f"entry {expected} is {'in two' if number < expected else 'in none'} of {len(folders)} parts; give "
+                "each part once, all made with the same number of parts"
+            )
+        if "rejected" in row:
+            yield Rejected(**row["rejected"])
+            continue
+        utterance, split = row["accepted"]
+        if section.audio == "convert" and not _linked(folder / utterance["audio"], output / utterance["audio"]):
+            yield Rejected(utterance["id"], row["location"], IN_THE_WAY, utterance["duration"])
+            continue
+        yield utterance, split
+
+
+def _collect(
+    results: Iterator[Result],
+    section: PrepareSection,
+    partial: Path,
+    cache: Path,
+    source: str,
+    facts: dict[str, Any],
+) -> dict[str, Any]:
+    """Write manifests, quarantine and card of what became of the entries; return the card."""
+    quarantine, read, dealer = Quarantine(), 0, _Dealer(section)
+    with tempfile.TemporaryFile("w+", encoding="utf-8", dir=partial) as spool:
+        for result in track(results, total=None, label=f"prepare {section.source}"):
+            read += 1
+            if isinstance(result, Rejected):
+                quarantine.records.append(result)
+            else:
+                dealer.see(*result)
+                spool.write(json.dumps(result, ensure_ascii=False) + "\n")
+        accepted = read - len(quarantine)
+        _settle(quarantine, source, read, accepted, section.reject_share, cache)
+        card = Card(source, section, facts)
+        _write_splits(spool, dealer, partial, card, source, accepted)
+    if section.shard_size is not None:
+        pack(partial / "train.jsonl", section.shard_size)
+    quarantine.write(partial / "quarantine.jsonl")
+    figures = card.figures(read, quarantine, {split: sha256(partial / f"{split}.jsonl") for split in SPLITS})
+    (partial / "card.json").write_text(json.dumps(figures, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    (partial / "card.md").write_text(card_markdown(figures), encoding="utf-8")
     return figures
 
 
@@ -128,7 +228,7 @@ class _Job:
 
 def _converted(
     entries: Iterable[Entry | Rejected], section: PrepareSection, output: Path, cache: Path
-) -> Iterator["tuple[dict[str, Any], str | None] | Rejected"]:
+) -> Iterator[Result]:
     """Each entry's manifest row and split, or its rejection, in order; chunks run in processes."""
     job = _Job(section, output, cache)
     entries = iter(entries)
@@ -154,7 +254,7 @@ def _convert_chunk(entries: list[Entry | Rejected], job: _Job) -> list:
     return [_convert(entry, job) for entry in entries]
 
 
-def _convert(entry: Entry | Rejected, job: _Job) -> "tuple[dict[str, Any], str | None] | Rejected":
+def _convert(entry: Entry | Rejected, job: _Job) -> Result:
     if isinstance(entry, Rejected):
         return entry
     section, measures = job.section, None
@@ -182,12 +282,8 @@ def _convert(entry: Entry | Rejected, job: _Job) -> "tuple[dict[str, Any], str |
         )
     except ValidationError as error:
         return Rejected(entry.id, entry.location, f"not a manifest row: {fault_of(error)}", duration)
-    if section.audio == "convert":
-        try:
-            _link(stored, job.output / audio)
-        except (FileExistsError, IsADirectoryError, NotADirectoryError):
-            reason = "the id cannot name a file: another id's file or folder is in its way"
-            return Rejected(entry.id, entry.location, reason, duration)
+    if section.audio == "convert" and not _linked(stored, job.output / audio):
+        return Rejected(entry.id, entry.location, IN_THE_WAY, duration)
     return utterance.model_dump(exclude_none=True), entry.split
 
 
@@ -270,14 +366,16 @@ def _digest(path: Path, size: int, changed: int) -> str:
     return sha256(path)
 
 
-def _link(stored: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
+def _linked(stored: Path, target: Path) -> bool:
+    """Give a recording its place; False where another is in its way."""
     try:
+        target.parent.mkdir(parents=True, exist_ok=True)
         os.link(stored, target)
-    except FileExistsError:
-        raise
+    except (FileExistsError, IsADirectoryError, NotADirectoryError):
+        return False
     except OSError:  # another file system, or one without links
         shutil.copyfile(stored, target)
+    return True
 
 
 @dataclass
