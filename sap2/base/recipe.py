@@ -20,7 +20,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -47,6 +47,8 @@ from sap2.base.pretraining import (
     vocabulary_texts,
 )  # fmt: skip
 from sap2.base.whisper import WHEEL, encoder_weights
+from sap2.data.lectures import Sentence
+from sap2.data.names import Sound
 from sap2.files import atomic_dir, atomic_file, sha256
 from sap2.inference.decoding import generate
 from sap2.model import load_model, load_processor
@@ -319,9 +321,17 @@ def prepare(work: Path, wheel: Path, recordings: int) -> tuple[Path, list[Record
         model = load_model(skeleton, dtype=torch.float32)
         encoded = encode_all(model, load_processor(skeleton), recordings + 2 * CHUNK)
         with atomic_file(cache) as partial:
-            torch.save([(recording.sentence, recording.states) for recording in encoded], partial)
-    spoken = [Recording(*pair) for pair in torch.load(cache, weights_only=False)]  # our own scratch file
+            torch.save([(asdict(recording.sentence), recording.states) for recording in encoded], partial)
+    spoken = read_recordings(cache)
     return skeleton, spoken[:recordings], spoken[-64:]
+
+
+def read_recordings(cache: Path) -> list[Recording]:
+    """What `prepare` spoke and encoded."""
+    return [
+        Recording(Sentence(said["skeleton"], tuple(Sound(**sound) for sound in said["sounds"])), states)
+        for said, states in torch.load(cache, weights_only=True)
+    ]
 
 
 def pretrain(work: Path, wheel: Path, steps: int, recordings: int) -> None:
@@ -339,7 +349,7 @@ def pretrain(work: Path, wheel: Path, steps: int, recordings: int) -> None:
     optimizer = torch.optim.AdamW(trained, lr=LEARNING_RATE, weight_decay=0.01, betas=(0.9, 0.98))
     checkpoint, start = work / "checkpoint.pt", 0
     if checkpoint.is_file():
-        saved = torch.load(checkpoint, weights_only=False)  # our own scratch file
+        saved = torch.load(checkpoint, weights_only=True)
         model.load_state_dict(saved["model"])
         heads.load_state_dict(saved["heads"])
         optimizer.load_state_dict(saved["optimizer"])
@@ -394,7 +404,7 @@ def export(work: Path, output: Path, notes: str = "") -> str:
     """Write the pretrained base as a stock Qwen2-Audio folder in float16, with its model card; return the digest."""
     skeleton = work / "skeleton"
     model = Qwen2AudioForConditionalGeneration.from_pretrained(skeleton, dtype=torch.float32)
-    model.load_state_dict(torch.load(work / "checkpoint.pt", weights_only=False)["model"])  # our own scratch file
+    model.load_state_dict(torch.load(work / "checkpoint.pt", weights_only=True)["model"])
     with atomic_dir(output) as partial:
         model.half().save_pretrained(partial)
         load_processor(skeleton).save_pretrained(partial)
@@ -412,8 +422,8 @@ def model_card(work: Path, digest: str, notes: str = "") -> str:
         f"| {row['names_list']} | {row['common_missed_list']} |"
         for row in probed
     )
-    spoken = torch.load(next(work.glob("recordings-*.pt")), weights_only=False)[: -2 * CHUNK]  # the rest is for probes
-    hours = sum(len(states) for _, states in spoken) * FRAME_SECONDS / 3600
+    spoken = read_recordings(next(work.glob("recordings-*.pt")))[: -2 * CHUNK]  # the rest is for probes
+    hours = sum(len(recording.states) for recording in spoken) * FRAME_SECONDS / 3600
     return CARD.format(
         figures=figures, digest=digest, notes=notes, count=len(spoken), hours=hours, seed=SEED
     )  # fmt: skip

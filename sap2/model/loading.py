@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from peft import PeftModel
+from safetensors import SafetensorError
 from transformers import AutoConfig
 
 from sap2.errors import ModelError
@@ -19,6 +20,7 @@ from sap2.model.modeling import SapQwen2AudioForConditionalGeneration
 from sap2.model.processing import SapQwen2AudioProcessor
 
 SAP_CONFIG = "sap_config.json"
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
 POOLING = "context_pooling"  # the module whose weights, if it has any, are saved with the adapter
 # The projector's and the text model's linear layers; the encoder's, which have the same names, are left alone.
 LORA_TARGETS = r".*(multi_modal_projector\.linear|language_model\..*\.(q|k|v|o|gate|up|down)_proj)"
@@ -48,10 +50,19 @@ def load_model(
     config = _sap_config(base_dir, processor, overrides)
     try:
         model, info = SapQwen2AudioForConditionalGeneration.from_pretrained(
-            base_dir, config=config, dtype=dtype, attn_implementation=attn_implementation, output_loading_info=True
+            base_dir,
+            config=config,
+            dtype=dtype,
+            attn_implementation=attn_implementation,
+            output_loading_info=True,
+            use_safetensors=True,
         )
-    except (OSError, RuntimeError) as error:
-        raise ModelError(f"{base_dir}: the base's weights cannot be read: {error}") from error
+    except (OSError, RuntimeError, SafetensorError) as error:
+        other_sizes = "ignore_mismatched_sizes" in str(error)  # transformers' advice, of no use here
+        reason = "other sizes than config.json says, listed above" if other_sizes else _first_line(error)
+        raise ModelError(
+            f"{base_dir}: the base's weights cannot be read ({reason}); needs whole *.safetensors"
+        ) from error
     wrong = {kind: sorted(map(str, info[kind])) for kind in ("missing_keys", "unexpected_keys", "mismatched_keys")}
     if any(wrong.values()):
         found = "; ".join(f"{kind.replace('_', ' ')}: {', '.join(keys[:5])}" for kind, keys in wrong.items() if keys)
@@ -88,12 +99,14 @@ def add_adapter(model, adapter_dir: str | Path, name: str = "default", trainable
     path = Path(adapter_dir)
     if not (path / "adapter_config.json").is_file():
         raise ModelError(f"{path}: no adapter_config.json; give a folder written by a training stage")
+    if not (path / ADAPTER_WEIGHTS).is_file():
+        raise ModelError(f"{path}: no {ADAPTER_WEIGHTS}; other formats are not read, train the stage again")
     try:
         if isinstance(model, PeftModel):
             model.load_adapter(str(path), adapter_name=name, is_trainable=trainable)
             return model
         return PeftModel.from_pretrained(model, str(path), adapter_name=name, is_trainable=trainable)
-    except (OSError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError, SafetensorError) as error:
         raise ModelError(f"{path}: the adapter does not fit the base ({_first_line(error)})") from error
 
 
@@ -128,12 +141,17 @@ def sap_settings(adapter_dir: str | Path) -> dict:
     """The method and pooling settings an adapter was trained with; empty when it says none (an adapter from elsewhere).
 
     A setting that came later than the adapter has its default.
+
+    Raises: ModelError: `sap_config.json` is damaged.
     """
     path = Path(adapter_dir) / SAP_CONFIG
     if not path.is_file():
         return {}
-    settings = json.loads(path.read_text(encoding="utf-8"))
-    return {name: settings.get(name, getattr(SapQwen2AudioConfig, name)) for name in SAP_FIELDS}
+    try:
+        settings = json.loads(path.read_text(encoding="utf-8"))
+        return {name: settings.get(name, getattr(SapQwen2AudioConfig, name)) for name in SAP_FIELDS}
+    except (ValueError, AttributeError) as error:
+        raise ModelError(f"{path}: not readable as JSON settings ({error}); train the stage again") from error
 
 
 def _sap_config(base_dir, processor: SapQwen2AudioProcessor, overrides: dict) -> SapQwen2AudioConfig:

@@ -1,5 +1,7 @@
 """The base's training data: new spellings and lists each time, nothing of the held-out splits."""
 
+from dataclasses import asdict
+
 import numpy as np
 import pytest
 import torch
@@ -77,3 +79,11 @@ def test_both_losses_train_projector_and_decoder(tmp_path, recordings, monkeypat
         sum(value for name, value in parts.items() if value.requires_grad).backward()
         assert model.model.multi_modal_projector.linear.weight.grad.abs().sum() > 0
         assert model.get_input_embeddings().weight.grad.abs().sum() > 0
+
+
+def test_recordings_come_back_without_pickle(tmp_path):
+    rng = np.random.default_rng(0)
+    made = [Recording(draw_sentence("train", rng), torch.rand(3, 4).half()) for _ in range(20)]
+    torch.save([(asdict(one.sentence), one.states) for one in made], tmp_path / "recordings.pt")
+    for one, other in zip(recipe.read_recordings(tmp_path / "recordings.pt"), made, strict=True):
+        assert one.sentence == other.sentence and torch.equal(one.states, other.states)

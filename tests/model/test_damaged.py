@@ -1,0 +1,136 @@
+"""Damaged, foreign and hostile model folders: each is refused with its name, what is wrong and what to do."""
+
+import json
+import pickle
+import shutil
+from pathlib import Path
+
+import peft
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from tiny import build_tiny_base
+
+from sap2.errors import ModelError
+from sap2.model import LORA_TARGETS, load_model, load_processor, sap_settings, save_adapter
+
+WEIGHTS, ADAPTER = "model.safetensors", "adapter_model.safetensors"
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> Path:
+    """A base and an adapter for it, as a training leaves them."""
+    folder = tmp_path_factory.mktemp("whole")
+    base = build_tiny_base(folder / "base")
+    model = peft.get_peft_model(load_model(base), peft.LoraConfig(r=2, target_modules=LORA_TARGETS))
+    save_adapter(model, load_processor(base), folder / "adapter")
+    return folder
+
+
+@pytest.fixture
+def folder(whole, tmp_path) -> Path:
+    return Path(shutil.copytree(whole, tmp_path / "models"))
+
+
+class Trap:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, mark: Path):
+        self.mark = mark
+
+    def __reduce__(self):
+        return Path.touch, (self.mark,)
+
+
+def cut(path: Path, share: float = 0.5) -> None:
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
+
+
+def edit(path: Path, **changes) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")) | changes), encoding="utf-8")
+
+
+def shrink(path: Path) -> None:
+    """Another base's weights: every matrix of half the width."""
+    weights = load_file(path)
+    save_file({name: one[..., : one.shape[-1] // 2].contiguous() for name, one in weights.items()}, path)
+
+
+DAMAGE = {
+    "truncated weights": (lambda f: cut(f / "base" / WEIGHTS), "base: the base's weights cannot be read"),
+    "empty weights": (lambda f: cut(f / "base" / WEIGHTS, 0), "base: the base's weights cannot be read"),
+    "no weights": (lambda f: (f / "base" / WEIGHTS).unlink(), "base: the base's weights cannot be read"),
+    "truncated config": (lambda f: cut(f / "base" / "config.json"), "base: no "),
+    "truncated tokenizer": (lambda f: cut(f / "base" / "tokenizer.json"), "base: no processor can be loaded from it"),
+    "weights of another size": (
+        lambda f: shrink(f / "base" / WEIGHTS),
+        "base: .* cannot be read .other sizes than config.json",
+    ),
+    "truncated adapter": (lambda f: cut(f / "adapter" / ADAPTER), "adapter: the adapter does not fit the base"),
+    "no adapter weights": (lambda f: (f / "adapter" / ADAPTER).unlink(), f"adapter: no {ADAPTER}"),
+    "truncated adapter config": (
+        lambda f: cut(f / "adapter" / "adapter_config.json"),
+        "adapter: the adapter does not fit the base",
+    ),
+    "adapter for another base": (lambda f: shrink(f / "adapter" / ADAPTER), "adapter: the adapter does not fit"),
+    "truncated pooling settings": (
+        lambda f: cut(f / "adapter" / "sap_config.json"),
+        r"sap_config.json: not readable .*train the stage again",
+    ),
+    "pooling settings that are no object": (
+        lambda f: (f / "adapter" / "sap_config.json").write_text("[]"),
+        "sap_config.json: not readable",
+    ),
+    "pooling settings out of range": (
+        lambda f: edit(f / "adapter" / "sap_config.json", window=0),
+        "window is 0",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGE)
+def test_a_damaged_folder_is_refused_with_its_name(folder, name):
+    damage, message = DAMAGE[name]
+    damage(folder)
+    with pytest.raises(ModelError, match=message):
+        load_model(folder / "base", folder / "adapter")
+
+
+def test_the_whole_folder_loads(folder):
+    load_model(folder / "base", folder / "adapter")
+    assert sap_settings(folder / "adapter")["window"] == 2
+
+
+@pytest.mark.parametrize(
+    ("part", "good", "bad"),
+    [("base", WEIGHTS, "pytorch_model.bin"), ("adapter", ADAPTER, "adapter_model.bin")],
+)
+@pytest.mark.parametrize("beside", [False, True])
+def test_pickled_weights_are_never_opened(folder, tmp_path, part, good, bad, beside):
+    """Alone they are refused; beside safetensors they are not looked at."""
+    mark = tmp_path / "opened"
+    (folder / part / bad).write_bytes(pickle.dumps({"weight": Trap(mark)}))
+    if beside:
+        load_model(folder / "base", folder / "adapter")
+    else:
+        (folder / part / good).unlink()
+        with pytest.raises(ModelError, match=good):
+            load_model(folder / "base", folder / "adapter")
+    assert not mark.exists()
+
+
+def test_code_in_a_folder_is_never_run(folder, tmp_path):
+    """The hub's `trust_remote_code`: a class named in config.json beside its module."""
+    mark = tmp_path / "run"
+    (folder / "base" / "evil.py").write_text(f"open({str(mark)!r}, 'w')\nclass Evil: pass\n", encoding="utf-8")
+    hooks = {name: "evil.Evil" for name in ("AutoConfig", "AutoModel", "AutoModelForSeq2SeqLM", "AutoProcessor")}
+    edit(folder / "base" / "config.json", auto_map=hooks)
+    edit(folder / "base" / "tokenizer_config.json", auto_map={"AutoTokenizer": ["evil.Evil", None]})
+    load_model(folder / "base")
+    assert not mark.exists()
+
+
+def test_weights_of_another_precision_come_as_what_is_asked_for(folder):
+    weights = {name: one.to(torch.bfloat16) for name, one in load_file(folder / "base" / WEIGHTS).items()}
+    save_file(weights, folder / "base" / WEIGHTS, {"format": "pt"})
+    assert {one.dtype for one in load_model(folder / "base", dtype=torch.float32).parameters()} == {torch.float32}
