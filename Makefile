@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+TOOLS := build/tools
 # torch first and by pip itself: DeepSpeed is built against it.
 TORCH := torch==2.13.0
 CODE := sap2 components pipelines experiments tests benchmarks
@@ -15,7 +16,7 @@ WITH_ENV := PATH="$(CURDIR)/$(BIN):$$PATH"
 unexport VIRTUAL_ENV PYTHONHOME
 
 .DEFAULT_GOAL := help
-.PHONY: help repro test lint format base ablation ablation-more env clean
+.PHONY: help repro test lint format base ablation ablation-more lock audit sbom env clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,6 +50,22 @@ ablation: $(READY) ## Train and test the methods, three seeds each (hours), and 
 ablation-more: $(READY) ## The same for poolings, windows and lists (more hours)
 	$(WITH_ENV) dvc repro experiments/dvc.yaml:test-more
 	$(BIN)/python -m experiments.report
+
+lock: $(TOOLS)/.ready ## Write requirements.lock anew: every package of the environment with its hashes
+	$(TOOLS)/bin/uv pip compile pyproject.toml --extra kubeflow --extra serve --extra dev --universal --python-version 3.10 \
+		--generate-hashes --no-annotate --custom-compile-command "make lock" --quiet --output-file requirements.lock
+
+audit: $(TOOLS)/.ready ## Look the locked packages up among known vulnerabilities (asks PyPI)
+	$(TOOLS)/bin/pip-audit --requirement requirements.lock --disable-pip --require-hashes
+
+sbom: $(READY) $(TOOLS)/.ready ## List what the environment holds, as build/sbom.json (CycloneDX)
+	@mkdir -p build
+	$(TOOLS)/bin/cyclonedx-py environment $(BIN)/python --pyproject pyproject.toml --output-file build/sbom.json
+
+$(TOOLS)/.ready:
+	$(PYTHON) -m venv --clear $(TOOLS)
+	$(TOOLS)/bin/python -m pip install --quiet "uv>=0.11,<1" "pip-audit>=2.9,<3" "cyclonedx-bom>=7,<8"
+	@touch $@
 
 env: $(READY) ## Make the environment in .venv
 
