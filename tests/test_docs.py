@@ -13,7 +13,7 @@ from sap2.params import load_params
 from sap2.training.plan import plan_training
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").glob("*.md"))]
 PAPER = ROOT / "docs" / "reproduce-paper.md"
 
 
@@ -52,6 +52,12 @@ def test_a_command_of_the_documents_can_be_parsed(page, command):
     changes = context.params.get("set_") or []
     profile = context.params.get("profile")
     assert load_params(ROOT / "params.yaml", profile, changes)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_what_a_document_links_to_is_there(page):
+    links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8"))
+    assert not [link for link in links if not (page.parent / link).exists()]
 
 
 @pytest.mark.parametrize("text", blocks(PAPER, "yaml"), ids=["slidespeech", "librispeech"])
