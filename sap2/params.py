@@ -147,6 +147,7 @@ class PrepareSection(Section):
     audio: Literal["convert", "keep"] = "convert"
     # Training utterances a tar file, for corpora of more files than a file system likes; null = a file each.
     shard_size: int | None = Field(None, ge=1)
+    licence: str | None = None  # of the recordings, for the card; null = what the corpus's publisher states, if known
     checks: CheckSettings = CheckSettings()
     workers: int = Field(0, ge=0)  # processes that make or read audio; 0 = one a CPU core
 

@@ -243,6 +243,8 @@ def register(
             *(reports / name for name in ("metrics.json", "table.md", "report.html", "plots")),
             pruned / "summary.json",
             pruned / "threshold.csv",
+            prepared / "card.json",
+            prepared / "card.md",
         ],
         manifests=[prepared / f"{split}.jsonl" for split in SPLITS],
         settings={

@@ -1,11 +1,15 @@
 """What a prepared set is made of: a card for people (Markdown) and for programs (JSON)."""
 
+import hashlib
+import json
 from collections import Counter
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from sap2.data.entries import SPLITS
 from sap2.data.quarantine import Quarantine
+from sap2.files import sha256
 from sap2.params import PrepareSection
 
 __all__ = ["Card", "card_markdown"]
@@ -23,8 +27,9 @@ class _SplitFigures:
     longest: int = 0
     spoken: int = 0  # of them, those that are said
     with_spoken: int = 0  # utterances that say one of theirs
+    audio: Any = field(default_factory=hashlib.sha256)  # of each id and what its recording sounds like
 
-    def see(self, row: dict[str, Any]) -> None:
+    def see(self, row: dict[str, Any], recording: Path | None) -> None:
         keywords = row.get("keywords", ())
         text = f" {row['text'].casefold()} "
         said = sum(f" {keyword.casefold()} " in text for keyword in keywords)
@@ -38,6 +43,8 @@ class _SplitFigures:
         self.longest = max(self.longest, len(keywords))
         self.spoken += said
         self.with_spoken += said > 0
+        if recording is not None:
+            self.audio.update(f"{row['id']} {_sound(recording)}\n".encode())
 
     def figures(self) -> dict[str, Any]:
         count = max(self.utterances, 1)
@@ -57,19 +64,33 @@ class _SplitFigures:
 
 
 class Card:
-    """Collects a prepared set's figures row by row."""
+    """Collects a prepared set's figures row by row.
+
+    Args:
+        facts: What the corpus's reader knows: title, licence, warnings, lists. `section.licence` wins.
+    """
 
     def __init__(self, source: str, section: PrepareSection, facts: dict[str, Any]):
-        self.source, self.section, self.facts = source, section, facts
+        licence = section.licence or facts.get("licence", "not stated; set prepare.licence")
+        self.source, self.section, self.facts = source, section, facts | {"licence": licence}
         self.splits = {split: _SplitFigures() for split in SPLITS}
 
-    def see(self, split: str, row: dict[str, Any]) -> None:
-        """Count one manifest row."""
-        self.splits[split].see(row)
+    def see(self, split: str, row: dict[str, Any], recording: Path | None) -> None:
+        """Count one manifest row; of a recording that is kept in place nothing is known."""
+        self.splits[split].see(row, recording)
 
-    def figures(self, read: int, quarantine: Quarantine, hashes: dict[str, str]) -> dict[str, Any]:
+    def write(self, folder: Path, read: int, quarantine: Quarantine) -> dict[str, Any]:
+        """Write card.json and card.md beside the finished manifests; return what they hold."""
+        hashes = {split: sha256(folder / f"{split}.jsonl") for split in SPLITS}
+        figures = self._figures(read, quarantine, hashes)
+        (folder / "card.json").write_text(json.dumps(figures, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        (folder / "card.md").write_text(card_markdown(figures), encoding="utf-8")
+        return figures
+
+    def _figures(self, read: int, quarantine: Quarantine, hashes: dict[str, str]) -> dict[str, Any]:
         """The card as JSON holds it. Hours in are those accepted and those rejected whose length was known."""
         hours = sum(one.seconds for one in self.splits.values()) / 3600
+        audio = {split: one.audio.hexdigest() for split, one in self.splits.items()}
         rejected = sum(record.duration for record in quarantine.records) / 3600
         return {
             "source": self.source,
@@ -85,6 +106,7 @@ class Card:
             "splits": {split: one.figures() for split, one in self.splits.items()},
             "seed": self.section.seed,
             "manifests": hashes,
+            **({"audio": audio} if self.section.audio == "convert" else {}),
         }
 
 
@@ -109,9 +131,18 @@ def card_markdown(card: dict[str, Any]) -> str:
             lines += ["", "| reason | records | hours known |", "|---|---:|---:|"]
             lines += [f"| {_escaped(reason)} | {count} | {hours[reason]:g} |"
                       for reason, count in card["reasons"].items()]  # fmt: skip
-    lines += ["", "## Manifests (SHA-256)", ""]
+    lines += ["", "## Content (SHA-256)", ""]
     lines += [f"- {split}.jsonl: `{digest}`" for split, digest in card["manifests"].items()]
+    lines += [f"- recordings of {split}: `{digest}`" for split, digest in card.get("audio", {}).items()]
     return "\n".join(lines) + "\n"
+
+
+def _sound(recording: Path) -> str:
+    """What tells a recording from another: of FLAC the digest of its samples, which stands in its header."""
+    with recording.open("rb") as file:
+        header = file.read(42)
+    samples = header[26:42]  # of the block STREAMINFO, the first behind "fLaC"
+    return samples.hex() if header[:4] == b"fLaC" and any(samples) else sha256(recording)
 
 
 def _cell(value: Any) -> str:

@@ -28,7 +28,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from sap2.data.audio import SAMPLE_RATE, load_audio, save_audio
-from sap2.data.card import Card, card_markdown
+from sap2.data.card import Card
 from sap2.data.checks import Measures, audio_fault, entry_fault, measure, speed_fault
 from sap2.data.entries import SPLITS, Entry
 from sap2.data.quarantine import Quarantine, Rejected
@@ -179,14 +179,11 @@ def _collect(
         accepted = read - len(quarantine)
         _settle(quarantine, source, read, accepted, section.reject_share, cache)
         card = Card(source, section, facts)
-        _write_splits(spool, dealer, partial, card, source, accepted)
+        _write_splits(spool, dealer, partial, card, source, accepted, section.audio == "convert")
     if section.shard_size is not None:
         pack(partial / "train.jsonl", section.shard_size)
     quarantine.write(partial / "quarantine.jsonl")
-    figures = card.figures(read, quarantine, {split: sha256(partial / f"{split}.jsonl") for split in SPLITS})
-    (partial / "card.json").write_text(json.dumps(figures, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    (partial / "card.md").write_text(card_markdown(figures), encoding="utf-8")
-    return figures
+    return card.write(partial, read, quarantine)
 
 
 def _settle(quarantine: Quarantine, source: str, read: int, accepted: int, share: float, cache: Path) -> None:
@@ -405,7 +402,9 @@ def _group(row: dict[str, Any]) -> str:
     return row.get("talk") or row["id"]
 
 
-def _write_splits(spool, dealer: _Dealer, output: Path, card: Card, source: str, accepted: int) -> None:
+def _write_splits(
+    spool, dealer: _Dealer, output: Path, card: Card, source: str, accepted: int, converted: bool
+) -> None:
     """The rows of the spool, each in its split's manifest."""
     dealt = dealer.deal()
     spool.seek(0)
@@ -414,7 +413,7 @@ def _write_splits(spool, dealer: _Dealer, output: Path, card: Card, source: str,
         for line in spool:
             row, split = json.loads(line)
             split = split or dealt[_group(row)]
-            card.see(split, row)
+            card.see(split, row, output / row["audio"] if converted else None)
             files[split].write(json.dumps(row, ensure_ascii=False) + "\n")
     finally:
         for file in files.values():

@@ -7,7 +7,6 @@ biasing list holds the names of the slides round its own, spoken or not. Names (
 wording without names) belong to one split each: neither names nor sentences of the test split occur in training.
 """
 
-import json
 import os
 import re
 from dataclasses import dataclass
@@ -16,11 +15,13 @@ from pathlib import Path
 
 import numpy as np
 
+from sap2.data.card import Card
 from sap2.data.names import Sound, Split, draw_sound, similar_sound, split_of
+from sap2.data.quarantine import Quarantine
 from sap2.data.shards import pack
 from sap2.data.speech import SAMPLE_RATE, VOICES, Synthesiser, augment
-from sap2.files import atomic_dir, sha256
-from sap2.manifest import Utterance, write_manifest
+from sap2.files import atomic_dir
+from sap2.manifest import Utterance, audio_path, write_manifest
 from sap2.progress import track
 
 __all__ = ["COMMON_WORDS", "Sentence", "draw_sentence", "prepare_lectures", "render"]
@@ -59,6 +60,10 @@ PLAIN = (
 )  # fmt: skip
 NAMED_SHARE = 0.8
 NAME = "NAME"
+FACTS = {
+    "title": "Embedded lectures",
+    "licence": "Apache-2.0, as this project; spoken by eSpeak NG, whose licence does not extend to its output",
+}
 
 
 def _common_words() -> frozenset[str]:
@@ -110,16 +115,15 @@ def render(sentence: Sentence, rng: np.random.Generator, synthesiser: Synthesise
 
 
 def prepare_lectures(section, output: Path) -> dict:
-    """Make the corpus: `train.jsonl`, `dev.jsonl`, `test.jsonl`, `audio/*.flac` and `card.json` under `output`.
+    """Make the corpus: `train.jsonl`, `dev.jsonl`, `test.jsonl`, `audio/*.flac` and the card under `output`.
 
     Args:
         section: The `prepare` section of params.yaml: seed, `{split}_utterances`, list_size, slides, hard_share,
             workers.
         output: Folder, replaced as a whole.
-    Returns: The card: for each split utterances, hours, words, names and the share of utterances with a spoken keyword.
+    Returns: What card.json holds.
     """
-    output = Path(output)
-    card = {"source": "lectures", "seed": section.seed, "list_size": section.list_size, "splits": {}}
+    card = Card("lectures", section, FACTS | {"list_size": section.list_size})
     with atomic_dir(output) as partial:
         (partial / "audio").mkdir()
         for number, split in enumerate(SPLITS):
@@ -128,13 +132,12 @@ def prepare_lectures(section, output: Path) -> dict:
             plans = _plan_split(split, count, section, rng)
             utterances = _render_split(plans, (section.seed, number), partial / "audio", section.workers, split)
             write_manifest(partial / f"{split}.jsonl", utterances)
-            card["splits"][split] = _describe(utterances)
+            for one in utterances:
+                card.see(split, one.model_dump(), audio_path(one, partial / f"{split}.jsonl"))
         if section.shard_size is not None:
             pack(partial / "train.jsonl", section.shard_size)
         (partial / "quarantine.jsonl").touch()
-        card["manifests"] = {split: sha256(partial / f"{split}.jsonl") for split in SPLITS}
-        (partial / "card.json").write_text(json.dumps(card, indent=2) + "\n")
-    return card
+        return card.write(partial, sum(one.utterances for one in card.splits.values()), Quarantine())
 
 
 def _plan_split(split: Split, count: int, section, rng: np.random.Generator) -> list[dict]:
@@ -214,20 +217,3 @@ def _render_chunk(job: tuple[list[dict], tuple[int, ...], Path]) -> list[dict]:
         seconds = round(len(samples) / SAMPLE_RATE, 3)
         made.append({**fields, "audio": f"audio/{name}", "duration": seconds, "speaker": voice})
     return made
-
-
-def _describe(utterances: list[Utterance]) -> dict:
-    """Figures of a split, for the card and the summary."""
-    words = [word for utterance in utterances for word in utterance.text.split()]
-    names = {word for word in words if word not in COMMON_WORDS}
-    named = sum(any(word not in COMMON_WORDS for word in utterance.text.split()) for utterance in utterances)
-    return {
-        "utterances": len(utterances),
-        "hours": round(sum(utterance.duration for utterance in utterances) / 3600, 3),
-        "talks": len({utterance.talk for utterance in utterances}),
-        "words": len(words),
-        "vocabulary": len(set(words)),
-        "names": len(names),
-        "share_with_spoken_keyword": round(named / max(len(utterances), 1), 3),
-        "mean_list_size": round(sum(len(utterance.keywords) for utterance in utterances) / max(len(utterances), 1), 1),
-    }

@@ -88,7 +88,7 @@ def register(
             asking.log_artifact(run, str(path), RESULTS)
         _log_state(asking, run, params, code["dirty"] == "true")
         _log_table(asking, run, transcripts[1:])
-        _log_datasets(asking, run, digests)
+        _log_datasets(asking, run, digests, (figures or {}).get("prepare", {}))
         with fluent(section) as mlflow, mlflow.start_run(run_id=run):
             model = log_model(base, pruner, recogniser, settings, example, section.copy_base)
         asking.update_run(run, status="RUNNING")  # leaving mlflow.start_run has ended it
@@ -182,19 +182,36 @@ def _speed(results: Path | None) -> dict[str, float]:
     return {f"{context}/{SPEED}": float(factor) for context, factor in factors.items()}
 
 
-def _log_datasets(asking, run: str, digests: dict[str, str]) -> None:
+def _log_datasets(asking, run: str, digests: dict[str, str], card: Mapping[str, Any]) -> None:
+    """Each manifest as a dataset, with what the data card says of its split."""
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
     inputs = [
         DatasetInput(
             # 36 characters are MLflow's limit; the whole digest is a tag of the run.
-            Dataset(name=name, digest=digest[:36], source_type="local", source=json.dumps({"uri": name})),
+            Dataset(
+                name=name,
+                digest=digest[:36],
+                source_type="local",
+                source=json.dumps({"uri": name}),
+                profile=_profile(card, Path(name).stem),
+            ),
             [InputTag("mlflow.data.context", Path(name).stem)],
         )
         for name, digest in digests.items()
     ]
     if inputs:
         asking.log_inputs(run, inputs)
+
+
+def _profile(card: Mapping[str, Any], split: str) -> str | None:
+    """A split's part of the data card, as MLflow keeps it; None where there is no card."""
+    figures = card.get("splits", {}).get(split)
+    if figures is None:
+        return None
+    about = {name: card[name] for name in ("title", "kind", "source", "licence", "seed") if name in card}
+    digests = {name: card[name][split] for name in ("manifests", "audio") if name in card}
+    return json.dumps(about | figures | {f"{name}_sha256": digest for name, digest in digests.items()})
 
 
 def _log_metrics(asking, run: str, figures: dict[str, float], model_id: str | None) -> None:

@@ -56,6 +56,18 @@ def test_a_folder_becomes_three_manifests_with_audio(tmp_path):
     assert (output / "quarantine.jsonl").read_text() == ""
 
 
+def test_the_card_tells_one_set_of_recordings_from_another_and_whose_they_are(tmp_path):
+    section = make(tmp_path, GOOD)
+    first = prepare(section, tmp_path / "first")
+    assert first["licence"] == "not stated; set prepare.licence"
+    changed = tmp_path / "talks" / "u3.wav"
+    save_audio(changed, load_audio(changed) * 0.5)
+    second = prepare(section.model_copy(update={"licence": "CC0"}), tmp_path / "second")
+    assert second["licence"] == "CC0" and "licence: CC0" in (tmp_path / "second" / "card.md").read_text()
+    assert second["manifests"] == first["manifests"]
+    assert sum(second["audio"][split] != first["audio"][split] for split in SPLITS) == 1
+
+
 def test_the_same_folder_and_seed_give_the_same_files(tmp_path):
     section = make(tmp_path, GOOD)
     for name in ("a", "b"):

@@ -60,9 +60,20 @@ def test_the_card_counts_what_was_made(corpus):
     for split, utterances in splits.items():
         figures = card["splits"][split]
         assert figures["utterances"] == len(utterances)
+        assert figures["mean_list_size"] == SECTION.list_size and figures["talks"] == len(
+            {one.talk for one in utterances}
+        )
+        assert card["manifests"][split] == sha256(folder / f"{split}.jsonl")
         assert figures["share_with_spoken_keyword"] == pytest.approx(
             sum(bool(spoken(one)) for one in utterances) / len(utterances), abs=1e-3
         )
+
+
+def test_the_card_is_for_people_too_and_names_the_licence(corpus):
+    folder, card, _ = corpus
+    page = (folder / "card.md").read_text()
+    assert page.startswith("# Embedded lectures") and f"licence: {card['licence']}" in page
+    assert all(f"`{digest}`" in page for name in ("manifests", "audio") for digest in card[name].values())
 
 
 def test_the_same_seed_makes_the_same_corpus_with_any_number_of_workers(corpus, tmp_path):

@@ -16,6 +16,12 @@ METRICS = {
     "utterances": 8,
 }
 PARAMS = {"profile": "test", "model": {"window": 2}, "pruner": {"list_sizes": [5, 10], "max_steps": None}}
+CARD = {
+    "title": "Talks",
+    "licence": "CC0",
+    "splits": {"test": {"utterances": 1, "hours": 0.5}},
+    "manifests": {"test": "f00"},
+}
 SETTINGS = {
     "max_list": 3,
     "decoding": {"max_new_tokens": 12},
@@ -101,6 +107,7 @@ def registering(section, models, reports, output, **changed):
         "files": [reports / "reports" / "report.html", reports / "reports" / "plots"],
         "manifests": [reports / "test.jsonl"],
         "settings": SETTINGS,
+        "figures": {"prepare": CARD},
         "lock": reports / "dvc.lock",
     }
     return register(section, output=output, **given | changed)

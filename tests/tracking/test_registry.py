@@ -41,7 +41,11 @@ def test_run_holds_params_metrics_reports_and_data(registered, shared_section, r
     assert run.data.metrics["predicted/real_time_factor"] == 0.25
     digest = hashlib.sha256((reports / "test.jsonl").read_bytes()).hexdigest()
     assert run.data.tags[f"data.sha256/{reports.name}/test.jsonl"] == digest
-    assert [given.dataset.digest for given in run.inputs.dataset_inputs] == [digest[:36]]
+    [given] = run.inputs.dataset_inputs
+    assert given.dataset.digest == digest[:36]
+    assert json.loads(given.dataset.profile) == {
+        "title": "Talks", "licence": "CC0", "utterances": 1, "hours": 0.5, "manifests_sha256": "f00",
+    }  # fmt: skip
 
 
 def test_run_keeps_what_it_takes_to_make_it_again_and_to_read_it(registered, shared_section):
