@@ -94,7 +94,7 @@ def fields_by_id(path: Path) -> tuple[dict[str, tuple[str, str]], list[Rejected]
     return found, rejected
 
 
-def confined(root: Path, path: Path | str) -> Path:
+def confined(root: Path, path: Path | str, kind_of_file: str = "audio file") -> Path:
     """The file `path` means, relative to `root` unless absolute; it must lie within `root`, links followed.
 
     Raises: ValueError: why it cannot be used, for the quarantine.
@@ -113,7 +113,7 @@ def confined(root: Path, path: Path | str) -> Path:
     if not found.startswith(os.path.join(_real_folder(str(root)), "")):
         raise ValueError(f"the path escapes the folder: {path}")
     if not stat.S_ISREG(kind):
-        raise ValueError(f"no audio file: {path} is not in the folder")
+        raise ValueError(f"no {kind_of_file}: {path} is not in the folder")
     return Path(found)
 
 

@@ -11,16 +11,27 @@ The TSV is UTF-8 with a header. `id`, `text` and `keywords` are needed, the rest
 
 Without `audio` the file is ID.wav or ID.flac. Without `split` whole talks (utterances, where there is no `talk`) are
 dealt to train, dev and test by a hash of their names and the seed, so that a longer list later moves few of them.
+
+A long recording comes with `subtitles` instead of a text, a SubRip or WebVTT file: it is cut into utterances where a
+pause lies between subtitles. With `slides`, a file of the form of sap2/data/slides.py, their lists follow the time:
+
+    id     text  keywords  audio      subtitles  slides
+    talk3        meyer     talk3.mp3  talk3.vtt  talk3.slides
 """
 
 import csv
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from sap2.data.audio import load_audio
+from sap2.data.biasing import read_words
 from sap2.data.checks import id_fault
 from sap2.data.entries import SPLITS, Entry, Read, confined, plain_words, text_lines
 from sap2.data.quarantine import Rejected
+from sap2.data.slides import Slide, read_slides, shown_between
+from sap2.data.talks import read_cues, stretches
 from sap2.errors import InputError
 from sap2.manifest import MARKER
 from sap2.params import PrepareSection
@@ -28,7 +39,8 @@ from sap2.params import PrepareSection
 __all__ = ["read"]
 
 _NEEDED = ("id", "text", "keywords")
-_OPTIONAL = ("split", "audio", "speaker", "talk")
+_OPTIONAL = ("split", "audio", "speaker", "talk", "subtitles", "slides")
+LONGEST_TALK = 6 * 3600.0  # seconds
 _ENDINGS = (".wav", ".flac", ".WAV", ".FLAC")
 
 
@@ -40,7 +52,7 @@ def read(section: PrepareSection) -> tuple[Read, dict[str, Any]]:
     folder = Path(section.folder.root)
     table = _find_table(folder)
     lines = text_lines(table)
-    return _entries(lines, _header(table, lines), folder), {"table": str(table)}
+    return _entries(lines, _header(table, lines), folder, section), {"table": str(table)}
 
 
 def _find_table(folder: Path) -> Path:
@@ -71,7 +83,9 @@ def _header(table: Path, lines: Iterator[tuple[str, str | Rejected]]) -> list[st
     return header
 
 
-def _entries(lines: Iterator[tuple[str, str | Rejected]], header: list[str], folder: Path) -> Read:
+def _entries(
+    lines: Iterator[tuple[str, str | Rejected]], header: list[str], folder: Path, section: PrepareSection
+) -> Read:
     for where, line in lines:
         if isinstance(line, Rejected):
             yield line
@@ -81,7 +95,11 @@ def _entries(lines: Iterator[tuple[str, str | Rejected]], header: list[str], fol
         try:
             if any(cells[len(header) :]):
                 raise ValueError("too many columns: more cells than the header names; is there a tab inside a text?")
-            yield _entry(row, where, folder)
+            entry = _entry(row, where, folder)
+            if row.get("subtitles"):
+                yield from _utterances(entry, row, folder, section)
+            else:
+                yield entry
         except ValueError as fault:
             yield Rejected(row["id"], where, str(fault))
 
@@ -102,6 +120,38 @@ def _entry(row: dict[str, str], where: str, folder: Path) -> Entry:
         speaker=row.get("speaker") or None,
         talk=row.get("talk") or None,
     )
+
+
+def _utterances(talk: Entry, row: dict[str, str], folder: Path, section: PrepareSection) -> Read:
+    """A long recording's utterances, each with its talk's keywords and the words of the slides around it."""
+    if talk.text:
+        raise ValueError("a text and subtitles: which is said? Leave one of the two empty")
+    cues = read_cues(confined(folder, row["subtitles"], "subtitles"))
+    slides: list[Slide] = []
+    if row.get("slides"):
+        common = read_words(section.folder.common_words_file) if section.folder.common_words_file else ()
+        shown, rejected = read_slides(confined(folder, row["slides"], "slides"), frozenset(common))
+        yield from rejected
+        slides = shown.get(talk.id, [])
+    try:
+        samples = load_audio(talk.audio, max_duration=LONGEST_TALK)
+    except InputError as error:
+        raise ValueError(f"unusable audio: {error}") from error
+    for number, one in enumerate(stretches(samples, cues, section.folder.max_segment)):
+        id = f"{talk.id}-{number:04d}"
+        if one.fault:
+            yield Rejected(id, talk.location, one.fault, one.end - one.start)
+            continue
+        words = shown_between(slides, one.start, one.end, section.slides)
+        yield replace(
+            talk,
+            id=id,
+            text=one.text if MARKER.search(one.text) else plain_words(one.text),
+            keywords=(*talk.keywords, *words)[: max(section.list_size, len(talk.keywords))],
+            talk=talk.talk or talk.id,
+            start=one.start,
+            end=one.end,
+        )
 
 
 def _split_keywords(cell: str) -> list[str]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from sap2.data.audio import SAMPLE_RATE
 
-__all__ = ["join", "segments", "without_doubles"]
+__all__ = ["join", "segments", "speech", "without_doubles"]
 
 Seconds = float
 Span = tuple[Seconds, Seconds]
@@ -48,7 +48,7 @@ def segments(samples: np.ndarray, max_seconds: Seconds = 30.0, overlap: Seconds 
     if len(samples) <= most:
         return [(0.0, len(samples) / SAMPLE_RATE)]
     cut: list[tuple[int, int]] = []
-    for start, end in _speech(samples):
+    for start, end in _speech(samples) or [(0, len(samples))]:
         if cut and end - cut[-1][0] <= most:
             cut[-1] = (cut[-1][0], end)
             continue
@@ -58,6 +58,11 @@ def segments(samples: np.ndarray, max_seconds: Seconds = 30.0, overlap: Seconds 
             start = middle - doubled
         cut.append((start, end))
     return [(start / SAMPLE_RATE, end / SAMPLE_RATE) for start, end in cut]
+
+
+def speech(samples: np.ndarray) -> list[Span]:
+    """The stretches of speech between pauses, `(start, end)` in seconds; none where none is heard."""
+    return [(start / SAMPLE_RATE, end / SAMPLE_RATE) for start, end in _speech(samples)]
 
 
 def join(spans: Sequence[Span], texts: Sequence[str]) -> str:
@@ -124,7 +129,7 @@ def _speech(samples: np.ndarray) -> list[tuple[int, int]]:
     """Stretches of speech between pauses, `(first, last + 1)` samples."""
     timestamps, detector = _detector()
     found = timestamps(samples, detector, min_silence_duration_ms=int(PAUSE * 1000), speech_pad_ms=int(MARGIN * 1000))
-    return [(int(one["start"]), int(one["end"])) for one in found] or [(0, len(samples))]
+    return [(int(one["start"]), int(one["end"])) for one in found]
 
 
 @lru_cache(maxsize=1)

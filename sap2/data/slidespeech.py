@@ -12,32 +12,20 @@ words: those of the `prepare.slides` slides nearest in time, nearest first, up t
 out. The `ocr` file's form is ours; the corpus's raw OCR results are to be brought into it.
 """
 
-from bisect import bisect_right
-from collections import defaultdict
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from sap2.data.biasing import read_words
-from sap2.data.entries import Entry, Read, part_folder, plain_words, text_lines
-from sap2.data.kaldi import Recordings, data_folder, scp_recordings, segment
-from sap2.data.quarantine import Rejected
+from sap2.data.entries import Entry, Read, part_folder
+from sap2.data.kaldi import Recordings, data_folder, scp_recordings
+from sap2.data.slides import Slide, read_slides, shown_between
 from sap2.errors import InputError
-from sap2.manifest import MARKER
 from sap2.params import PrepareSection, SlideSpeechSource
 
-__all__ = ["Slide", "read", "slides_around"]
+__all__ = ["read"]
 
 ENDINGS = (".wav", ".flac")
-
-
-@dataclass(frozen=True)
-class Slide:
-    """What was shown for a while; times in seconds of the recording."""
-
-    start: float
-    end: float
-    words: tuple[str, ...]
 
 
 def read(section: PrepareSection) -> tuple[Read, dict[str, Any]]:
@@ -72,14 +60,13 @@ def _entries(section: PrepareSection, settings: SlideSpeechSource, root: Path) -
             yield from rejected
         slides: dict[str, list[Slide]] = {}
         if settings.lists == "slides":
-            slides, rejected = _read_slides(folder / "ocr", common)
+            slides, rejected = read_slides(folder / "ocr", common)
             yield from rejected
         for entry in data_folder(folder, root, split, recordings):
             if settings.lists == "slides" and isinstance(entry, Entry):
-                middle = (entry.start + (entry.end or entry.start)) / 2
-                near = slides_around(slides.get(entry.talk or "", []), middle, section.slides)
-                words = dict.fromkeys(word for slide in near for word in slide.words)
-                entry = replace(entry, keywords=tuple(words)[: section.list_size])
+                shown = slides.get(entry.talk or "", [])
+                words = shown_between(shown, entry.start, entry.end or entry.start, section.slides)
+                entry = replace(entry, keywords=tuple(words[: section.list_size]))
             yield entry
 
 
@@ -89,43 +76,3 @@ def _find_recordings(root: Path) -> Recordings:
         if path.suffix.lower() in ENDINGS:
             found.setdefault(path.stem, (str(root), path.relative_to(root).as_posix()))
     return found
-
-
-def _read_slides(path: Path, common: frozenset[str]) -> tuple[dict[str, list[Slide]], list[Rejected]]:
-    """Slides by recording, in time; a slide whose text holds a marker or whose times are broken is rejected."""
-    slides: dict[str, list[Slide]] = defaultdict(list)
-    rejected: list[Rejected] = []
-    for where, line in text_lines(path):
-        if isinstance(line, Rejected):
-            rejected.append(line)
-            continue
-        recording, _, rest = line.strip().partition(" ")
-        times, text = rest.split(maxsplit=2)[:2], (rest.split(maxsplit=2) + ["", "", ""])[2]
-        try:
-            _, start, end = segment(" ".join([recording, *times]))
-            if MARKER.search(text):
-                raise ValueError("a marker on the slide: markers belong to the prompt")
-        except ValueError as fault:
-            rejected.append(Rejected(recording, where, str(fault)))
-            continue
-        words = dict.fromkeys(word for word in plain_words(text).split() if word not in common)
-        slides[recording].append(Slide(start, start if end is None else end, tuple(words)))
-    for shown in slides.values():
-        shown.sort(key=lambda slide: slide.start)
-    return slides, rejected
-
-
-def slides_around(slides: list[Slide], time: float, count: int) -> list[Slide]:
-    """The `count` slides nearest to `time`, the one that is shown first.
-
-    >>> deck = [Slide(start, start + 10.0, ()) for start in (0.0, 10.0, 20.0, 30.0)]
-    >>> [slide.start for slide in slides_around(deck, 21.0, 2)]
-    [20.0, 10.0]
-    """
-    shown = bisect_right([slide.start for slide in slides], time) - 1
-    near = range(max(shown - count, 0), min(shown + count + 1, len(slides)))
-
-    def distance(place: int) -> float:
-        return max(slides[place].start - time, time - slides[place].end, 0.0)
-
-    return [slides[place] for place in sorted(near, key=lambda place: (distance(place), abs(place - shown)))[:count]]

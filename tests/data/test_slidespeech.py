@@ -6,7 +6,7 @@ import pytest
 from trees import kaldi
 
 from sap2.data.corpora import prepare_corpus
-from sap2.data.slidespeech import Slide, slides_around
+from sap2.data.slides import Slide, slides_around
 from sap2.errors import InputError
 from sap2.manifest import read_manifest
 from sap2.params import PrepareSection
