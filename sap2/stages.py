@@ -104,7 +104,7 @@ def prepare(section: PrepareSection, output: Path = PREPARED, cache: Path = INGE
         from sap2.data.corpora import prepare_corpus
 
         facts = prepare_corpus(section, output, cache)
-    return Summary("prepare", [output], {name: fact for name, fact in facts.items() if name != "manifests"})
+    return Summary("prepare", [output], _without_digests(facts))
 
 
 def prepare_part(section: PrepareSection, part: int, parts: int, output: Path, cache: Path = INGESTED) -> Summary:
@@ -121,7 +121,7 @@ def join_parts(
     from sap2.data.corpora import join_corpus
 
     facts = join_corpus(section, folders, output, cache)
-    return Summary("prepare", [output], {name: fact for name, fact in facts.items() if name != "manifests"})
+    return Summary("prepare", [output], _without_digests(facts))
 
 
 def prepare_over_ray(section: PrepareSection, parts: int, output: Path = PREPARED, cache: Path = INGESTED) -> Summary:
@@ -129,7 +129,7 @@ def prepare_over_ray(section: PrepareSection, parts: int, output: Path = PREPARE
     from sap2.data.over_ray import prepare_over_ray as convert
 
     facts = convert(section, parts, output, cache)
-    return Summary("prepare", [output], {name: fact for name, fact in facts.items() if name != "manifests"})
+    return Summary("prepare", [output], _without_digests(facts))
 
 
 def base(section: BaseSection, output: Path = BASE) -> Summary:
@@ -425,6 +425,10 @@ def _load_recogniser(
     if segment_overlap is not None:
         recogniser.segment_overlap = segment_overlap
     return recogniser
+
+
+def _without_digests(card: dict[str, Any]) -> dict[str, Any]:
+    return {name: fact for name, fact in card.items() if name not in ("manifests", "audio")}
 
 
 def _readable(value: Any) -> str:

@@ -47,7 +47,8 @@ def repository(tmp_path_factory) -> Path:
     patterns = shutil.ignore_patterns(*(name for name in LEFT_OUT if not name.startswith("/")))
 
     def ignore(directory: str, names: list[str]) -> set[str]:
-        return set(patterns(directory, names)) | (top & set(names) if Path(directory) == ROOT else set())
+        left = set(patterns(directory, names)) | (top & set(names) if Path(directory) == ROOT else set())
+        return left | (set(names) - {"README.md"} if Path(directory) == ROOT / "corpora" else set())
 
     shutil.copytree(ROOT, folder, ignore=ignore)
     params = folder / "params.yaml"

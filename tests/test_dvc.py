@@ -201,6 +201,8 @@ def project(tmp_path_factory) -> Path:
     for dep in {dep for stage in STAGES.values() for dep in paths(stage, "deps") if dep.startswith("sap2/assets")}:
         (folder / dep).mkdir(parents=True)
         (folder / dep / "file").touch()
+    (folder / "corpora").mkdir()
+    (folder / "corpora" / "README.md").touch()
     (folder / "bin").mkdir()
     (folder / "bin" / "sap2").write_text(f"#!{sys.executable}\n{FAKE}")
     (folder / "bin" / "sap2").chmod(0o755)
@@ -239,6 +241,8 @@ def test_dvc_re_runs_what_a_change_concerns(project):
     # The same outputs come out of every fake run, so what follows is cached: only the stage itself runs.
     assert replaced("  contexts: [none, full", "  contexts: [full, none") == ["decode"]
     assert replaced("  source: lectures", "  source: kaldi") == ["prepare"]
+    (project / "corpora" / "one.wav").write_bytes(b"RIFF")
+    assert ran(dvc(project, "repro")) == ["prepare"]
     with (project / "sap2" / "evaluation" / "rates.py").open("a") as file:
         file.write("# a comment\n")
     assert ran(dvc(project, "repro")) == ["evaluate"]

@@ -148,9 +148,11 @@ def test_our_lists_have_the_published_rare_words(size):
 def test_segments_of_the_cache_survive_a_second_run(tmp_path, monkeypatch):
     """What was converted before a run was killed is not converted again."""
     root = librispeech(tmp_path / "LibriSpeech", PARTS)
-    prepare(tmp_path, section(root))
+    _, first = prepare(tmp_path, section(root))
     monkeypatch.setattr("sap2.data.ingest.load_audio", lambda *_, **__: pytest.fail("converted again"))
-    card, _ = prepare(tmp_path, section(root))
+    card, longer = prepare(tmp_path, section(root, list_size=4))
     assert card["accepted"] == 5
+    sizes = [sum(len(one.keywords) for one in found.values()) for found in (first, longer)]
+    assert sizes[0] < sizes[1], "only lists are made anew"
     files = sorted((tmp_path / "prepared" / "audio").glob("*.flac"))
     assert len(files) == 5 and all(soundfile.info(file).samplerate == 16_000 for file in files)
