@@ -23,7 +23,6 @@ from sap2.data.shards import pack
 
 SHARD = 500
 BATCH = 16
-EMBEDDED = Path(__file__).parents[2] / "sap2" / "assets" / "base"
 
 
 def write_shards(folder: Path, utterances: int, seconds: float) -> Path:
@@ -63,6 +62,7 @@ def read(manifest: Path) -> dict[str, float]:
     from sap2.training.augment import Augmenter
     from sap2.training.collator import Collator
     from sap2.training.lists import ListDrawer
+    from sap2.training.shapes import EMBEDDED
     from sap2.training.streaming import ShardedBatches, StreamPlan
 
     torch.set_num_threads(1)

@@ -31,13 +31,14 @@ def verbose(transcript: "Transcript") -> dict[str, Any]:
 
 
 def subtitles(transcript: "Transcript", kind: Literal["srt", "vtt"]) -> str:
-    """A cue for each segment that holds words."""
+    """A cue for each segment that holds words; where two overlap, the first keeps the time."""
     point = "," if kind == "srt" else "."
-    cues = [one for one in transcript.segments if one.text]
-    blocks = [
-        f"{number}\n{_time(one.start, point)} --> {_time(one.end, point)}\n{_plain(one.text, kind)}\n"
-        for number, one in enumerate(cues, start=1)
-    ]
+    blocks, before = [], 0.0
+    for one in transcript.segments:
+        if one.text:
+            times = f"{_time(max(one.start, before), point)} --> {_time(one.end, point)}"
+            blocks.append(f"{len(blocks) + 1}\n{times}\n{_plain(one.text, kind)}\n")
+            before = one.end
     return ("WEBVTT\n\n" if kind == "vtt" else "") + "\n".join(blocks)
 
 
