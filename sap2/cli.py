@@ -45,6 +45,7 @@ SetOption = Annotated[
 PARAMS = Path("params.yaml")
 REFUSED = 3
 EXTRAS = dict.fromkeys(["fastapi", "uvicorn", "multipart", "python_multipart", "prometheus_client"], "serve")
+EXTRAS |= dict.fromkeys(["pypdfium2", "pptx", "lxml", "wordfreq", "bibtexparser", "rapidocr_onnxruntime"], "talks")
 EXTRAS |= dict.fromkeys(["kfp", "kfp_server_api", "kubernetes", "components", "pipelines"], "kubeflow")
 RefOption = Annotated[
     Path | None, typer.Option(metavar="REF", help="What was said; else the references in the file of hypotheses.")
@@ -402,6 +403,31 @@ def transcribe(
             print(f"  keywords found: {', '.join(outcome.found) or 'none'}")
     if failed:
         raise typer.Exit(1)
+
+
+@app.command(epilog="Example: sap2 keywords deck.pdf speakers.csv > keywords.tsv")
+def keywords(
+    files: Annotated[
+        list[Path],
+        typer.Argument(metavar="FILE", help="PDF, PPTX, picture, Markdown, HTML, text, BibTeX, or CSV of people."),
+    ],
+    language: Annotated[
+        str, typer.Option(metavar="CODE", help="Of the slides; tells which words are rare: en, de, fr, …")
+    ] = "en",
+    format_: Annotated[Literal["tsv", "json"], typer.Option("--format", help="Both can be edited and read back.")] = (
+        "tsv"
+    ),
+) -> None:
+    """Print the keywords of slides, with page and reason.
+
+    Names, acronyms, products' spellings and rare words, page by page. Pages without text are read by OCR. Pages of
+    several files count on. Edit the list, then: sap2 transcribe talk.wav --slides keywords.tsv"""
+    from sap2.slides.keywords import keywords_json, keywords_tsv, slides_keywords
+
+    found, notices = slides_keywords(files, language)
+    for notice in notices:
+        print(f"sap2: {notice}", file=sys.stderr)
+    print((keywords_tsv if format_ == "tsv" else keywords_json)(found), end="")
 
 
 @app.command(epilog="Example: sap2 serve --model models:/sap2-asr@champion")

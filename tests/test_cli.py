@@ -30,6 +30,7 @@ COMMANDS = [
     "models",
     "reproduce",
     "transcribe",
+    "keywords",
     "serve",
     "monitor",
     "score",

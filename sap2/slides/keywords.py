@@ -1,0 +1,205 @@
+"""Pages to keywords, each with its page and the reason it was taken; and such lists as files that people edit."""
+
+import csv
+import io
+import json
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+
+from sap2.errors import InputError
+from sap2.manifest import keyword_fault
+from sap2.slides.reading import Deck, read_deck
+
+__all__ = ["Keyword", "deck_keywords", "keywords_json", "keywords_tsv", "read_keywords", "slides_keywords"]
+
+# A word with what its spelling needs: don't, scikit-learn, GPT-4, AT&T, C++, Node.js
+WORD = re.compile(r"[^\W_](?:[^\W_]|[’'\-&./·](?=[^\W_])|[\u0300-\u036f])*(?:\+\+|#)?")
+ADDRESS = re.compile(r"\S*(?:://|@)\S*|www\.\S+")
+LONGEST = 40  # letters of a keyword's word
+RARE = 3.5  # Zipf frequency (log10 per 1e9 words) below which a word is rare: said less than 3 times in a million
+NAME = 5.0  # below which a capitalised word may be a name (smith: 4.9)
+JOINING = 5.8  # from which a word is grammar (the, with, and): it ends a name
+PARTICLES = frozenset("van von der den de di da du la le el al bin ibn ter zu".split())
+NAME_WORDS = 4
+COLUMNS = ("page", "keyword", "reason")
+WITHOUT_SPACES = frozenset(["zh", "ja", "ko", "th"])  # their words cannot be told apart without a segmenter
+
+
+@dataclass(frozen=True)
+class Keyword:
+    """A word or phrase to expect while a page is shown; pages count from 1."""
+
+    page: int
+    keyword: str
+    reason: str = "given"
+
+
+def deck_keywords(deck: Deck, language: str = "en") -> list[Keyword]:
+    """What on a deck's pages a recogniser would misspell, page by page, in reading order, each once a page.
+
+    Names of several words come whole and, where they are rare, also as single words; the spelling is the page's.
+
+    Args:
+        language: Of the deck: rarity is that of `wordfreq`'s lists, such as en, de, fr or ru.
+    Raises: InputError: there is no list for the language.
+
+    >>> [(one.keyword, one.reason) for one in deck_keywords(Deck.of([["We thank Kathryn Zorvan for LoRA and NASA"]]))]
+    [('Kathryn Zorvan', 'name'), ('Kathryn', 'rare word'), ('Zorvan', 'rare word'), ('LoRA', 'spelling'), \
+('NASA', 'acronym')]
+    """
+    _check_language(language)
+    found: dict[tuple[int, str], Keyword] = {}
+    for page in deck.pages:
+        named = ((name.strip(), page.reason) for name in page.given)
+        for word, reason in (*named, *(one for line in page.lines for one in _candidates(line, language))):
+            if not keyword_fault(word):
+                found.setdefault((page.number, word.casefold()), Keyword(page.number, word, reason))
+    return list(found.values())
+
+
+def _candidates(line: str, language: str) -> Iterator[tuple[str, str]]:
+    line = ADDRESS.sub(" | ", line)
+    words = [one for one in WORD.finditer(line) if len(one.group()) <= LONGEST]
+    shouted = len(words) > 1 and line.upper() == line  # a heading in capitals: its words are no acronyms
+    run: list[re.Match] = []
+    for place, match in enumerate([*words, None]):
+        if run and (
+            match is None or line[run[-1].end() : match.start()].strip() or not _in_name(match.group(), language)
+        ):
+            yield from _name(run, language, shouted)
+            run = []
+        if match is None:
+            return
+        word = match.group()
+        if _in_name(word, language) and (run or word[0].isupper()) and not shouted:
+            run.append(match)
+        reason = _reason(word, language, shouted, starts=place == 0 or line[: match.start()].rstrip()[-1:] in ".!?:")
+        if reason and not run:
+            yield word, reason
+    # What stands in a run is given by `_name`, after the run's own name.
+
+
+def _name(run: Sequence[re.Match], language: str, shouted: bool) -> Iterator[tuple[str, str]]:
+    words = [match.group() for match in run]
+    while words and words[-1] in PARTICLES:
+        words.pop()
+    if 2 <= len(words) <= NAME_WORDS and min(_zipf(word, language) for word in words) < NAME:
+        yield " ".join(words), "name"
+    for place, word in enumerate(words):
+        if reason := _reason(word, language, shouted, starts=place == 0 and run[0].start() == 0):
+            yield word, reason
+
+
+def _in_name(word: str, language: str) -> bool:
+    return word in PARTICLES or (word[0].isupper() and _zipf(word, language) < JOINING)
+
+
+def _reason(word: str, language: str, shouted: bool, starts: bool) -> str | None:
+    """Why a single word is a keyword; None = it is none."""
+    letters = [one for one in word if one.isalpha()]
+    if len(letters) < 2 and not word.endswith(("+", "#")):
+        return None if not (letters and any(map(str.isdigit, word))) else "spelling"
+    if not shouted and all(map(str.isupper, word)):
+        return "acronym"
+    parts = re.split(r"[-’'./&·]", word)
+    if not shouted and (
+        any(one.isdigit() for one in word)
+        or any(one.isupper() for part in parts for one in part[1:])
+        or word[-1] in "+#"
+    ):
+        return "spelling"
+    if _zipf(word, language) < RARE:
+        return "rare word"
+    return "name" if word[0].isupper() and not starts and not shouted and _zipf(word, language) < NAME else None
+
+
+@lru_cache(maxsize=100_000)
+def _zipf(word: str, language: str) -> float:
+    """How common a word is; of a compound or inflected one (graph-based, Meyer's) its rarest part."""
+    from wordfreq import zipf_frequency
+
+    parts = [part for part in re.split(r"[-/·.&]|[’']s?\b", word) if part]
+    return min((zipf_frequency(part, language) for part in parts), default=0.0)
+
+
+def _check_language(language: str) -> None:
+    from wordfreq import available_languages
+
+    known = sorted(set(available_languages()) - WITHOUT_SPACES)
+    if language not in known:
+        raise InputError(f"--language {language}: no word frequencies for it; expected one of {', '.join(known)}")
+
+
+def slides_keywords(files: Sequence[Path], language: str = "en") -> tuple[list[Keyword], list[str]]:
+    """The keywords of several files, whose pages count on, and what a person should know of how they were read.
+
+    A file may also be a list of keywords: see `read_keywords`.
+    Raises: InputError: a file cannot be used.
+    """
+    found: list[Keyword] = []
+    notices: list[str] = []
+    pages = 0
+    for path in files:
+        listed = _listed(path)
+        if listed is None:
+            deck = read_deck(path)
+            listed, count = deck_keywords(deck, language), len(deck.pages)
+            notices += [f"{path}: {notice}" for notice in deck.notices]
+        else:
+            count = max((one.page for one in listed), default=0)
+        found += [replace(one, page=one.page + pages) for one in listed]
+        pages += count
+    return found, notices
+
+
+def _listed(path: Path) -> list[Keyword] | None:
+    if path.suffix.lower() not in (".tsv", ".json"):
+        return None
+    try:
+        return read_keywords(path.read_text(encoding="utf-8"), str(path))
+    except (OSError, UnicodeDecodeError):
+        return None  # `read_deck` says why
+
+
+def keywords_tsv(keywords: Iterable[Keyword]) -> str:
+    """A table with a heading: page, keyword, reason."""
+    rows = [COLUMNS, *((str(one.page), one.keyword, one.reason) for one in keywords)]
+    return "".join("\t".join(row) + "\n" for row in rows)
+
+
+def keywords_json(keywords: Iterable[Keyword]) -> str:
+    """The same as JSON, an object a line within one list."""
+    rows = (json.dumps(asdict(one), ensure_ascii=False) for one in keywords)
+    return "[\n" + ",\n".join(rows) + "\n]\n"
+
+
+def read_keywords(text: str, where: str) -> list[Keyword] | None:
+    """A list that `sap2 keywords` wrote and a person may have edited; None = it is something else.
+
+    The reason may be left out. Raises: InputError: a row cannot be used; the message names its line or number.
+    """
+    if text.lstrip("\ufeff").lstrip().startswith("["):
+        try:
+            rows = json.loads(text.lstrip("\ufeff"))
+        except json.JSONDecodeError:
+            return None
+        if not all(isinstance(row, dict) for row in rows):
+            return None
+        return [_row(row, f"{where}: entry {number}") for number, row in enumerate(rows, start=1)]
+    table = csv.DictReader(io.StringIO(text.lstrip("\ufeff")), delimiter="\t", quoting=csv.QUOTE_NONE)
+    if list(table.fieldnames or ())[:2] != list(COLUMNS[:2]):
+        return None
+    return [_row(row, f"{where}:{table.line_num}") for row in table if any(filter(None, row.values()))]
+
+
+def _row(row: dict, where: str) -> Keyword:
+    page, keyword = row.get("page"), unicodedata.normalize("NFC", str(row.get("keyword") or "")).strip()
+    if not str(page).isdecimal() or int(page) < 1:
+        raise InputError(f"{where}: page is {page!r}, expected a number from 1 on")
+    if fault := keyword_fault(keyword):
+        raise InputError(f"{where}: {fault}")
+    return Keyword(int(page), keyword, str(row.get("reason") or "given"))

@@ -1,0 +1,179 @@
+"""Decks of every kind become lines in reading order; a hostile one is refused or made harmless, with its reason."""
+
+import io
+import resource
+import zipfile
+
+import pytest
+from decks import pdf, slide
+
+from sap2.errors import InputError
+from sap2.slides import read_deck, reading
+
+ENCRYPTED = b"/Encrypt << /Filter /Standard /V 2 /R 3 /Length 128 /P -4 /O (%s) /U (%s) >> /ID [(a) (a)]" % (
+    b"o" * 32, b"u" * 32,
+)  # fmt: skip
+BITMAP = b"<< /Type /XObject /Subtype /Image /Width 65000 /Height 65000 /ColorSpace /DeviceGray /BitsPerComponent 8 "
+
+
+@pytest.fixture
+def read(tmp_path):
+    def read(name: str, content: bytes | str):
+        path = tmp_path / name
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        return read_deck(path)
+
+    return read
+
+
+def texts(deck):
+    return [list(page.lines) for page in deck.pages]
+
+
+def pptx(tmp_path, fill) -> bytes:
+    from pptx import Presentation
+
+    presentation = Presentation()
+    fill(presentation)
+    out = io.BytesIO()
+    presentation.save(out)
+    return out.getvalue()
+
+
+def words(presentation):
+    from pptx.util import Inches
+
+    page = presentation.slides.add_slide(presentation.slide_layouts[5])
+    page.shapes.title.text = "Pruning by listening"
+    for left, text in ((5, "right Zorvan"), (1, "left Meyer")):
+        page.shapes.add_textbox(Inches(left), Inches(3), Inches(3), Inches(1)).text_frame.text = text
+    table = page.shapes.add_table(1, 2, Inches(1), Inches(5), Inches(4), Inches(1)).table
+    table.cell(0, 0).text, table.cell(0, 1).text = "Kaldi", "ESPnet"
+    return page
+
+
+def test_a_pdfs_columns_are_read_one_after_the_other(read):
+    page = [(60, 480, "Two columns"), (60, 300, "left Zor-"), (400, 300, "right"), (60, 278, "van"), (400, 278, "end")]
+    assert texts(read("a.pdf", pdf([page]))) == [["Two columns", "left Zorvan", "right", "end"]]
+
+
+def test_page_numbers_bullets_and_headers_are_taken_out(read):
+    deck = read("a.pdf", pdf([slide("ICASSP Zurich", f"• point {word}", f"{n} / 3") for n, word in enumerate("abc")]))
+    assert texts(deck) == [["ICASSP Zurich", "point a"], ["point b"], ["point c"]]
+
+
+def test_shapes_groups_and_tables_of_a_pptx_are_read(read, tmp_path):
+    deck = read("a.pptx", pptx(tmp_path, words))
+    assert texts(deck) == [["Pruning by listening", "left Meyer", "right Zorvan", "Kaldi", "ESPnet"]]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "pages"),
+    [
+        ("a.txt", "one\ftwo\nlines", [["one"], ["two", "lines"]]),
+        ("a.md", "# Talk\n[Meyer](http://x.org)\n\n---\n* **Zorvan**'s", [["Talk", "Meyer"], ["Zorvan's"]]),
+        (
+            "a.html",
+            "<title>t</title><h1>Day 1</h1><p>Dr <b>Mey</b>er<script src='http://x.org/s.js'>evil()</script>"
+            "<h2>Day 2</h2><img src='http://x.org/i.png'><li>Zorvan &amp; co",
+            [["Day 1", "Dr Meyer"], ["Day 2", "Zorvan & co"]],
+        ),
+    ],
+)
+def test_text_is_parted_at_its_headings(read, name, content, pages):
+    assert texts(read(name, content)) == pages
+
+
+def test_names_of_people_and_authors_are_known_as_such(read):
+    assert read("a.csv", "Email,Last name,First name\nx@y.org,Zorvan,Kathryn\n").pages[0].given == ("Kathryn Zorvan",)
+    assert read("b.csv", 'Name;Company\n"Meyer, Jon";Acme Labs\n').pages[0].given == ("Jon Meyer", "Acme Labs")
+    bib = '@article{a, author = {Zorvan, Kathryn and J{\\"o}rg van der Meer and others}, title = {The {K}aldi toolkit}}'
+    page = read("a.bib", bib).pages[0]
+    assert page.given == ("Kathryn Zorvan", "Jörg van der Meer")
+    assert page.lines[0] == "The Kaldi toolkit"
+
+
+def test_a_picture_and_a_scanned_page_are_read_by_ocr(read):
+    from PIL import Image, ImageDraw, ImageFont
+
+    image = Image.new("RGB", (800, 600), "white")
+    ImageDraw.Draw(image).text((40, 100), "Kathryn Zorvan", fill="black", font=ImageFont.load_default(80))
+    png, raw = io.BytesIO(), image.tobytes()
+    image.save(png, "PNG")
+    assert texts(read("a.png", png.getvalue())) == [["Kathryn Zorvan"]]
+    picture = b"<< /Type /XObject /Subtype /Image /Width 800 /Height 600 /ColorSpace /DeviceRGB /BitsPerComponent 8 "
+    picture += b"/Length %d >>\nstream\n%s\nendstream" % (len(raw), raw)
+    assert texts(read("a.pdf", pdf([[]], [picture]))) == [["Kathryn Zorvan"]]
+
+
+# ---- hostile -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("a.pdf", pdf([slide("x")] * 10_000), "has 10,000 pages, expected at most 1,000"),
+        ("a.pdf", pdf([slide("x")], trailer=ENCRYPTED), "is encrypted; save it without a password"),
+        ("a.pdf", b"%PDF-1.7 and then nothing", "is no PDF that can be read"),
+        ("a.pdf", pdf([[]], [BITMAP + b"/Length 9 >>\nstream\n012345678\nendstream"]), "65000 × 65000 pixels"),
+        ("a.pptx", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an encrypted Office file"),
+        ("a.pptx", b"PK\x03\x04 but no more", "is no PPTX that can be read"),
+        ("a.txt", b"\xff\xfe\x00", "neither slides nor UTF-8 text"),
+        ("a.txt", "x " * 60_000, "page 1 has more than 100,000 characters"),
+        ("a.txt", "\f" * 5000, "has 5,001 pages"),
+        ("a.txt", "", "is empty"),
+        ("a.png", b"\x89PNG\r\n\x1a\n", "cannot be read as a picture"),
+        ("a.csv", "name\n", "no names were found in it"),
+    ],
+    ids=lambda one: one if isinstance(one, str) and len(one) < 60 else None,
+)
+def test_what_cannot_be_used_is_refused_with_its_reason(read, name, content, reason):
+    with pytest.raises(InputError, match=reason):
+        read(name, content)
+
+
+def test_a_giant_picture_takes_no_memory(read, tmp_path):
+    from PIL import Image
+
+    Image.new("1", (10_000, 10_000)).save(tmp_path / "giant.png")
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(InputError, match="a picture"):
+        read_deck(tmp_path / "giant.png")
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50 << 10
+
+
+def test_a_zip_bomb_is_refused_unopened(read, monkeypatch):
+    monkeypatch.setattr(reading, "MOST_UNPACKED", 32 << 20)
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("ppt/slide1.xml", "w") as member:
+        for _ in range(40):
+            member.write(bytes(1 << 20))
+    with pytest.raises(InputError, match="unpacks to 40 MB, expected at most 32"):
+        read("a.pptx", out.getvalue())
+
+
+def test_links_and_macros_of_a_pptx_are_told_and_left_alone(read, tmp_path, monkeypatch):
+    def fill(presentation):
+        run = words(presentation).shapes[1].text_frame.paragraphs[0].runs[0]
+        run.hyperlink.address = "http://127.0.0.1:9/never"
+
+    import socket
+
+    content = io.BytesIO(pptx(tmp_path, fill))
+    with zipfile.ZipFile(content, "a") as archive:
+        archive.writestr("ppt/vbaProject.bin", b"Sub AutoOpen()")
+    monkeypatch.setattr(socket.socket, "connect", lambda *_: pytest.fail("something was fetched"))
+    deck = read("a.pptx", content.getvalue())
+    assert deck.notices == (
+        "holds macros, which were not run", "page 1: has links to elsewhere, which were not followed",
+    )  # fmt: skip
+    assert "left Meyer" in deck.pages[0].lines
+
+
+def test_markers_and_invisible_characters_are_taken_out_and_right_to_left_text_stays(read):
+    deck = read(
+        "a.txt",
+        "<|im_start|>system\n<|im_\u200bend|> Zor\u200bvan\n\u202eשלום\u202c עולם\n<<|x|>|endoftext|>\n</audio>",
+    )
+    assert texts(deck) == [["system", "Zorvan", "שלום עולם", "< |endoftext|>"]]
+    assert deck.notices == ("page 1: 4 markers taken out",)
