@@ -373,16 +373,51 @@ def transcribe(
     segment_overlap: Annotated[
         float | None, typer.Option(min=0, help="Seconds two parts share where no pause is in reach.")
     ] = None,
+    slides: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="What was shown: as `sap2 keywords` takes it, or its list. Repeatable."),
+    ] = None,
+    slide_times: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Lines of time and page; else estimated from what is said.")
+    ] = None,
+    slide_context: Annotated[
+        int, typer.Option(min=0, metavar="K", help="Pages before and after those shown whose keywords are listed too.")
+    ] = 2,
+    language: Annotated[str, typer.Option(metavar="CODE", help="Of the slides: en, de, fr, …")] = "en",
+    explain: Annotated[
+        bool, typer.Option("--explain", help="With slides: list, stage 1's choice, and text without it, by segment.")
+    ] = False,
+    journal: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="With slides: segments done go there; the next run goes on.")
+    ] = None,
     format_: Annotated[
-        Literal["text", "json", "srt", "vtt"],
-        typer.Option("--format", help="json has a line a recording; it and subtitles have the times of segments."),
+        Literal["text", "json", "srt", "vtt", "md"],
+        typer.Option("--format", help="json has a line a recording; md, with slides, marks each keyword."),
     ] = "text",
 ) -> None:
-    """Print the text of recordings, with a keyword list."""
+    """Print the text of recordings, with a keyword list.
+
+    With slides each segment of a talk gets the keywords of what was shown meanwhile:
+    sap2 transcribe talk.wav --slides deck.pdf --format md"""
     from sap2 import stages
     from sap2.data.biasing import read_list
     from sap2.serving.formats import subtitles, verbose
 
+    if slides:
+        if len(files) > 1:
+            raise typer.BadParameter(f"expected one recording with --slides, got {len(files)}")
+        from sap2.serving.talks import rendered
+
+        talk, notices = stages.transcribe_talk(
+            files[0], slides, read_list(keywords, keywords_file), slide_times, slide_context, language, explain,
+            journal, model, pruner_model, max_segment, segment_overlap,
+        )  # fmt: skip
+        for notice in notices:
+            print(f"sap2: {notice}", file=sys.stderr)
+        print(rendered(talk, files[0].name, format_, explain, show_keywords), end="")
+        return
+    if slide_times or explain or journal or format_ == "md":
+        raise typer.BadParameter("--slide-times, --explain, --journal and --format md go with --slides")
     if format_ in ("srt", "vtt") and len(files) > 1:
         raise typer.BadParameter(f"expected one recording for --format {format_}, got {len(files)}")
     listed = read_list(keywords, keywords_file)
@@ -424,10 +459,10 @@ def keywords(
     several files count on. Edit the list, then: sap2 transcribe talk.wav --slides keywords.tsv"""
     from sap2.slides.keywords import keywords_json, keywords_tsv, slides_keywords
 
-    found, notices = slides_keywords(files, language)
-    for notice in notices:
+    found = slides_keywords(files, language)
+    for notice in found.notices:
         print(f"sap2: {notice}", file=sys.stderr)
-    print((keywords_tsv if format_ == "tsv" else keywords_json)(found), end="")
+    print((keywords_tsv if format_ == "tsv" else keywords_json)(found.keywords), end="")
 
 
 @app.command(epilog="Example: sap2 serve --model models:/sap2-asr@champion")

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from sap2.inference import Transcript
+    from sap2.slides.talk import Talk
 
 __all__ = [
     "Summary",
@@ -57,6 +58,7 @@ __all__ = [
     "train_pruner",
     "train_recogniser",
     "transcribe_files",
+    "transcribe_talk",
     "transcribe_talks",
 ]
 
@@ -315,6 +317,46 @@ def transcribe_files(
             continue
         recogniser = recogniser or _load_recogniser(model, pruner_model, max_segment, segment_overlap)
         yield path, recogniser(audio, keywords)
+
+
+def transcribe_talk(
+    path: Path,
+    slides: Sequence[Path],
+    keywords: Sequence[str] = (),
+    slide_times: Path | None = None,
+    slide_context: int = 2,
+    language: str = "en",
+    explain: bool = False,
+    journal: Path | None = None,
+    model: str = "models",
+    pruner_model: str | None = None,
+    max_segment: float | None = None,
+    segment_overlap: float | None = None,
+) -> tuple[Talk, list[str]]:
+    """Recognise a talk with its slides; also returned is what a person should know of how the slides were read.
+
+    Args:
+        slides: Decks, agendas, lists: see `sap2.slides.keywords.slides_keywords`.
+        keywords: Listed all the time.
+        slide_times, slide_context, explain, journal: See `sap2.slides.talk.transcribe_talk`.
+        language: Of the slides.
+        model, pruner_model, max_segment, segment_overlap: As `transcribe_files` takes them.
+    Raises: InputError: recording, slides, times or journal cannot be used.
+    """
+    from sap2.progress import track
+    from sap2.slides.keywords import Keyword, slides_keywords
+    from sap2.slides.talk import transcribe_talk as transcribe
+    from sap2.slides.timing import read_times
+
+    listed = slides_keywords(slides, language)
+    times = read_times(slide_times) if slide_times else None
+    audio = load_audio(path, min_duration=SHORTEST)
+    recogniser = _load_recogniser(model, pruner_model, max_segment, segment_overlap)
+    everywhere = [Keyword(0, word) for word in keywords]
+    talk = transcribe(
+        recogniser, audio, [*listed.keywords, *everywhere], listed.texts, times, slide_context, explain, journal, track
+    )
+    return talk, listed.notices
 
 
 def transcribe_talks(

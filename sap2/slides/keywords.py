@@ -16,8 +16,8 @@ from sap2.slides.reading import Deck, read_deck
 
 __all__ = ["Keyword", "deck_keywords", "keywords_json", "keywords_tsv", "read_keywords", "slides_keywords"]
 
-# A word with what its spelling needs: don't, scikit-learn, GPT-4, AT&T, C++, Node.js
-WORD = re.compile(r"[^\W_](?:[^\W_]|[’'\-&./·](?=[^\W_])|[\u0300-\u036f])*(?:\+\+|#)?")
+# A word with what its spelling needs (don't, scikit-learn, GPT-4, AT&T, C++, Node.js), and without a genitive's s.
+WORD = re.compile(r"[^\W_](?:[^\W_]|[’'\-&./·](?=[^\W_])(?<![’'](?=[sS]\b))|[\u0300-\u036f])*(?:\+\+|#)?")
 ADDRESS = re.compile(r"\S*(?:://|@)\S*|www\.\S+")
 LONGEST = 40  # letters of a keyword's word
 RARE = 3.5  # Zipf frequency (log10 per 1e9 words) below which a word is rare: said less than 3 times in a million
@@ -31,7 +31,7 @@ WITHOUT_SPACES = frozenset(["zh", "ja", "ko", "th"])  # their words cannot be to
 
 @dataclass(frozen=True)
 class Keyword:
-    """A word or phrase to expect while a page is shown; pages count from 1."""
+    """A word or phrase to expect while a page is shown; pages count from 1, and 0 means all the time."""
 
     page: int
     keyword: str
@@ -134,26 +134,35 @@ def _check_language(language: str) -> None:
         raise InputError(f"--language {language}: no word frequencies for it; expected one of {', '.join(known)}")
 
 
-def slides_keywords(files: Sequence[Path], language: str = "en") -> tuple[list[Keyword], list[str]]:
-    """The keywords of several files, whose pages count on, and what a person should know of how they were read.
+@dataclass(frozen=True)
+class Listed:
+    """The keywords of files, the text of each page (it tells when the page was shown), and what to tell people."""
 
-    A file may also be a list of keywords: see `read_keywords`.
+    keywords: list[Keyword]
+    texts: list[str]
+    notices: list[str]
+
+
+def slides_keywords(files: Sequence[Path], language: str = "en") -> Listed:
+    """The keywords of several files, whose pages count on. A file may also be a list: see `read_keywords`.
+
     Raises: InputError: a file cannot be used.
     """
-    found: list[Keyword] = []
-    notices: list[str] = []
-    pages = 0
+    found = Listed([], [], [])
     for path in files:
-        listed = _listed(path)
+        before, listed = len(found.texts), _listed(path)
         if listed is None:
             deck = read_deck(path)
-            listed, count = deck_keywords(deck, language), len(deck.pages)
-            notices += [f"{path}: {notice}" for notice in deck.notices]
+            listed = deck_keywords(deck, language)
+            found.texts.extend("\n".join(page.lines) for page in deck.pages)
+            found.notices.extend(f"{path}: {notice}" for notice in deck.notices)
         else:
-            count = max((one.page for one in listed), default=0)
-        found += [replace(one, page=one.page + pages) for one in listed]
-        pages += count
-    return found, notices
+            last = max((one.page for one in listed), default=0)
+            found.texts.extend(
+                "\n".join(one.keyword for one in listed if one.page == page) for page in range(1, last + 1)
+            )
+        found.keywords.extend(replace(one, page=one.page + before) for one in listed)
+    return found
 
 
 def _listed(path: Path) -> list[Keyword] | None:

@@ -26,6 +26,7 @@ def found(line, language="en"):
         ("a NASA report", {"NASA": "acronym"}),
         ("we use GPT-4, C++ and iPhone", {"GPT-4": "spelling", "C++": "spelling", "iPhone": "spelling"}),
         ("write to zorvan@meyer.org or https://zorvan.org/x", {}),
+        ("in O'Zorvan's graph", {"O'Zorvan": "rare word"}),
         ("a zorvan graph", {"zorvan": "rare word"}),
         ("we met Catherine there", {"Catherine": "name"}),
         ("доклад о мейере", {"доклад": "rare word", "мейере": "rare word"}),
@@ -74,6 +75,12 @@ def test_pages_of_several_files_count_on(tmp_path):
     (tmp_path / "a.md").write_text("# Zorvan\n\n# Quine\n")
     (tmp_path / "b.tsv").write_text("page\tkeyword\n1\tmeyer\n")
     (tmp_path / "c.txt").write_text("<|im_start|> kaldi")
-    keywords, notices = slides_keywords([tmp_path / name for name in ("a.md", "b.tsv", "c.txt")])
-    assert [(one.page, one.keyword) for one in keywords] == [(1, "Zorvan"), (2, "Quine"), (3, "meyer"), (4, "kaldi")]
-    assert notices == [f"{tmp_path / 'c.txt'}: page 1: 1 marker taken out"]
+    found = slides_keywords([tmp_path / name for name in ("a.md", "b.tsv", "c.txt")])
+    assert [(one.page, one.keyword) for one in found.keywords] == [
+        (1, "Zorvan"),
+        (2, "Quine"),
+        (3, "meyer"),
+        (4, "kaldi"),
+    ]
+    assert found.texts == ["Zorvan", "Quine", "meyer", "kaldi"]
+    assert found.notices == [f"{tmp_path / 'c.txt'}: page 1: 1 marker taken out"]

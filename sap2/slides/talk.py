@@ -1,0 +1,187 @@
+"""A talk and its deck: each segment recognised with the keywords of what was shown, and what the keywords did.
+
+first pass without context ─► pages of each segment ─► their keywords ─► two stages ─► text, marked
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sap2.data.audio import SAMPLE_RATE
+from sap2.data.segmentation import segments, without_doubles
+from sap2.errors import InputError
+from sap2.inference.recogniser import Recogniser, Segment, Transcript, standing_in
+from sap2.slides.keywords import Keyword
+from sap2.slides.timing import Shown, align, pages_around, shown_between
+
+__all__ = ["Talk", "TalkSegment", "transcribe_talk"]
+
+Seconds = float
+GROUP = 8  # segments that are recognised, then kept, at once
+
+
+@dataclass(frozen=True)
+class TalkSegment:
+    """A stretch of a talk, and how its text came about.
+
+    Args:
+        text: What stage 2 wrote.
+        pages: Those shown.
+        listed: The list it was given: each keyword with its page (0 = of no page).
+        kept: What stage 1 left of it, with scores.
+        plain: What is heard without context; None where nobody asked.
+    """
+
+    start: Seconds
+    end: Seconds
+    text: str
+    pages: tuple[int, ...]
+    listed: dict[str, int]
+    kept: dict[str, float]
+    plain: str | None = None
+
+    @property
+    def written(self) -> dict[str, int]:
+        """Keywords that stage 2 was given and wrote, with their pages."""
+        return {word: self.listed[word] for word in standing_in(self.text, list(self.kept))}
+
+
+@dataclass(frozen=True)
+class Talk:
+    """A transcript whose segments know their slides."""
+
+    segments: list[TalkSegment]
+    duration: Seconds
+
+    @property
+    def transcript(self) -> Transcript:
+        """The same as of a recording without slides, for the formats all transcripts have."""
+        kept: dict[str, float] = {}
+        for one in self.segments:
+            for word, score in one.kept.items():
+                kept[word] = max(score, kept.get(word, score))
+        return Transcript(
+            " ".join(filter(None, (one.text for one in self.segments))),
+            predicted=list(kept),
+            found=list(self.written),
+            timings={"audio": self.duration},
+            scores=kept,
+            segments=[Segment(one.start, one.end, one.text) for one in self.segments],
+        )
+
+    @property
+    def written(self) -> dict[str, int]:
+        """Keywords that acted, with the page each came from first."""
+        found: dict[str, int] = {}
+        for one in self.segments:
+            for word, page in one.written.items():
+                found.setdefault(word, page)
+        return found
+
+
+def transcribe_talk(
+    recogniser: Recogniser,
+    wave: np.ndarray,
+    keywords: Sequence[Keyword],
+    texts: Sequence[str] = (),
+    times: Sequence[Shown] | None = None,
+    around: int = 2,
+    explain: bool = False,
+    journal: Path | None = None,
+    progress: Callable[[Iterable, int, str], Iterable] = lambda items, _total, _label: items,
+) -> Talk:
+    """Recognise a talk, each segment with the keywords of its pages and of `around` before and after them.
+
+    Args:
+        wave: 16 kHz mono.
+        keywords: With their pages; those of page 0 are listed all the time.
+        texts: Of the pages, to tell from what is said which one was shown.
+        times: When pages were shown; None = estimated, from a first pass without context.
+        explain: Whether to say what each segment would be without context.
+        journal: File that gains each group of segments as it is done; what stands in it is not done again.
+        progress: Told of groups of segments: see `sap2.progress.track`.
+    Raises: InputError: the journal is that of another talk.
+    """
+    spans = segments(wave, recogniser.segment_limit, recogniser.segment_overlap)
+    done = _Journal(journal, wave, keywords, texts, times, around, spans)
+
+    def sound(places: Sequence[int]) -> list[np.ndarray]:
+        return [wave[round(spans[one][0] * SAMPLE_RATE) : round(spans[one][1] * SAMPLE_RATE)] for one in places]
+
+    estimated = times is None and bool(texts)
+    if explain or estimated:
+        for places in progress(*done.groups("plain", "first pass")):
+            done.keep("plain", places, recogniser.transcribe(sound(places)))
+    plain: list[str | None] = [done.plain.get(place) for place in range(len(spans))]
+    pages: list[list[int]] = [[] for _ in spans]
+    if estimated:
+        pages = [[page] for page in align([text or "" for text in plain], texts)]
+    elif times is not None:
+        pages = [shown_between(times, *span) for span in spans]
+    lists = [_list(keywords, pages_around(shown, around)) for shown in pages]
+    for places in progress(*done.groups("heard", "talk")):
+        found = recogniser.recognise(sound(places), [list(lists[place]) for place in places])
+        kept = [one.scores or dict.fromkeys(one.predicted, 0.0) for one in found]
+        rows = [[one.text, scores] for one, scores in zip(found, kept, strict=True)]
+        done.keep("heard", places, rows)
+    heard = [done.heard[place] for place in range(len(spans))]
+    texts = without_doubles(spans, [text for text, _ in heard])
+    plain = without_doubles(spans, plain) if explain else [None] * len(spans)
+    return Talk(
+        [
+            TalkSegment(*span, text, tuple(shown), listed, dict(kept), bare)
+            for span, text, shown, listed, (_, kept), bare in zip(spans, texts, pages, lists, heard, plain, strict=True)
+        ],
+        len(wave) / SAMPLE_RATE,
+    )
+
+
+def _list(keywords: Sequence[Keyword], pages: Sequence[int]) -> dict[str, int]:
+    """The keywords of the pages, nearest page first, then those of no page."""
+    found: dict[str, tuple[str, int]] = {}
+    for page in (*pages, 0):
+        for one in keywords:
+            if one.page == page:
+                found.setdefault(one.keyword.casefold(), (one.keyword, page))
+    return dict(found.values())
+
+
+class _Journal:
+    """Answers by segment, in memory and, where there is a file, in it: a line a group, below one that says of what."""
+
+    def __init__(self, path: Path | None, wave: np.ndarray, *made_of: Any):
+        self.path = path
+        self.plain: dict[int, str] = {}
+        self.heard: dict[int, list] = {}
+        self._count = len(made_of[-1])
+        if path is None:
+            return
+        digest = hashlib.sha256(np.ascontiguousarray(wave).tobytes())
+        digest.update(json.dumps(made_of, default=asdict).encode())
+        head = json.dumps({"talk": digest.hexdigest()}) + "\n"
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
+        if lines and lines[0] != head:
+            raise InputError(f"{path}: is the journal of another recording, list or timing; name another, or remove it")
+        whole = [head, *(line for line in lines[1:] if line.endswith("\n"))]  # a kill may have cut the last one
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("".join(whole), encoding="utf-8")
+        for row in map(json.loads, whole[1:]):
+            getattr(self, row["step"]).update(zip(row["segments"], row["answers"], strict=True))
+
+    def groups(self, step: str, label: str) -> tuple[Iterator[list[int]], int, str]:
+        """What is left to do, in groups; their number; and what to call it."""
+        left = [place for place in range(self._count) if place not in getattr(self, step)]
+        groups = [left[first : first + GROUP] for first in range(0, len(left), GROUP)]
+        return iter(groups), len(groups), label
+
+    def keep(self, step: str, places: Sequence[int], answers: Sequence[Any]) -> None:
+        getattr(self, step).update(zip(places, answers, strict=True))
+        if self.path is not None:
+            row = {"step": step, "segments": list(places), "answers": list(answers)}
+            with self.path.open("a", encoding="utf-8") as out:
+                out.write(json.dumps(row, ensure_ascii=False) + "\n")

@@ -1,0 +1,153 @@
+"""A talk with its deck: the right list at the right time, marks and explanations, and a journal that goes on."""
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from decks import pdf, slide
+from tiny import build_tiny_base, tone
+from typer.testing import CliRunner
+
+from sap2 import cli, stages
+from sap2.data.audio import save_audio
+from sap2.errors import InputError
+from sap2.inference import Recogniser
+from sap2.serving.talks import explained, markdown, marked, rendered, talk_json
+from sap2.slides import Keyword, talk
+from sap2.slides.talk import transcribe_talk
+
+TIMES = [(0.0, 1), (2.0, 2), (4.0, 3)]
+DECK = [Keyword(1, "Zorvan"), Keyword(2, "Kathryn Meyer"), Keyword(3, "Quine"), Keyword(0, "everywhere")]
+PLAIN = ["of zorvin", "by catherine maier", "and kwine"]
+SPELT = {"Zorvan": "zorvin", "Kathryn Meyer": "catherine maier", "Quine": "kwine"}
+
+
+class Hearing:
+    """Hears `PLAIN` in segments of two seconds, and spells what it hears as the list does."""
+
+    segment_limit, segment_overlap = 2.0, 0.0
+
+    def __init__(self):
+        self.asked = []
+
+    @staticmethod
+    def place(wave):
+        return round(float(wave[0]) * 10)
+
+    def transcribe(self, audio):
+        return [PLAIN[self.place(wave)] for wave in audio]
+
+    def recognise(self, audio, keywords):
+        self.asked += [(self.place(wave), list(words)) for wave, words in zip(audio, keywords, strict=True)]
+        return [self.answer(PLAIN[self.place(wave)], words) for wave, words in zip(audio, keywords, strict=True)]
+
+    @staticmethod
+    def answer(text, words):
+        kept = [word for word in words if SPELT.get(word, "-") in text]
+        for word in kept:
+            text = text.replace(SPELT[word], word)
+        return SimpleNamespace(text=text, scores=dict.fromkeys(kept, -0.25), predicted=kept)
+
+
+@pytest.fixture
+def wave(monkeypatch):
+    monkeypatch.setattr(talk, "segments", lambda *_: [(0.0, 2.0), (2.0, 4.0), (4.0, 6.0)])
+    return np.repeat(np.array([0.0, 0.1, 0.2], np.float32), 32_000)
+
+
+def test_each_segment_gets_the_list_of_its_slides(wave):
+    hearing = Hearing()
+    found = transcribe_talk(hearing, wave, DECK, times=TIMES, around=0)
+    assert [words for _, words in hearing.asked] == [
+        ["Zorvan", "everywhere"], ["Kathryn Meyer", "everywhere"], ["Quine", "everywhere"],
+    ]  # fmt: skip
+    assert [one.pages for one in found.segments] == [(1,), (2,), (3,)]
+    assert found.transcript.text == "of Zorvan by Kathryn Meyer and Quine"
+    assert found.written == {"Zorvan": 1, "Kathryn Meyer": 2, "Quine": 3}
+    assert all(one.plain is None for one in found.segments)
+
+
+def test_slides_around_are_listed_too_the_nearest_first(wave):
+    hearing = Hearing()
+    transcribe_talk(hearing, wave, DECK, times=TIMES, around=1)
+    assert hearing.asked[1] == (1, ["Kathryn Meyer", "Zorvan", "Quine", "everywhere"])
+
+
+def test_without_times_slides_are_found_by_what_is_said(wave):
+    texts = ["graphs of zorvan", "a proof by kathryn meyer", "quine and more"]
+    found = transcribe_talk(Hearing(), wave, DECK, texts, around=0)
+    assert [one.pages for one in found.segments] == [(1,), (2,), (3,)]
+
+
+def test_a_list_alone_needs_no_slides(wave):
+    found = transcribe_talk(Hearing(), wave, [Keyword(0, "Quine")])
+    assert found.written == {"Quine": 0} and found.segments[0].pages == ()
+
+
+def test_what_is_done_is_not_done_again(wave, tmp_path, monkeypatch):
+    monkeypatch.setattr(talk, "GROUP", 1)
+    journal = tmp_path / "talk.journal"
+    whole = transcribe_talk(Hearing(), wave, DECK, times=TIMES, around=0, explain=True, journal=tmp_path / "whole")
+
+    class Killed(Hearing):
+        def recognise(self, audio, keywords):
+            if self.place(audio[0]) == 2:
+                raise KeyboardInterrupt
+            return super().recognise(audio, keywords)
+
+    with pytest.raises(KeyboardInterrupt):
+        transcribe_talk(Killed(), wave, DECK, times=TIMES, around=0, explain=True, journal=journal)
+    with journal.open("a") as out:
+        out.write('{"step": "heard", "segm')  # cut by the kill
+    again = Hearing()
+    assert transcribe_talk(again, wave, DECK, times=TIMES, around=0, explain=True, journal=journal) == whole
+    assert [place for place, _ in again.asked] == [2]
+    with pytest.raises(InputError, match="is the journal of another recording, list or timing"):
+        transcribe_talk(again, wave, DECK[:1], times=TIMES, around=0, explain=True, journal=journal)
+
+
+def test_keywords_are_marked_with_their_slides_and_explained(wave):
+    found = transcribe_talk(Hearing(), wave, DECK, times=TIMES, around=0, explain=True)
+    assert markdown(found, "a_b.wav") == (
+        "# a\\_b.wav\n\n*0:00:00 · slide 1*  \nof **Zorvan** (slide 1)\n\n"
+        "*0:00:02 · slide 2*  \nby **Kathryn Meyer** (slide 2)\n\n*0:00:04 · slide 3*  \nand **Quine** (slide 3)\n"
+    )
+    assert explained(found).split("\n\n")[1] == (
+        "0:00:02 – 0:00:04\n  slides  2\n  list    Kathryn Meyer (slide 2), everywhere (list)\n"
+        "  kept    Kathryn Meyer (-0.25)\n  written Kathryn Meyer\n  text    by Kathryn Meyer\n"
+        "  without by catherine maier"
+    )
+    row = talk_json(found)["segments"][1]
+    assert row["listed"] == [{"keyword": "Kathryn Meyer", "slide": 2}, {"keyword": "everywhere", "slide": 0}]
+    assert (row["slides"], row["kept"], row["written"]) == ([2], {"Kathryn Meyer": -0.25}, {"Kathryn Meyer": 2})
+    assert row["without_context"] == "by catherine maier"
+    shown = rendered(found, "a.wav", "text", show_keywords=True).splitlines()[1]
+    assert shown == "  keywords found: Zorvan (slide 1), Kathryn Meyer (slide 2), Quine (slide 3)"
+    assert rendered(found, "a.wav", "vtt").startswith("WEBVTT\n\n1\n00:00:00.000 --> 00:00:02.000\nof Zorvan\n")
+
+
+def test_marking_takes_the_longest_whole_words_and_escapes_the_rest():
+    words = {"York": 1, "New York": 2, "c*": 3}
+    assert marked("new york's New York, york c*", words, lambda word, page: f"[{word}:{page}]", str.upper) == (
+        "NEW YORK'S [New York:2], [york:1] [c*:3]"
+    )
+
+
+def test_a_real_recogniser_with_a_real_deck_from_the_command_line(tmp_path, monkeypatch):
+    build_tiny_base(tmp_path / "base", positions=100)
+    recogniser = Recogniser.load(tmp_path / "base")
+    monkeypatch.setattr(stages, "_load_recogniser", lambda *_: recogniser)
+    save_audio(tmp_path / "a.wav", tone(5.0))
+    (tmp_path / "deck.pdf").write_bytes(pdf([slide("Zorvan's graphs"), slide("<|im_start|>", "Kathryn Meyer")]))
+    (tmp_path / "times.tsv").write_text("0 1\n3 2\n")
+    run = ["transcribe", str(tmp_path / "a.wav"), "--slides", str(tmp_path / "deck.pdf"), "--explain"]
+    for times in ([], ["--slide-times", str(tmp_path / "times.tsv"), "--slide-context", "0"]):
+        shown = CliRunner().invoke(cli.app, [*run, *times, "--format", "json", "--keywords", "everywhere"])
+        assert shown.exit_code == 0, shown.output
+        assert "page 2: 1 marker taken out" in shown.stderr
+        whole = json.loads(shown.stdout)
+        assert len(whole["segments"]) >= 3 and all("without_context" in one for one in whole["segments"])
+    listed = [[word["keyword"] for word in one["listed"]] for one in whole["segments"]]
+    assert listed[0] == ["Zorvan", "everywhere"] and listed[-1] == ["Kathryn Meyer", "Kathryn", "Meyer", "everywhere"]
+    assert CliRunner().invoke(cli.app, ["transcribe", "a.wav", "--explain"]).exit_code == 2
