@@ -755,17 +755,28 @@ def trainjob(
     ] = 1,
     stage: Annotated[Literal["pruner", "recogniser"], typer.Option(help="Which of the two trainings.")] = "pruner",
     name: Annotated[str | None, typer.Option(metavar="NAME", help="Of the job; else sap2-STAGE-PROFILE.")] = None,
+    run: Annotated[
+        bool, typer.Option("--run", help="Run it in kubectl's cluster: follow its logs, delete it at the end.")
+    ] = False,
+    namespace: Annotated[str, typer.Option(metavar="NAME", help="With --run: where.")] = "kubeflow",
     params: ParamsOption = PARAMS,
     profile: ProfileOption = None,
     set_: SetOption = None,
 ) -> None:
-    """Print a Kubeflow TrainJob, on several nodes.
+    """Print a Kubeflow TrainJob, on several nodes, or run it.
 
     Its nodes share the volume resources.checkpoints: what earlier stages made lies in its folder `flow`, as in a
     repository, and the adapter appears there. The runtime is in deploy/pipelines."""
+    from pipelines.trainjob import trainjob as manifest
     from pipelines.trainjob import trainjob_yaml
 
-    print(trainjob_yaml(_load(params, profile, set_), stage, nodes, name, set_ or ()), end="")
+    wanted = _load(params, profile, set_), stage, nodes, name, set_ or ()
+    if not run:
+        print(trainjob_yaml(*wanted), end="")
+        return
+    from components.nodes import run_trainjob
+
+    run_trainjob(manifest(*wanted), namespace, lambda line: print(line, file=sys.stderr))
 
 
 HostOption = Annotated[

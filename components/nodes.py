@@ -1,0 +1,204 @@
+"""A TrainJob in a cluster: created, watched with the logs of its nodes, and removed however that ends."""
+
+import contextlib
+import json
+import signal
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from sap2.errors import SapError
+
+__all__ = ["TrainJobError", "run_trainjob"]
+
+Seconds = float
+API = {"group": "trainer.kubeflow.org", "version": "v1alpha1", "plural": "trainjobs"}
+OWNER = "jobset.sigs.k8s.io/jobset-name"  # label of a job's pods; Trainer makes a JobSet of the job's name
+INDEX = "batch.kubernetes.io/job-completion-index"  # which node a pod is
+ENDS = {"Complete", "Failed"}
+MISSES = 10  # answers in a row that may fail while waiting
+PATIENCE: Seconds = 30
+OVERLAP = 30  # seconds of log that are read twice, and told once
+
+
+class TrainJobError(SapError):
+    """A training on several nodes failed, or the cluster refuses it."""
+
+
+def run_trainjob(
+    job: dict[str, Any],
+    namespace: str,
+    tell: Callable[[str], None],
+    every: Seconds = 10,
+    client: Any = None,
+) -> None:
+    """Create the job, wait until it has ended, and delete it, also on failure, Ctrl-C and SIGTERM.
+
+    Args:
+        job: Manifest, as of pipelines.trainjob.
+        tell: Gets a line for each change of the job and its pods, and each line the nodes write.
+        every: Between two looks.
+        client: kubernetes.client.ApiClient; None = by kubeconfig, in a pod by its service account.
+    Raises: TrainJobError: it failed, or the cluster cannot be reached or refuses.
+    """
+    watched = _TrainJob(job["metadata"]["name"], namespace, tell, client or _client())
+    with _terminable():
+        watched.create(job)
+        try:
+            watched.wait(every)
+        finally:
+            watched.delete()
+
+
+class _TrainJob:
+    def __init__(self, name: str, namespace: str, tell: Callable[[str], None], client: Any) -> None:
+        from kubernetes.client import CoreV1Api, CustomObjectsApi
+
+        self.name, self.namespace, self.tell = name, namespace, tell
+        self._objects, self._core = CustomObjectsApi(client), CoreV1Api(client)
+        self._states: dict[str, str] = {}  # by pod
+        self._read: dict[str, Seconds] = {}  # by pod: when its log was read
+        self._told: dict[str, str] = {}  # by pod: time of the last line
+
+    def create(self, job: dict[str, Any]) -> None:
+        with self._reporting("create"):
+            self._objects.create_namespaced_custom_object(
+                **API, namespace=self.namespace, body=job, _request_timeout=PATIENCE
+            )
+        self.tell(f"{self.name}: created in {self.namespace}")
+
+    def wait(self, every: Seconds) -> None:
+        """Raises: TrainJobError: it failed, or the cluster does not answer any more."""
+        misses = 0
+        while True:
+            try:
+                end = self._looked_at()
+                misses = 0
+            except TrainJobError as error:
+                misses += 1
+                refused = getattr(error.__cause__, "status", None) in (401, 403, 404)
+                if refused or misses == MISSES:
+                    raise
+                end = None
+                self.tell(f"{error}; asking again")
+            if end:
+                kind, why = end
+                if kind == "Failed":
+                    raise TrainJobError(f"TrainJob {self.name} failed: {why or 'the cluster does not say why'}")
+                return self.tell(f"{self.name}: complete")
+            time.sleep(every)
+
+    def delete(self) -> None:
+        from kubernetes.client.exceptions import ApiException
+
+        with self._reporting("delete"):
+            try:
+                self._objects.delete_namespaced_custom_object(
+                    **API,
+                    namespace=self.namespace,
+                    name=self.name,
+                    propagation_policy="Foreground",
+                    _request_timeout=PATIENCE,
+                )
+            except ApiException as error:
+                if error.status != 404:  # somebody else was quicker
+                    raise
+        self.tell(f"{self.name}: deleted")
+
+    def _looked_at(self) -> tuple[str, str] | None:
+        """Tell what is new; how the job ended and why, None while it runs."""
+        with self._reporting("watch"):
+            # The job first: what its pods wrote before it ended is then read below.
+            job = self._objects.get_namespaced_custom_object(
+                **API, namespace=self.namespace, name=self.name, _request_timeout=PATIENCE
+            )
+            pods = self._core.list_namespaced_pod(
+                self.namespace, label_selector=f"{OWNER}={self.name}", _request_timeout=PATIENCE
+            )
+            for pod in pods.items:
+                self._tell_of(pod)
+        for one in job.get("status", {}).get("conditions", []):
+            if one["type"] in ENDS and one["status"] == "True":
+                return one["type"], one.get("message", "")
+        return None
+
+    def _tell_of(self, pod: Any) -> None:
+        from kubernetes.client.exceptions import ApiException
+
+        name, state = pod.metadata.name, pod.status.phase
+        node = f"node {(pod.metadata.labels or {}).get(INDEX, name)}"
+        if self._states.get(name) != state:
+            self._states[name] = state
+            self.tell(f"{node}: {state}")
+        if state == "Pending":
+            return
+        now = time.monotonic()
+        since = {"since_seconds": round(now - self._read[name]) + OVERLAP} if name in self._read else {}
+        try:
+            text = self._core.read_namespaced_pod_log(
+                name, self.namespace, timestamps=True, **since, _preload_content=False, _request_timeout=PATIENCE
+            ).data.decode("utf-8", "replace")
+        except ApiException as error:
+            if error.status not in (400, 404):  # its container is not there yet, or it is gone by now
+                raise
+            return
+        self._read[name] = now
+        for line in text.splitlines():
+            when, _, said = line.partition(" ")
+            if when > self._told.get(name, ""):
+                self._told[name] = when
+                self.tell(f"{node}| {said}")
+
+    @contextlib.contextmanager
+    def _reporting(self, what: str) -> Iterator[None]:
+        from kubernetes.client.exceptions import ApiException
+        from urllib3.exceptions import HTTPError
+
+        try:
+            yield
+        except ApiException as error:
+            why = _said(error.body) or error.reason
+            way_out = {
+                401: "; log in to the cluster again",
+                403: f"; its rights are in deploy/pipelines/access.yaml: kubectl apply -n {self.namespace} -k "
+                "deploy/pipelines",
+                404: "; is Kubeflow Trainer installed, and does the namespace exist?" if what == "create" else "",
+                409: f"; wait for it, or kubectl delete -n {self.namespace} trainjob {self.name}",
+            }.get(error.status, "")
+            raise TrainJobError(f"TrainJob {self.name}: cannot {what} it: {why}{way_out}") from error
+        except HTTPError as error:
+            raise TrainJobError(f"TrainJob {self.name}: cannot {what} it: the cluster does not answer") from error
+
+
+def _client() -> Any:
+    from kubernetes import client, config
+
+    try:
+        config.load_incluster_config()
+    except config.ConfigException:
+        try:
+            config.load_kube_config()
+        except config.ConfigException as error:
+            raise TrainJobError(f"no cluster: {error}; set KUBECONFIG to the file that kubectl uses") from error
+    return client.ApiClient()
+
+
+def _said(body: str | None) -> str:
+    try:
+        return json.loads(body or "{}").get("message", "")
+    except (ValueError, AttributeError):
+        return ""
+
+
+@contextlib.contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM, by which Kubernetes ends a pod, becomes an exit that cleans up."""
+
+    def leave(number: int, _: Any) -> None:
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
