@@ -465,6 +465,23 @@ def keywords(
     print((keywords_tsv if format_ == "tsv" else keywords_json)(found.keywords), end="")
 
 
+@app.command(epilog="Example: sap2 demo --port 8080")
+def demo(
+    model: Annotated[str, typer.Option(metavar="MODEL", help="As `sap2 transcribe` takes it.")] = "models",
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 7860,
+    max_segment: Annotated[
+        float | None, typer.Option(min=1, help="Seconds of the parts of a long recording, at most 30.")
+    ] = None,
+) -> None:
+    """Open a page to try talks with slides.
+
+    On this machine alone: upload a recording and slides, see and hear the names, edit the keywords, run again,
+    download."""
+    from sap2 import stages
+
+    stages.demo(model, port, max_segment)
+
+
 @app.command(epilog="Example: sap2 serve --model models:/sap2-asr@champion")
 def serve(
     model: Annotated[

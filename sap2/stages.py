@@ -47,6 +47,7 @@ __all__ = [
     "Summary",
     "base",
     "decode",
+    "demo",
     "evaluate",
     "join_parts",
     "prepare",
@@ -357,6 +358,19 @@ def transcribe_talk(
         recogniser, audio, [*listed.keywords, *everywhere], listed.texts, times, slide_context, explain, journal, track
     )
     return talk, listed.notices
+
+
+def demo(model: str = "models", port: int = 7860, max_segment: float | None = None) -> None:
+    """Serve the demo's page on this machine until told to stop.
+
+    Args:
+        model, max_segment: As `transcribe_files` takes them.
+    """
+    from sap2.serving.demo import serve_demo
+
+    recogniser = _load_recogniser(model, None, max_segment)
+    print(f"demo: http://127.0.0.1:{port}/", file=sys.stderr)
+    serve_demo(recogniser, port)
 
 
 def transcribe_talks(

@@ -43,11 +43,11 @@ class Browser:
                     raise RuntimeError(f"{method}: {message['error']['message']}")
                 return message["result"]
 
-    def open(self, path: Path) -> None:
-        """Load a file and wait until its scripts have run."""
+    def open(self, page: Path | str) -> None:
+        """Load a file or an address and wait until its scripts have run."""
         self.errors.clear()
         self.requests.clear()
-        self.command("Page.navigate", url=path.resolve().as_uri())
+        self.command("Page.navigate", url=page if isinstance(page, str) else page.resolve().as_uri())
         while self._receive().get("method") != "Page.loadEventFired":
             pass
 
@@ -65,6 +65,12 @@ class Browser:
             if time.monotonic() > until:
                 raise TimeoutError(f"not true after {seconds} s: {expression}")
             time.sleep(0.02)
+
+    def choose(self, selector: str, *paths: Path) -> None:
+        """Choose files in a field for files."""
+        root = self.command("DOM.getDocument")["root"]["nodeId"]
+        node = self.command("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
+        self.command("DOM.setFileInputFiles", nodeId=node, files=[str(path.resolve()) for path in paths])
 
     def press(self, key: str) -> None:
         """Press and release a key, as a keyboard does: the page cannot tell the difference."""

@@ -31,6 +31,7 @@ COMMANDS = [
     "reproduce",
     "transcribe",
     "keywords",
+    "demo",
     "serve",
     "monitor",
     "score",

@@ -207,8 +207,8 @@ def read_keywords(text: str, where: str) -> list[Keyword] | None:
 
 def _row(row: dict, where: str) -> Keyword:
     page, keyword = row.get("page"), unicodedata.normalize("NFC", str(row.get("keyword") or "")).strip()
-    if not str(page).isdecimal() or int(page) < 1:
-        raise InputError(f"{where}: page is {page!r}, expected a number from 1 on")
+    if not str(page).isdecimal():
+        raise InputError(f"{where}: page is {page!r}, expected a number (0: all the time)")
     if fault := keyword_fault(keyword):
         raise InputError(f"{where}: {fault}")
     return Keyword(int(page), keyword, str(row.get("reason") or "given"))

@@ -1,11 +1,10 @@
 """A talk with its deck: the right list at the right time, marks and explanations, and a journal that goes on."""
 
 import json
-from types import SimpleNamespace
 
-import numpy as np
 import pytest
 from decks import pdf, slide
+from hearing import SPANS, WAVE, Hearing
 from tiny import build_tiny_base, tone
 from typer.testing import CliRunner
 
@@ -19,41 +18,12 @@ from sap2.slides.talk import transcribe_talk
 
 TIMES = [(0.0, 1), (2.0, 2), (4.0, 3)]
 DECK = [Keyword(1, "Zorvan"), Keyword(2, "Kathryn Meyer"), Keyword(3, "Quine"), Keyword(0, "everywhere")]
-PLAIN = ["of zorvin", "by catherine maier", "and kwine"]
-SPELT = {"Zorvan": "zorvin", "Kathryn Meyer": "catherine maier", "Quine": "kwine"}
-
-
-class Hearing:
-    """Hears `PLAIN` in segments of two seconds, and spells what it hears as the list does."""
-
-    segment_limit, segment_overlap = 2.0, 0.0
-
-    def __init__(self):
-        self.asked = []
-
-    @staticmethod
-    def place(wave):
-        return round(float(wave[0]) * 10)
-
-    def transcribe(self, audio):
-        return [PLAIN[self.place(wave)] for wave in audio]
-
-    def recognise(self, audio, keywords):
-        self.asked += [(self.place(wave), list(words)) for wave, words in zip(audio, keywords, strict=True)]
-        return [self.answer(PLAIN[self.place(wave)], words) for wave, words in zip(audio, keywords, strict=True)]
-
-    @staticmethod
-    def answer(text, words):
-        kept = [word for word in words if SPELT.get(word, "-") in text]
-        for word in kept:
-            text = text.replace(SPELT[word], word)
-        return SimpleNamespace(text=text, scores=dict.fromkeys(kept, -0.25), predicted=kept)
 
 
 @pytest.fixture
 def wave(monkeypatch):
-    monkeypatch.setattr(talk, "segments", lambda *_: [(0.0, 2.0), (2.0, 4.0), (4.0, 6.0)])
-    return np.repeat(np.array([0.0, 0.1, 0.2], np.float32), 32_000)
+    monkeypatch.setattr(talk, "segments", lambda *_: SPANS)
+    return WAVE
 
 
 def test_each_segment_gets_the_list_of_its_slides(wave):

@@ -1,0 +1,279 @@
+"""`sap2 demo`: a page on this machine, for one person: a talk and its slides in, names coloured by slide out.
+
+The last few talks are kept in memory; nothing is written but temporary uploads, and nothing leaves the machine.
+"""
+
+import io
+import re
+import threading
+import uuid
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from difflib import SequenceMatcher
+from importlib.resources import files
+from pathlib import Path, PurePath
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import JSONResponse
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import UploadFile
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+from sap2.data.biasing import read_list
+from sap2.errors import InputError, SapError
+from sap2.serving.engine import Engine
+from sap2.serving.limits import Limits
+from sap2.serving.talks import marked, rendered, talk_json
+from sap2.serving.upload import Refused, read_audio, read_form
+from sap2.slides.keywords import Keyword, keywords_tsv, read_keywords, slides_keywords
+from sap2.slides.talk import Talk, transcribe_talk
+
+__all__ = ["LIMITS", "create_demo", "serve_demo"]
+
+LIMITS = Limits(max_bytes=512 << 20, max_duration=3 * 3600.0, timeout=3600.0, batch_wait=0.0)
+KEPT = 4  # talks in memory
+PAGE = {"": ("page.html", "text/html"), "page.js": ("page.js", "text/javascript"), "page.css": ("page.css", "text/css")}
+POLICY = "default-src 'self'; img-src data:; media-src blob:; frame-ancestors 'none'"
+DOWNLOADS = {"srt": "application/x-subrip", "md": "text/markdown", "json": "application/json"}
+
+
+class _Queued:
+    """The engine as `transcribe_talk` needs a recogniser: what several pages ask is recognised one after another."""
+
+    def __init__(self, engine: Engine, recogniser: Any, limits: Limits):
+        self._engine, self._limits = engine, limits
+        self.segment_limit, self.segment_overlap = recogniser.segment_limit, recogniser.segment_overlap
+
+    def recognise(self, audio: Sequence[np.ndarray], keywords: Sequence[Sequence[str]]) -> list[Any]:
+        futures = self._engine.submit(list(zip(audio, keywords, strict=True)), self._limits.timeout)
+        return [future.result().transcript for future in futures]
+
+    def transcribe(self, audio: Sequence[np.ndarray]) -> list[str]:
+        return [one.text for one in self.recognise(audio, [[]] * len(audio))]
+
+
+@dataclass
+class _Held:
+    """A talk, how far it is, and what became of it."""
+
+    name: str
+    wave: np.ndarray
+    keywords: list[Keyword]
+    texts: list[str]
+    notices: list[str]
+    step: str = "waiting"
+    finished: int = 0
+    total: int = 0
+    talk: Talk | None = None
+    error: str | None = None
+    id: str = field(default_factory=lambda: uuid.uuid4().hex)
+
+    def track(self, groups: Iterable[list[int]], _count: int, label: str) -> Iterator[list[int]]:
+        """For `transcribe_talk`: notes how many segments are done."""
+        todo = list(groups)
+        self.step, self.finished, self.total = label, 0, sum(map(len, todo))
+        for group in todo:
+            yield group
+            self.finished += len(group)
+
+    def state(self) -> dict[str, Any]:
+        state: dict[str, Any] = {"step": self.step, "finished": self.finished, "total": self.total}
+        state |= {"done": self.talk is not None, "error_text": self.error, "notices": self.notices}
+        if self.talk is not None:
+            result = talk_json(self.talk)
+            for row, one in zip(result["segments"], self.talk.segments, strict=True):
+                row["parts"] = _parts(one.text, one.written)
+                row["diff"] = _diff(one.plain or "", one.text)
+            rows = keywords_tsv(self.keywords).splitlines()[1:]
+            state |= {"result": result, "pages": self.texts, "keywords": "\n".join(rows)}
+        return state
+
+
+def create_demo(recogniser: Any, limits: Limits = LIMITS) -> FastAPI:
+    """The page and what it asks for.
+
+    Args:
+        recogniser: A `sap2.inference.Recogniser`.
+    """
+    engine = Engine(limits)
+    engine.switch("demo", recogniser)
+    queued = _Queued(engine, recogniser, limits)
+    talks: OrderedDict[str, _Held] = OrderedDict()
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        engine.close(1.0)
+
+    app = FastAPI(title="SAP²-ASR demo", lifespan=lifespan, openapi_url=None)
+    # Another site's page may send its visitor here by a name of its own, or by a form: neither is answered.
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost"])
+
+    @app.middleware("http")
+    async def _own_page_only(request: Request, call_next) -> Response:
+        origin = request.headers.get("origin")
+        if origin is not None and origin != f"http://{request.headers.get('host')}":
+            return JSONResponse({"error": {"message": "asked from another page"}}, 403)
+        response = await call_next(request)
+        response.headers["content-security-policy"] = POLICY
+        response.headers["x-content-type-options"] = "nosniff"
+        return response
+
+    @app.exception_handler(Refused)
+    async def _refused(_: Request, error: Refused) -> Response:
+        return JSONResponse({"error": {"message": error.message}}, error.status)
+
+    @app.exception_handler(InputError)
+    async def _unusable(_: Request, error: InputError) -> Response:
+        return JSONResponse({"error": {"message": str(error)}}, 400)
+
+    def begin(held: _Held) -> dict[str, str]:
+        talks[held.id] = held
+        while len(talks) > KEPT:
+            talks.popitem(last=False)
+        threading.Thread(target=_run, args=[held, queued], daemon=True).start()
+        return {"id": held.id}
+
+    def found(id: str) -> _Held:
+        if id not in talks:
+            raise Refused(404, "this talk is no longer kept; upload it again")
+        return talks[id]
+
+    @app.get("/")
+    @app.get("/{name}")
+    async def page(name: str = "") -> Response:
+        if name not in PAGE:
+            raise Refused(404, "there is no such page")
+        file, kind = PAGE[name]
+        content = files("sap2.serving").joinpath("demo_page", file).read_bytes()
+        return Response(content, media_type=kind, headers={"cache-control": "no-store"})
+
+    @app.post("/talks")
+    async def add(request: Request) -> dict[str, str]:
+        form = await read_form(request, limits)
+        try:
+            return begin(await run_in_threadpool(_read, form, limits))
+        finally:
+            await form.close()
+
+    @app.post("/talks/{id}/again")
+    async def again(id: str, request: Request) -> dict[str, str]:
+        held = found(id)
+        if int(request.headers.get("content-length", 0)) > 4 << 20:
+            raise Refused(413, "the list is longer than 4 MB")
+        text = (await request.body()).decode("utf-8", "replace")
+        keywords = _edited(text, limits)
+        return begin(_Held(held.name, held.wave, keywords, held.texts, []))
+
+    @app.get("/talks/{id}")
+    async def state(id: str) -> dict[str, Any]:
+        return found(id).state()
+
+    @app.get("/talks/{id}/audio.wav")
+    def audio(id: str) -> Response:
+        import soundfile
+
+        out = io.BytesIO()
+        soundfile.write(out, found(id).wave, 16_000, format="WAV", subtype="PCM_16")
+        return Response(out.getvalue(), media_type="audio/wav")
+
+    @app.get("/talks/{id}/talk.{kind}")
+    async def download(id: str, kind: str) -> Response:
+        held = found(id)
+        if held.talk is None or kind not in DOWNLOADS:
+            raise Refused(404, "there is no such file")
+        attached = {"content-disposition": f'attachment; filename="talk.{kind}"'}
+        return Response(rendered(held.talk, held.name, kind), media_type=DOWNLOADS[kind], headers=attached)  # type: ignore[arg-type]
+
+    return app
+
+
+def _read(form: Any, limits: Limits) -> _Held:
+    """The talk that a form holds. Raises: Refused, InputError: what is wrong with it."""
+    file = form.get("file")
+    if not isinstance(file, UploadFile) or not file.filename:
+        raise Refused(400, "there is no recording, expected an audio file", "file")
+    everywhere = read_list(",".join(str(form.get("keywords") or "").splitlines()))
+    decks = [one for one in form.getlist("slides") if isinstance(one, UploadFile) and one.filename]
+    with TemporaryDirectory(prefix="sap2-demo-") as folder:
+        paths = []
+        for number, deck in enumerate(decks):
+            # The client's name gives the kind of file alone.
+            ending = re.sub(r"[^.a-z0-9]", "", PurePath(deck.filename or "").suffix.lower())[:8]
+            paths.append(Path(folder) / f"slides-{number + 1}{ending}")
+            with paths[-1].open("wb") as out:
+                while chunk := deck.file.read(1 << 20):
+                    out.write(chunk)
+        try:
+            listed = slides_keywords(paths)
+        except InputError as error:
+            raise InputError(str(error).replace(f"{folder}/", "")) from error
+    keywords = [*listed.keywords, *(Keyword(0, word) for word in everywhere)]
+    notices = [notice.replace(f"{folder}/", "") for notice in listed.notices]
+    return _Held(file.filename, read_audio(file, limits), keywords, listed.texts, notices)
+
+
+def _edited(text: str, limits: Limits) -> list[Keyword]:
+    keywords = read_keywords("page\tkeyword\treason\n" + text, "keywords") or []
+    if len(keywords) > 50 * limits.max_keywords:
+        raise Refused(400, f"{len(keywords)} keywords, expected at most {50 * limits.max_keywords}")
+    return keywords
+
+
+def _run(held: _Held, recogniser: Any) -> None:
+    try:
+        held.talk = transcribe_talk(recogniser, held.wave, held.keywords, held.texts, explain=True, progress=held.track)
+    except SapError as error:
+        held.error = str(error)
+    except Exception as error:  # the page must not wait for ever
+        held.error = f"the talk could not be recognised ({type(error).__name__}); the server's log says why"
+        raise
+
+
+def _parts(text: str, written: dict[str, int]) -> list[dict[str, Any]]:
+    """The text in pieces: words between keywords, and keywords with their page.
+
+    >>> _parts("ask meyer now", {"Meyer": 3})
+    [{'text': 'ask '}, {'text': 'meyer', 'page': 3}, {'text': ' '}, {'text': 'now'}]
+    """
+    parts: list[dict[str, Any]] = []
+
+    def mark(word: str, page: int) -> str:
+        parts.append({"text": word, "page": page})
+        return ""
+
+    def plain(between: str) -> str:
+        parts.extend({"text": one} for one in re.findall(r"\S+\s*|\s+", between))
+        return ""
+
+    marked(text, written, mark, plain)
+    return parts
+
+
+def _diff(without: str, text: str) -> list[tuple[str, str]]:
+    """What the context changed, word by word.
+
+    >>> _diff("ask maier now", "ask Meyer now")
+    [('same', 'ask'), ('without', 'maier'), ('with', 'Meyer'), ('same', 'now')]
+    """
+    one, other = without.split(), text.split()
+    rows: list[tuple[str, str]] = []
+    for kind, first, last, begin, end in SequenceMatcher(None, one, other, autojunk=False).get_opcodes():
+        if kind == "equal":
+            rows.append(("same", " ".join(one[first:last])))
+            continue
+        rows += [("without", " ".join(one[first:last]))] if last > first else []
+        rows += [("with", " ".join(other[begin:end]))] if end > begin else []
+    return rows
+
+
+def serve_demo(recogniser: Any, port: int) -> None:
+    """Serve the page on 127.0.0.1 until the process is told to stop."""
+    import uvicorn
+
+    uvicorn.run(create_demo(recogniser), host="127.0.0.1", port=port, log_level="warning", server_header=False)
