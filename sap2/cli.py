@@ -45,7 +45,9 @@ SetOption = Annotated[
 PARAMS = Path("params.yaml")
 REFUSED = 3
 EXTRAS = dict.fromkeys(["fastapi", "uvicorn", "multipart", "python_multipart", "prometheus_client"], "serve")
-EXTRAS |= dict.fromkeys(["pypdfium2", "pptx", "lxml", "wordfreq", "bibtexparser", "rapidocr_onnxruntime"], "talks")
+EXTRAS |= dict.fromkeys(
+    ["pypdfium2", "pptx", "lxml", "wordfreq", "bibtexparser", "rapidocr_onnxruntime", "av"], "talks"
+)
 EXTRAS |= dict.fromkeys(["kfp", "kfp_server_api", "kubernetes", "components", "pipelines"], "kubeflow")
 RefOption = Annotated[
     Path | None, typer.Option(metavar="REF", help="What was said; else the references in the file of hypotheses.")
@@ -351,7 +353,7 @@ def reproduce(
 @app.command(epilog='Example: sap2 transcribe talk.wav --keywords "Meyer, Kathryn, Zorvan" --show-keywords')
 def transcribe(
     files: Annotated[
-        list[Path], typer.Argument(metavar="FILE", help="WAV, FLAC, MP3 or Ogg; any rate, mono or stereo.")
+        list[Path], typer.Argument(metavar="FILE", help="WAV, FLAC, MP3 or Ogg, any rate; with slides MP4 too.")
     ],
     keywords: Annotated[str | None, typer.Option(metavar="LIST", help="Words to expect, separated by commas.")] = None,
     keywords_file: Annotated[

@@ -346,12 +346,13 @@ def transcribe_talk(
     """
     from sap2.progress import track
     from sap2.slides.keywords import Keyword, slides_keywords
+    from sap2.slides.recording import load_recording
     from sap2.slides.talk import transcribe_talk as transcribe
     from sap2.slides.timing import read_times
 
     listed = slides_keywords(slides, language)
     times = read_times(slide_times) if slide_times else None
-    audio = load_audio(path, min_duration=SHORTEST)
+    audio = load_recording(path, min_duration=SHORTEST)
     recogniser = _load_recogniser(model, pruner_model, max_segment, segment_overlap)
     everywhere = [Keyword(0, word) for word in keywords]
     talk = transcribe(

@@ -1,0 +1,56 @@
+"""The sound of a video is that of its audio track; what holds none, or points elsewhere, is refused."""
+
+import av
+import numpy as np
+import pytest
+from tiny import tone
+
+from sap2.data.audio import save_audio
+from sap2.errors import InputError
+from sap2.slides.recording import load_recording
+
+
+def video(path, wave=None):
+    with av.open(str(path), "w") as container:
+        picture = container.add_stream("mpeg4", rate=5)
+        picture.width, picture.height, picture.pix_fmt = 64, 64, "yuv420p"
+        sound = container.add_stream("aac", rate=16_000, layout="mono") if wave is not None else None
+        for _ in range(5):
+            frame = av.VideoFrame.from_ndarray(np.zeros((64, 64, 3), np.uint8), format="rgb24")
+            container.mux(picture.encode(frame))
+        container.mux(picture.encode(None))
+        if sound is not None:
+            frame = av.AudioFrame.from_ndarray(wave[None], format="fltp", layout="mono")
+            frame.rate = 16_000
+            container.mux(sound.encode(frame))
+            container.mux(sound.encode(None))
+    return path
+
+
+@pytest.mark.parametrize("ending", ["mp4", "mkv"])
+def test_a_videos_sound_is_read(tmp_path, ending):
+    wave = tone(2.0)
+    heard = load_recording(video(tmp_path / f"a.{ending}", wave))
+    assert heard.dtype == np.float32 and abs(len(heard) - len(wave)) < 3000
+    loud = np.abs(np.fft.rfft(heard[:32_000], 32_000)), np.abs(np.fft.rfft(wave, 32_000))
+    assert np.corrcoef(*loud)[0, 1] > 0.9
+
+
+def test_audio_files_are_read_as_ever(tmp_path):
+    save_audio(tmp_path / "a.wav", tone(1.0))
+    assert len(load_recording(tmp_path / "a.wav")) == 16_000
+
+
+def test_what_holds_no_sound_or_points_elsewhere_is_refused(tmp_path):
+    with pytest.raises(InputError, match="holds no sound"):
+        load_recording(video(tmp_path / "a.mp4"))
+    save_audio(tmp_path / "secret.wav", tone(1.0))
+    (tmp_path / "b.mp4").write_text("#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nsecret.wav\n#EXT-X-ENDLIST\n")
+    (tmp_path / "c.mp4").write_text("ffconcat version 1.0\nfile secret.wav\n")
+    for name in ("b.mp4", "c.mp4"):
+        with pytest.raises(InputError, match="cannot be read as a video"):
+            load_recording(tmp_path / name)
+    with pytest.raises(InputError, match="no such file"):
+        load_recording(tmp_path / "none.mp4")
+    with pytest.raises(InputError, match="expected at least 9 s"):
+        load_recording(video(tmp_path / "d.mp4", tone(1.0)), min_duration=9)
