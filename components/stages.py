@@ -11,8 +11,10 @@ __all__ = [
     "base",
     "check_champion",
     "decode",
+    "decode_version",
     "evaluate",
     "join_parts",
+    "log_evaluation",
     "prepare",
     "prepare_part",
     "promote",
@@ -333,6 +335,71 @@ def evaluate(
         selection.log_confusion_matrix(["spoken", "not spoken"], counts)
     shutil.copy(Path(reports.path) / "report.html", report.path)
     shutil.copy(Path(reports.path) / "table.md", table.path)
+
+
+@step
+def decode_version(
+    version: str, tracking: dict, prepared: Input[Dataset], results: Output[Dataset], summary: Output[Markdown]
+) -> str:
+    """Prune and transcribe the test split with a registered version, as it serves.
+
+    Args:
+        version: Number or alias of the version.
+        tracking: Section `tracking` of params.yaml: name of the model; MLFLOW_TRACKING_URI says where.
+        prepared: The corpus.
+
+    Returns:
+        results: Folder with one file of transcripts a context, and timing.json.
+        summary: Counts and times.
+        Output: The version's number.
+    """
+    from pathlib import Path
+
+    from components.outputs import show
+    from sap2 import stages
+    from sap2.params import TrackingSection
+
+    done = stages.decode_version(TrackingSection(**tracking), version, Path(prepared.path), Path(results.path))
+    show(done, summary)
+    return str(done.facts["version"])
+
+
+@step
+def log_evaluation(
+    profile: str,
+    version: str,
+    prepare: dict,
+    evaluation: dict,
+    tracking: dict,
+    prepared: Input[Dataset],
+    results: Input[Dataset],
+    reports: Input[Artifact],
+    summary: Output[Markdown],
+) -> None:
+    """Log the scores in MLflow, as a run below that of the version.
+
+    Args:
+        profile: The profile's name, logged.
+        version: The version's number.
+        prepare: Section `prepare` of params.yaml, logged.
+        evaluation: Section `evaluation`, logged.
+        tracking: Section `tracking`: experiment and name of the model; MLFLOW_TRACKING_URI says where.
+        prepared: The corpus, for its digest.
+        results: The transcripts.
+        reports: Metrics, table, plots and report.
+
+    Returns:
+        summary: The run and the scores.
+    """
+    from pathlib import Path
+
+    from components.outputs import show
+    from sap2 import stages
+    from sap2.params import Params
+
+    params = Params.model_validate(dict(profile=profile, prepare=prepare, evaluation=evaluation, tracking=tracking))
+    done = stages.log_evaluation(params, version, *(Path(one.path) for one in (prepared, results, reports)))
+    show(done, summary)
 
 
 @step

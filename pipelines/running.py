@@ -11,7 +11,7 @@ from typing import Any
 from kfp import compiler, components, local
 from kfp.local.logging_utils import local_logger_context
 
-from pipelines import train_and_evaluate, transcribe_batch
+from pipelines import evaluate_only, train_and_evaluate, transcribe_batch
 from pipelines.errors import PipelineError
 from sap2.errors import InputError
 from sap2.files import atomic_file
@@ -20,7 +20,11 @@ from sap2.params import Params
 __all__ = ["PIPELINES", "compile_pipeline", "parse_arguments", "run_locally"]
 
 COLOUR = re.compile(r"\x1b\[\d+m")
-PIPELINES = {"train-and-evaluate": train_and_evaluate, "transcribe-batch": transcribe_batch}
+PIPELINES = {
+    "train-and-evaluate": train_and_evaluate,
+    "evaluate-only": evaluate_only,
+    "transcribe-batch": transcribe_batch,
+}
 
 
 def compile_pipeline(name: str, params: Params, output: Path) -> Path:

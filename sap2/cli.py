@@ -711,8 +711,8 @@ pipeline = typer.Typer(
 )
 app.add_typer(pipeline, name="pipeline")
 PipelineArgument = Annotated[
-    Literal["train-and-evaluate", "transcribe-batch"],
-    typer.Argument(metavar="PIPELINE", help="train-and-evaluate or transcribe-batch."),
+    Literal["train-and-evaluate", "evaluate-only", "transcribe-batch"],
+    typer.Argument(metavar="PIPELINE", help="train-and-evaluate, evaluate-only or transcribe-batch."),
 ]
 ArgumentOption = Annotated[
     list[str] | None,

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -47,9 +48,11 @@ __all__ = [
     "Summary",
     "base",
     "decode",
+    "decode_version",
     "demo",
     "evaluate",
     "join_parts",
+    "log_evaluation",
     "prepare",
     "prepare_over_ray",
     "prepare_part",
@@ -289,6 +292,55 @@ def promote(
         "rules": "\n" + table(outcome.rules) if outcome.rules else "it is the champion already",
     }
     return Summary("promote", [], facts | ({"forced": outcome.forced} if outcome.forced else {}))
+
+
+def decode_version(
+    tracking: TrackingSection, version: str = "champion", prepared: Path = PREPARED, output: Path = RESULTS
+) -> Summary:
+    """Prune and transcribe the test split of a corpus with a registered version, as that decodes.
+
+    Args:
+        version: Its number or alias.
+    Returns: `version`, its number.
+    """
+    from sap2.inference.corpus import decode_split, prune_splits
+    from sap2.tracking.aliases import version_number
+    from sap2.tracking.packaging import fetch_registered, present, sections
+    from sap2.tracking.store import client
+
+    number = version_number(client(tracking), tracking.model_name, version)
+    with tempfile.TemporaryDirectory(prefix="sap2-version-") as folder:
+        parts, settings = fetch_registered(tracking, f"models:/{tracking.model_name}/{number}", Path(folder))
+        pruning, inference = sections(settings)
+        base, pruned = present(parts["base"]), Path(folder) / "pruned"
+        prune_splits(pruning, {"test": prepared / "test.jsonl"}, base, Path(parts["pruner"]), pruned)
+        facts = decode_split(inference, pruned / "test.jsonl", base, Path(parts["recogniser"]), output)
+    written = [output / f"{context}.jsonl" for context in inference.contexts]
+    return Summary("decode-version", written, {"version": number, **facts})
+
+
+def log_evaluation(
+    params: Params,
+    version: str,
+    prepared: Path = PREPARED,
+    results: Path = RESULTS,
+    reports: Path = REPORTS,
+) -> Summary:
+    """Log what a registered version scored on a corpus, as a run below that of the version."""
+    from sap2.tracking import log_evaluation as log
+
+    files = [reports / name for name in ("metrics.json", "table.md", "report.html", "plots")]
+    facts = log(
+        params.tracking,
+        version,
+        metrics=json.loads(files[0].read_text(encoding="utf-8")),
+        params=params.model_dump(include={"profile", "prepare", "evaluation"}),
+        results=results,
+        files=files,
+        manifests=[prepared / "test.jsonl"],
+        card=json.loads((prepared / "card.json").read_text(encoding="utf-8")),
+    )
+    return Summary("log-evaluation", [], facts)
 
 
 def transcribe_files(

@@ -1,8 +1,8 @@
 """MLflow: the stages' runs, the packaged model, the registry. No other room imports mlflow, this one only when used."""
 
 from sap2.tracking.packaging import load_registered
-from sap2.tracking.registry import register
+from sap2.tracking.registry import log_evaluation, register
 from sap2.tracking.runs import Tracker, start_run
 from sap2.tracking.store import check_server, tracking_uri
 
-__all__ = ["Tracker", "check_server", "load_registered", "register", "start_run", "tracking_uri"]
+__all__ = ["Tracker", "check_server", "load_registered", "log_evaluation", "register", "start_run", "tracking_uri"]

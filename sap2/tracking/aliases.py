@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from sap2.errors import TrackingError
 from sap2.tracking.runs import user
 
-__all__ = ["CHALLENGER", "CHAMPION", "PREVIOUS", "aliases", "locked", "move"]
+__all__ = ["CHALLENGER", "CHAMPION", "PREVIOUS", "aliases", "locked", "move", "version_number"]
 
 Seconds = float
 
@@ -48,6 +48,27 @@ def aliases(asking, name: str) -> dict[str, int]:
         raise TrackingError(
             f'there is no registered model {name!r}; run "sap2 register" first, or correct tracking.model_name'
         ) from error
+
+
+def version_number(asking, name: str, version: str) -> int:
+    """The number of a version that is given by it or by an alias.
+
+    Raises: TrackingError: no such version or alias.
+    """
+    from mlflow.exceptions import MlflowException
+
+    held = aliases(asking, name)
+    if not version.isdecimal():
+        if version in held:
+            return held[version]
+        known = ", ".join(f"{alias} ({number})" for alias, number in sorted(held.items())) or "none"
+        raise TrackingError(f"model {name}: no version with alias {version!r}; there are {known}; or name its number")
+    try:
+        return int(asking.get_model_version(name, version).version)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        raise TrackingError(f'model {name}: no version {version}; "sap2 models" lists them') from error
 
 
 @contextmanager

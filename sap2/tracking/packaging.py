@@ -9,6 +9,7 @@ import shutil
 import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,16 @@ from sap2.hub import HUB_SOURCE, fetch_named
 from sap2.params import InferenceSection, PruningSection, TrackingSection
 from sap2.tracking.store import fluent, reporting, tracking_uri
 
-__all__ = ["build", "load_recogniser", "load_registered", "log_model", "pip_requirements"]
+__all__ = [
+    "build",
+    "fetch_registered",
+    "load_recogniser",
+    "load_registered",
+    "log_model",
+    "pip_requirements",
+    "present",
+    "sections",
+]
 
 PARTS = ("base", "pruner", "recogniser")
 MODEL_NAME = "sap2"
@@ -104,15 +114,36 @@ def load_registered(section: TrackingSection, uri: str):
 
     Raises: TrackingError: no such model, or the store does not answer. ModelError: it is not one of ours.
     """
-    store = tracking_uri(section)
     with tempfile.TemporaryDirectory(prefix="sap2-model-") as folder:
-        with reporting(store, f"gives no {uri}"), fluent(section) as mlflow:
-            local = Path(mlflow.artifacts.download_artifacts(uri, dst_path=folder))
-            flavor = mlflow.models.Model.load(local).flavors.get("python_function", {})
-        artifacts = {name: str(local / found["path"]) for name, found in (flavor.get("artifacts") or {}).items()}
-        if set(artifacts) != set(PARTS):
-            raise ModelError(f"{uri}: holds {sorted(artifacts) or 'no artifacts'}, expected {', '.join(PARTS)}")
-        return build(artifacts, flavor.get("config") or {})
+        return build(*fetch_registered(section, uri, Path(folder)))
+
+
+def fetch_registered(section: TrackingSection, uri: str, folder: Path) -> tuple[dict[str, str], dict[str, Any]]:
+    """Fetch a registered model into a folder: where its parts lie, by name, and the settings kept with them.
+
+    Raises: as `load_registered`.
+    """
+    store = tracking_uri(section)
+    with reporting(store, f"gives no {uri}"), fluent(section) as mlflow:
+        local = Path(mlflow.artifacts.download_artifacts(uri, dst_path=str(folder)))
+        flavor = mlflow.models.Model.load(local).flavors.get("python_function", {})
+    artifacts = {name: str(local / found["path"]) for name, found in (flavor.get("artifacts") or {}).items()}
+    if set(artifacts) != set(PARTS):
+        raise ModelError(f"{uri}: holds {sorted(artifacts) or 'no artifacts'}, expected {', '.join(PARTS)}")
+    return artifacts, flavor.get("config") or {}
+
+
+def sections(settings: Mapping[str, Any]) -> tuple[PruningSection, InferenceSection]:
+    """The settings kept with a model, as sections of the params: how both stages of it decode.
+
+    Raises: ModelError: a setting is unknown.
+    """
+    decoding, pruning_decoding, options = _decodings(settings)
+    segmentation = {name: options.pop(name) for name in InferenceSection().segmentation() if name in options}
+    return (
+        PruningSection(**asdict(pruning_decoding), **options),
+        InferenceSection(**asdict(decoding), **segmentation),
+    )
 
 
 def build(artifacts: Mapping[str, str], settings: Mapping[str, Any]):
@@ -128,10 +159,7 @@ def build(artifacts: Mapping[str, str], settings: Mapping[str, Any]):
 
     decoding, pruning_decoding, options = _decodings(settings)
     options["device"] = "cuda" if torch.cuda.is_available() else None
-    folders = {part: Path(artifacts[part]) for part in PARTS}
-    if (named := folders["base"] / HUB_SOURCE).is_file() and not (folders["base"] / "config.json").is_file():
-        folders["base"] = fetch_named(named)
-    recogniser = Recogniser.load(*folders.values(), decoding=decoding, **options)
+    recogniser = Recogniser.load(*(present(artifacts[part]) for part in PARTS), decoding=decoding, **options)
     recogniser.pruning_decoding = pruning_decoding
     return recogniser
 
@@ -140,6 +168,13 @@ def pip_requirements() -> list[str]:
     """The packages transcribing needs, each at the version that is installed here."""
     # "+cpu" and the like name a build that the index does not have.
     return [f"{name}=={importlib.metadata.version(name).partition('+')[0]}" for name in REQUIREMENTS]
+
+
+def present(folder: str | Path) -> Path:
+    """The folder; where it only names a base of the hub, the one that this machine has fetched of it."""
+    folder = Path(folder)
+    named = folder / HUB_SOURCE
+    return fetch_named(named) if named.is_file() and not (folder / "config.json").is_file() else folder
 
 
 def _decodings(settings: Mapping[str, Any]):

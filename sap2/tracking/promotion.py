@@ -9,7 +9,7 @@ from typing import Any
 
 from sap2.errors import InputError, TrackingError
 from sap2.params import EvaluationSection, GateSection, TrackingSection
-from sap2.tracking.aliases import CHALLENGER, CHAMPION, PREVIOUS, aliases, locked, move
+from sap2.tracking.aliases import CHALLENGER, CHAMPION, PREVIOUS, aliases, locked, move, version_number
 from sap2.tracking.gate import Rule, judge, table
 from sap2.tracking.registry import RESULTS, SPEED
 from sap2.tracking.runs import user
@@ -65,7 +65,7 @@ def promote(
         raise InputError(f"a reason of {len(force.strip())} characters, expected 1 to {LONGEST_REASON}")
     uri, name, asking = tracking_uri(tracking), tracking.model_name, client(tracking)
     with reporting(uri, "did not promote"):
-        number = _number(asking, name, version)
+        number = version_number(asking, name, version)
         for _ in range(TRIES):
             champion = aliases(asking, name).get(CHAMPION)
             if champion == number:
@@ -153,24 +153,6 @@ def _last_decision(tags: Mapping[str, str]) -> str:
         return ""
     what = max(decisions)[1]
     return f"{what.replace('_', ' ')} by {tags[f'sap2.{what}_by']}: {tags[f'sap2.{what}_why']}"
-
-
-def _number(asking, name: str, version: str) -> int:
-    """Raises: TrackingError: no such version or alias."""
-    from mlflow.exceptions import MlflowException
-
-    held = aliases(asking, name)
-    if not version.isdecimal():
-        if version in held:
-            return held[version]
-        known = ", ".join(f"{alias} ({number})" for alias, number in sorted(held.items())) or "none"
-        raise TrackingError(f"model {name}: no version with alias {version!r}; there are {known}; or name its number")
-    try:
-        return int(asking.get_model_version(name, version).version)
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-            raise
-        raise TrackingError(f'model {name}: no version {version}; "sap2 models" lists them') from error
 
 
 def _judged(

@@ -10,7 +10,7 @@ from sap2 import __version__
 from sap2.errors import InputError, TrackingError
 from sap2.files import atomic_file, read_jsonl, sha256
 from sap2.params import TrackingSection
-from sap2.tracking.aliases import CHALLENGER
+from sap2.tracking.aliases import CHALLENGER, version_number
 from sap2.tracking.describe import ABOUT_MODEL, describe
 from sap2.tracking.lineage import log_stages, read_lock
 from sap2.tracking.packaging import log_model
@@ -19,7 +19,7 @@ from sap2.tracking.runs import start_run
 from sap2.tracking.store import client, fluent, reporting, tracking_uri
 from sap2.tracking.values import flat, numbers, public, public_values, safe_key
 
-__all__ = ["PARAMS_FILE", "PATCH_FILE", "RECIPE", "RESULTS", "SPEED", "register", "scores"]
+__all__ = ["PARAMS_FILE", "PATCH_FILE", "RECIPE", "RESULTS", "SPEED", "log_evaluation", "register", "scores"]
 
 RESULTS = "results"  # where the run keeps the transcripts, by which the gate compares versions
 SPEED = "real_time_factor"
@@ -83,7 +83,9 @@ def register(
         asking.update_run(run, name="pipeline")
         for name, value in {**_texts(metrics), **origin, "mlflow.note.content": about}.items():
             asking.set_tag(run, name, value)
-        _log_files(asking, run, files, lock)
+        _log_files(asking, run, files)
+        if lock.is_file():
+            asking.log_artifact(run, str(lock), RECIPE)
         for path in transcripts[1:]:
             asking.log_artifact(run, str(path), RESULTS)
         _log_state(asking, run, params, code["dirty"] == "true")
@@ -118,6 +120,49 @@ def register(
     return answer
 
 
+def log_evaluation(
+    section: TrackingSection,
+    version: str,
+    *,
+    metrics: Mapping[str, Any],
+    params: Mapping[str, Any],
+    results: Path,
+    files: Sequence[Path] = (),
+    manifests: Iterable[Path] = (),
+    card: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Log what a registered version scored on another set, as a run below that of the version.
+
+    Args:
+        version: Its number or alias.
+        metrics, params, files, manifests: As `register` takes them.
+        results: Folder with the transcripts.
+        card: The corpus's data card.
+    Returns: `run`, `version`, `scores`.
+    Raises: TrackingError: no such version, or the store fails.
+    """
+    uri, name, asking = tracking_uri(section), section.model_name, client(section)
+    with reporting(uri, "did not take the evaluation"):
+        number = version_number(asking, name, version)
+        parent = asking.get_model_version(name, str(number)).run_id
+    digests = file_digests(list(manifests))
+    with start_run(section, "evaluate", params) as tracker, reporting(uri, "did not take the evaluation"):
+        run = tracker.run_id
+        asking.update_run(run, name=f"evaluation of {name}/{number}")
+        tags = {"mlflow.parentRunId": parent, "sap2.model_version": f"{name}/{number}"}
+        tags |= {safe_key(f"data.sha256/{path}"): digest for path, digest in digests.items()}
+        for tag, value in {**_texts(metrics), **tags}.items():
+            asking.set_tag(run, tag, value)
+        _log_files(asking, run, list(files))
+        transcripts = sorted(results.glob("*.jsonl"))
+        for path in transcripts:
+            asking.log_artifact(run, str(path), RESULTS)
+        _log_table(asking, run, transcripts)
+        _log_datasets(asking, run, digests, card or {})
+        _log_metrics(asking, run, numbers(metrics) | _speed(results))
+    return {"run": run, "version": number, "scores": {key: float(value) for key, value in scores(metrics).items()}}
+
+
 def scores(metrics: Mapping[str, Any]) -> dict[str, str]:
     """The figures a version is judged by, as its tags.
 
@@ -139,14 +184,12 @@ def _origin(code: Mapping[str, str], digests: dict[str, str], lock: Path) -> dic
     return tags | {safe_key(f"data.sha256/{name}"): digest for name, digest in digests.items()}
 
 
-def _log_files(asking, run: str, files: list[Path], lock: Path) -> None:
+def _log_files(asking, run: str, files: list[Path]) -> None:
     for path in files:
         if path.is_dir():
             asking.log_artifacts(run, str(path), f"reports/{path.name}")
         else:
             asking.log_artifact(run, str(path), "reports")
-    if lock.is_file():
-        asking.log_artifact(run, str(lock), RECIPE)
 
 
 def _log_state(asking, run: str, params: Mapping[str, Any], dirty: bool) -> None:
@@ -214,8 +257,8 @@ def _profile(card: Mapping[str, Any], split: str) -> str | None:
     return json.dumps(about | figures | {f"{name}_sha256": digest for name, digest in digests.items()})
 
 
-def _log_metrics(asking, run: str, figures: dict[str, float], model_id: str | None) -> None:
-    """Log the figures for the run and, so that MLflow shows them beside it, for the model."""
+def _log_metrics(asking, run: str, figures: dict[str, float], model_id: str | None = None) -> None:
+    """Log the figures for the run and, so that MLflow shows them beside it, for the model if one is given."""
     from mlflow.entities import Metric
 
     now = int(time.time() * 1000)

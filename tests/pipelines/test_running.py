@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 from kfp import dsl
+from mlflow import MlflowClient
 
 from pipelines import running
 from pipelines.errors import PipelineError
@@ -85,6 +87,49 @@ def test_a_gate_that_says_no_leaves_the_champion_and_equal_steps_are_not_run_aga
     assert re.search(r"^1 +champion", after, re.MULTILINE)
 
 
+@pytest.mark.slow
+def test_a_registered_version_is_scored_on_a_set_as_it_was_when_it_was_trained(kubeflow, first_run):
+    done = kubeflow("pipeline", "run", "--local", "evaluate-only", "--folder", str(kubeflow.folder))
+    assert "sap2-evaluate-only (profile test) ended: SUCCEEDED" in done
+    runs = sorted((kubeflow.folder / "artifacts").glob("*/evaluate/reports/metrics.json"), key=os.path.getmtime)
+    trained, again = (json.loads(path.read_text(encoding="utf-8")) for path in (runs[0], runs[-1]))
+    assert runs[0].parents[2].name.startswith("sap2-train") and runs[-1].parents[2].name.startswith("sap2-evaluate")
+    assert again == trained
+
+    asking = MlflowClient(f"sqlite:///{kubeflow.folder / 'mlruns.db'}")
+    version = asking.get_model_version("sap2-asr-test", "1")
+    experiment = asking.get_run(version.run_id).info.experiment_id
+    [run] = asking.search_runs(
+        [experiment],
+        f"tags.mlflow.parentRunId = '{version.run_id}' and tags.`sap2.stage` = 'evaluate'"
+        " and attributes.run_name LIKE 'evaluation of%'",
+    )
+    assert run.info.run_name == "evaluation of sap2-asr-test/1" and run.info.status == "FINISHED"
+    assert run.data.metrics["predicted/b_wer"] == pytest.approx(trained["predicted"]["b_wer"])
+    assert {"report.html", "table.md"} <= {
+        Path(one.path).name for one in asking.list_artifacts(run.info.run_id, "reports")
+    }
+
+
+@pytest.mark.slow
+def test_talks_are_transcribed_in_shards_and_collected(kubeflow, first_run, tmp_path):
+    [corpus] = (kubeflow.folder / "artifacts").glob("sap2-train*/prepare/prepared")
+    talks = tmp_path / "talks"
+    talks.mkdir()
+    for number, path in enumerate(sorted((corpus / "audio").glob("test-*.flac"))[:3]):
+        shutil.copy(path, talks / f"talk-{number}.flac")
+    (talks / "broken.wav").write_bytes(b"no sound")
+    done = kubeflow(
+        "pipeline", "run", "--local", "transcribe-batch", "--folder", str(kubeflow.folder),
+        "-a", f"talks={talks}", "-a", "shards=2", "-a", "keywords=meyer, zorvan",
+    )  # fmt: skip
+    assert "sap2-transcribe-batch (profile test) ended: SUCCEEDED" in done
+    [collected] = (kubeflow.folder / "artifacts").glob("*/collect-transcripts/transcripts")
+    rows = [json.loads(line) for line in collected.read_text(encoding="utf-8").splitlines()]
+    assert [row["talk"] for row in rows] == ["broken.wav", "talk-0.flac", "talk-1.flac", "talk-2.flac"]
+    assert "error" in rows[0] and all("text" in row for row in rows[1:])
+
+
 @dsl.component(base_image="python:3.11", install_kfp_package=False)
 def flaky(mark: str) -> str:
     """Fails at its first try."""
@@ -131,7 +176,9 @@ def test_an_unknown_parameter_of_a_pipeline_is_told_with_those_there_are(tmp_pat
 
 
 def test_an_unknown_pipeline_is_told_with_those_there_are(tmp_path):
-    with pytest.raises(InputError, match="no pipeline 'train'; there are train-and-evaluate, transcribe-batch"):
+    with pytest.raises(
+        InputError, match="no pipeline 'train'; there are train-and-evaluate, evaluate-only, transcribe-batch"
+    ):
         compile_pipeline("train", load_params(ROOT / "params.yaml"), tmp_path / "x.yaml")
 
 

@@ -1,0 +1,61 @@
+"""A registered version on another set: prepare → decode-version → evaluate → log-evaluation."""
+
+from kfp import dsl
+
+from components import stages as steps
+from pipelines.resources import place
+from sap2.params import Params
+
+__all__ = ["NAME", "build"]
+
+NAME = "sap2-evaluate-only"
+
+
+def build(params: Params):
+    """The pipeline for a profile: its corpus and scoring are the defaults, `resources` is built in."""
+    default = params.model_dump(mode="json", exclude_none=True)  # KFP takes no null: a key left out is null by default
+    resources = params.resources
+    same_corpus = params.prepare.source == "lectures"
+
+    @dsl.pipeline(name=NAME, description="A registered version scored on another set.")
+    def evaluate_only(
+        profile: str = params.profile,
+        version: str = "champion",
+        prepare: dict = default["prepare"],
+        evaluation: dict = default["evaluation"],
+        tracking: dict = default["tracking"],
+    ):
+        """A registered version scored on another set; nothing is trained, registered or promoted.
+
+        Args:
+            profile: Name of the params' profile, logged with the run.
+            version: Number or alias of the registered version.
+            prepare: Section `prepare` of params.yaml: the corpus, of which the test split is taken.
+            evaluation: Section `evaluation`: scoring.
+            tracking: Section `tracking`: experiment and model in MLflow.
+        """
+        end = steps.report_end(pipeline=NAME, profile=profile)
+        place(end, resources, "light", "Report the end")
+        with dsl.ExitHandler(end, name="evaluation"):
+            corpus = steps.prepare(prepare=prepare)
+            place(corpus, resources, "light", "Prepare corpus", cached=same_corpus, reads_data=True)
+            prepared = corpus.outputs["prepared"]
+            # An alias moves: what it stood for in an earlier run is not taken again.
+            decoded = steps.decode_version(version=version, tracking=tracking, prepared=prepared)
+            place(decoded, resources, "inference", "Transcribe with the version")
+            results = decoded.outputs["results"]
+            scored = steps.evaluate(evaluation=evaluation, results=results)
+            place(scored, resources, "light", "Evaluate", cached=True)
+            logged = steps.log_evaluation(
+                profile=profile,
+                version=decoded.outputs["Output"],
+                prepare=prepare,
+                evaluation=evaluation,
+                tracking=tracking,
+                prepared=prepared,
+                results=results,
+                reports=scored.outputs["reports"],
+            )
+            place(logged, resources, "light", "Log the scores")
+
+    return evaluate_only
