@@ -229,7 +229,7 @@ def run_tags(stage: str) -> dict[str, str]:
         "mlflow.source.name": f"sap2 {stage}",
         "mlflow.source.type": "LOCAL",
         "mlflow.source.git.commit": code["commit"],
-        "sap2.git_dirty": code["dirty"],
+        "git.dirty": code["dirty"],
         "sap2.stage": stage,
         "sap2.version": __version__,
     }
