@@ -37,7 +37,7 @@ def main() -> None:
 @torch.no_grad()
 def relevance(recogniser: Recogniser, audio: Path, keywords: list[str]):
     """Scores `(heads, frames, tokens)` as `pool_context` has them, the list's tokens, and their windows."""
-    (states,) = recogniser.encode([audio])[0]
+    (states,) = recogniser.encode([audio])[0].states
     recogniser.model.set_adapter("pruner", inference_mode=True)
     model, processor = recogniser.model.get_base_model(), recogniser.processor
     ids, windows = processor.tokenise_context(keywords)

@@ -11,6 +11,9 @@ from pathlib import Path
 
 from common import alternately, best_device, default_recogniser, padded_states, parser, report, utterances
 
+from sap2.inference import Heard
+from sap2.model import SAMPLE_RATE
+
 
 def main() -> None:
     options = parser(__doc__)
@@ -32,11 +35,15 @@ def main() -> None:
         speech = recogniser.encode(waves)
         return recogniser.transcribe(speech, recogniser.prune(speech, lists))
 
+    def padded(wave):
+        seconds = len(wave) / SAMPLE_RATE
+        return Heard(padded_states(model, processor, [wave]), [(0.0, seconds)], seconds)
+
     def one_by_one(waves, lists):
         found = []
         for wave, words in zip(waves, lists, strict=True):
-            predicted = recogniser.prune([padded_states(model, processor, [wave])], [words])
-            found += recogniser.transcribe([padded_states(model, processor, [wave])], predicted)
+            predicted = recogniser.prune([padded(wave)], [words])
+            found += recogniser.transcribe([padded(wave)], predicted)
         return found
 
     def alone(waves, lists):
