@@ -1,5 +1,6 @@
 """A pipeline as a file, and run whole on this machine by KFP's local runner."""
 
+import builtins
 import contextlib
 import re
 import sys
@@ -79,6 +80,7 @@ def run_locally(name: str, params: Params, folder: Path, arguments: Iterable[str
         enable_caching=cached,
         cache_root=str(folder / "cache"),
     )
+    ours = builtins.print
     try:
         # The steps' output, retries and cache hits are progress. That image and limits do nothing here is no news.
         with contextlib.redirect_stdout(sys.stderr), local_logger_context(), warnings.catch_warnings():
@@ -86,6 +88,8 @@ def run_locally(name: str, params: Params, folder: Path, arguments: Iterable[str
             pipeline(**given)
     except RuntimeError as error:
         raise PipelineError(f"{name}: {COLOUR.sub('', str(error))} See the messages of the step above") from error
+    finally:
+        builtins.print = ours  # steps side by side replace it, and put it back in any order
 
 
 def _builder(name: str):

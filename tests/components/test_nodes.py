@@ -227,7 +227,10 @@ def test_the_command_removes_the_job_when_it_is_ended(cluster, tmp_path, number)
     (tmp_path / "config").write_text(json.dumps(config), encoding="utf-8")
     environment = os.environ | {"KUBECONFIG": str(tmp_path / "config")}
     command = ["trainjob", "--run", "--profile", "test", "--nodes", "2", "--namespace", "team"]
-    running = subprocess.Popen([sys.executable, "-m", "sap2", *command], cwd=ROOT, env=environment)
+    running = subprocess.Popen(
+        [sys.executable, "-m", "sap2", *command], cwd=ROOT, env=environment,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
+    )  # fmt: skip
     try:
         until = time.monotonic() + 60
         while cluster.looks == 0 and running.poll() is None and time.monotonic() < until:

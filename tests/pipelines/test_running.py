@@ -51,6 +51,20 @@ def first_run(kubeflow) -> str:
     return kubeflow("pipeline", "run", "--local", "--folder", str(kubeflow.folder))
 
 
+def test_print_is_as_before_whatever_the_runner_leaves_behind(monkeypatch, tmp_path):
+    before = print
+
+    def pipeline(**_):
+        monkeypatch.setattr("builtins.print", lambda *args, **kwargs: before("    ", *args, **kwargs))
+        raise RuntimeError("a step failed.")
+
+    pipeline.component_spec = SimpleNamespace(inputs={})
+    monkeypatch.setattr(running.components, "load_component_from_file", lambda _: pipeline)
+    with pytest.raises(PipelineError, match="a step failed"):
+        run_locally("transcribe-batch", load_params(ROOT / "params.yaml", "test"), tmp_path)
+    assert print is before
+
+
 @pytest.mark.slow  # the whole flow, once more
 def test_the_pipeline_gives_the_metrics_of_dvc_though_a_step_fails_and_a_training_is_killed(
     kubeflow, first_run, reproduced, repository
