@@ -9,6 +9,14 @@ class InputError(SapError):
     """A file, manifest line, audio or list from outside cannot be used."""
 
 
+class OutputError(SapError):
+    """An output cannot be written; what was at its place before is as it was."""
+
+    def __init__(self, message: str, reason: str = ""):
+        super().__init__(message)
+        self.reason = reason
+
+
 class ParamsError(SapError):
     """params.yaml or an override holds an unknown key or a value out of range."""
 
@@ -19,3 +27,14 @@ class ModelError(SapError):
 
 class TrackingError(SapError):
     """The MLflow tracking server or registry cannot be reached or refuses."""
+
+
+class Stopped(SapError):
+    """A training was told to stop by SIGTERM and has kept what it takes to go on; the command line exits 143."""
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether Python, or PyTorch for a processor or a GPU, says that there is no memory left."""
+    return isinstance(error, MemoryError) or any(
+        words in str(error) for words in ("t allocate memory", "out of memory")
+    )

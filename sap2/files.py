@@ -1,46 +1,131 @@
 """Files that appear whole or not at all, JSON lines and tables."""
 
 import csv
+import errno
+import glob
 import hashlib
 import json
 import os
+import re
 import shutil
+import socket
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sap2.errors import InputError
+from sap2.errors import InputError, OutputError, SapError
+
+HOST = socket.gethostname()  # processes of several machines, or pods, may share a folder
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+
+SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")  # JSON's escape of half a character
 
 
 @contextmanager
 def atomic_file(path: Path | str) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; it takes the name of `path` only when the block ends without an error."""
+    """Yield a temporary path beside `path`; it takes the name of `path` only when the block ends without an error.
+
+    Raises: OutputError: it cannot be written.
+    """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        yield partial
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    partial = _aside(path)
+    with writing(path):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            clear_remains(path)
+            yield partial
+            os.replace(partial, path)
+        finally:
+            partial.unlink(missing_ok=True)
 
 
 @contextmanager
 def atomic_dir(path: Path | str) -> Iterator[Path]:
-    """Yield an empty temporary folder beside `path`; it replaces `path` only when the block ends without an error."""
+    """Yield an empty temporary folder beside `path`; it replaces `path` only when the block ends without an error.
+
+    Raises: OutputError: it cannot be written.
+    """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir()
+    partial, old = _aside(path), _aside(path, "old.")
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        clear_remains(path)
+        partial.mkdir()
+        try:
+            yield partial
+            if path.is_dir():
+                os.replace(path, old)  # at once; a folder that is deleted file by file is neither whole nor absent
+            try:
+                os.replace(partial, path)
+            except OSError:
+                if old.is_dir():
+                    os.replace(old, path)
+                raise
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+            shutil.rmtree(old, ignore_errors=True)
+
+
+def clear_remains(path: Path) -> None:
+    """Delete what processes of this machine that were killed left beside `path`, and what this one did."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.{HOST}-*.partial"):
+        process = int(left.name.removeprefix(f".{path.name}.{HOST}-").partition(".")[0])
+        if process == os.getpid() or not alive(process):
+            shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
+
+
+@contextmanager
+def writing(path: Path | str) -> Iterator[None]:
+    """Turn what keeps `path` from being written into an error that names it, and not the file inside it.
+
+    Raises: OutputError: no space, no right, a read-only disk, a quota.
+    """
     try:
-        yield partial
-        if path.is_dir():
-            shutil.rmtree(path)
-        os.replace(partial, path)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        yield
+    except OutputError as error:
+        raise _unwritten(path, error.reason) from error
+    except SapError:
+        raise
+    except Exception as error:  # libraries in C and Rust have error classes of their own
+        reason = _reason(error, Path(path))
+        if reason is None:
+            raise
+        raise _unwritten(path, reason) from error
+
+
+def alive(process: int) -> bool:
+    """Whether there is a process of that id on this machine."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _aside(path: Path, kind: str = "") -> Path:
+    return path.with_name(f".{path.name}.{HOST}-{os.getpid()}.{kind}partial")
+
+
+def _reason(error: Exception, path: Path) -> str | None:
+    """Why an output cannot be written; None when something else went wrong in the meantime."""
+    for code in NO_ROOM:
+        if getattr(error, "errno", None) == code or f"(os error {code})" in str(error):
+            return os.strerror(code)
+    if "inline_container" in str(error) or "PytorchStreamWriter" in str(error):  # torch.save gives no reason
+        return "a file was cut while it was written, as on a full disk"
+    if isinstance(error, OSError) and error.filename is not None and error.errno != errno.ENOENT:
+        place = Path(os.fsdecode(error.filename))
+        if place in (path, *path.parents) or any(part.endswith(".partial") for part in place.parts):
+            return os.strerror(error.errno)
+    return None
+
+
+def _unwritten(path: Path | str, reason: str) -> OutputError:
+    way_out = "free space, raise the quota or correct the rights, then run this again"
+    return OutputError(f"{path}: cannot be written: {reason}; {way_out}", reason)
 
 
 def read_jsonl(path: Path | str) -> Iterator[tuple[int, dict]]:
@@ -54,19 +139,59 @@ def read_jsonl(path: Path | str) -> Iterator[tuple[int, dict]]:
             for number, line in enumerate(lines, start=1):
                 if not line.strip():
                     continue
-                try:
-                    row = json.loads(line)
-                except json.JSONDecodeError as error:
-                    raise InputError(
-                        f"{path}:{number}: not JSON ({error}); each line must be one JSON object"
-                    ) from error
-                if not isinstance(row, dict):
-                    raise InputError(f"{path}:{number}: got {type(row).__name__}, expected a JSON object")
-                yield number, row
-    except FileNotFoundError as error:
+                yield number, json_object(line, f"{path}:{number}")
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise InputError(f"{path}: no such file; run the stage that writes it, or correct the path") from error
+    except IsADirectoryError as error:
+        raise InputError(f"{path}: is a folder, expected a file of JSON lines; correct the path") from error
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8") from error
+
+
+def json_object(line: str, where: str) -> dict:
+    """One line of a JSON lines file.
+
+    Raises: InputError: it is no JSON object, or holds half a character; the message begins with `where`.
+    """
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{where}: not JSON ({error}); each line must be one JSON object") from error
+    return checked_object(row, where, SURROGATE.search(line) is not None)
+
+
+def checked_object(row: Any, where: str, halves: bool) -> dict:
+    """What JSON stood for, if it is an object.
+
+    Args:
+        halves: Whether an escape of half a character is in it: alone it is JSON and no text, which nothing could write.
+    Raises: InputError: as `json_object`.
+    """
+    if not isinstance(row, dict):
+        raise InputError(f"{where}: got {type(row).__name__}, expected a JSON object")
+    if halves:
+        try:
+            json.dumps(row, ensure_ascii=False).encode("utf-8")
+        except UnicodeEncodeError as error:
+            half = f"\\u{ord(error.object[error.start]):04x}"
+            raise InputError(f"{where}: {half} is half a character; write it whole, or leave it out") from error
+    return row
+
+
+def json_file(path: Path | str, way_out: str) -> dict:
+    """A file that is one JSON object.
+
+    Raises: InputError: it is missing or no JSON object; the message ends with `way_out`.
+    """
+    try:
+        found = json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file; {way_out}") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{path}: not readable as JSON ({error}); {way_out}") from error
+    if not isinstance(found, dict):
+        raise InputError(f"{path}: got {type(found).__name__}, expected a JSON object; {way_out}")
+    return found
 
 
 def write_jsonl(path: Path | str, rows: Iterable[dict]) -> int:
