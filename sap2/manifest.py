@@ -56,6 +56,13 @@ class Utterance(BaseModel):
     talk: str | None = None
     predicted: list[str] | None = None  # the pruner's answer; None = not asked yet
 
+    @field_validator("audio")
+    @classmethod
+    def _audio_is_a_path(cls, audio: str) -> str:
+        if "\0" in audio:
+            raise ValueError("holds a zero byte, which no path can")
+        return audio
+
     @field_validator("text")
     @classmethod
     def _text_present(cls, text: str) -> str:

@@ -442,6 +442,7 @@ class ResourcesSection(Section):
     tolerations: list[Toleration] = []  # the same steps'
     shm: Quantity = "2Gi"  # of /dev/shm, by which the processes of a training talk
     training_accelerators: int = Field(0, ge=0)  # of a node: one a process; 0 = on CPUs
+    training_nodes: int = Field(1, ge=1)  # above 1, the pipeline trains by a TrainJob of Kubeflow Trainer
     training_cpu: tuple[Quantity, Quantity] = ("2", "4")
     training_memory: tuple[Quantity, Quantity] = ("4Gi", "8Gi")
     training_timeout: Seconds = Field(86_400, ge=1)
@@ -456,6 +457,12 @@ class ResourcesSection(Section):
     backoff: int = Field(60, ge=0)  # seconds before the first; doubled each time, at most an hour
     parallel: int = Field(4, ge=1)  # shards of talks transcribed, or parts of a corpus prepared, at a time
     prepare_parts: int = Field(1, ge=1)  # pods that share the work of prepare; not for the embedded lectures
+
+    @model_validator(mode="after")
+    def _nodes_share_a_volume(self) -> "ResourcesSection":
+        if self.training_nodes > 1 and self.checkpoints is None:
+            raise ValueError("training_nodes above 1 needs a volume that the nodes share; name it in checkpoints")
+        return self
 
     @field_validator("image")
     @classmethod
@@ -497,8 +504,10 @@ def load_params(path: Path | str = "params.yaml", profile: str | None = None, ov
     """
     path = Path(path)
     content = _read_yaml(path)
-    profiles = content.pop("profiles", None) or {}
+    profiles = _profiles(path, content.pop("profiles", None))
     name = profile or os.environ.get(PROFILE_VARIABLE) or content.get("profile") or "default"
+    if not isinstance(name, str):
+        raise ParamsError(f"{path}: profile is {name!r}, expected the name of one")
     if name != "default" and name not in profiles:
         known = ["default", *(key for key in profiles if key != "default")]
         raise ParamsError(f"{path}: no profile {name!r}; it has {', '.join(known)}")
@@ -526,39 +535,47 @@ def source_names() -> tuple[str, ...]:
 
 def profile_names(path: Path | str = "params.yaml") -> list[str]:
     """Names of the profiles a params file offers, `default` first."""
-    names = _read_yaml(Path(path)).get("profiles") or {}
+    names = _profiles(Path(path), _read_yaml(Path(path)).get("profiles"))
     return ["default", *(name for name in names if name != "default")]
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
-    from ruamel.yaml import YAML  # DVC's own parser: 1e-4 is a number to both, and a key given twice is an error
-    from ruamel.yaml.error import YAMLError
+def _profiles(path: Path, profiles: Any) -> dict[str, Any]:
+    if profiles is not None and not isinstance(profiles, dict):
+        raise ParamsError(f"{path}: profiles is {profiles!r}, expected names of profiles and sections below them")
+    return profiles or {}
 
+
+def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        content = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+        content = _yaml(path, f"{path}: not valid YAML")
     except FileNotFoundError as error:
         raise ParamsError(f"{path}: no such file; run in the repository's folder or give --params FILE") from error
-    except (YAMLError, UnicodeDecodeError) as error:
-        raise ParamsError(f"{path}: not valid YAML: {_one_line(error)}") from error
+    except OSError as error:
+        raise ParamsError(f"{path}: cannot be read ({error.strerror}); give the file with --params FILE") from error
     if not isinstance(content, dict):
         raise ParamsError(f"{path}: got {type(content).__name__}, expected sections such as `prepare:`")
     return content
 
 
-def _parsed(overrides: Iterable[str]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """`("--set KEY=VALUE", nested dict)` for each override."""
-    from ruamel.yaml import YAML
+def _yaml(source: str | Path, fault: str) -> Any:
+    from ruamel.yaml import YAML  # DVC's own parser: 1e-4 is a number to both, and a key given twice is an error
     from ruamel.yaml.error import YAMLError
 
+    try:
+        text = source.read_text(encoding="utf-8") if isinstance(source, Path) else source
+        return YAML(typ="safe", pure=True).load(text)
+    except (YAMLError, ValueError, RecursionError) as error:  # a date of a 13th month; brackets a thousand deep
+        raise ParamsError(f"{fault}: {_one_line(error)}") from error
+
+
+def _parsed(overrides: Iterable[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """`("--set KEY=VALUE", nested dict)` for each override."""
     for override in overrides:
         key, equals, text = override.partition("=")
         if not equals or not key:
             raise ParamsError(f"--set {override}: expected KEY=VALUE, such as inference.num_beams=2")
-        try:
-            value = YAML(typ="safe", pure=True).load(text)
-        except YAMLError as error:
-            raise ParamsError(f"--set {override}: the value is not valid YAML: {_one_line(error)}") from error
-        if key == "profile":
+        value = _yaml(text, f"--set {override}: the value is not valid YAML")
+        if key.partition(".")[0] == "profile":
             raise ParamsError(f"--set {override}: a profile is chosen with --profile {text}")
         layer: dict[str, Any] = {}
         _set(layer, tuple(key.split(".")), value)

@@ -59,6 +59,7 @@ def test_operations_return_new_records_with_the_same_id():
     assert (changed.id, changed.predicted, ONE.predicted) == (ONE.id, ["Meyer"], None)
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -95,6 +95,7 @@ def test_a_section_within_a_section_is_changed_key_by_key(tmp_path):
     assert load_params(path, "a", ["pruner.spec_augment=null"]).pruner.spec_augment is None
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -108,6 +109,7 @@ def test_a_section_within_a_section_is_changed_key_by_key(tmp_path):
         ("pruner: {learning_rate: .nan}", "pruner.learning_rate is nan, must be a finite number"),
         ("recogniser: {lists: gold}", "recogniser.lists is 'gold', must be 'oracle', 'predicted' or 'corrupted'"),
         ("pruner: {list_sizes: [9, 3]}", "pruner.list_sizes is [9, 3], must be [fewest, most]"),
+        ("resources: {training_nodes: 2, checkpoints: null}", "training_nodes above 1 needs a volume"),
         ("inference: {contexts: [none, none]}", "names a context twice"),
         ("prepare: {min_duration: 5, max_duration: 2}", "min_duration 5.0 must be below max_duration 2.0"),
         ("pruner: {freeze_llm: true, freeze_aligner: true}", "pruner: freeze_llm and freeze_aligner are both true"),
@@ -150,6 +152,7 @@ def test_a_mistake_in_a_profile_names_the_profile(tmp_path):
         load_params(path, "fast")
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize(
     ("override", "message"),
     [

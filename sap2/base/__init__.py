@@ -42,7 +42,10 @@ def _check(folder: Path, name: str) -> str:
     if not config.is_file() or not any(folder.glob("*.safetensors")):
         found = ", ".join(sorted(file.name for file in folder.iterdir())) or "nothing"
         raise ModelError(f"base.path {name!r}: needs config.json and *.safetensors, found {found}")
-    model_type = json.loads(config.read_text(encoding="utf-8")).get("model_type")
+    try:
+        model_type = json.loads(config.read_text(encoding="utf-8")).get("model_type")
+    except (ValueError, AttributeError) as error:
+        raise ModelError(f"base.path {name!r}: its config.json is no JSON object ({error}); copy it again") from error
     if model_type not in MODEL_TYPES:
         raise ModelError(f"base.path {name!r}: model_type is {model_type!r}, expected {' or '.join(MODEL_TYPES)}")
     return model_type

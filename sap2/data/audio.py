@@ -9,7 +9,7 @@ import numpy as np
 
 from sap2.errors import InputError
 
-__all__ = ["SAMPLE_RATE", "load_audio", "save_audio", "sliced"]
+__all__ = ["SAMPLE_RATE", "check_samples", "load_audio", "save_audio", "sliced"]
 
 Seconds = float
 
@@ -67,23 +67,32 @@ def load_audio(
         raise InputError(_unreadable(path, str(error.error_string))) from error
     if exact and len(samples) < announced and len(samples) != most:
         raise InputError(f"{path}: truncated: holds {len(samples)} of {announced} samples; copy or export it again")
+    check_samples(path, samples, max(len(samples), announced if exact else 0) / rate, min_duration, max_duration)
+    if rate != sample_rate:
+        import soxr
+
+        samples = soxr.resample(samples, rate, sample_rate)
+    return np.ascontiguousarray(samples, dtype=np.float32)
+
+
+def check_samples(
+    path: Path | str, samples: np.ndarray, duration: Seconds, min_duration: Seconds, max_duration: Seconds | None
+) -> None:
+    """Refuse samples of a recording that cannot be used.
+
+    Raises: InputError: there are none, some are NaN or infinite, or the duration is outside the bounds.
+    """
     if len(samples) == 0:
         raise InputError(f"{path}: holds no samples, expected audio")
     if not np.isfinite(samples).all():
         bad = int((~np.isfinite(samples)).sum())
         raise InputError(f"{path}: {bad} of {samples.size} samples are NaN or infinite; export it again")
-    duration = max(len(samples), announced if exact else 0) / rate
     if duration < min_duration:
         raise InputError(f"{path}: lasts {duration:.3f} s, expected at least {min_duration:g} s")
     if max_duration is not None and duration > max_duration:
         raise InputError(
             f"{path}: lasts {duration:.1f} s, expected at most {max_duration:g} s; cut it into shorter pieces"
         )
-    if rate != sample_rate:
-        import soxr
-
-        samples = soxr.resample(samples, rate, sample_rate)
-    return np.ascontiguousarray(samples, dtype=np.float32)
 
 
 def sliced(path: Path | str) -> tuple[Path, int, int] | None:
@@ -134,9 +143,10 @@ def save_audio(path: Path | str, samples: np.ndarray, sample_rate: int = SAMPLE_
     """Write mono samples as 16-bit FLAC or WAV (by the path's ending); the same samples give the same bytes."""
     import soundfile
 
-    path = Path(path)
+    path, encoded = Path(path), io.BytesIO()
+    soundfile.write(encoded, np.clip(samples, -1.0, 1.0), sample_rate, format=path.suffix[1:], subtype="PCM_16")
     path.parent.mkdir(parents=True, exist_ok=True)
-    soundfile.write(path, np.clip(samples, -1.0, 1.0), sample_rate, subtype="PCM_16")
+    path.write_bytes(encoded.getvalue())  # libsndfile would not say why it cannot write
 
 
 def _check_complete(path: Path) -> None:

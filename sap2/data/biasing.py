@@ -97,7 +97,11 @@ def read_published(path: Path | str) -> dict[str, tuple[str, tuple[str, ...]]]:
         try:
             id, text, rare, listed = line.split("\t")
             rare, listed = json.loads(rare), json.loads(listed)
-        except ValueError as error:
+            if not all(
+                isinstance(words, list) and all(isinstance(word, str) for word in words) for words in (rare, listed)
+            ):
+                raise ValueError("rare words and list must be lists of strings")
+        except (ValueError, RecursionError) as error:
             raise InputError(f"{where}: expected id, text, rare words and list, the last two JSON; {error}") from error
         if not set(rare) <= set(listed):
             raise InputError(

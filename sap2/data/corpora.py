@@ -24,7 +24,8 @@ def prepare_part(
 ) -> dict[str, int]:
     """Do one of `parts` shares of `prepare_corpus`; see `sap2.data.ingest.ingest_part`."""
     if not 0 <= part < parts:
-        raise InputError(f"part {part} of {parts}: expected 0 to {parts - 1}")
+        known = f"0/{parts} to {parts - 1}/{parts}" if parts else "at least one part, such as 0/8"
+        raise InputError(f"part {part}/{parts}: expected {known}")
     entries, _ = _read(section)
     return ingest_part(entries, section, output, cache, part, parts)
 

@@ -54,6 +54,8 @@ def fetch_librispeech(root: Path, parts: Sequence[str], base: str = OPENSLR) -> 
 
     Raises: InputError: an unknown part, too little space, or a download that fails or is not what was published.
     """
+    if not base.startswith(("https://", "http://")):
+        raise InputError(f"--mirror {base}: expected an address of https:// or http://, as {OPENSLR}")
     unknown = [part for part in parts if part not in LIBRISPEECH_MD5]
     if unknown:
         raise InputError(f"LibriSpeech has no part {', '.join(unknown)}; it has {', '.join(LIBRISPEECH_MD5)}")

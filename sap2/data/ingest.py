@@ -34,7 +34,7 @@ from sap2.data.entries import SPLITS, Entry
 from sap2.data.quarantine import Quarantine, Rejected
 from sap2.data.shards import pack
 from sap2.errors import InputError
-from sap2.files import atomic_dir, atomic_file, read_jsonl, sha256
+from sap2.files import atomic_dir, read_jsonl, sha256, writing
 from sap2.manifest import Utterance, fault_of, unique_keywords
 from sap2.params import PrepareSection
 from sap2.progress import track
@@ -192,7 +192,7 @@ def _settle(quarantine: Quarantine, source: str, read: int, accepted: int, share
     except InputError as error:
         left = cache / "quarantine.jsonl"
         quarantine.write(left)
-        raise InputError(f"{error} All are in {left}") from error
+        raise InputError(f"{error}; all are in {left}") from error
 
 
 def _checked(entries: Iterable[Entry | Rejected], section: PrepareSection) -> Iterator[Entry | Rejected]:
@@ -319,12 +319,14 @@ def _cached_audio(entry: Entry, section: PrepareSection, cache: Path) -> tuple[P
     with _as_file(entry.audio) as path:
         samples = load_audio(path, *bounds, start=entry.start, end=entry.end)
         measures = measure(samples, SAMPLE_RATE, _sample_rate(path))
-    stored.parent.mkdir(parents=True, exist_ok=True)
+    # Not by `atomic_file`, which looks for remains: there are too many files in a folder.
     partial = stored.with_name(f".{key}.{os.getpid()}.flac")
-    save_audio(partial, samples)
-    os.replace(partial, stored)
-    with atomic_file(noted) as partial:
+    with writing(stored):
+        stored.parent.mkdir(parents=True, exist_ok=True)
+        save_audio(partial, samples)
+        os.replace(partial, stored)
         partial.write_text(json.dumps(asdict(measures)), encoding="utf-8")
+        os.replace(partial, noted)
     return stored, measures
 
 

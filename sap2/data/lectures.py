@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from sap2.data.audio import save_audio
 from sap2.data.card import Card
 from sap2.data.names import Sound, Split, draw_sound, similar_sound, split_of
 from sap2.data.quarantine import Quarantine
@@ -205,14 +206,12 @@ def _render_split(
 
 
 def _render_chunk(job: tuple[list[dict], tuple[int, ...], Path]) -> list[dict]:
-    import soundfile
-
     plans, seed, folder = job
     rng, synthesiser, made = np.random.default_rng((*seed, 1)), Synthesiser(), []
     for plan in plans:
         samples, voice = render(plan["sentence"], rng, synthesiser)
         name = f"{plan['id']}.flac"
-        soundfile.write(folder / name, samples, SAMPLE_RATE)
+        save_audio(folder / name, samples)
         fields = {key: plan[key] for key in ("id", "talk", "text", "keywords")}
         seconds = round(len(samples) / SAMPLE_RATE, 3)
         made.append({**fields, "audio": f"audio/{name}", "duration": seconds, "speaker": voice})

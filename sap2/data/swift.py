@@ -63,11 +63,14 @@ def export(manifest: Path, output: Path, stage: Literal["pruner", "recogniser"],
 
 
 def _utterances(manifest: Path) -> Iterator[Utterance]:
+    number = 0
     for number, row in read_jsonl(manifest):
         try:
             yield Utterance.model_validate(row)
         except ValidationError as error:
             raise InputError(f"{manifest}:{number}: {fault_of(error)}") from error
+    if not number:
+        raise InputError(f"{manifest}: holds no utterance, expected one JSON object a line")
 
 
 def _message(one: Utterance, manifest: Path, stage: Literal["pruner", "recogniser"], lists: ExportLists) -> dict:
@@ -139,7 +142,7 @@ def json_rows(path: Path) -> Iterator[tuple[str, dict[str, Any] | Rejected]]:
 def _object(line: str, where: str) -> dict[str, Any] | Rejected:
     try:
         row = json.loads(line)
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         return Rejected("", where, f"not JSON: {error}")
     return row if isinstance(row, dict) else Rejected("", where, f"no JSON object: got {type(row).__name__}")
 
@@ -154,7 +157,7 @@ def _array(file, path: Path) -> Iterator[tuple[str, dict[str, Any] | Rejected]]:
             return
         try:
             row, end = decoder.raw_decode(text, at)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             more = file.read(BLOCK)
             if not more or len(text) - at > LONGEST_ROW:
                 raise InputError(f"{path}: row {number + 1}: the array is broken or ends early ({error})") from error

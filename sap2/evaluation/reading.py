@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from sap2.errors import InputError
 from sap2.evaluation.keywords import ListCell
+from sap2.files import SURROGATE, checked_object, json_object
 
 __all__ = ["Row", "Source", "read_lists", "read_source", "read_training"]
 
@@ -21,6 +22,8 @@ _TRN = re.compile(r"^(.*?)\(([^\s()]+)\)\s*$")
 _KEYWORDS = re.compile(r"<\|startofcontext\|>(.*?)<\|endofcontext\|>", re.DOTALL)
 _AUDIO = re.compile(r"<audio>(.*?)</audio>", re.DOTALL)
 SAMPLE = 50  # lines by which a format is told
+LONGEST_COUNT = 18  # characters of a word's count
+DAY = 86_400.0  # seconds; no utterance is longer
 
 
 @dataclass(slots=True)
@@ -110,7 +113,7 @@ def read_training(path: Path | str) -> dict[str, int]:
             if not line.strip():
                 continue
             word, _, count = line.rstrip("\n").partition("\t")
-            if not count.strip().isdecimal():
+            if not count.strip().isdecimal() or len(count) > LONGEST_COUNT:
                 raise InputError(f"{path}:{number}: got {line.strip()!r}, expected a word, a tab and its count")
             counts[word] = int(count)
         return counts
@@ -224,16 +227,10 @@ def _column(where: str, cell: str) -> Sequence[str]:
 
 
 def _json_lines(path: str, lines: Sequence[str], text_is: str) -> Iterator[Row]:
-    import json
-
     for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            value = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise InputError(f"{path}:{number}: not JSON ({error}); each line must be one JSON object") from error
-        yield _row(path, number, value, text_is)
+        if line.strip():
+            where = f"{path}:{number}"
+            yield _row(where, number, json_object(line, where), text_is)
 
 
 def _json_array(path: str, lines: Sequence[str], text_is: str) -> Iterator[Row]:
@@ -251,7 +248,10 @@ def _json_array(path: str, lines: Sequence[str], text_is: str) -> Iterator[Row]:
             value, end = decoder.raw_decode(text, at)
         except json.JSONDecodeError as error:
             raise InputError(f"{path}:{error.lineno}: not JSON ({error.msg}); expected an array of objects") from error
-        yield _row(path, number, value, text_is)
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"{path}:{number}: not JSON ({error}); expected an array of objects") from error
+        where = f"{path}:{number}"
+        yield _row(where, number, checked_object(value, where, SURROGATE.search(text, at, end) is not None), text_is)
         at = _after_space(text, end)
         if text[at : at + 1] == ",":
             at += 1
@@ -265,10 +265,7 @@ def _after_space(text: str, at: int) -> int:
     return at
 
 
-def _row(path: str, number: int, value: Any, text_is: str) -> Row:
-    where = f"{path}:{number}"
-    if not isinstance(value, dict):
-        raise InputError(f"{where}: got {type(value).__name__}, expected a JSON object")
+def _row(where: str, number: int, value: dict[str, Any], text_is: str) -> Row:
     id = _id_of(value)
     if id is None:
         raise InputError(f'{where}: no id, expected a field "id", or "audios" with the path of the recording')
@@ -302,6 +299,8 @@ def _row(path: str, number: int, value: Any, text_is: str) -> Row:
         speaker=take(("speaker",), str, "a string"),
         context=take(("context",), str, "a string"),
     )
+    if row.duration is not None and not 0 <= row.duration < DAY:
+        raise InputError(f'{where}: field "duration" is {_short(row.duration)}, expected seconds of an utterance')
     messages = value.get("messages")
     if "hypothesis" not in value and messages:
         _add_messages(row, where, messages)
@@ -334,7 +333,9 @@ def _add_messages(row: Row, where: str, messages: Any) -> None:
     """What ms-swift's messages say: the list stands in the prompt, the answer may hold keywords and a transcript."""
     from sap2.prompts import parse_joint
 
-    turns = {turn.get("role"): turn.get("content") for turn in messages if isinstance(turn, dict)}
+    if not isinstance(messages, list):
+        raise InputError(f'{where}: field "messages" is {_short(messages)}, expected a list of turns')
+    turns = {str(turn.get("role")): turn.get("content") for turn in messages if isinstance(turn, dict)}
     prompt, answer = turns.get("user"), turns.get("assistant")
     if not isinstance(prompt, str):
         raise InputError(f"{where}: messages without a user's text")

@@ -41,7 +41,8 @@ def read_contexts(paths: dict[str, Path]) -> dict[str, dict[str, Result]]:
     """
     unknown = [context for context in paths if context not in CONTEXTS]
     if unknown or not paths:
-        raise InputError(f"evaluate: got contexts {list(paths)}, expected some of: {', '.join(CONTEXTS)}")
+        got = ", ".join(str(paths[context]) for context in unknown) or "no results"
+        raise InputError(f"{got}: expected files named after contexts, CONTEXT.jsonl of: {', '.join(CONTEXTS)}")
     contexts = {context: _read(paths[context], context) for context in CONTEXTS if context in paths}
     first, *others = contexts
     expected = contexts[first]
@@ -71,7 +72,7 @@ def _read(path: Path, context: str) -> dict[str, Result]:
         results[result.id] = result
         lines[result.id] = number
     if not results:
-        raise InputError(f'{path}: no results in it, expected one line an utterance; run "sap2 transcribe" again')
+        raise InputError(f'{path}: no results in it, expected one line an utterance; run "sap2 decode" again')
     return results
 
 
@@ -81,12 +82,12 @@ def _result(row: dict[str, Any], where: str, context: str) -> Result:
         if (value is None and optional) or (isinstance(value, kinds) and not isinstance(value, bool)):
             return value
         got = repr(value) if field in row else "nothing"
-        raise InputError(f'{where}: field "{field}" is {got}, expected {expected}; run "sap2 transcribe" again')
+        raise InputError(f'{where}: field "{field}" is {got}, expected {expected}; run "sap2 decode" again')
 
     def take_list(field: str, optional: bool = False) -> tuple[str, ...] | None:
         values = take(field, list, "a list of strings", optional)
         if values is not None and not all(isinstance(value, str) for value in values):
-            raise InputError(f'{where}: field "{field}" is {values!r}, expected strings; run "sap2 transcribe" again')
+            raise InputError(f'{where}: field "{field}" is {values!r}, expected strings; run "sap2 decode" again')
         return None if values is None else tuple(values)
 
     id = take("id", str, "a string")

@@ -13,7 +13,7 @@ from peft import PeftModel
 from safetensors import SafetensorError
 from transformers import AutoConfig
 
-from sap2.errors import ModelError
+from sap2.errors import ModelError, out_of_memory
 from sap2.files import atomic_dir, atomic_file
 from sap2.model.configuration import SAP_FIELDS, SapQwen2AudioConfig
 from sap2.model.modeling import SapQwen2AudioForConditionalGeneration
@@ -44,6 +44,7 @@ def load_model(
         sap_overrides: Fields of `SapQwen2AudioConfig`; None keeps what is there.
     Raises: ModelError: a folder is missing, weights are missing or left over, or a setting is out of range.
     """
+    check_folder(base_dir)
     saved = sap_settings(adapter_dir) if adapter_dir is not None else {}
     overrides = saved | {name: value for name, value in sap_overrides.items() if value is not None}
     processor = load_processor(base_dir)
@@ -58,6 +59,8 @@ def load_model(
             use_safetensors=True,
         )
     except (OSError, RuntimeError, SafetensorError) as error:
+        if out_of_memory(error):
+            raise
         other_sizes = "ignore_mismatched_sizes" in str(error)  # transformers' advice, of no use here
         reason = "other sizes than config.json says, listed above" if other_sizes else _first_line(error)
         raise ModelError(
@@ -73,11 +76,21 @@ def load_model(
     return model.eval()
 
 
+def check_folder(directory: str | Path) -> None:
+    """A `Path` is a folder; only a text may also be a hub id.
+
+    Raises: ModelError: there is no such folder: the hub is not asked for one of that name.
+    """
+    if isinstance(directory, Path) and not directory.is_dir():
+        raise ModelError(f'{directory}: no such folder; run "sap2 base" and the trainings, or correct the path')
+
+
 def load_processor(directory: str | Path, **overrides) -> SapQwen2AudioProcessor:
     """Load the processor of a base or an adapter folder; `overrides` are its window, windows and separator.
 
     `load_processor(base, **processor_fields(model.config))` makes it agree with a model.
     """
+    check_folder(directory)
     given = {name: value for name, value in overrides.items() if value is not None}
     try:
         return SapQwen2AudioProcessor.from_pretrained(directory, **given)

@@ -116,6 +116,7 @@ def test_a_text_alone_is_what_the_file_is_for(tmp_path):
     assert only(tmp_path / "x", line, "reference")[1].reference == "hi"
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize(
     ("text", "message"),
     [

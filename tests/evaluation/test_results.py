@@ -45,8 +45,9 @@ def test_rows_are_matched_by_id_whatever_their_order(tmp_path):
 
 
 def test_an_unknown_or_absent_context_is_refused():
-    assert refusal({"half": "x"}) == "evaluate: got contexts ['half'], expected some of: none, full, predicted, oracle"
-    assert refusal({}).startswith("evaluate: got contexts [], expected some of")
+    expected = "expected files named after contexts, CONTEXT.jsonl of: none, full, predicted, oracle"
+    assert refusal({"half": "x"}) == f"x: {expected}"
+    assert refusal({}) == f"no results: {expected}"
 
 
 def test_a_missing_and_an_empty_file_are_refused(tmp_path):
@@ -64,7 +65,7 @@ def test_a_repeated_id_is_refused_with_both_lines(tmp_path):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"id": 7}, ':1: field "id" is 7, expected a string; run "sap2 transcribe" again'),
+        ({"id": 7}, ':1: field "id" is 7, expected a string; run "sap2 decode" again'),
         ({"hypothesis": None}, ':1 (talk1-0001): field "hypothesis" is None, expected a string'),
         ({"keywords": "Jon"}, ":1 (talk1-0001): field \"keywords\" is 'Jon', expected a list of strings"),
         ({"keywords": ["Jon", 3]}, ":1 (talk1-0001): field \"keywords\" is ['Jon', 3], expected strings"),

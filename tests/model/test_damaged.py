@@ -88,6 +88,7 @@ DAMAGE = {
 }
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize("name", DAMAGE)
 def test_a_damaged_folder_is_refused_with_its_name(folder, name):
     damage, message = DAMAGE[name]
