@@ -12,6 +12,7 @@ from sap2.errors import ModelError
 from sap2.files import atomic_file, sha256
 
 SEAL = "complete.json"
+LOSS = "unlogged.json"
 HASHED = 256 << 20  # larger files of a base go by name and size
 WITHOUT_EFFECT = {
     "gradient_checkpointing",
@@ -36,6 +37,17 @@ def seal(checkpoint: Path, seconds: float) -> None:
     files = {str(file.relative_to(checkpoint)): file.stat().st_size for file in _files(checkpoint)}
     with atomic_file(checkpoint / SEAL) as partial:
         partial.write_text(json.dumps({"seconds": seconds, "files": files}, indent=1), encoding="utf-8")
+
+
+def keep_loss(checkpoint: Path, loss: float, since: int) -> None:
+    """Add to a checkpoint, before it is sealed, the sum of the losses of the steps since the last that was reported."""
+    (checkpoint / LOSS).write_text(json.dumps({"loss": loss, "since": since}) + "\n", encoding="utf-8")
+
+
+def kept_loss(checkpoint: Path) -> dict[str, float]:
+    """`loss` and `since` as they were kept; empty for a checkpoint of an earlier version."""
+    kept = checkpoint / LOSS
+    return json.loads(kept.read_text(encoding="utf-8")) if kept.is_file() else {}
 
 
 def latest(folder: Path) -> tuple[Path, float] | None:

@@ -101,8 +101,8 @@ def plan_training(
     Raises: ModelError: the base's shape is not known. ParamsError: nothing to train, or a figure below its bound.
     """
     for name, value in (("--gpus", gpus), ("--tflops", tflops), ("--utterances", utterances)):
-        if value is not None and not value > 0:
-            raise ParamsError(f"{name} is {value}, must be above 0")
+        if value is not None and not 0 < value < math.inf:
+            raise ParamsError(f"{name} is {value}, must be above 0 and finite")
     shape = base_shape(params.base.path, params.model.projection_rank)
     rows = _read(manifest)
     total = utterances or len(rows) or params.prepare.train_utterances

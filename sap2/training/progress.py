@@ -1,7 +1,6 @@
 """What a training says while it runs: curves to the tracker, lines to stderr; and the sealing of its checkpoints."""
 
 import math
-import os
 import sys
 import time
 from collections.abc import Sequence
@@ -12,6 +11,7 @@ import torch.distributed
 from transformers import TrainerCallback
 
 from sap2.errors import ModelError
+from sap2.files import alive
 from sap2.training import checkpoints
 from sap2.training.dev_score import METRICS
 
@@ -56,7 +56,7 @@ class Progress(TrainerCallback):
     def on_step_end(self, args, state, control, **kwargs):
         now = time.monotonic()
         self._busy, self._mark = self._busy + now - self._mark, now
-        if self.launcher is not None and not _alive(self.launcher):
+        if self.launcher is not None and not alive(self.launcher):
             raise ModelError(f"{self.stage}: launching process {self.launcher} is gone; stopped at {state.global_step}")
 
     def on_evaluate(self, args, state, control, **kwargs):
@@ -131,13 +131,3 @@ class Progress(TrainerCallback):
         self.report(metrics, state.global_step)
         figures = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items())
         print(f"{self.stage}: step {state.global_step}/{state.max_steps}  {figures}", file=sys.stderr, flush=True)
-
-
-def _alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

@@ -6,10 +6,13 @@ second call with the same inputs and settings goes on from the last whole one.
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -108,7 +111,7 @@ def _launch(spec: dict[str, Any], nproc: int, report: Report) -> dict[str, Any]:
         command += ["-m", "sap2.training.worker", "--spec", str(files["spec"])]
         process = subprocess.Popen(command, env=_environment(nproc // nodes))
         try:
-            with files["log"].open(encoding="utf-8") as log:
+            with files["log"].open(encoding="utf-8") as log, on_sigterm(process.terminate):
                 while (code := _wait(process)) is None:
                     _relay(log, report)
                 _relay(log, report)
@@ -127,6 +130,19 @@ def _launch(spec: dict[str, Any], nproc: int, report: Report) -> dict[str, Any]:
                 f"above, then run the stage again: it goes on from the last checkpoint in {spec['checkpoints']}"
             )
         return json.loads(files["result"].read_text(encoding="utf-8"))
+
+
+@contextmanager
+def on_sigterm(call: Callable[[], None]) -> Iterator[None]:
+    """Call something when SIGTERM comes, instead of ending; outside the main thread, nothing is changed."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, lambda number, frame: call())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def node_rank() -> int:

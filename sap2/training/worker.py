@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from sap2.errors import InputError, SapError
-from sap2.files import atomic_dir, atomic_file
+from sap2.files import atomic_dir, atomic_file, writing
 from sap2.params import LoraSection, ModelSection, RecogniserSection, TrainSection
 
 LOG_STEPS = 10
@@ -74,19 +74,22 @@ def run(spec: dict[str, Any], report) -> dict[str, Any]:
     job = Job.from_spec(spec)
     with _distributed(job.section.deepspeed != "none"), _clean():
         from sap2.training import checkpoints
+        from sap2.training.termination import Termination
 
+        termination = Termination(job.stage)
         folder = job.checkpoints / checkpoints.fingerprint(job.base, [job.train, job.dev], job.settings())
-        if _rank() > 0:
-            return _train(job, folder, report)
-        with checkpoints.locked(folder):
-            if not job.resume:
-                checkpoints.clear(folder)
-            summary = _train(job, folder, report)
+        with termination.heard():
+            if _rank() > 0:
+                return _train(job, folder, report, termination)
+            with checkpoints.locked(folder):
+                if not job.resume:
+                    checkpoints.clear(folder)
+                summary = _train(job, folder, report, termination)
         checkpoints.clear(folder, all_of_it=True)
         return summary
 
 
-def _train(job: Job, folder: Path, report) -> dict[str, Any]:
+def _train(job: Job, folder: Path, report, termination) -> dict[str, Any]:
     import torch
     from torch.utils.data import SequentialSampler
     from transformers import EarlyStoppingCallback, Trainer, set_seed
@@ -127,13 +130,32 @@ def _train(job: Job, folder: Path, report) -> dict[str, Any]:
     resumed = checkpoints.latest(folder) if job.resume else None
     if resumed and _rank() == 0:
         print(f"{job.stage}: goes on from {resumed[0]}", file=sys.stderr)
+    unlogged = checkpoints.kept_loss(resumed[0]) if resumed else {}
     progress = Progress(
         job.stage, report, folder, _utterances_seen(sizes, section), utterances,
         resumed[1] if resumed else 0.0, keep=section.save_total_limit, launcher=job.launcher,
     )  # fmt: skip
 
     class PlannedTrainer(Trainer):
-        """Takes the planned batches as they stand; dev has a collator of its own, which knows where its audio lies."""
+        """Takes the planned batches as they stand; dev has a collator of its own, which knows where its audio lies.
+
+        A checkpoint keeps the loss since the last line, so that the next one says the same as without a break.
+        """
+
+        def _maybe_log_save_evaluate(self, tr_loss, *args, **kwargs):
+            if unlogged:
+                tr_loss += unlogged.pop("loss")
+                self._globalstep_last_logged = unlogged.pop("since")
+            self._unlogged = tr_loss
+            super()._maybe_log_save_evaluate(tr_loss, *args, **kwargs)
+
+        def _save_checkpoint(self, *args, **kwargs):
+            checkpoint = folder / f"checkpoint-{self.state.global_step}"
+            with writing(checkpoint):
+                super()._save_checkpoint(*args, **kwargs)
+                loss = self.accelerator.gather(self._unlogged).mean().item()
+                if self.is_world_process_zero():
+                    checkpoints.keep_loss(checkpoint, loss, self._globalstep_last_logged)
 
         def _get_train_sampler(self, train_dataset=None):
             return SequentialSampler(self.train_dataset)
@@ -151,17 +173,19 @@ def _train(job: Job, folder: Path, report) -> dict[str, Any]:
                 output.metrics[f"eval_{score.name}"] = score(self.model)
             return output
 
+    patience = [EarlyStoppingCallback(section.early_stopping)] if section.early_stopping else []
     trainer = PlannedTrainer(
         model=model,
         args=args,
         data_collator=only,
         train_dataset=batches,
         eval_dataset=Examples(splits["dev"], drawers["dev"], _by_length(splits["dev"], drawers["dev"], dev_collator)),
-        callbacks=[progress, *([EarlyStoppingCallback(section.early_stopping)] if section.early_stopping else [])],
+        callbacks=[progress, termination, *patience],
     )
     _quieten(trainer)
     try:
         trainer.train(resume_from_checkpoint=str(resumed[0]) if resumed else None)
+        termination.check(f"at step {trainer.state.global_step}")
         if progress.dev_step != trainer.state.global_step:
             trainer.evaluate()
         summary = progress.summary(trainer.state) | {

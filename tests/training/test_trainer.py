@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,26 +15,28 @@ from tiny import build_tiny_base
 from transformers.integrations import is_deepspeed_zero3_enabled
 
 import sap2
-from sap2.errors import InputError, ModelError
+from sap2.errors import InputError, ModelError, Stopped
 from sap2.manifest import read_manifest
 from sap2.model import load_model, load_processor, sap_settings
 from sap2.params import LoraSection, ModelSection, RecogniserSection, SpecAugment
-from sap2.training import checkpoints, schedule, train
+from sap2.training import adapters, checkpoints, schedule, train, worker
 from sap2.training.collator import Collator, Examples
 from sap2.training.lists import ListDrawer
 
 
 class Curves:
-    """A tracker that keeps what it gets, and can stop a run as a crash would."""
+    """A tracker that keeps what it gets, and can stop a run as a crash or Kubernetes would."""
 
-    def __init__(self, crash_at: int | None = None):
+    def __init__(self, crash_at: int | None = None, terminate_at: int | None = None):
         self.rows: list[tuple[int, dict]] = []
-        self.crash_at = crash_at
+        self.crash_at, self.terminate_at = crash_at, terminate_at
 
     def log(self, metrics, step):
         self.rows.append((step, metrics))
         if step == self.crash_at:
             raise KeyboardInterrupt
+        if step == self.terminate_at:
+            os.kill(os.getpid(), signal.SIGTERM)
 
     def of(self, name):
         return [metrics[name] for _, metrics in self.rows if name in metrics]
@@ -119,6 +120,32 @@ def test_an_interrupted_run_goes_on_as_if_it_had_not_been(job, tmp_path, capsys,
     assert summary["resumed_from_step"] == 4
     assert f"{state.name} is truncated" in capsys.readouterr().err
     assert_same_weights(tmp_path / "unbroken", tmp_path / "resumed")
+
+
+def test_a_training_told_to_stop_writes_a_checkpoint_and_goes_on_from_it_as_if_it_had_not_been(job, tmp_path):
+    settings = {"max_steps": 20, "save_steps": 50, "model": ModelSection(projection_rank=2)}
+    job(name="unbroken", **settings)
+    with pytest.raises(Stopped, match="stopped at step 11, as SIGTERM asked; run the stage again"):
+        job(name="stopped", tracker=Curves(terminate_at=10), **settings)
+    assert not (tmp_path / "stopped").exists()
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    curves = Curves()
+    summary = job(name="stopped", tracker=curves, **settings)
+    assert summary["resumed_from_step"] == 11
+    unbroken, stopped = tmp_path / "unbroken", tmp_path / "stopped"
+    assert_same_weights(unbroken, stopped)
+    kept, wanted = (json.loads((folder / "training.json").read_text()) for folder in (stopped, unbroken))
+    assert kept == wanted  # the loss of steps 11 to 20, too
+
+
+@pytest.mark.parametrize("room, name, step", [(worker, "_encode", None), (adapters, "name_base", 4)])
+def test_a_training_told_to_stop_outside_its_steps_ends_at_once(job, tmp_path, monkeypatch, room, name, step):
+    with monkeypatch.context() as patch:
+        patch.setattr(room, name, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+        with pytest.raises(Stopped, match="stopped before its first or after its last step"):
+            job()
+    assert not (tmp_path / "adapter").exists()
+    assert job()["resumed_from_step"] == step
 
 
 @pytest.mark.parametrize("zero", ["zero2", "zero3", "zero2-offload", "zero3-offload"])
@@ -298,39 +325,6 @@ def test_two_processes_train_and_choose_what_one_does(job, tmp_path, zero):
     assert_same_weights(tmp_path / "1", tmp_path / "2", tolerance=1e-4)
 
 
-@pytest.mark.slow
-def test_two_nodes_train_what_two_processes_do(job, corpus, tmp_path):
-    """As Kubeflow Trainer starts them: the variables say where they meet; the first node has the summary."""
-    settings = {"nproc": 2, "batch_size": 2, "max_steps": 4, "list_sizes": (2, 6), "lists": "oracle"}
-    job(name="one-node", **settings)
-    given = settings | {"learning_rate": 1e-2, "warmup": 0.0}
-    script = f"""
-from pathlib import Path
-from sap2.params import *
-from sap2.training import train
-section = RecogniserSection(**{given})
-corpus, folder = Path({str(corpus)!r}), Path({str(tmp_path)!r})
-print(train("recogniser", corpus / "base", corpus / "train.jsonl", corpus / "dev.jsonl", folder / "two-nodes",
-      folder / "shared" / "recogniser", section, ModelSection(), LoraSection(rank=4, dropout=0.1)))
-"""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    meeting = {"PET_NNODES": "2", "PET_MASTER_ADDR": "127.0.0.1", "PET_MASTER_PORT": str(port)}
-    root = str(Path(sap2.__file__).parents[1])
-    nodes = [
-        subprocess.Popen(
-            [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True,
-            env=os.environ | meeting | {"PYTHONPATH": root, "PET_NODE_RANK": str(rank)},
-        )
-        for rank in range(2)
-    ]  # fmt: skip
-    said = [node.communicate(timeout=300)[0] for node in nodes]
-    assert [node.returncode for node in nodes] == [0, 0]
-    assert "'steps': 4" in said[0] and "{'node': 1}" in said[1]
-    assert_same_weights(tmp_path / "one-node", tmp_path / "two-nodes", tolerance=1e-6)
-
-
 def test_processes_that_the_nodes_cannot_share_are_refused(job, monkeypatch):
     monkeypatch.setenv("PET_NNODES", "2")
     with pytest.raises(ModelError, match="nproc is 3, which 2 nodes cannot share equally; make it a multiple of 2"):
@@ -346,8 +340,11 @@ def test_two_processes_weigh_each_token_alike_under_a_token_budget(job, tmp_path
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", [{"cache_encoder": True}, {"speed": [0.9, 1.0, 1.1], "batch_tokens": 200}])
-def test_two_processes_killed_and_started_again_give_the_unbroken_result(job, corpus, tmp_path, kind):
+@pytest.mark.parametrize(
+    "kind, number",
+    [({"cache_encoder": True}, signal.SIGKILL), ({"speed": [0.9, 1.0, 1.1], "batch_tokens": 200}, signal.SIGTERM)],
+)
+def test_two_processes_ended_and_started_again_give_the_unbroken_result(job, corpus, tmp_path, kind, number):
     settings = {"nproc": 2, "max_steps": 40, "batch_size": 2, "save_steps": 10, **kind}
     curves = Curves()
     job(name="unbroken", tracker=curves, **settings)
@@ -371,8 +368,8 @@ train("recogniser", corpus / "base", corpus / "train.jsonl", corpus / "dev.jsonl
     while not list((tmp_path / "checkpoints" / "recogniser").glob("*/checkpoint-*/complete.json")):
         assert time.monotonic() < deadline and victim.poll() is None
         time.sleep(0.05)
-    os.kill(victim.pid, signal.SIGKILL)
-    victim.wait()
+    os.kill(victim.pid, number)
+    victim.wait(30)
     for _ in range(300):  # its workers see it gone at their next step
         try:
             with checkpoints.locked(next((tmp_path / "checkpoints" / "recogniser").iterdir())):
