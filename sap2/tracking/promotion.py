@@ -13,7 +13,7 @@ from sap2.tracking.aliases import CHALLENGER, CHAMPION, PREVIOUS, aliases, locke
 from sap2.tracking.gate import Rule, judge, table
 from sap2.tracking.registry import RESULTS, SPEED
 from sap2.tracking.runs import user
-from sap2.tracking.store import client, reporting, tracking_uri
+from sap2.tracking.store import reachable, reporting, tracking_uri
 
 __all__ = ["Promotion", "promote", "rollback", "versions", "versions_table"]
 
@@ -63,7 +63,7 @@ def promote(
     """
     if force is not None and not 0 < len(force.strip()) <= LONGEST_REASON:
         raise InputError(f"a reason of {len(force.strip())} characters, expected 1 to {LONGEST_REASON}")
-    uri, name, asking = tracking_uri(tracking), tracking.model_name, client(tracking)
+    uri, name, asking = tracking_uri(tracking), tracking.model_name, reachable(tracking)
     with reporting(uri, "did not promote"):
         number = version_number(asking, name, version)
         for _ in range(TRIES):
@@ -90,7 +90,7 @@ def rollback(tracking: TrackingSection, why: str = "") -> tuple[int, int]:
 
     Raises: TrackingError: there is no previous one, or the store fails.
     """
-    name, asking = tracking.model_name, client(tracking)
+    name, asking = tracking.model_name, reachable(tracking)
     with reporting(tracking_uri(tracking), "did not roll back"), locked(asking, name):
         now = aliases(asking, name)
         champion, previous = now.get(CHAMPION), now.get(PREVIOUS)
@@ -107,7 +107,7 @@ def rollback(tracking: TrackingSection, why: str = "") -> tuple[int, int]:
 
 def versions(tracking: TrackingSection) -> list[dict[str, Any]]:
     """The model's versions, newest first: `version`, `aliases`, `registered`, `run` and `tags`."""
-    name, asking = tracking.model_name, client(tracking)
+    name, asking = tracking.model_name, reachable(tracking)
     with reporting(tracking_uri(tracking), "lists no versions"):
         held = aliases(asking, name)
         found, token = [], None

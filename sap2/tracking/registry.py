@@ -1,8 +1,10 @@
 """From a finished pipeline to one MLflow run and one version in the model registry, tagged with its scores."""
 
 import json
+import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from sap2.tracking.lineage import log_stages, read_lock
 from sap2.tracking.packaging import log_model
 from sap2.tracking.provenance import code_changes, code_state, environment, file_digests
 from sap2.tracking.runs import start_run
-from sap2.tracking.store import client, fluent, reporting, tracking_uri
+from sap2.tracking.store import brief, client, fluent, reporting, tracking_uri
 from sap2.tracking.values import flat, numbers, public, public_values, safe_key
 
 __all__ = ["PARAMS_FILE", "PATCH_FILE", "RECIPE", "RESULTS", "SPEED", "log_evaluation", "register", "scores"]
@@ -104,8 +106,9 @@ def register(
         tags = {**scores(metrics), **speeds, **_texts(metrics), **own, "sap2.version": __version__}
         with fluent(section):  # the registry looks the logged model up in the global store
             version = _create_version(asking, section.model_name, model, run, tags, about)
-        asking.set_tag(run, "sap2.model_version", f"{section.model_name}/{version.version}")
-        asking.set_registered_model_alias(section.model_name, CHALLENGER, version.version)
+        with _or_taken_back(asking, version):
+            asking.set_tag(run, "sap2.model_version", f"{section.model_name}/{version.version}")
+            asking.set_registered_model_alias(section.model_name, CHALLENGER, version.version)
     answer = {
         "run": run,
         "model": section.model_name,
@@ -273,9 +276,22 @@ def _create_version(asking, name: str, model, run: str, tags: dict[str, str], ab
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-    version = asking.create_model_version(
-        name, model.model_uri, run_id=run, tags=tags, model_id=model.model_id, description=about
-    )
+    failure = None
+    try:
+        asking.create_model_version(
+            name, model.model_uri, run_id=run, tags=tags, model_id=model.model_id, description=about
+        )
+    except Exception as error:  # perhaps it was made and only the answer was lost
+        failure = error
+    # Where MLflow asked again after a lost answer, it was made twice.
+    made = sorted(asking.search_model_versions(f"run_id = '{run}'"), key=lambda one: int(one.version))
+    if not made:
+        raise failure or TrackingError(
+            f"model {name} has no version of run {run}; see the server's log, register again"
+        )
+    version, *twins = made
+    for twin in twins:
+        asking.delete_model_version(name, twin.version)
     if version.status != "READY":
         why = version.status_message or "no reason given"
         raise TrackingError(
@@ -283,3 +299,20 @@ def _create_version(asking, name: str, model, run: str, tags: dict[str, str], ab
             "see the server's log, then register again"
         )
     return version
+
+
+@contextmanager
+def _or_taken_back(asking, version) -> Iterator[None]:
+    """Delete a version when what is to be done with it fails: the newest one is the challenger, or there is none."""
+    try:
+        yield
+    except Exception:
+        try:
+            asking.delete_model_version(version.name, version.version)
+        except Exception as error:  # the server is away, which the first error says
+            print(
+                f"tracking: version {version.version} of model {version.name} is whole, but is nobody's challenger and "
+                f"could not be deleted: {brief(error)}",
+                file=sys.stderr,
+            )
+        raise

@@ -16,7 +16,7 @@ from sap2.params import TrackingSection
 from sap2.tracking.aliases import aliases
 from sap2.tracking.lineage import PARENT_TAG, read_lock
 from sap2.tracking.registry import PARAMS_FILE, PATCH_FILE, RECIPE
-from sap2.tracking.store import client, reporting, tracking_uri
+from sap2.tracking.store import reachable, reporting, tracking_uri
 
 __all__ = ["Recipe", "recipe", "run"]
 
@@ -66,7 +66,7 @@ def recipe(tracking: TrackingSection, which: str) -> Recipe:
             model. A stage's run stands for the pipeline's it belongs to.
     Raises: TrackingError: there is no such run or version. InputError: the run tells no commit.
     """
-    uri, asking = tracking_uri(tracking), client(tracking)
+    uri, asking = tracking_uri(tracking), reachable(tracking)
     with reporting(uri, f"tells nothing of {which}"), tempfile.TemporaryDirectory(prefix="sap2-recipe-") as folder:
         found = asking.get_run(_run_of(asking, tracking.model_name, which))
         if PARENT_TAG in found.data.tags:

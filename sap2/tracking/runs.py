@@ -13,25 +13,29 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 from sap2 import __version__
+from sap2.errors import InputError, Stopped
 from sap2.files import atomic_file, read_jsonl, write_jsonl
 from sap2.params import TrackingSection
 from sap2.tracking.provenance import adapter_digest, code_state
 from sap2.tracking.store import brief, client, experiment_id, reporting, tracking_uri
 from sap2.tracking.values import flat_params, safe_key
 
-__all__ = ["ADAPTER_TAG", "Tracker", "log_params", "run_tags", "start_run", "user"]
+__all__ = ["ADAPTER_TAG", "Tracker", "log_params", "resend", "run_tags", "start_run", "user"]
 
 Seconds = float
 
 ADAPTER_TAG = "sap2.adapter_sha256"
 FLUSH_SECONDS: Seconds = 5
 CLOSE_SECONDS: Seconds = 60  # a training that is done waits at most this long for a slow server
+STOP_SECONDS: Seconds = 10  # one that is told to stop; Kubernetes' patience is 30 s unless it is set
+UNSENT = ".unsent.jsonl"
 PARAMS_PER_REQUEST = 50  # MLflow takes 100 in one request, but no more than 1 MB
 METRICS_PER_REQUEST = 1000
 
@@ -62,25 +66,26 @@ def start_run(
         else:
             asking.update_run(run_id, status="RUNNING")
         log_params(asking, run_id, flat)
-    unsent = state.with_name(f"{state.stem}.{run_id[:8]}.unsent.jsonl") if state else Path(f"{run_id}.unsent.jsonl")
+    unsent = state.with_name(f"{state.stem}.{run_id[:8]}{UNSENT}") if state else Path(f"{run_id}{UNSENT}")
     tracker = Tracker(asking, run_id, unsent, machine=_Machine(run_id, uri) if state else None)
     try:
         yield tracker
-    except KeyboardInterrupt:
-        tracker.close("KILLED")
+    except (KeyboardInterrupt, Stopped):
+        tracker.close("KILLED", STOP_SECONDS)
         raise
     except BaseException:
         tracker.close("FAILED")
         raise
-    if tracker.close("FINISHED") and state is not None:
-        state.unlink(missing_ok=True)
+    if state is not None:
+        state.unlink(missing_ok=True)  # what is not sent names its run itself
+    tracker.close("FINISHED")
 
 
 class Tracker:
     """One open run: metrics are gathered and sent from a thread of their own, so that no server slows a training.
 
     What cannot be sent is said once, tried again with the next batch, and kept in the file `unsent` if the end comes
-    first; going on with the same run sends it.
+    first, the run's end included; going on with the same run sends it, and so does `resend`.
     """
 
     def __init__(
@@ -93,7 +98,8 @@ class Tracker:
     ):
         self.run_id, self._machine = run_id, machine
         self._client, self._unsent, self._flush_seconds = asking, unsent, flush_seconds
-        self._waiting: list[dict[str, Any]] = [row for _, row in read_jsonl(unsent)] if unsent.is_file() else []
+        kept = _rows(unsent)[1] if unsent.is_file() else []
+        self._waiting: list[dict[str, Any]] = [row for row in kept if "status" not in row]  # it goes on
         self._lock = threading.Lock()
         self._closing = threading.Event()
         self._failing = False
@@ -110,26 +116,23 @@ class Tracker:
 
     def made(self, adapter: Path) -> None:
         """Tag the run with the digest of the adapter it trained, by which `register` finds it."""
-        try:
-            self._client.set_tag(self.run_id, ADAPTER_TAG, adapter_digest(adapter))
-        except Exception as error:  # whatever a server does, the trained adapter must not be lost to it
-            _say(f"run {self.run_id} could not be tagged with its adapter, register will not find it: {brief(error)}")
+        with self._lock:
+            self._waiting.append({"tag": ADAPTER_TAG, "value": adapter_digest(adapter)})
 
-    def close(self, status: str) -> bool:
+    def close(self, status: str, patience: Seconds = CLOSE_SECONDS) -> bool:
         """Send what is left and end the run; True when all of it went. Says what could not be done, raises nothing."""
+        with self._lock:
+            self._waiting.append({"status": status, "end_time": int(time.time() * 1000)})
         self._closing.set()
-        self._sender.join(CLOSE_SECONDS)
+        self._sender.join(patience)
         with self._lock:
             left = list(self._waiting)
         if left:
-            write_jsonl(self._unsent, left)
-            _say(f"{len(left)} metrics of run {self.run_id} could not be sent; they are kept in {self._unsent}")
-            return False  # the server is gone: asking it to end the run would only wait again
+            write_jsonl(self._unsent, ({"run": self.run_id, **row} for row in left))
+            what = f"{sum('key' in row for row in left)} metrics and the end of run {self.run_id}"
+            _say(f'{what} could not be sent; they are kept in {self._unsent}: "sap2 resend {self._unsent}" sends them')
+            return False
         self._unsent.unlink(missing_ok=True)
-        try:
-            self._client.set_terminated(self.run_id, status)
-        except Exception as error:  # as above
-            _say(f"run {self.run_id} could not be marked {status}: {brief(error)}")
         return True
 
     def _work(self) -> None:
@@ -149,15 +152,13 @@ class Tracker:
             _say(f"the machine's load is not logged: {brief(error)}")
 
     def _send(self) -> None:
-        from mlflow.entities import Metric
-
         while True:
             with self._lock:
                 batch = self._waiting[:METRICS_PER_REQUEST]
             if not batch:
                 return
             try:
-                self._client.log_batch(self.run_id, metrics=[Metric(**row) for row in batch])
+                sent = _deliver(self._client, self.run_id, batch)
             except Exception as error:  # a network fails in many ways, and none of them may stop a training
                 if not self._failing:
                     _say(f"metrics cannot be sent, the work goes on and they are kept: {brief(error)}")
@@ -167,7 +168,49 @@ class Tracker:
                 _say("metrics are sent again")
             self._failing = False
             with self._lock:
-                del self._waiting[: len(batch)]
+                del self._waiting[:sent]
+
+
+def resend(section: TrackingSection, files: Iterable[Path]) -> list[str]:
+    """Send what runs could not, and delete the files it was kept in; return the runs.
+
+    Sent twice, it changes nothing: a run has one value of a metric for a step and a time.
+    Raises: InputError: a file is no such file. TrackingError: the store fails; what is left of the file stays.
+    """
+    runs = []
+    for path in files:
+        run_id, rows = _rows(path)
+        asking = client(section)
+        with reporting(tracking_uri(section), f"did not take {path}"):
+            while rows:
+                rows = rows[_deliver(asking, run_id, rows[:METRICS_PER_REQUEST]) :]
+        path.unlink()
+        runs.append(run_id)
+    return runs
+
+
+def _rows(unsent: Path) -> tuple[str, list[dict[str, Any]]]:
+    """Of which run a file keeps what."""
+    rows = [row for _, row in read_jsonl(unsent)]
+    runs = {row.pop("run", None) for row in rows}
+    if len(runs) != 1 or not all({"value", "status"} & row.keys() for row in rows):
+        raise InputError(f"{unsent}: not what a run could not send; expected a file that ends in {UNSENT}")
+    return runs.pop(), rows
+
+
+def _deliver(asking, run_id: str, rows: list[dict[str, Any]]) -> int:
+    """Send the first of some rows, as many as go in one request; return how many."""
+    from mlflow.entities import Metric
+
+    metrics = list(takewhile(lambda row: "key" in row, rows))
+    if metrics:
+        asking.log_batch(run_id, metrics=[Metric(**row) for row in metrics])
+        return len(metrics)
+    if "tag" in rows[0]:
+        asking.set_tag(run_id, rows[0]["tag"], rows[0]["value"])
+    else:
+        asking.set_terminated(run_id, rows[0]["status"], rows[0]["end_time"])
+    return 1
 
 
 class _Machine:

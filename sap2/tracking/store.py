@@ -13,7 +13,7 @@ from sap2.errors import SapError, TrackingError
 from sap2.params import TrackingSection
 from sap2.tracking.values import public
 
-__all__ = ["brief", "check_server", "client", "experiment_id", "fluent", "reporting", "tracking_uri"]
+__all__ = ["brief", "check_server", "client", "experiment_id", "fluent", "reachable", "reporting", "tracking_uri"]
 
 Seconds = float
 
@@ -27,6 +27,7 @@ QUIET = {
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
 DATABASE_PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
+SCHEMES = {"http", "https", "file", "sqlite", "databricks", "databricks-uc", "uc", *DATABASE_PORTS}
 
 
 def tracking_uri(section: TrackingSection) -> str:
@@ -53,6 +54,17 @@ def check_server(section: TrackingSection) -> str:
 def client(section: TrackingSection):
     """An MLflow client of the section's store."""
     return _mlflow().MlflowClient(tracking_uri(section))
+
+
+def reachable(section: TrackingSection):
+    """`client`, of a store that was seen to be there: MLflow itself would try for minutes.
+
+    Raises: TrackingError: it is not, or is no store.
+    """
+    uri = tracking_uri(section)
+    with reporting(uri, "cannot be used"):
+        _check_place(uri)
+    return client(section)
 
 
 @contextmanager
@@ -133,10 +145,14 @@ def _check_place(uri: str) -> None:
         if path.is_file() and path.stat().st_size and not _starts_with(path, b"SQLite format 3"):
             raise TrackingError(_message(uri, "cannot be used", f"{path} is no SQLite file"))
         folder = next(parent for parent in path.absolute().parents if parent.exists())
+        if not folder.is_dir():
+            raise TrackingError(_message(uri, "cannot be used", f"{folder} is a file, expected a folder"))
         if not os.access(path if path.exists() else folder, os.W_OK):
             raise TrackingError(_message(uri, "cannot be used", f"no right to write {path}"))
         return
     parts = urlsplit(uri)
+    if parts.scheme and parts.scheme.split("+")[0] not in SCHEMES:
+        raise TrackingError(_message(uri, "cannot be used", f"no store is of the kind {parts.scheme}://"))
     port = parts.port or DATABASE_PORTS.get(parts.scheme.split("+")[0])
     if parts.hostname and port:
         try:

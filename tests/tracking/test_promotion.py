@@ -225,7 +225,7 @@ def test_a_move_cut_short_anywhere_is_finished_by_the_next(section, asking, vers
         return call
 
     with monkeypatch.context() as patch:
-        patch.setattr("sap2.tracking.promotion.client", lambda _: asking)
+        patch.setattr("sap2.tracking.promotion.reachable", lambda _: asking)
         for method in ("set_registered_model_tag", "set_registered_model_alias", "delete_registered_model_alias",
                        "delete_registered_model_tag"):  # fmt: skip
             patch.setattr(asking, method, dying(method), raising=False)

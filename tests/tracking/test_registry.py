@@ -124,6 +124,54 @@ def test_failure_before_the_end_leaves_a_failed_run_and_no_version(
     assert not (tmp_path / "registration.json").exists()
 
 
+class Broken:
+    """A client whose `method` fails: before the store did it, after it (the answer is lost), or did it twice."""
+
+    def __init__(self, asking, method: str, how: str):
+        self._asking, self._method, self._how = asking, method, how
+
+    def __getattr__(self, name):
+        method = getattr(self._asking, name)
+        if name != self._method:
+            return method
+
+        def failing(*arguments, **options):
+            if self._how != "before":
+                method(*arguments, **options)
+            if self._how == "twice":
+                return method(*arguments, **options)
+            raise ConnectionError("connection reset")
+
+        return failing
+
+
+@pytest.mark.parametrize(
+    "method, how, versions",
+    [
+        ("create_model_version", "before", []),
+        ("create_model_version", "after", [1]),
+        ("create_model_version", "twice", [1]),
+        ("set_registered_model_alias", "before", []),
+        ("set_registered_model_alias", "after", []),
+        ("log_batch", "after", []),
+    ],
+)
+def test_a_version_is_registered_whole_and_once_or_not_at_all(
+    section, asking, register_again, monkeypatch, tmp_path, method, how, versions
+):
+    monkeypatch.setattr(registry, "client", lambda section: Broken(client(section), method, how))
+    if versions:
+        assert register_again(section)["version"] == 1
+        assert aliases(asking, section.model_name) == {"challenger": 1}
+    else:
+        with pytest.raises(TrackingError, match="connection reset"):
+            register_again(section)
+        assert not (tmp_path / "registration.json").exists()
+    found = asking.search_model_versions(f"name = '{section.model_name}'")
+    assert [int(one.version) for one in found] == versions
+    assert all(one.status == "READY" and one.tags["predicted/b_wer"] == "20.5" for one in found)
+
+
 def test_unreachable_server_is_a_tracking_error(section, register_again, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")

@@ -4,10 +4,12 @@ import time
 
 import pytest
 
-from sap2.errors import TrackingError
+from sap2.errors import InputError, TrackingError
 from sap2.files import read_jsonl
 from sap2.params import TrackingSection
 from sap2.tracking import Tracker, start_run
+from sap2.tracking.provenance import adapter_digest
+from sap2.tracking.runs import ADAPTER_TAG, UNSENT, resend
 
 PARAMS = {"pruner": {"learning_rate": 1e-4, "hub_token": "abc"}, "many": {f"k{i}": i for i in range(120)}}
 
@@ -16,7 +18,7 @@ class Server:
     """Stands for a client whose server can be down; keeps what arrived."""
 
     def __init__(self, down=False):
-        self.down, self.metrics, self.batches, self.status = down, [], 0, None
+        self.down, self.metrics, self.batches, self.status, self.tags = down, [], 0, None, {}
 
     def log_batch(self, run_id, metrics):
         if self.down:
@@ -25,10 +27,15 @@ class Server:
         self.batches += 1
         self.metrics += [(metric.key, metric.value, metric.step) for metric in metrics]
 
-    def set_terminated(self, run_id, status):
+    def set_terminated(self, run_id, status, end_time):
         if self.down:
             raise ConnectionError("gone")
         self.status = status
+
+    def set_tag(self, run_id, key, value):
+        if self.down:
+            raise ConnectionError("gone")
+        self.tags[key] = value
 
 
 def wait_until(condition, seconds=5):
@@ -123,8 +130,10 @@ def test_what_could_not_be_sent_is_kept_and_sent_when_the_run_goes_on(tmp_path, 
     tracker = Tracker(Server(down=True), "run", unsent, flush_seconds=60)
     tracker.log({"loss": 1.0}, step=1)
     assert not tracker.close("FINISHED")
-    assert f"1 metrics of run run could not be sent; they are kept in {unsent}" in capsys.readouterr().err
-    assert [row["value"] for _, row in read_jsonl(unsent)] == [1.0]
+    said = capsys.readouterr().err
+    assert f"1 metrics and the end of run run could not be sent; they are kept in {unsent}" in said
+    assert f'"sap2 resend {unsent}" sends them' in said
+    assert [row.get("value", row.get("status")) for _, row in read_jsonl(unsent)] == [1.0, "FINISHED"]
     server = Server()
     again = Tracker(server, "run", unsent, flush_seconds=60)
     again.log({"loss": 0.5}, step=2)
@@ -133,15 +142,42 @@ def test_what_could_not_be_sent_is_kept_and_sent_when_the_run_goes_on(tmp_path, 
     assert not unsent.exists()
 
 
-def test_server_that_goes_away_after_the_last_metric_is_reported(tmp_path, capsys):
-    server = Server()
-    tracker = Tracker(server, "run", tmp_path / "unsent.jsonl", flush_seconds=60)
-    server.down = True
-    tracker.close("FINISHED")
+def test_a_hanging_server_holds_up_the_end_of_a_run_only_so_long(tmp_path):
+    class Hanging(Server):
+        def log_batch(self, run_id, metrics):
+            time.sleep(60)
+
+    tracker = Tracker(Hanging(), "run", tmp_path / "unsent.jsonl", flush_seconds=60)
+    tracker.log({"loss": 1.0}, step=1)
+    started = time.monotonic()
     tracker.made(tmp_path)
-    said = capsys.readouterr().err
-    assert "run run could not be marked FINISHED: gone" in said
-    assert "run run could not be tagged with its adapter" in said
+    assert not tracker.close("KILLED", patience=0.2) and time.monotonic() - started < 5
+    assert len(list(read_jsonl(tmp_path / "unsent.jsonl"))) == 3
+
+
+def test_what_a_finished_run_kept_is_sent_later_and_once_more_changes_nothing(section, asking, models, tmp_path):
+    """Its curve, the adapter by which register finds it, and its end."""
+    state = tmp_path / "pruner-run.json"
+    with pytest.MonkeyPatch.context() as patch, start_run(section, "pruner", PARAMS, state) as tracker:
+        patch.setattr(tracker, "_client", Server(down=True))
+        patch.setattr(tracker, "_machine", None)
+        tracker.log({"loss": 1.5}, step=7)
+        tracker.made(models / "pruner")
+    [kept] = tmp_path.glob(f"*{UNSENT}")
+    assert asking.get_run(tracker.run_id).info.status == "RUNNING"
+    again = kept.with_name(f"again{UNSENT}")
+    again.write_bytes(kept.read_bytes())
+    assert resend(section, [kept]) == resend(section, [again]) == [tracker.run_id]
+    assert not kept.exists() and not state.exists()
+    run = asking.get_run(tracker.run_id)
+    assert run.info.status == "FINISHED" and run.data.tags[ADAPTER_TAG] == adapter_digest(models / "pruner")
+    assert [(one.step, one.value) for one in asking.get_metric_history(tracker.run_id, "loss")] == [(7, 1.5)]
+
+
+def test_a_file_that_is_no_runs_is_refused(section, tmp_path):
+    (tmp_path / "rows.jsonl").write_text('{"id": "a"}\n')
+    with pytest.raises(InputError, match="rows.jsonl: not what a run could not send"):
+        resend(section, [tmp_path / "rows.jsonl"])
 
 
 def test_metric_that_is_no_number_is_the_callers_error(tmp_path):
