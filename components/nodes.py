@@ -31,6 +31,7 @@ def run_trainjob(
     tell: Callable[[str], None],
     every: Seconds = 10,
     client: Any = None,
+    join: bool = False,
 ) -> None:
     """Create the job, wait until it has ended, and delete it, also on failure, Ctrl-C and SIGTERM.
 
@@ -38,12 +39,13 @@ def run_trainjob(
         job: Manifest, as of pipelines.trainjob.
         tell: Gets a line for each change of the job and its pods, and each line the nodes write.
         every: Between two looks.
+        join: Whether a job of this name that is there already is followed, not refused.
         client: kubernetes.client.ApiClient; None = by kubeconfig, in a pod by its service account.
     Raises: TrainJobError: it failed, or the cluster cannot be reached or refuses.
     """
     watched = _TrainJob(job["metadata"]["name"], namespace, tell, client or _client())
     with _terminable():
-        watched.create(job)
+        watched.create(job, join)
         try:
             watched.wait(every)
         finally:
@@ -60,11 +62,18 @@ class _TrainJob:
         self._read: dict[str, Seconds] = {}  # by pod: when its log was read
         self._told: dict[str, str] = {}  # by pod: time of the last line
 
-    def create(self, job: dict[str, Any]) -> None:
+    def create(self, job: dict[str, Any], join: bool) -> None:
+        from kubernetes.client.exceptions import ApiException
+
         with self._reporting("create"):
-            self._objects.create_namespaced_custom_object(
-                **API, namespace=self.namespace, body=job, _request_timeout=PATIENCE
-            )
+            try:
+                self._objects.create_namespaced_custom_object(
+                    **API, namespace=self.namespace, body=job, _request_timeout=PATIENCE
+                )
+            except ApiException as error:
+                if not (join and error.status == 409):
+                    raise
+                return self.tell(f"{self.name}: is there already, in {self.namespace}; followed from here")
         self.tell(f"{self.name}: created in {self.namespace}")
 
     def wait(self, every: Seconds) -> None:

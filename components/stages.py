@@ -22,7 +22,9 @@ __all__ = [
     "register",
     "report_end",
     "train_pruner",
+    "train_pruner_on_nodes",
     "train_recogniser",
+    "train_recogniser_on_nodes",
 ]
 
 # The image has the SDK: nothing is installed when a step starts. Which image, the pipeline says for all of them.
@@ -167,6 +169,54 @@ def train_pruner(
 
 
 @step
+def train_pruner_on_nodes(
+    job: str,
+    pruner: dict,
+    model: dict,
+    lora: dict,
+    tracking: dict,
+    checkpoints: str,
+    prepared: Input[Dataset],
+    base_model: Input[Model],
+    pruner_adapter: Output[Model],
+    summary: Output[Markdown],
+) -> None:
+    """Train stage 1 as `train_pruner` does, on the nodes of a TrainJob of Kubeflow Trainer.
+
+    Args:
+        job: The TrainJob, in JSON.
+        pruner: Section `pruner` of params.yaml; its processes are those of the TrainJob.
+        model: Section `model`: how the keyword list is pooled.
+        lora: Section `lora`: size and place of the adapter.
+        tracking: Section `tracking`: where the curves go; MLFLOW_TRACKING_URI wins.
+        checkpoints: Folder of the volume that this pod and the nodes share.
+        prepared: The corpus.
+        base_model: The model that is adapted.
+
+    Returns:
+        pruner_adapter: Folder with the adapter.
+        summary: Loss, steps, nodes.
+    """
+    import json
+    from pathlib import Path
+
+    from components.outputs import show
+    from components.training import train_on_nodes
+
+    done = train_on_nodes(
+        "pruner",
+        json.loads(job),
+        {"pruner": pruner, "model": model, "lora": lora, "tracking": tracking},
+        checkpoints=Path(checkpoints),
+        prepared=Path(prepared.path),
+        base=Path(base_model.path),
+        output=Path(pruner_adapter.path),
+    )
+    show(done, summary)
+    pruner_adapter.metadata.update(framework="peft", stage="pruner")
+
+
+@step
 def prune(
     pruning: dict,
     prepared: Input[Dataset],
@@ -250,6 +300,57 @@ def train_recogniser(
         base=Path(base_model.path),
         output=Path(recogniser_adapter.path),
         checkpoints=Path(checkpoints) / "recogniser",
+    )
+    show(done, summary)
+    recogniser_adapter.metadata.update(framework="peft", stage="recogniser")
+
+
+@step
+def train_recogniser_on_nodes(
+    job: str,
+    recogniser: dict,
+    model: dict,
+    lora: dict,
+    tracking: dict,
+    checkpoints: str,
+    prepared: Input[Dataset],
+    pruned: Input[Dataset],
+    base_model: Input[Model],
+    recogniser_adapter: Output[Model],
+    summary: Output[Markdown],
+) -> None:
+    """Train stage 2 as `train_recogniser` does, on the nodes of a TrainJob of Kubeflow Trainer.
+
+    Args:
+        job: The TrainJob, in JSON.
+        recogniser: Section `recogniser` of params.yaml; its processes are those of the TrainJob.
+        model: Section `model`: how the keyword list is pooled.
+        lora: Section `lora`: size and place of the adapter.
+        tracking: Section `tracking`: where the curves go; MLFLOW_TRACKING_URI wins.
+        checkpoints: Folder of the volume that this pod and the nodes share.
+        prepared: The corpus, for its recordings.
+        pruned: The manifests with stage 1's answers.
+        base_model: The model that is adapted.
+
+    Returns:
+        recogniser_adapter: Folder with the adapter.
+        summary: Loss, steps, nodes.
+    """
+    import json
+    from pathlib import Path
+
+    from components.outputs import show
+    from components.training import train_on_nodes
+
+    done = train_on_nodes(
+        "recogniser",
+        json.loads(job),
+        {"recogniser": recogniser, "model": model, "lora": lora, "tracking": tracking},
+        checkpoints=Path(checkpoints),
+        prepared=Path(prepared.path),
+        base=Path(base_model.path),
+        output=Path(recogniser_adapter.path),
+        pruned=Path(pruned.path),
     )
     show(done, summary)
     recogniser_adapter.metadata.update(framework="peft", stage="recogniser")

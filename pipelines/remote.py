@@ -64,6 +64,8 @@ class Cluster:
 
     def __init__(self, host: str, namespace: str | None = None) -> None:
         self.host = (host if "://" in host else f"https://{host}").rstrip("/")
+        if not self.host.startswith(("http://", "https://")):
+            raise PipelineError(f"{self.host}: expected an address of http:// or https://; give it with --host")
         if self._asked_for_health().get("multi_user") and not namespace:
             raise PipelineError(f"{self.host}: several users share this cluster; say whose with --namespace NAME")
         self.namespace = namespace

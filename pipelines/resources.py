@@ -25,6 +25,7 @@ def place(
     *,
     cached: bool = False,
     reads_data: bool = False,
+    waits_for_nodes: bool = False,
 ) -> PipelineTask:
     """Give a task its image, CPU, memory, accelerators, volumes, secrets, time limit, retries and title.
 
@@ -32,6 +33,7 @@ def place(
         title: What Kubeflow's pages call it.
         cached: Whether the outputs of an equal step may be taken instead: same inputs, parameters and image.
         reads_data: Whether a light step reads recordings; those that run a model always may (`prepare.audio: keep`).
+        waits_for_nodes: Whether a light step waits for a training on several nodes, whose volume it shares.
     """
     cpu, memory = getattr(resources, f"{size}_cpu"), getattr(resources, f"{size}_memory")
     task.set_display_name(title)
@@ -40,7 +42,12 @@ def place(
     task.set_cpu_request(cpu[0]).set_cpu_limit(cpu[1])
     task.set_memory_request(memory[0]).set_memory_limit(memory[1])
     task.set_retry(resources.retries, f"{resources.backoff}s", 2.0, LONGEST_BACKOFF)
-    kubernetes.set_timeout(task, round(getattr(resources, f"{size}_timeout")))
+    timeout = (
+        resources.training_timeout + resources.light_timeout
+        if waits_for_nodes
+        else getattr(resources, f"{size}_timeout")
+    )
+    kubernetes.set_timeout(task, round(timeout))
     kubernetes.set_security_context(task, run_as_user=USER, run_as_group=0, run_as_non_root=True)
     if resources.pull_secrets:
         kubernetes.set_image_pull_secrets(task, resources.pull_secrets)
@@ -50,8 +57,8 @@ def place(
         kubernetes.mount_pvc(task, resources.data, DATA)
     if size == "training":
         kubernetes.empty_dir_mount(task, "shm", "/dev/shm", medium="Memory", size_limit=resources.shm)
-        if resources.checkpoints:
-            kubernetes.mount_pvc(task, resources.checkpoints, CHECKPOINTS)
+    if resources.checkpoints and (size == "training" or waits_for_nodes):
+        kubernetes.mount_pvc(task, resources.checkpoints, CHECKPOINTS)
     accelerators = getattr(resources, f"{size}_accelerators", 0)
     if accelerators:
         _on_accelerators(task, resources, accelerators)

@@ -4,10 +4,16 @@ The steps are those of dvc.yaml, each with the sections of params.yaml it reads 
 with caching, exactly what depends on it.
 """
 
+import json
+from collections.abc import Callable
+from typing import Any, Literal
+
 from kfp import dsl
+from kfp.dsl import PipelineTask
 
 from components import stages as steps
 from pipelines.resources import CHECKPOINTS, check_processes, place
+from pipelines.trainjob import trainjob
 from sap2.params import Params
 
 __all__ = ["NAME", "build"]
@@ -22,8 +28,7 @@ def build(params: Params):
     """
     default = params.model_dump(mode="json", exclude_none=True)  # KFP takes no null: a key left out is null by default
     resources = params.resources
-    for stage in ("pruner", "recogniser"):
-        check_processes(params, stage)
+    train_pruner, train_recogniser = _training(params, "pruner"), _training(params, "recogniser")
     # A folder's content or a hub's newest revision may change under the same name: then a cached step would lie.
     same_corpus = params.prepare.source == "lectures"
     same_base = params.base.path == "embedded" or params.base.revision is not None
@@ -80,18 +85,21 @@ def build(params: Params):
             base_model = based.outputs["base_model"]
             training = dict(model=model, lora=lora, tracking=tracking, checkpoints=checkpoints)
 
-            stage_1 = steps.train_pruner(pruner=pruner, prepared=prepared, base_model=base_model, **training)
-            place(stage_1, resources, "training", "Train pruner", cached=True)
+            stage_1 = train_pruner("Train pruner", pruner=pruner, prepared=prepared, base_model=base_model, **training)
             pruner_adapter = stage_1.outputs["pruner_adapter"]
             asked = steps.prune(
                 pruning=pruning, prepared=prepared, base_model=base_model, pruner_adapter=pruner_adapter
             )
             place(asked, resources, "inference", "Prune keyword lists", cached=True)
             pruned = asked.outputs["pruned"]
-            stage_2 = steps.train_recogniser(
-                recogniser=recogniser, prepared=prepared, pruned=pruned, base_model=base_model, **training
+            stage_2 = train_recogniser(
+                "Train recogniser",
+                recogniser=recogniser,
+                prepared=prepared,
+                pruned=pruned,
+                base_model=base_model,
+                **training,
             )
-            place(stage_2, resources, "training", "Train recogniser", cached=True)
             recogniser_adapter = stage_2.outputs["recogniser_adapter"]
             decoded = steps.decode(
                 inference=inference,
@@ -136,3 +144,19 @@ def build(params: Params):
                 place(checked, resources, "inference", "Check the champion")
 
     return train_and_evaluate
+
+
+def _training(params: Params, stage: Literal["pruner", "recogniser"]) -> Callable[..., PipelineTask]:
+    """Makes the step that trains: in its own pod, or on the nodes of a TrainJob."""
+    resources, nodes = params.resources, params.resources.training_nodes
+    if nodes == 1:
+        check_processes(params, stage)
+        component = getattr(steps, f"train_{stage}")
+        return lambda title, **given: place(component(**given), resources, "training", title, cached=True)
+    component = getattr(steps, f"train_{stage}_on_nodes")
+    job = json.dumps(trainjob(params, stage, nodes))
+
+    def step(title: str, **given: Any) -> PipelineTask:
+        return place(component(job=job, **given), resources, "light", title, cached=True, waits_for_nodes=True)
+
+    return step

@@ -9,6 +9,7 @@ import re
 from typing import Any, Literal
 
 from pipelines.resources import CHECKPOINTS, DATA, check_processes
+from sap2.errors import ParamsError
 from sap2.params import Params
 
 __all__ = ["FLOW", "RUNTIME", "trainjob", "trainjob_yaml"]
@@ -18,6 +19,7 @@ CONTAINER = JOB = "node"
 FLOW = f"{CHECKPOINTS}/flow"  # working folder of the job: data, models and checkpoints as in a repository
 IN_IMAGE = "/workspace/params.yaml"
 MANAGER = "sap2.asr/trainjob"
+NAME = re.compile(r"[a-z]([-a-z0-9]{0,48}[a-z0-9])?")  # Kubernetes' rule, less what its controllers put behind it
 
 
 def trainjob(
@@ -32,6 +34,10 @@ def trainjob(
     Raises: ParamsError: a value out of range.
     """
     resources = params.resources
+    if name is not None and not NAME.fullmatch(name):
+        raise ParamsError(f"--name {name}: expected lower-case letters, digits and -, at most 50, the first a letter")
+    if not resources.checkpoints:
+        raise ParamsError(f"resources.checkpoints is null; name the volume that holds {FLOW}, with data and base")
     section = getattr(params, stage)
     processes = nodes * (resources.training_accelerators or section.nproc)
     section = section.model_copy(update={"nproc": processes})

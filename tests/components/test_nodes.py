@@ -1,128 +1,27 @@
-"""A TrainJob is created, followed and removed, against a local server that speaks Kubernetes' published paths."""
+"""A TrainJob is created, followed and removed."""
 
-import json
 import os
-import re
 import signal
 import subprocess
 import sys
-import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from kubernetes.client import ApiClient, Configuration
+from kubernetes_server import JOBS, Kubernetes, serving
 
 from components.nodes import MISSES, TrainJobError, run_trainjob
 from pipelines.trainjob import trainjob
 from sap2.params import load_params
 
 ROOT = Path(__file__).parent.parent.parent
-JOBS = "/apis/trainer.kubeflow.org/v1alpha1/namespaces/team/trainjobs"
-PODS = "/api/v1/namespaces/team/pods"
-
-
-class Kubernetes(ThreadingHTTPServer):
-    """A test double: one job, and two pods that get on with every look at the job."""
-
-    daemon_threads = True
-
-    def __init__(self):
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.job = None  # while it is there
-        self.created, self.deleted, self.looks = [], [], 0
-        self.refusals = {}  # method: [(code, message), …], each once
-        self.late = False  # whether a pod has no log at the first look
-        self.end = "Complete"  # None = it goes on for ever
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}"
-
-
-class Handler(BaseHTTPRequestHandler):
-    server: Kubernetes
-
-    def log_message(self, *_):
-        pass
-
-    def answer(self, content, code=200):
-        body = content.encode() if isinstance(content, str) else json.dumps(content).encode()
-        self.send_response(code)
-        self.send_header("Content-Type", "text/plain" if isinstance(content, str) else "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def refused(self) -> bool:
-        if waiting := self.server.refusals.get(self.command):
-            code, message = waiting.pop(0)
-            self.answer({"kind": "Status", "code": code, "message": message}, code)
-            return True
-        return False
-
-    def do_POST(self):
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        if self.refused():
-            return
-        assert self.path == JOBS
-        self.server.job = body
-        self.server.created.append(body)
-        self.answer(body, 201)
-
-    def do_DELETE(self):
-        self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        url = urlsplit(self.path)
-        self.server.deleted.append((url.path, parse_qs(url.query)["propagationPolicy"]))
-        found, self.server.job = self.server.job, None
-        self.answer(found or {"message": "not found"}, 200 if found else 404)
-
-    def do_GET(self):
-        if self.refused():
-            return
-        url, server = urlsplit(self.path), self.server
-        query = {key: values[0] for key, values in parse_qs(url.query).items()}
-        if url.path.startswith(JOBS):
-            server.looks += 1
-            ended = server.looks >= 3 and server.end
-            conditions = [{"type": "Suspended", "status": "False"}]
-            conditions += [{"type": server.end, "status": "True", "message": "node-0 went away"}] if ended else []
-            self.answer(server.job | {"status": {"conditions": conditions}})
-        elif url.path == PODS:
-            assert query["labelSelector"] == f"jobset.sigs.k8s.io/jobset-name={server.job['metadata']['name']}"
-            phase = "Pending" if server.looks == 1 else "Running"
-            labels = [{"batch.kubernetes.io/job-completion-index": str(node)} for node in range(2)]
-            pods = [
-                {"metadata": {"name": f"pod-{n}", "labels": one}, "status": {"phase": phase}}
-                for n, one in enumerate(labels)
-            ]
-            self.answer({"kind": "PodList", "items": pods})
-        else:
-            node = re.fullmatch(f"{PODS}/pod-(.)/log", url.path).group(1)
-            assert server.looks > 1, "a pending pod has no log"
-            assert query["timestamps"] == "True"
-            if server.looks == 2 and server.late:
-                return self.answer({"message": "the container is not there yet"}, 400)
-            assert ("sinceSeconds" in query) == (server.looks > 2 + server.late), (
-                "a week's log is not read at every look"
-            )
-            lines = [
-                f"2026-11-25T10:00:0{look}.500000000Z step {look} of {node}" for look in range(2, server.looks + 1)
-            ]
-            self.answer("\n".join(lines) + "\n")
 
 
 @pytest.fixture
 def cluster():
-    server = Kubernetes()
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(Kubernetes()) as server:
+        yield server
 
 
 @pytest.fixture
@@ -130,12 +29,12 @@ def job() -> dict:
     return trainjob(load_params(ROOT / "params.yaml", "test"), "pruner", 2)
 
 
-def run(cluster, job) -> list[str]:
+def run(cluster, job, **options) -> list[str]:
     told = []
     configuration = Configuration(host=cluster.url)
     configuration.retries = False
     try:
-        run_trainjob(job, "team", told.append, every=0.01, client=ApiClient(configuration))
+        run_trainjob(job, "team", told.append, every=0.01, client=ApiClient(configuration), **options)
     finally:
         cluster.told = told
     return told
@@ -194,6 +93,13 @@ def test_a_refusal_is_told_with_the_way_out_and_nothing_of_others_is_removed(clu
     assert not cluster.deleted
 
 
+def test_one_that_is_there_already_is_joined_where_that_is_asked_for(cluster, job):
+    cluster.job, cluster.refusals["POST"] = job, [(409, "already exists")]
+    told = run(cluster, job, join=True)
+    assert told[0] == "sap2-pruner-test: is there already, in team; followed from here"
+    assert told[-2:] == ["sap2-pruner-test: complete", "sap2-pruner-test: deleted"] and removed(cluster)
+
+
 def test_a_cluster_that_stumbles_is_asked_again(cluster, job):
     cluster.refusals["GET"] = [(503, "etcd is moving")] * (MISSES - 1)
     assert run(cluster, job)[-2] == "sap2-pruner-test: complete"
@@ -216,16 +122,7 @@ def test_a_right_that_is_missing_is_not_asked_for_again(cluster, job):
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_the_command_removes_the_job_when_it_is_ended(cluster, tmp_path, number):
     cluster.end = None
-    config = {
-        "apiVersion": "v1",
-        "kind": "Config",
-        "current-context": "here",
-        "contexts": [{"name": "here", "context": {"cluster": "here", "user": "me"}}],
-        "clusters": [{"name": "here", "cluster": {"server": cluster.url}}],
-        "users": [{"name": "me", "user": {}}],
-    }
-    (tmp_path / "config").write_text(json.dumps(config), encoding="utf-8")
-    environment = os.environ | {"KUBECONFIG": str(tmp_path / "config")}
+    environment = os.environ | {"KUBECONFIG": str(cluster.kubeconfig(tmp_path))}
     command = ["trainjob", "--run", "--profile", "test", "--nodes", "2", "--namespace", "team"]
     running = subprocess.Popen(
         [sys.executable, "-m", "sap2", *command], cwd=ROOT, env=environment,

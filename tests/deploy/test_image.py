@@ -1,12 +1,16 @@
-"""The Dockerfile: hadolint's rules, what it copies, and its steps that need no network, run in a clean environment."""
+"""The Dockerfile: hadolint's rules, what it copies, and its steps, run in a clean environment (`make image`: all)."""
 
+import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parent.parent.parent
 DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
@@ -76,18 +80,78 @@ def run_step(containing: str) -> str:
     return step
 
 
-def test_the_list_of_packages_is_what_pyproject_says(tmp_path):
-    """The step's own command, up to the installation."""
-    step = run_step("tomllib").rpartition("&& pip install")[0].replace("python -c", f"{shlex.quote(sys.executable)} -c")
+@pytest.fixture(scope="module")
+def listed(tmp_path_factory) -> dict[str, list[str]]:
+    """What pip is to install: the step's own command, up to the installation."""
     if sys.version_info < (3, 11):
         pytest.skip("the image's Python is 3.11 or later: the step reads TOML with it")
-    (tmp_path / "pyproject.toml").write_bytes((ROOT / "pyproject.toml").read_bytes())
-    subprocess.run(["sh", "-euc", step], cwd=tmp_path, check=True)
-    most = (tmp_path / "most.txt").read_text().splitlines()
-    names = {re.split(r"[^\w-]", line)[0] for line in most}
+    folder = tmp_path_factory.mktemp("build")
+    step = run_step("tomllib").rpartition("&& pip install")[0].replace("python -c", f"{shlex.quote(sys.executable)} -c")
+    (folder / "pyproject.toml").write_bytes((ROOT / "pyproject.toml").read_bytes())
+    subprocess.run(["sh", "-euc", step], cwd=folder, check=True)
+    return {name: (folder / f"{name}.txt").read_text().splitlines() for name in ("most", "deepspeed")}
+
+
+def test_the_list_of_packages_is_what_pyproject_says(listed):
+    names = {Requirement(line).name for line in listed["most"]}
     assert {"torch", "mlflow", "kfp", "kfp-kubernetes", "fastapi", "psycopg2-binary", "typer"} <= names
     assert not names & {"deepspeed", "sap2-asr", "pytest"}
-    assert [line.split(">")[0] for line in (tmp_path / "deepspeed.txt").read_text().splitlines()] == ["deepspeed"]
+    assert [Requirement(line).name for line in listed["deepspeed"]] == ["deepspeed"]
+
+
+def test_what_the_tests_run_with_is_what_the_image_has(listed):
+    """But for what only MLflow's server needs."""
+    missing, other = set(), []
+    for one in map(Requirement, listed["most"] + listed["deepspeed"]):
+        if one.marker and not one.marker.evaluate():
+            continue
+        try:
+            if not one.specifier.contains(version(one.name)):
+                other.append(f"{one}: {version(one.name)}")
+        except PackageNotFoundError:
+            missing.add(one.name)
+    assert not other and missing <= {"psycopg2-binary", "boto3"}
+
+
+@pytest.mark.long  # some gigabytes are downloaded
+def test_every_step_that_needs_no_root_runs_in_a_clean_environment_and_the_stages_run_in_the_result(tmp_path):
+    """`packages` and `code` as they stand, with their folders below another root; then the flow's first stages."""
+    place = {name: str(tmp_path / name.strip("/")) for name in ("/opt/sap2", "/opt/code", "/build")}
+    environment = {key: value for key, value in os.environ.items() if key.startswith("PIP_")}  # pip's index
+    environment |= {"PATH": f"{Path(sys.executable).resolve().parent}:/usr/bin:/bin", "HOME": str(tmp_path)}
+    folder = Path(place["/build"])
+    folder.mkdir(parents=True)
+
+    def here(text: str) -> str:
+        for inside, outside in place.items():
+            text = text.replace(inside, outside)
+        return text
+
+    ran = []
+    for kind, text in [one for stage in stages()[:2] for one in stage[1:]]:
+        if kind == "ENV":
+            environment |= {key: here(value) for key, value in (one.split("=", 1) for one in text.split())}
+            environment["PATH"] = environment["PATH"].replace("$PATH", "/usr/bin:/bin")
+        elif kind == "COPY":
+            *sources, target = text.split()
+            for source in sources:
+                to = folder / target if (ROOT / source).is_dir() else folder / source
+                subprocess.run(["cp", "-r", ROOT / source, to], check=True)
+        elif kind == "RUN" and "apt-get" not in text:
+            subprocess.run(["bash", "-euc", here(text)], cwd=folder, env=environment, check=True)
+            ran.append(text)
+    assert [next(what for what in ("venv", "most", "deepspeed", "--target") if what in text) for text in ran] == [
+        "venv", "most", "deepspeed", "--target",
+    ]  # fmt: skip
+    environment |= {"PYTHONPATH": place["/opt/code"], "PYTHONDONTWRITEBYTECODE": "1", "SAP2_REVISION": "abc"}
+    environment["PATH"] = f"{place['/opt/code']}/bin:{environment['PATH']}"
+    work = tmp_path / "workspace"
+    work.mkdir()
+    (work / "params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
+    for command in (["prepare"], ["base"], ["train-pruner"], ["prune"]):
+        subprocess.run(["sap2", *command, "--profile", "test"], cwd=work, env=environment, check=True)
+    assert (work / "data" / "pruned" / "summary.json").is_file()
+    shutil.rmtree(tmp_path)  # pytest would keep it
 
 
 @pytest.mark.slow  # an environment is made and the package built in it

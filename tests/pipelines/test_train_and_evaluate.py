@@ -1,5 +1,6 @@
 """The compiled pipeline holds what the docs promise of its steps in a cluster."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ from kfp import components
 from ruamel.yaml import YAML
 
 from pipelines.running import compile_pipeline
+from pipelines.trainjob import trainjob
 from sap2.errors import ParamsError
 from sap2.params import load_params, profile_names
 
@@ -81,6 +83,23 @@ def test_all_steps_run_in_one_image_of_a_named_version(pipeline):
     images = {container["image"] for container in pipeline["containers"].values()}
     assert images == {pipeline["params"].resources.image}
     assert ":latest" not in pipeline["path"].read_text(encoding="utf-8")
+
+
+def test_on_several_nodes_a_training_is_a_trainjob_that_a_light_step_waits_for(tmp_path, on_gpus):
+    changes = ["resources.training_nodes=2", "pruner.epochs=3"]
+    made = compiled(tmp_path, "qwen2-audio-7b", *changes)
+    params = load_params(ROOT / "params.yaml", "qwen2-audio-7b", changes)
+    assert not TRAININGS & made["tasks"].keys()
+    for name in TRAININGS:
+        task, pod = made["tasks"][f"{name}-on-nodes"], made["pods"][f"{name}-on-nodes"]
+        job = json.loads(task["inputs"]["parameters"]["job"]["runtimeValue"]["constant"])
+        assert job == trainjob(params, name.removeprefix("train-"), 2)
+        assert task["taskInfo"]["name"] == on_gpus["tasks"][name]["taskInfo"]["name"]
+        assert "accelerator" not in made["containers"][f"{name}-on-nodes"]["resources"]
+        mounts = {one["mountPath"]: one["constant"] for one in pod["pvcMount"]}
+        assert mounts["/checkpoints"] == "sap2-checkpoints", "the volume that the nodes share"
+        assert int(pod["activeDeadlineSeconds"]) > params.resources.training_timeout
+        assert task["retryPolicy"]["maxRetryCount"] == params.resources.retries
 
 
 def test_steps_that_run_a_model_get_accelerators_tolerations_and_nodes(on_gpus):

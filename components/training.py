@@ -1,0 +1,91 @@
+"""A training on several nodes: the inputs go to the volume the nodes share, a TrainJob trains there, the adapter comes
+back."""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from components.nodes import run_trainjob
+from sap2.files import atomic_dir
+from sap2.manifest import read_manifest, relocated, write_manifest
+from sap2.params import Params
+from sap2.stages import BASE, PREPARED, PRUNED, SPLITS, Summary
+
+__all__ = ["train_on_nodes"]
+
+NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+PARAMS = "params.yaml"
+
+
+def train_on_nodes(
+    stage: str,
+    job: dict[str, Any],
+    sections: Mapping[str, dict],
+    checkpoints: Path,
+    prepared: Path,
+    base: Path,
+    output: Path,
+    pruned: Path | None = None,
+) -> Summary:
+    """Train as `stages.train_pruner` and `train_recogniser` do, on the nodes of a TrainJob.
+
+    Its working folder lies in `checkpoints` and is named by what goes in: a step that is tried again finds the job
+    still running, or its last checkpoint. It is removed when the adapter is in `output`.
+
+    Args:
+        stage: pruner or recogniser.
+        job: The TrainJob, as of pipelines.trainjob; its name and arguments are set here.
+        sections: Of params.yaml, by name.
+        checkpoints: Folder of the volume that the job mounts at the same path.
+        pruned: The manifests that a recogniser is trained on.
+    Raises: TrainJobError: it failed, or the cluster cannot be reached or refuses.
+    """
+    trainer = job["spec"]["trainer"]
+    processes = trainer["numNodes"] * trainer["numProcPerNode"]
+    params = Params(**{**sections, stage: {**sections[stage], "nproc": processes}}).model_dump(mode="json")
+    inputs = [str(path) for path in (prepared, base, pruned) if path]
+    what = json.dumps([stage, params, inputs, job], sort_keys=True)
+    name = f"sap2-{stage}-{hashlib.sha256(what.encode()).hexdigest()[:12]}"
+    flow = checkpoints.absolute() / name
+    if not flow.is_dir():
+        with atomic_dir(flow) as partial:
+            shutil.copytree(prepared, partial / PREPARED)
+            shutil.copytree(base, partial / BASE)
+            if pruned:
+                _copy_manifests(pruned, prepared, partial)
+            (partial / PARAMS).write_text(json.dumps(params, indent=2), encoding="utf-8")
+    trainer = trainer | {"args": ["--directory", str(flow), f"train-{stage}", "--params", PARAMS]}
+    job = job | {"metadata": job["metadata"] | {"name": name}, "spec": job["spec"] | {"trainer": trainer}}
+    run_trainjob(job, _namespace(), lambda line: print(line, flush=True), join=True)
+    trained = flow / "models" / stage
+    with atomic_dir(output) as partial:
+        shutil.copytree(trained, partial, dirs_exist_ok=True)
+        _name_base(partial / "adapter_config.json", base, output)
+    facts = json.loads((output / "training.json").read_text(encoding="utf-8"))
+    shutil.rmtree(flow)
+    return Summary(f"train-{stage}", [output], {"nodes": trainer["numNodes"], "processes": processes} | facts)
+
+
+def _copy_manifests(pruned: Path, prepared: Path, flow: Path) -> None:
+    """Copy stage 1's manifests; their recordings are those in the folder's copy of `prepared`."""
+    for split in SPLITS:
+        name = f"{split}.jsonl"
+        moved = (relocated(one, pruned / name, prepared / name) for one in read_manifest(pruned / name))
+        here = flow / PRUNED / name
+        write_manifest(here, (relocated(one, flow / PREPARED / name, here) for one in moved))
+
+
+def _name_base(config: Path, base: Path, output: Path) -> None:
+    """Where the adapter's base lies, from the adapter's own folder."""
+    content = json.loads(config.read_text(encoding="utf-8"))
+    content["base_model_name_or_path"] = Path(os.path.relpath(base, output)).as_posix()
+    config.write_text(json.dumps(content, indent=2, sort_keys=True), encoding="utf-8")
+
+
+def _namespace() -> str:
+    """Where this pod runs, or outside a cluster, where Kubeflow does."""
+    return NAMESPACE.read_text(encoding="utf-8").strip() if NAMESPACE.is_file() else "kubeflow"

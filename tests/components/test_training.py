@@ -1,0 +1,153 @@
+"""A training on several nodes gives what one machine gives, and its inputs and adapter find their way."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import safetensors.numpy
+from kubernetes.client import ApiClient, Configuration
+from kubernetes_server import Kubernetes, serving
+from tiny import build_tiny_base, tone
+
+from components import nodes, stages, training
+from components.nodes import TrainJobError
+from pipelines.trainjob import trainjob
+from sap2 import stages as local
+from sap2.data.audio import save_audio
+from sap2.manifest import Utterance, write_manifest
+from sap2.params import load_params
+
+ROOT = Path(__file__).parent.parent.parent
+CHANGES = ["recogniser.max_steps=4", "recogniser.save_steps=2", "recogniser.batch_size=2", "resources.training_nodes=2"]
+
+
+class Nodes(Kubernetes):
+    """The double, whose pods are processes of this machine with the variables that Kubeflow Trainer sets."""
+
+    def __init__(self, folder: Path):
+        super().__init__()
+        self.folder, self.processes = folder, []
+
+    def made(self, job: dict) -> None:
+        super().made(job)
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = str(probe.getsockname()[1])
+        trainer = job["spec"]["trainer"]
+        meeting = {"PET_NNODES": str(trainer["numNodes"]), "PET_MASTER_ADDR": "127.0.0.1", "PET_MASTER_PORT": port}
+        for rank in range(trainer["numNodes"]):
+            with (self.folder / f"{rank}.log").open("w") as log:
+                variables = os.environ | meeting | {"PYTHONPATH": str(ROOT), "PET_NODE_RANK": str(rank)}
+                command = [sys.executable, "-m", trainer["command"][0], *trainer["args"]]
+                self.processes.append(
+                    subprocess.Popen(command, env=variables, cwd=self.folder, stdout=log, stderr=subprocess.STDOUT)
+                )
+
+    def ended(self) -> str | None:
+        codes = [process.poll() for process in self.processes]
+        if any(codes):
+            return "Failed"
+        return None if None in codes else "Complete"
+
+    def log(self, node: int, query: dict[str, str]) -> str:
+        lines = (self.folder / f"{node}.log").read_text(encoding="utf-8").splitlines()
+        return "".join(f"{number:09} {line}\n" for number, line in enumerate(lines))
+
+
+@pytest.fixture
+def inputs(tmp_path) -> SimpleNamespace:
+    """As Kubeflow lays them out: each step's artifacts in a folder of its own, named by the run."""
+    run = tmp_path / "run"
+    prepared, base, pruned = run / "prepare-1" / "prepared", run / "base-1" / "base_model", run / "prune-1" / "pruned"
+    build_tiny_base(base, positions=100)
+    for split, count in (("train", 8), ("dev", 2), ("test", 2)):
+        rows = []
+        for number in range(count):
+            wave = tone(0.5 + number % 3 * 0.2, seed=number)
+            save_audio(prepared / "audio" / f"{split}-{number}.wav", wave)
+            rows.append(
+                Utterance(
+                    id=f"{split}-{number}", audio=f"audio/{split}-{number}.wav", duration=len(wave) / 16_000,
+                    text="the meyer graph", keywords=["meyer", "unsaid"], predicted=["meyer"],
+                )
+            )  # fmt: skip
+        write_manifest(prepared / f"{split}.jsonl", rows)
+        away = [one.with_audio(f"../../prepare-1/prepared/{one.audio}") for one in rows]
+        write_manifest(pruned / f"{split}.jsonl", away)
+    return SimpleNamespace(prepared=prepared, base=base, pruned=pruned, volume=tmp_path / "volume")
+
+
+@pytest.fixture
+def cluster(tmp_path, monkeypatch):
+    (tmp_path / "nodes").mkdir()
+    with serving(Nodes(tmp_path / "nodes")) as server:
+        monkeypatch.setattr(nodes, "_client", lambda: ApiClient(Configuration(host=server.url)))
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlruns.db'}")
+        (tmp_path / "namespace").write_text("team\n", encoding="utf-8")
+        monkeypatch.setattr(training, "NAMESPACE", tmp_path / "namespace")
+        monkeypatch.setattr(nodes.time, "sleep", lambda _, wait=nodes.time.sleep: wait(0.2))
+        yield server
+        for process in server.processes:
+            process.kill()
+
+
+def train(inputs, output: Path, params) -> str:
+    """The component's own code, with artifacts as Kubeflow gives them."""
+    sections = {name: getattr(params, name).model_dump(mode="json") for name in ("model", "lora", "tracking")}
+    artifact = {name: SimpleNamespace(path=str(getattr(inputs, name))) for name in ("prepared", "pruned", "base")}
+    summary = output.with_name("summary.md")
+    stages.train_recogniser_on_nodes.python_func(
+        job=json.dumps(trainjob(params, "recogniser", 2)), recogniser=params.recogniser.model_dump(mode="json"),
+        **sections, checkpoints=str(inputs.volume), prepared=artifact["prepared"], pruned=artifact["pruned"],
+        base_model=artifact["base"], recogniser_adapter=SimpleNamespace(path=str(output), metadata={}),
+        summary=SimpleNamespace(path=str(summary)),
+    )  # fmt: skip
+    return summary.read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_two_nodes_train_what_two_processes_do(inputs, cluster, tmp_path, capfd):
+    """The pod of the step copies the inputs to the volume; the nodes know nothing but its folder there."""
+    params = load_params(ROOT / "params.yaml", "test", CHANGES)
+    section = params.recogniser.model_copy(update={"nproc": 2})
+    local.train_recogniser(
+        section, params.model, params.lora, params.tracking, inputs.pruned, inputs.base, tmp_path / "run" / "one-node",
+        tmp_path / "checkpoints",
+    )  # fmt: skip
+    output = tmp_path / "run" / "train-recogniser-1" / "recogniser_adapter"
+    summary = train(inputs, output, params)
+    assert "nodes: 2" in summary and "steps: 4" in summary
+    told = capfd.readouterr().out
+    assert "node 0| " in told and "node: 1" in told
+    one, two = (
+        safetensors.numpy.load_file(folder / "adapter_model.safetensors")
+        for folder in (tmp_path / "run" / "one-node", output)
+    )
+    assert one.keys() == two.keys()
+    for name, weights in one.items():
+        assert abs(weights - two[name]).max() <= 1e-6, name
+    config = json.loads((output / "adapter_config.json").read_text(encoding="utf-8"))
+    assert (output / config["base_model_name_or_path"]).resolve() == inputs.base.resolve()
+    assert cluster.job is None and not list(inputs.volume.iterdir()), "nothing is left behind"
+
+
+def test_a_training_that_failed_leaves_its_folder_for_the_next_try_and_no_output(inputs, cluster, tmp_path):
+    params = load_params(ROOT / "params.yaml", "test", [*CHANGES, "lora.targets=[nothing]"])
+    output = tmp_path / "run" / "train-recogniser-1" / "recogniser_adapter"
+    cluster.end, cluster.made = "Failed", lambda job: Kubernetes.made(cluster, job)
+    cluster.ended, cluster.log = lambda: "Failed", lambda node, query: ""
+    for _ in range(2):
+        with pytest.raises(TrainJobError, match="node-0 went away"):
+            train(inputs, output, params)
+    [flow] = inputs.volume.iterdir()
+    first, second = (job["metadata"]["name"] for job in cluster.created)
+    assert first == second == flow.name, "the next try goes on in the same folder"
+    assert not output.exists()
+    assert (flow / "data" / "pruned" / "train.jsonl").is_file() and (flow / "params.yaml").is_file()
+    shutil.rmtree(flow)
