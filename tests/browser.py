@@ -13,6 +13,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,22 @@ class Browser:
             for node in nodes
             if not node["ignored"] and node.get("role", {}).get("value") == role
         ]
+
+    def accessibility(self) -> tuple[list[str], list[str]]:
+        """What axe-core (WCAG 2.1 A and AA, and good practice) finds wrong on the page, and what it cannot tell."""
+        axe = files("axe_core_python").joinpath("axe.min.js").read_text(encoding="utf-8")
+        self.value(f"{axe};0")
+        found = self.value("axe.run()")
+        rows = (
+            [
+                f"{one['id']}: {node['html'][:80]}: {node['failureSummary']}"
+                for one in found[kind]
+                for node in one["nodes"]
+            ]
+            for kind in ("violations", "incomplete")
+        )
+        wrong, unsure = rows
+        return wrong, unsure
 
     def _receive(self) -> dict[str, Any]:
         message = json.loads(self._socket.recv())

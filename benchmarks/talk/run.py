@@ -1,6 +1,6 @@
 """A long talk with its deck through `sap2 transcribe --slides`: time, memory, and a kill half-way.
 
-python benchmarks/talk/run.py --minutes 8 --pages 16 --json benchmarks/talk/records/talk.json    # after `make repro`
+python benchmarks/talk/run.py --minutes 30 --pages 60 --json benchmarks/talk/records/talk.json    # after `make repro`
 """
 
 import argparse

@@ -13,7 +13,7 @@ import numpy as np
 from rapidfuzz.distance import Levenshtein
 from rapidfuzz.process import cdist
 
-__all__ = ["shortlist", "similarity"]
+__all__ = ["closeness", "shortlist", "similarity"]
 
 LONGEST = 4  # words of the transcript joined at most
 
@@ -68,14 +68,22 @@ def similarity(hypothesis: str, words: Sequence[str]) -> np.ndarray:
         for size in range(1, longest + 1)
         for start in range(len(spoken) - size + 1)
     )
-    if not stretches or not words:
+    if not stretches:
         return np.zeros(len(words), np.float32)
-    heard, listed = _Keys.of(list(stretches)), _list_keys(words)
-    letters = _similarity(heard.letters, listed.letters)  # (stretches, words)
-    sounds = _similarity(heard.sounds, listed.sounds)
-    silent = np.array([not sound for sound in listed.sounds])
+    return closeness(list(stretches), words).max(axis=0)
+
+
+def closeness(heard: Sequence[str], listed: Sequence[str]) -> np.ndarray:
+    """How alike what was heard and what is listed are by letters and by sounds, `(heard, listed)`, from 0 to 2.
+
+    See `similarity`, which is the best of a hypothesis's stretches.
+    """
+    one, other = _Keys.of(heard), _list_keys(tuple(listed))
+    letters = _similarity(one.letters, other.letters)
+    sounds = _similarity(one.sounds, other.sounds)
+    silent = np.array([not sound for sound in other.sounds], dtype=bool)
     sounds[:, silent] = letters[:, silent]
-    return (letters + sounds).max(axis=0)
+    return letters + sounds
 
 
 def _similarity(heard: list[str], listed: list[str]) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Folders and buckets of talks to transcripts, in shards that may run beside each other."""
 
+import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
@@ -20,7 +21,8 @@ def find_talks(place: str) -> list[str]:
     """
     files, root = _opened(place)
     try:
-        found = sorted(path for path in files.find(root) if PurePosixPath(path).suffix.lower() in SUFFIXES)
+        files_below = files.find(root, on_error="raise")
+        found = sorted(path for path in files_below if PurePosixPath(path).suffix.lower() in SUFFIXES)
     except (OSError, ValueError) as error:
         raise InputError(f"{place}: cannot be listed ({error}); check the address and the rights to it") from error
     if not found:
@@ -62,8 +64,19 @@ def _opened(place: str) -> tuple[Any, str]:
     """The file system a place lies in, and its path there."""
     import fsspec
 
+    if place.startswith("s3://"):
+        return _object_store(), place.removeprefix("s3://").rstrip("/")
     try:
         files, root = fsspec.core.url_to_fs(place)
     except (ImportError, ValueError) as error:
-        raise InputError(f"{place}: {error}; for s3:// install s3fs, or give a folder") from error
+        raise InputError(f"{place}: {error}; expected a folder or s3://BUCKET/FOLDER") from error
     return files, root.rstrip("/")
+
+
+def _object_store() -> Any:
+    """S3 by Arrow's client, which the package has anyway; keys, region and endpoint by AWS's variables."""
+    from fsspec.implementations.arrow import ArrowFSWrapper
+    from pyarrow.fs import S3FileSystem
+
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    return ArrowFSWrapper(S3FileSystem(endpoint_override=endpoint, region=os.environ.get("AWS_DEFAULT_REGION")))

@@ -5,6 +5,7 @@ The last few talks are kept in memory; nothing is written but temporary uploads,
 
 import io
 import re
+import shutil
 import threading
 import uuid
 from collections import OrderedDict
@@ -29,9 +30,11 @@ from sap2.errors import InputError, SapError
 from sap2.serving.engine import Engine
 from sap2.serving.limits import Limits
 from sap2.serving.talks import marked, rendered, talk_json
-from sap2.serving.upload import Refused, read_audio, read_form
+from sap2.serving.upload import LENGTH, SHORTEST, Refused, read_form
 from sap2.slides.keywords import Keyword, keywords_tsv, read_keywords, slides_keywords
+from sap2.slides.recording import load_recording
 from sap2.slides.talk import Talk, transcribe_talk
+from sap2.slides.timing import Shown, times_known
 
 __all__ = ["LIMITS", "create_demo", "serve_demo"]
 
@@ -65,6 +68,7 @@ class _Held:
     wave: np.ndarray
     keywords: list[Keyword]
     texts: list[str]
+    times: list[Shown] | None
     notices: list[str]
     step: str = "waiting"
     finished: int = 0
@@ -164,11 +168,11 @@ def create_demo(recogniser: Any, limits: Limits = LIMITS) -> FastAPI:
     @app.post("/talks/{id}/again")
     async def again(id: str, request: Request) -> dict[str, str]:
         held = found(id)
-        if int(request.headers.get("content-length", 0)) > 4 << 20:
+        if not LENGTH.fullmatch(length := request.headers.get("content-length", "0")) or int(length) > 4 << 20:
             raise Refused(413, "the list is longer than 4 MB")
         text = (await request.body()).decode("utf-8", "replace")
         keywords = _edited(text, limits)
-        return begin(_Held(held.name, held.wave, keywords, held.texts, []))
+        return begin(_Held(held.name, held.wave, keywords, held.texts, held.times, []))
 
     @app.get("/talks/{id}")
     async def state(id: str) -> dict[str, Any]:
@@ -195,27 +199,38 @@ def create_demo(recogniser: Any, limits: Limits = LIMITS) -> FastAPI:
 
 def _read(form: Any, limits: Limits) -> _Held:
     """The talk that a form holds. Raises: Refused, InputError: what is wrong with it."""
-    file = form.get("file")
-    if not isinstance(file, UploadFile) or not file.filename:
-        raise Refused(400, "there is no recording, expected an audio file", "file")
+    recordings, decks, times = (_uploaded(form, field) for field in ("file", "slides", "times"))
+    if not recordings:
+        raise Refused(400, "there is no recording, expected an audio file or a video", "file")
+    if times and not decks:
+        raise Refused(400, "there are times of slides without slides, expected both", "times")
     everywhere = read_list(",".join(str(form.get("keywords") or "").splitlines()))
-    decks = [one for one in form.getlist("slides") if isinstance(one, UploadFile) and one.filename]
     with TemporaryDirectory(prefix="sap2-demo-") as folder:
-        paths = []
-        for number, deck in enumerate(decks):
-            # The client's name gives the kind of file alone.
-            ending = re.sub(r"[^.a-z0-9]", "", PurePath(deck.filename or "").suffix.lower())[:8]
-            paths.append(Path(folder) / f"slides-{number + 1}{ending}")
-            with paths[-1].open("wb") as out:
-                while chunk := deck.file.read(1 << 20):
-                    out.write(chunk)
+        room = Path(folder)
         try:
-            listed = slides_keywords(paths)
+            listed = slides_keywords([_saved(deck, room, f"slides-{n}") for n, deck in enumerate(decks, start=1)])
+            recording = _saved(recordings[0], room, "recording")
+            wave = load_recording(recording, SHORTEST, limits.max_duration)
+            given = _saved(times[0], room, "times") if times else None
+            shown, more = times_known(recording, len(listed.texts), given)
         except InputError as error:
             raise InputError(str(error).replace(f"{folder}/", "")) from error
     keywords = [*listed.keywords, *(Keyword(0, word) for word in everywhere)]
-    notices = [notice.replace(f"{folder}/", "") for notice in listed.notices]
-    return _Held(file.filename, read_audio(file, limits), keywords, listed.texts, notices)
+    notices = [notice.replace(f"{folder}/", "") for notice in (*listed.notices, *more)]
+    return _Held(recordings[0].filename or "", wave, keywords, listed.texts, shown, notices)
+
+
+def _uploaded(form: Any, field: str) -> list[UploadFile]:
+    return [one for one in form.getlist(field) if isinstance(one, UploadFile) and one.filename]
+
+
+def _saved(upload: UploadFile, folder: Path, name: str) -> Path:
+    """The upload as a file; of the client's name only the ending, which tells the kind, is kept."""
+    ending = re.sub(r"[^.a-z0-9]", "", PurePath(upload.filename or "").suffix.lower())[:8]
+    path = folder / f"{name}{ending}"
+    with path.open("wb") as out:
+        shutil.copyfileobj(upload.file, out)
+    return path
 
 
 def _edited(text: str, limits: Limits) -> list[Keyword]:
@@ -227,7 +242,9 @@ def _edited(text: str, limits: Limits) -> list[Keyword]:
 
 def _run(held: _Held, recogniser: Any) -> None:
     try:
-        held.talk = transcribe_talk(recogniser, held.wave, held.keywords, held.texts, explain=True, progress=held.track)
+        held.talk = transcribe_talk(
+            recogniser, held.wave, held.keywords, held.texts, held.times, explain=True, progress=held.track
+        )
     except SapError as error:
         held.error = str(error)
     except Exception as error:  # the page must not wait for ever

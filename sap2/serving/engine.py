@@ -1,5 +1,6 @@
 """One model, one thread, many requests: a bounded queue whose recordings are recognised in micro-batches."""
 
+import ctypes
 import sys
 import threading
 import time
@@ -17,6 +18,7 @@ __all__ = ["Answer", "Closed", "Engine", "Full", "Late", "Recognising"]
 
 SAMPLE_RATE = 16_000  # Hz
 Seconds = float
+TIDY_EVERY: Seconds = 10.0
 
 
 class Recognising(Protocol):
@@ -126,6 +128,7 @@ class Engine:
                 self._waiting.popleft().future.set_exception(Closed())
 
     def _work(self) -> None:
+        tidied = time.monotonic()
         while True:
             batch = self._next()
             if batch is None:
@@ -133,6 +136,9 @@ class Engine:
             batch = [job for job in batch if self._still_wanted(job)]
             if batch:
                 self._recognise(batch)
+            if time.monotonic() - tidied > TIDY_EVERY:
+                _give_back_memory()
+                tidied = time.monotonic()
 
     def _next(self) -> list[_Job] | None:
         """The next batch; None when there will be none."""
@@ -183,3 +189,10 @@ class Engine:
         self._observe(len(batch), sum(job.duration for job in batch), taken)
         for job, transcript in zip(batch, transcripts, strict=True):
             job.future.set_result(Answer(transcript, name))
+
+
+def _give_back_memory() -> None:
+    """Let the system have what glibc keeps of freed tensors: with batches of ever other sizes that would only grow."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is not None:  # musl has none
+        trim(0)

@@ -7,17 +7,18 @@ import json
 import threading
 import uuid
 from collections.abc import Sequence
-from datetime import datetime, timezone
+from datetime import date, datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from sap2.data.audio import save_audio
 from sap2.data.entries import plain_words
 from sap2.errors import InputError
 from sap2.files import read_jsonl
-from sap2.manifest import Utterance, read_manifest, write_manifest
+from sap2.manifest import Utterance, fault_of, keyword_fault, read_manifest, write_manifest
 from sap2.serving.engine import SAMPLE_RATE, Answer
 
 __all__ = ["Keeper", "add_correction", "corrections", "requests"]
@@ -30,7 +31,10 @@ class Keeper:
 
     def __init__(self, folder: Path):
         self.folder, self._lock = folder, threading.Lock()
-        (folder / AUDIO).mkdir(parents=True, exist_ok=True)
+        try:
+            (folder / AUDIO).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"--keep {folder}: cannot be written ({error.strerror}); name another folder") from error
 
     def add(self, id: str, audio: np.ndarray, keywords: Sequence[str], answer: Answer) -> None:
         """Keep one answer; its audio is there before its line is."""
@@ -60,15 +64,22 @@ class Keeper:
 def requests(folder: Path) -> list[dict[str, Any]]:
     """All answers kept, in their order.
 
-    Raises: InputError: there are none.
+    Raises: InputError: there are none, or a line is none; the message names file, line and field.
     """
-    return [row for _, row in read_jsonl(folder / REQUESTS)]
+    path = folder / REQUESTS
+    rows = [_checked(_Kept, row, f"{path}:{number}") for number, row in read_jsonl(path)]
+    if not rows:
+        raise InputError(f"{path}: holds no answers; they come from `sap2 serve --keep {folder}`")
+    return rows
 
 
 def corrections(folder: Path) -> dict[str, str]:
     """What was really said, by the answer's id; of several corrections the last."""
     path = folder / CORRECTIONS
-    return {row["id"]: row["text"] for _, row in read_jsonl(path)} if path.is_file() else {}
+    if not path.is_file():
+        return {}
+    rows = (_checked(_Corrected, row, f"{path}:{number}") for number, row in read_jsonl(path))
+    return {row["id"]: row["text"] for row in rows}
 
 
 def add_correction(folder: Path, id: str, text: str, manifest: Path) -> Utterance:
@@ -86,10 +97,50 @@ def add_correction(folder: Path, id: str, text: str, manifest: Path) -> Utteranc
         raise InputError(f"the correction {text!r} holds no word")
     audio = (folder / kept["audio"]).absolute()
     utterance = Utterance(id=id, audio=str(audio), duration=kept["duration"], text=plain, keywords=kept["keywords"])
-    others = [one for one in read_manifest(manifest) if one.id != id] if manifest.is_file() else []
+    others = [one for one in read_manifest(manifest) if one.id != id] if manifest.exists() else []
     write_manifest(manifest, [*others, utterance])
     _append(folder / CORRECTIONS, {"id": id, "text": plain})
     return utterance
+
+
+class _Corrected(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+    id: str = Field(min_length=1)
+    text: str
+
+
+class _Kept(_Corrected):
+    at: str
+    audio: str = Field(min_length=1)
+    duration: float = Field(gt=0, allow_inf_nan=False)
+    keywords: list[str]
+    predicted: list[str]
+    found: list[str]
+    scores: dict[str, Annotated[float, Field(le=1)]]  # log probabilities, as near to 0 as rounding lets them
+
+    @field_validator("at")
+    @classmethod
+    def _at_a_day(cls, at: str) -> str:
+        date.fromisoformat(at[:10])
+        return at
+
+    @field_validator("keywords")
+    @classmethod
+    def _keywords_usable(cls, keywords: list[str]) -> list[str]:
+        if fault := next(filter(None, map(keyword_fault, keywords)), None):
+            raise ValueError(fault)
+        return keywords
+
+
+def _checked(kind: type[BaseModel], row: dict[str, Any], where: str) -> dict[str, Any]:
+    try:
+        kind.model_validate(row)
+    except ValidationError as error:
+        raise InputError(
+            f"{where} ({row.get('id', 'no id')}): {fault_of(error)}; correct or remove the line"
+        ) from error
+    return row
 
 
 def _append(path: Path, row: dict[str, Any]) -> None:

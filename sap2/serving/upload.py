@@ -1,6 +1,7 @@
 """What a request holds, read within limits: recordings, keyword lists, the form of the answer."""
 
 import math
+import re
 import tempfile
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
@@ -32,6 +33,7 @@ FIELDS = {
 }
 SHORTEST = 0.1  # seconds of a recording that can hold a word
 DRAINED = 4  # times the limit: a larger body is not even read to be thrown away
+LENGTH = re.compile(r"\d{1,18}", re.ASCII)  # of a body, as its header says it
 SHOWN = 80  # characters of what a client sent that an error repeats
 
 
@@ -64,8 +66,9 @@ async def read_form(request: Request, limits: Limits) -> FormData:
     if not kind.lower().startswith("multipart/form-data"):
         raise Refused(415, f"content type is {_shown(kind) or 'missing'}, expected multipart/form-data")
     declared = request.headers.get("content-length", "0")
-    if not declared.isdecimal() or int(declared) > limits.max_bytes:
-        if declared.isdecimal() and int(declared) <= DRAINED * limits.max_bytes:
+    size = int(declared) if LENGTH.fullmatch(declared) else math.inf
+    if size > limits.max_bytes:
+        if size <= DRAINED * limits.max_bytes:
             # A client that is still sending when we hang up sees a broken connection, not the reason.
             async for _ in request.stream():
                 pass

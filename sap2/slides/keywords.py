@@ -18,13 +18,14 @@ __all__ = ["Keyword", "deck_keywords", "keywords_json", "keywords_tsv", "read_ke
 
 # A word with what its spelling needs (don't, scikit-learn, GPT-4, AT&T, C++, Node.js), and without a genitive's s.
 WORD = re.compile(r"[^\W_](?:[^\W_]|[’'\-&./·](?=[^\W_])(?<![’'](?=[sS]\b))|[\u0300-\u036f])*(?:\+\+|#)?")
-ADDRESS = re.compile(r"\S*(?:://|@)\S*|www\.\S+")
+ADDRESS = re.compile(r"(?<!\S)\S*(?:://|@)\S*|www\.\S+")
 LONGEST = 40  # letters of a keyword's word
 RARE = 3.5  # Zipf frequency (log10 per 1e9 words) below which a word is rare: said less than 3 times in a million
 NAME = 5.0  # below which a capitalised word may be a name (smith: 4.9)
 JOINING = 5.8  # from which a word is grammar (the, with, and): it ends a name
 PARTICLES = frozenset("van von der den de di da du la le el al bin ibn ter zu".split())
 NAME_WORDS = 4
+DIGITS = 5  # of a page's number in a list: several decks; a longer one is a typing error
 COLUMNS = ("page", "keyword", "reason")
 WITHOUT_SPACES = frozenset(["zh", "ja", "ko", "th"])  # their words cannot be told apart without a segmenter
 
@@ -157,10 +158,11 @@ def slides_keywords(files: Sequence[Path], language: str = "en") -> Listed:
             found.texts.extend("\n".join(page.lines) for page in deck.pages)
             found.notices.extend(f"{path}: {notice}" for notice in deck.notices)
         else:
-            last = max((one.page for one in listed), default=0)
-            found.texts.extend(
-                "\n".join(one.keyword for one in listed if one.page == page) for page in range(1, last + 1)
-            )
+            pages: list[list[str]] = [[] for _ in range(max((one.page for one in listed), default=0))]
+            for one in listed:
+                if one.page:
+                    pages[one.page - 1].append(one.keyword)
+            found.texts.extend(map("\n".join, pages))
         found.keywords.extend(replace(one, page=one.page + before) for one in listed)
     return found
 
@@ -194,21 +196,30 @@ def read_keywords(text: str, where: str) -> list[Keyword] | None:
     if text.lstrip("\ufeff").lstrip().startswith("["):
         try:
             rows = json.loads(text.lstrip("\ufeff"))
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):
             return None
         if not all(isinstance(row, dict) for row in rows):
             return None
         return [_row(row, f"{where}: entry {number}") for number, row in enumerate(rows, start=1)]
     table = csv.DictReader(io.StringIO(text.lstrip("\ufeff")), delimiter="\t", quoting=csv.QUOTE_NONE)
-    if list(table.fieldnames or ())[:2] != list(COLUMNS[:2]):
+    try:
+        heading = list(table.fieldnames or ())
+    except csv.Error:  # a line end of old within it
         return None
-    return [_row(row, f"{where}:{table.line_num}") for row in table if any(filter(None, row.values()))]
+    if heading[:2] != list(COLUMNS[:2]):
+        return None
+    try:
+        return [_row(row, f"{where}:{table.line_num}") for row in table if any(filter(None, row.values()))]
+    except csv.Error as error:
+        raise InputError(f"{where}:{table.line_num + 1}: {error}; a keyword is a few words") from error
 
 
 def _row(row: dict, where: str) -> Keyword:
-    page, keyword = row.get("page"), unicodedata.normalize("NFC", str(row.get("keyword") or "")).strip()
-    if not str(page).isdecimal():
-        raise InputError(f"{where}: page is {page!r}, expected a number (0: all the time)")
+    page, keyword = str(row.get("page")), unicodedata.normalize("NFC", str(row.get("keyword") or "")).strip()
+    if not page.isdecimal() or len(page) > DIGITS:
+        raise InputError(
+            f"{where}: page is {page[:20]!r}, expected a number of up to {DIGITS} digits (0: all the time)"
+        )
     if fault := keyword_fault(keyword):
         raise InputError(f"{where}: {fault}")
-    return Keyword(int(page), keyword, str(row.get("reason") or "given"))
+    return Keyword(int(page), keyword, " ".join(str(row.get("reason") or "given").split()))

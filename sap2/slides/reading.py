@@ -292,9 +292,10 @@ def _text(path: Path) -> _Raw:
 
 def _markdown(path: Path) -> _Raw:
     """A page for each heading or rule; of links, pictures and emphasis the words are kept."""
-    text = re.sub(r"```.*?```|<!--.*?-->", "", _content(path), flags=re.DOTALL)
-    text = re.sub(r"!?\[([^\]]*)\]\([^)]*\)", r"\1", text)
-    text = re.sub(r"<[^|>\s][^|>]*>|[*`]+|(?<!\w)_+|_+(?!\w)", "", text)
+    text = re.sub(r"```.*?```|<!--(?:(?!<!--).)*?-->", "", _content(path), flags=re.DOTALL)
+    # What opens cannot hold another opening: else a page of brackets takes minutes.
+    text = re.sub(r"!?\[([^\[\]]*)\]\([^()]*\)", r"\1", text)
+    text = re.sub(r"<[^<|>\s][^<|>]*>|[*`]+|(?<!\w)_+|(?<!_)_+(?!\w)", "", text)
     pages = re.split(r"^(?:-{3,}|(?=#{1,6} ))[ \t]*", text, flags=re.MULTILINE)
     return _Raw([[line.lstrip("#| ") for line in page.splitlines()] for page in pages if page.strip()])
 
@@ -345,7 +346,12 @@ def _people(path: Path) -> Deck:
         dialect: type[csv.Dialect] | csv.Dialect = csv.Sniffer().sniff(text[:10_000], delimiters=",;\t")
     except csv.Error:
         dialect = csv.excel
-    rows = [[plain(cell)[0] for cell in row] for row in csv.reader(io.StringIO(text), dialect)]
+    try:
+        rows = [[plain(cell)[0] for cell in row] for row in csv.reader(io.StringIO(text), dialect)]
+    except csv.Error as error:
+        raise InputError(f"{path}: is no table that can be read ({error}); export it again as CSV") from error
+    if not rows:
+        raise InputError(f"{path}: is empty, expected a table with a line of headings")
     heading = rows[0]
     given = next((place for place, name in enumerate(heading) if GIVEN.fullmatch(name)), None)
     family = next((place for place, name in enumerate(heading) if FAMILY.fullmatch(name)), None)

@@ -35,3 +35,30 @@ def test_readme_says_what_the_record_says():
         assert "| " + " | ".join(f"{one[figure]:,}" for figure in figures) + " |" in readme
     killed = record["killed"]
     assert f"{killed['groups_kept']} of {killed['groups_in_all']} groups" in readme and killed["same"]
+
+
+def test_a_talk_of_the_slides_benchmark_has_a_page_for_each_utterance():
+    module = runpy.run_path(str(BENCHMARK / "slide_times.py"))
+    pool = ["zorvan", "quine", "meyer", "jon", "kim", "lee", "noor", "ada", "bo", "cy"]
+    rows = [
+        Utterance(id=f"{talk}-{place}", audio="a", duration=2, text=f"ask {pool[place]}", keywords=pool, talk=str(talk))
+        for talk in range(3)
+        for place in range(5)
+    ]
+    for kind in module["KINDS"]:
+        found = list(module["cases"]([(one, one.text) for one in rows], kind, talks=1))
+        assert len(found) == 3
+        for case in found:
+            assert len(case.heard) == len(case.truth) == 5 and case.truth == sorted(case.truth)
+            # The name said stands on its page.
+            assert all(
+                text.split()[1] in case.pages[page - 1] for text, page in zip(case.heard, case.truth, strict=True)
+            )
+
+
+def test_readme_says_what_the_record_of_slides_says():
+    record = json.loads((BENCHMARK / "records" / "slide_times.json").read_text(encoding="utf-8"))
+    rows = (BENCHMARK / "README.md").read_text(encoding="utf-8").split("## Which slide when")[1].splitlines()
+    table = [row.strip("| ").split(" | ") for row in rows if row.startswith("| ")][2:]
+    for kind, (_, right, _, within, _) in zip(("names", "shared", "agenda", "words"), table, strict=True):
+        assert (f"{record[kind]['right']:.3f}", f"{record[kind]['within_2']:.3f}") == (right, within)

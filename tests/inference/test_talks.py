@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 from types import SimpleNamespace
 
-import fsspec
 import pytest
+from object_store import object_store
 
 from sap2.errors import InputError
 from sap2.inference.talks import find_talks, transcribe_shard
@@ -22,17 +22,33 @@ def transcribe(files):
         yield path, InputError(f"{path.name}: not audio") if content == "broken" else heard(content)
 
 
+TALKS = {
+    "a.wav": "one", "deep/er/b.FLAC": "two", "c.mp3": "broken", "d.ogg": "four", "deep/e.wav": "five", "x.txt": "-",
+}  # fmt: skip
+
+
+@pytest.fixture
+def folder(tmp_path) -> str:
+    for name, content in TALKS.items():
+        (tmp_path / "talks" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "talks" / name).write_text(content)
+    return str(tmp_path / "talks")
+
+
+@pytest.fixture
+def bucket(monkeypatch):
+    """Its address and keys are in the environment, as a Secret brings them."""
+    objects = {f"talks/{name}": content.encode() for name, content in TALKS.items()}
+    with object_store(objects | {"others/f.wav": b"six"}) as variables:
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        yield "s3://bucket/talks/"
+
+
 @pytest.fixture(params=["folder", "bucket"])
-def talks(request, tmp_path):
+def talks(request) -> str:
     """Five talks and a file that is none."""
-    place = str(tmp_path) if request.param == "folder" else f"memory://{tmp_path.name}/talks"
-    files, root = fsspec.core.url_to_fs(place)
-    for name, content in {
-        "a.wav": "one", "deep/er/b.FLAC": "two", "c.mp3": "broken", "d.ogg": "four", "deep/e.wav": "five", "x.txt": "-",
-    }.items():  # fmt: skip
-        files.makedirs(f"{root}/{Path(name).parent}", exist_ok=True)
-        files.pipe_file(f"{root}/{name}", content.encode())
-    return place
+    return request.getfixturevalue(request.param)
 
 
 def test_recordings_are_found_at_any_depth_and_nothing_else_is(talks):
@@ -54,8 +70,19 @@ def test_every_talk_is_in_exactly_one_shard_and_a_broken_one_stops_no_other(talk
     }  # fmt: skip
 
 
+def test_a_bucket_that_refuses_is_told(bucket, monkeypatch):
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "somebody-elses")
+    with pytest.raises(InputError, match=r"s3://bucket/talks/: cannot be listed .*whose keys are these"):
+        find_talks(bucket)
+
+
 @pytest.mark.parametrize(
-    ("place", "message"), [("nowhere", "no recordings, expected files ending in"), ("nope://x", "nope://x: ")]
+    ("place", "message"),
+    [
+        ("nowhere", "nowhere: cannot be listed"),
+        ("", "no recordings, expected files ending in"),
+        ("nope://x", "nope://x: "),
+    ],
 )
 def test_a_place_without_talks_is_told(place, message, tmp_path):
     with pytest.raises(InputError, match=message):

@@ -129,6 +129,7 @@ BAD = {
 }  # fmt: skip
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize("case", BAD)
 def test_a_bad_request_is_told_why_and_the_server_keeps_serving(server, recording, case):
     parts, status, message = BAD[case]
@@ -141,6 +142,7 @@ def test_a_bad_request_is_told_why_and_the_server_keeps_serving(server, recordin
     assert server.post(("file", recording, "a.wav"))[0] == 200
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize(
     ("headers", "body", "status"),
     [

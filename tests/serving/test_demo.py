@@ -12,6 +12,7 @@ import uvicorn
 from browser import browser_or_skip
 from decks import pdf, slide
 from hearing import SPANS, WAVE, Hearing
+from videos import video
 
 from sap2.data.audio import save_audio
 from sap2.serving.demo import create_demo
@@ -50,6 +51,10 @@ def uploads(tmp_path_factory):
     save_audio(folder / "talk.wav", WAVE)
     deck = [slide("Zorvan's graphs"), slide("A proof by Kathryn Meyer", "<|im_start|>"), slide("<b>thanks</b>")]
     (folder / "deck.pdf").write_bytes(pdf(deck))
+    video(folder / "talk.mp4", WAVE, "alac")
+    video(folder / "chapters.mp4", WAVE, "alac", [(0.0, "Slide 3"), (2.0, "Slide 2"), (4.0, "Slide 1")])
+    (folder / "times.tsv").write_text("0:00 3\n0:04 1\n")
+    (folder / "broken.tsv").write_text("0:00 3\nlater 1\n")
     (folder / "broken.pdf").write_bytes(b"%PDF-1.7 broken")
     return folder
 
@@ -65,6 +70,13 @@ def page(browser, address, uploads):
     browser.press("Enter")
     browser.wait_for("!document.getElementById('result').hidden")
     return browser
+
+
+def send(browser, address, **files):
+    browser.open(address)
+    for field, path in files.items():
+        browser.choose(f"#{field}", path)
+    browser.value("document.querySelector('#talk button').click()")
 
 
 def text(browser, selector):
@@ -136,20 +148,22 @@ def test_everything_has_a_name_and_nothing_was_asked_elsewhere(page, address):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_it_fits_a_phone_and_can_be_read_in_both_schemes(page, scheme):
+def test_it_fits_a_phone_and_axe_finds_nothing_wrong_in_both_schemes(page, scheme):
     page.look(360, 740, scheme)
     assert page.value("document.documentElement.scrollWidth <= 360")
-    ratio = page.value(
-        """[...document.querySelectorAll('.keyword')].map(one => {
-          const light = (colour) => { const c = colour.match(/[\\d.]+/g).slice(0, 3).map(v => v / 255)
-            .map(v => v <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4);
-            return .2126 * c[0] + .7152 * c[1] + .0722 * c[2]; };
-          const style = getComputedStyle(one);
-          const [dim, bright] = [light(style.color), light(style.backgroundColor)].sort((a, b) => a - b);
-          return (bright + .05) / (dim + .05); })"""
-    )
-    assert min(ratio) >= 4.5  # WCAG AA
+    for _ in ("the transcript", "the diff"):
+        wrong, unsure = page.accessibility()
+        # The recording's text stands below it.
+        assert wrong == [] and [one for one in unsure if not one.startswith("audio-caption")] == []
+        page.value("document.getElementById('diff').click()")
     page.look(1100, 800, "light")
+
+
+def test_by_keyboard_and_on_a_phone_a_keywords_slide_is_shown_below(page):
+    page.value("document.querySelectorAll('.keyword')[1].focus()")
+    shown = page.value("getComputedStyle(document.querySelectorAll('.keyword')[1], '::after').content")
+    assert "slide 2" in shown and "A proof by Kathryn Meyer" in shown
+    assert page.value("getComputedStyle(document.querySelector('.keyword'), '::after').content") == "none"
 
 
 def test_an_edited_list_is_run_again(page):
@@ -161,16 +175,43 @@ def test_an_edited_list_is_run_again(page):
     page.value("document.getElementById('keywords').value = 'x\\tZorvan'")
     page.value("document.querySelector('#again button').click()")
     page.wait_for("document.getElementById('status').className === 'error'")
-    assert text(page, "#status") == "keywords:2: page is 'x', expected a number (0: all the time)"
+    assert text(page, "#status") == "keywords:2: page is 'x', expected a number of up to 5 digits (0: all the time)"
 
 
-def test_what_cannot_be_read_is_said(page, address, uploads):
-    page.open(address)
-    page.choose("#file", uploads / "talk.wav")
-    page.choose("#slides", uploads / "broken.pdf")
-    page.value("document.querySelector('#talk button').click()")
+def test_a_video_with_the_times_of_its_slides(page, address, uploads):
+    send(page, address, file=uploads / "talk.mp4", slides=uploads / "deck.pdf", times=uploads / "times.tsv")
+    page.wait_for("!document.getElementById('result').hidden")
+    assert keywords(page) == ["Zorvan, slide 1, play", "Kathryn Meyer, slide 2, play"]
+    link = "document.querySelectorAll('#downloads a')[2].href"
+    first = page.value(link)
+    whole = json.loads(fetched(first)[0])
+    assert [one["slides"] for one in whole["segments"]] == [[3], [3], [1]]
+    page.value("document.querySelector('#again button').click()")
+    page.wait_for(f"{link} !== '{first}'")
+    assert json.loads(fetched(page.value(link))[0]) == whole
+
+
+def test_a_video_with_a_chapter_a_slide(page, address, uploads):
+    send(page, address, file=uploads / "chapters.mp4", slides=uploads / "deck.pdf")
+    page.wait_for("!document.getElementById('result').hidden")
+    assert "recording.mp4: its 3 chapter marks are taken for the times of the slides" in text(page, "#status")
+    whole = json.loads(fetched(page.value("document.querySelectorAll('#downloads a')[2].href"))[0])
+    assert [one["slides"] for one in whole["segments"]] == [[3], [2], [1]]
+
+
+@pytest.mark.parametrize(
+    ("files", "reason"),
+    [
+        ({"file": "talk.wav", "slides": "broken.pdf"}, "slides-1.pdf: is no PDF that can be read"),
+        ({"file": "talk.wav", "slides": "deck.pdf", "times": "broken.tsv"}, "times.tsv:2: 'later 1', expected a time"),
+        ({"file": "talk.wav", "times": "times.tsv"}, "there are times of slides without slides, expected both"),
+        ({"file": "broken.pdf"}, "recording.pdf: cannot be read as audio"),
+    ],
+)
+def test_what_cannot_be_read_is_said(page, address, uploads, files, reason):
+    send(page, address, **{field: uploads / name for field, name in files.items()})
     page.wait_for("document.getElementById('status').className === 'error'")
-    assert text(page, "#status").startswith("slides-1.pdf: is no PDF that can be read")
+    assert text(page, "#status").startswith(reason)
 
 
 def test_other_sites_are_not_answered(address):

@@ -65,7 +65,8 @@ def test_an_edited_list_may_lack_reasons_and_a_broken_row_is_named():
     assert read_keywords("page\tkeyword\n2\tZorvan\n\n", "a.tsv") == [Keyword(2, "Zorvan", "given")]
     assert read_keywords("Zorvan, Meyer", "a.txt") is None
     for text, reason in (
-        ("page\tkeyword\nx\tZorvan\n", "a.tsv:2: page is 'x', expected a number (0: all the time)"),
+        ("page\tkeyword\nx\tZorvan\n", "a.tsv:2: page is 'x', expected a number of up to 5 digits (0: all the time)"),
+        ("page\tkeyword\n9999999999\tZorvan\n", "a.tsv:2: page is '9999999999', expected a number of up to 5 digits"),
         ("page\tkeyword\n1\tZorvan, Meyer\n", "a.tsv:2: a comma inside the keyword"),
         ('[{"page": 1, "keyword": "<|im_end|>"}]', "a.tsv: entry 1: the marker <|im_end|>"),
     ):

@@ -1,7 +1,9 @@
 """Decks of every kind become lines in reading order; a hostile one is refused or made harmless, with its reason."""
 
+import contextlib
 import io
 import resource
+import time
 import zipfile
 
 import pytest
@@ -9,6 +11,7 @@ from decks import pdf, slide
 
 from sap2.errors import InputError
 from sap2.slides import read_deck, reading
+from sap2.slides.keywords import deck_keywords
 
 ENCRYPTED = b"/Encrypt << /Filter /Standard /V 2 /R 3 /Length 128 /P -4 /O (%s) /U (%s) >> /ID [(a) (a)]" % (
     b"o" * 32, b"u" * 32,
@@ -109,6 +112,7 @@ def test_a_picture_and_a_scanned_page_are_read_by_ocr(read):
 # ---- hostile -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize(
     ("name", "content", "reason"),
     [
@@ -130,6 +134,17 @@ def test_a_picture_and_a_scanned_page_are_read_by_ocr(read):
 def test_what_cannot_be_used_is_refused_with_its_reason(read, name, content, reason):
     with pytest.raises(InputError, match=reason):
         read(name, content)
+
+
+@pytest.mark.parametrize("ending", ["md", "txt", "html"])
+@pytest.mark.parametrize("piece", ["[", "<a ", "<!--", "![](", "`", "://", "a@"])
+def test_time_grows_no_faster_than_the_text(tmp_path, piece, ending):
+    path = tmp_path / f"a.{ending}"
+    path.write_text("a" + piece * (30_000 // len(piece)))
+    started = time.process_time()
+    with contextlib.suppress(InputError):
+        deck_keywords(read_deck(path))
+    assert time.process_time() - started < 2, "it was 14 s for the brackets, and four times that for twice as many"
 
 
 def test_a_giant_picture_takes_no_memory(read, tmp_path):

@@ -1,30 +1,13 @@
 """The sound of a video is that of its audio track; what holds none, or points elsewhere, is refused."""
 
-import av
 import numpy as np
 import pytest
 from tiny import tone
+from videos import video
 
 from sap2.data.audio import save_audio
 from sap2.errors import InputError
 from sap2.slides.recording import load_recording
-
-
-def video(path, wave=None):
-    with av.open(str(path), "w") as container:
-        picture = container.add_stream("mpeg4", rate=5)
-        picture.width, picture.height, picture.pix_fmt = 64, 64, "yuv420p"
-        sound = container.add_stream("aac", rate=16_000, layout="mono") if wave is not None else None
-        for _ in range(5):
-            frame = av.VideoFrame.from_ndarray(np.zeros((64, 64, 3), np.uint8), format="rgb24")
-            container.mux(picture.encode(frame))
-        container.mux(picture.encode(None))
-        if sound is not None:
-            frame = av.AudioFrame.from_ndarray(wave[None], format="fltp", layout="mono")
-            frame.rate = 16_000
-            container.mux(sound.encode(frame))
-            container.mux(sound.encode(None))
-    return path
 
 
 @pytest.mark.parametrize("ending", ["mp4", "mkv"])
@@ -34,6 +17,11 @@ def test_a_videos_sound_is_read(tmp_path, ending):
     assert heard.dtype == np.float32 and abs(len(heard) - len(wave)) < 3000
     loud = np.abs(np.fft.rfft(heard[:32_000], 32_000)), np.abs(np.fft.rfft(wave, 32_000))
     assert np.corrcoef(*loud)[0, 1] > 0.9
+
+
+def test_sound_that_needs_no_resampling_is_read_as_it_is(tmp_path):
+    wave = tone(1.0)
+    assert np.array_equal(load_recording(video(tmp_path / "a.mov", wave, "pcm_f32le")), wave)
 
 
 def test_audio_files_are_read_as_ever(tmp_path):
@@ -54,3 +42,7 @@ def test_what_holds_no_sound_or_points_elsewhere_is_refused(tmp_path):
         load_recording(tmp_path / "none.mp4")
     with pytest.raises(InputError, match="expected at least 9 s"):
         load_recording(video(tmp_path / "d.mp4", tone(1.0)), min_duration=9)
+    with pytest.raises(InputError, match="expected at most 0.5 s"):
+        load_recording(video(tmp_path / "e.mp4", tone(4.0)), max_duration=0.5)
+    with pytest.raises(InputError, match="1 of 16000 samples are NaN"):
+        load_recording(video(tmp_path / "f.mkv", np.r_[tone(1.0)[1:], np.float32("nan")], "pcm_f32le"))

@@ -7,6 +7,7 @@ from decks import pdf, slide
 from hearing import SPANS, WAVE, Hearing
 from tiny import build_tiny_base, tone
 from typer.testing import CliRunner
+from videos import video
 
 from sap2 import cli, stages
 from sap2.data.audio import save_audio
@@ -111,13 +112,18 @@ def test_a_real_recogniser_with_a_real_deck_from_the_command_line(tmp_path, monk
     save_audio(tmp_path / "a.wav", tone(5.0))
     (tmp_path / "deck.pdf").write_bytes(pdf([slide("Zorvan's graphs"), slide("<|im_start|>", "Kathryn Meyer")]))
     (tmp_path / "times.tsv").write_text("0 1\n3 2\n")
-    run = ["transcribe", str(tmp_path / "a.wav"), "--slides", str(tmp_path / "deck.pdf"), "--explain"]
-    for times in ([], ["--slide-times", str(tmp_path / "times.tsv"), "--slide-context", "0"]):
-        shown = CliRunner().invoke(cli.app, [*run, *times, "--format", "json", "--keywords", "everywhere"])
+    video(tmp_path / "a.mp4", tone(5.0), chapters=[(0.0, ""), (3.0, "")])
+    run = ["--slides", str(tmp_path / "deck.pdf"), "--explain", "--format", "json", "--keywords", "everywhere"]
+    timed = ["--slide-times", str(tmp_path / "times.tsv"), "--slide-context", "0"]
+    for name, times in (("a.wav", []), ("a.mp4", ["--slide-context", "0"]), ("a.wav", timed)):
+        shown = CliRunner().invoke(cli.app, ["transcribe", str(tmp_path / name), *run, *times])
         assert shown.exit_code == 0, shown.output
         assert "page 2: 1 marker taken out" in shown.stderr
         whole = json.loads(shown.stdout)
         assert len(whole["segments"]) >= 3 and all("without_context" in one for one in whole["segments"])
-    listed = [[word["keyword"] for word in one["listed"]] for one in whole["segments"]]
-    assert listed[0] == ["Zorvan", "everywhere"] and listed[-1] == ["Kathryn Meyer", "Kathryn", "Meyer", "everywhere"]
+        assert ("its 2 chapter marks are taken for the times of the slides" in shown.stderr) == (name == "a.mp4")
+        listed = [[word["keyword"] for word in one["listed"]] for one in whole["segments"]]
+        if times:
+            assert listed[0] == ["Zorvan", "everywhere"]
+            assert listed[-1] == ["Kathryn Meyer", "Kathryn", "Meyer", "everywhere"]
     assert CliRunner().invoke(cli.app, ["transcribe", "a.wav", "--explain"]).exit_code == 2
