@@ -16,7 +16,7 @@ WITH_ENV := PATH="$(CURDIR)/$(BIN):$$PATH"
 unexport VIRTUAL_ENV PYTHONHOME
 
 .DEFAULT_GOAL := help
-.PHONY: help repro test lint format base ablation ablation-more lock audit sbom env clean
+.PHONY: help repro test image faults fuzz soak lint format base ablation ablation-more lock audit sbom env clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,7 +30,19 @@ repro: $(READY) ## Run the whole flow (dvc repro) and show the results
 	@echo "Runs:    $(BIN)/mlflow ui --backend-store-uri $$($(STORE))"
 
 test: $(READY) lint ## Check the style, then run the tests
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder
+
+image: $(READY) ## Run the Dockerfile's steps that need no root, packages and all, and stages in the result (15 minutes)
+	$(BIN)/python -m pytest tests/deploy/test_image.py -m long -s
+
+faults: $(READY) ## Kill every stage, a hundred times in all, and take its room away (an hour): docs/faults.md
+	$(BIN)/python -m pytest tests/faults -m long -s
+
+fuzz: $(READY) ## Give readers, parsers and the server over 100,000 inputs nobody meant (half an hour)
+	SAP2_FUZZ_CASES=7000 $(BIN)/python -m pytest tests/test_fuzz.py
+
+soak: $(READY) ## 2,000 utterances through the recogniser, 10,000 requests through the server: memory stays flat
+	$(BIN)/python -m pytest tests/test_soak.py -m long -s
 
 lint: $(READY) ## Check style and format
 	$(BIN)/ruff check $(CODE)

@@ -1,11 +1,14 @@
 """The command line: a command parses, calls one stage, prints its summary.
 
 Results go to stdout, progress and logs to stderr. Exit codes: 0 done, 1 unusable input or params, 2 bad usage,
-3 refused by the gate.
+3 refused by the gate, 143 a training told to stop by SIGTERM, which can go on.
 Heavy rooms are imported inside the commands: `sap2 --help` answers at once.
 """
 
 import json
+import math
+import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 import typer
 
 from sap2 import __version__
-from sap2.errors import InputError, SapError
+from sap2.errors import InputError, SapError, Stopped, out_of_memory
 
 if TYPE_CHECKING:
     from sap2.evaluation import Scores
@@ -43,7 +46,9 @@ SetOption = Annotated[
     typer.Option("--set", "-S", metavar="KEY=VALUE", help="Change one param, as inference.num_beams=2. Repeatable."),
 ]
 PARAMS = Path("params.yaml")
+MANIFEST = Path("data/prepared/train.jsonl")
 REFUSED = 3
+STOPPED = 128 + signal.SIGTERM
 EXTRAS = dict.fromkeys(["fastapi", "uvicorn", "multipart", "python_multipart", "prometheus_client"], "serve")
 EXTRAS |= dict.fromkeys(
     ["pypdfium2", "pptx", "lxml", "wordfreq", "bibtexparser", "rapidocr_onnxruntime", "av"], "talks"
@@ -82,12 +87,23 @@ ReportOption = Annotated[
 ]
 
 
+def _finite(value: float | None) -> float | None:
+    if value is not None and not math.isfinite(value):
+        raise typer.BadParameter(f"{value} is not a finite number")
+    return value
+
+
 def main() -> None:
     """Run the command line; an error a user can act on becomes one line on stderr and exit code 1."""
     try:
         app(prog_name="sap2")
     except SapError as error:
-        _fail(str(error))
+        _fail(str(error), STOPPED if isinstance(error, Stopped) else 1)
+    except (MemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
+            raise
+        said = str(error).strip().partition("\n")[0][:200]
+        _fail(f"out of memory ({said or 'of this machine'}); lower the stage's batch_size or give it more")
     except ModuleNotFoundError as error:
         # `pip install sap2-asr` brings what scoring needs; training and recognition are an extra.
         if error.name is None or error.name.partition(".")[0] == "sap2":
@@ -96,9 +112,9 @@ def main() -> None:
         _fail(f"this command needs {error.name}, which is not installed; run \"pip install 'sap2-asr[{extra}]'\"")
 
 
-def _fail(message: str) -> NoReturn:
+def _fail(message: str, code: int = 1) -> NoReturn:
     print(f"sap2: {' '.join(message.split())}", file=sys.stderr)
-    raise SystemExit(1) from None
+    raise SystemExit(code) from None
 
 
 def _print_version(wanted: bool) -> None:
@@ -112,8 +128,16 @@ def _root(
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
+    directory: Annotated[
+        Path | None,
+        typer.Option("--directory", "-C", metavar="DIR", help="Work there, as if started in it."),
+    ] = None,
 ) -> None:
-    pass
+    if directory is not None:
+        try:
+            os.chdir(directory)
+        except OSError as error:
+            raise InputError(f"--directory {directory}: {error.strerror}") from error
 
 
 @app.command(epilog="Example: sap2 prepare --source librispeech --root /data/LibriSpeech")
@@ -154,7 +178,7 @@ def prepare(
         raise typer.BadParameter("--part, --join and --ray exclude each other")
     if part is not None:
         number, slash, parts = part.partition("/")
-        if not (slash and number.isdecimal() and parts.isdecimal()):
+        if not (slash and number.isdecimal() and parts.isdecimal() and len(part) < 12):
             raise typer.BadParameter(f"--part {part}: expected N/PARTS, such as 0/8")
         place = stages.INGESTED / f"parts-of-{parts}" / str(int(number))
         print(stages.prepare_part(section, int(number), int(parts), place))
@@ -281,6 +305,26 @@ def register(params: ParamsOption = PARAMS, profile: ProfileOption = None, set_:
     print(stages.register(_load(params, profile, set_)))
 
 
+@app.command(epilog="Example: sap2 resend models/.checkpoints/pruner-run.1a2b3c4d.unsent.jsonl")
+def resend(
+    files: Annotated[
+        list[Path] | None, typer.Argument(metavar="FILE", help="What a run kept; else all in models/.checkpoints.")
+    ] = None,
+    params: ParamsOption = PARAMS,
+    profile: ProfileOption = None,
+    set_: SetOption = None,
+) -> None:
+    """Send MLflow what runs could not.
+
+    A training whose server is away goes on and keeps its curve in a file; `sap2 register` sends it, too."""
+    from sap2.stages import CHECKPOINTS
+    from sap2.tracking.runs import UNSENT
+    from sap2.tracking.runs import resend as send
+
+    runs = send(_load(params, profile, set_).tracking, files or sorted(CHECKPOINTS.glob(f"*{UNSENT}")))
+    print(f"resend: {', '.join(runs) or 'nothing was kept'}")
+
+
 @app.command(epilog="Example: sap2 promote 7 --force 'the champion fails on German names'")
 def promote(
     version: Annotated[
@@ -370,17 +414,18 @@ def transcribe(
         bool, typer.Option("--show-keywords", help="Say which words of the list were found.")
     ] = False,
     max_segment: Annotated[
-        float | None, typer.Option(min=1, help="Seconds of the parts of a long recording, at most 30.")
+        float | None,
+        typer.Option(min=1, callback=_finite, help="Seconds of the parts of a long recording, at most 30."),
     ] = None,
     segment_overlap: Annotated[
-        float | None, typer.Option(min=0, help="Seconds two parts share where no pause is in reach.")
+        float | None, typer.Option(min=0, callback=_finite, help="Seconds two parts share where no pause is in reach.")
     ] = None,
     slides: Annotated[
         list[Path] | None,
         typer.Option(metavar="FILE", help="What was shown: as `sap2 keywords` takes it, or its list. Repeatable."),
     ] = None,
     slide_times: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Lines of time and page; else estimated from what is said.")
+        Path | None, typer.Option(metavar="FILE", help="Lines of time and page, or a video with a chapter a page.")
     ] = None,
     slide_context: Annotated[
         int, typer.Option(min=0, metavar="K", help="Pages before and after those shown whose keywords are listed too.")
@@ -399,7 +444,8 @@ def transcribe(
 ) -> None:
     """Print the text of recordings, with a keyword list.
 
-    With slides each segment of a talk gets the keywords of what was shown meanwhile:
+    With slides each segment of a talk gets the keywords of what was shown meanwhile, by --slide-times, the recording's
+    chapter marks where it has one a page, or else what is said:
     sap2 transcribe talk.wav --slides deck.pdf --format md"""
     from sap2 import stages
     from sap2.data.biasing import read_list
@@ -472,7 +518,8 @@ def demo(
     model: Annotated[str, typer.Option(metavar="MODEL", help="As `sap2 transcribe` takes it.")] = "models",
     port: Annotated[int, typer.Option(min=1, max=65535)] = 7860,
     max_segment: Annotated[
-        float | None, typer.Option(min=1, help="Seconds of the parts of a long recording, at most 30.")
+        float | None,
+        typer.Option(min=1, callback=_finite, help="Seconds of the parts of a long recording, at most 30."),
     ] = None,
 ) -> None:
     """Open a page to try talks with slides.
@@ -496,11 +543,15 @@ def serve(
     port: Annotated[int, typer.Option(min=1, max=65535)] = 8000,
     max_batch: Annotated[int, typer.Option(min=1, help="Recordings recognised together; 1 = none.")] = 16,
     queue: Annotated[int, typer.Option(min=1, help="Recordings that may wait; then 429.")] = 64,
-    timeout: Annotated[float, typer.Option(min=1, help="Seconds from a request to its answer.")] = 120.0,
+    timeout: Annotated[
+        float, typer.Option(min=1, callback=_finite, help="Seconds from a request to its answer.")
+    ] = 120.0,
     max_mb: Annotated[int, typer.Option("--max-mb", min=1, help="Megabytes of a request.")] = 64,
-    max_minutes: Annotated[float, typer.Option(min=0.1, help="Minutes of a recording.")] = 10.0,
+    max_minutes: Annotated[float, typer.Option(min=0.1, callback=_finite, help="Minutes of a recording.")] = 10.0,
     max_keywords: Annotated[int, typer.Option(min=0, help="Keywords of a list.")] = 2000,
-    poll: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks at the alias.")] = 5.0,
+    poll: Annotated[
+        float, typer.Option(min=0.1, callback=_finite, help="Seconds between two looks at the alias.")
+    ] = 5.0,
     keep: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Keep recordings, lists and texts, for monitor and feedback.")
     ] = None,
@@ -685,8 +736,8 @@ def _write_report(path: Path | None, scores: "Scores") -> None:
 def plan(
     gpus: Annotated[int | None, typer.Option(metavar="N", help="Processes, one a GPU; else nproc of params.")] = None,
     manifest: Annotated[
-        Path, typer.Option(metavar="FILE", help="Training manifest to measure; lengths are assumed without it.")
-    ] = Path("data/prepared/train.jsonl"),
+        Path, typer.Option(metavar="FILE", help="Training manifest to measure; lengths are assumed without one.")
+    ] = MANIFEST,
     utterances: Annotated[
         int | None, typer.Option(metavar="N", help="Training utterances; else those of the manifest.")
     ] = None,
@@ -700,6 +751,8 @@ def plan(
     Parameters, GPU memory by ZeRO stage, tokens, steps and time, without a download and with its assumptions."""
     from sap2.training.plan import plan_training
 
+    if manifest != MANIFEST and not manifest.is_file():
+        raise InputError(f"{manifest}: no such manifest; correct --manifest, or leave it out")
     print(plan_training(_load(params, profile, set_), gpus, manifest, tflops, utterances))
 
 
@@ -770,8 +823,11 @@ def run_pipeline(
 @app.command(epilog="Example: sap2 trainjob --profile qwen2-audio-7b --nodes 2 > job.yaml")
 def trainjob(
     nodes: Annotated[
-        int, typer.Option(min=1, metavar="N", help="Nodes, each with resources.training_accelerators.")
-    ] = 1,
+        int | None,
+        typer.Option(
+            min=1, metavar="N", help="Each with resources.training_accelerators; else resources.training_nodes."
+        ),
+    ] = None,
     stage: Annotated[Literal["pruner", "recogniser"], typer.Option(help="Which of the two trainings.")] = "pruner",
     name: Annotated[str | None, typer.Option(metavar="NAME", help="Of the job; else sap2-STAGE-PROFILE.")] = None,
     run: Annotated[
@@ -789,7 +845,8 @@ def trainjob(
     from pipelines.trainjob import trainjob as manifest
     from pipelines.trainjob import trainjob_yaml
 
-    wanted = _load(params, profile, set_), stage, nodes, name, set_ or ()
+    loaded = _load(params, profile, set_)
+    wanted = loaded, stage, nodes or loaded.resources.training_nodes, name, set_ or ()
     if not run:
         print(trainjob_yaml(*wanted), end="")
         return

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from sap2.data.audio import load_audio
 from sap2.errors import InputError
+from sap2.files import json_file
 from sap2.manifest import audio_path, read_manifest
 from sap2.params import (
     BaseSection,
@@ -229,16 +230,20 @@ def register(
     results: Path = RESULTS,
     reports: Path = REPORTS,
     output: Path = REPORTS / "registration.json",
+    checkpoints: Path = CHECKPOINTS,
 ) -> Summary:
-    """Log params, metrics, plots, report and hashes as a run, and make a new version of the registered model."""
+    """Log params, metrics, plots, report and hashes as a run, and make a new version of the registered model.
+
+    What the trainings could not send to MLflow lies in `checkpoints` and is sent first.
+    """
     from sap2.tracking import register as log_and_register
+    from sap2.tracking.runs import UNSENT, resend
 
     metrics = reports / "metrics.json"
-    if not metrics.is_file():
-        raise InputError(f'{metrics}: no such file; run "sap2 evaluate" first')
+    resend(params.tracking, sorted(checkpoints.glob(f"*{UNSENT}")))
     facts = log_and_register(
         params.tracking,
-        metrics=json.loads(metrics.read_text(encoding="utf-8")),
+        metrics=json_file(metrics, 'run "sap2 evaluate" first'),
         params=params.model_dump(exclude={"resources"}),  # what a pod was given shapes no model
         base=base,
         pruner=pruner,
@@ -306,9 +311,9 @@ def decode_version(
     from sap2.inference.corpus import decode_split, prune_splits
     from sap2.tracking.aliases import version_number
     from sap2.tracking.packaging import fetch_registered, present, sections
-    from sap2.tracking.store import client
+    from sap2.tracking.store import reachable
 
-    number = version_number(client(tracking), tracking.model_name, version)
+    number = version_number(reachable(tracking), tracking.model_name, version)
     with tempfile.TemporaryDirectory(prefix="sap2-version-") as folder:
         parts, settings = fetch_registered(tracking, f"models:/{tracking.model_name}/{number}", Path(folder))
         pruning, inference = sections(settings)
@@ -400,17 +405,17 @@ def transcribe_talk(
     from sap2.slides.keywords import Keyword, slides_keywords
     from sap2.slides.recording import load_recording
     from sap2.slides.talk import transcribe_talk as transcribe
-    from sap2.slides.timing import read_times
+    from sap2.slides.timing import times_known
 
     listed = slides_keywords(slides, language)
-    times = read_times(slide_times) if slide_times else None
+    times, notices = times_known(path, len(listed.texts), slide_times)
     audio = load_recording(path, min_duration=SHORTEST)
     recogniser = _load_recogniser(model, pruner_model, max_segment, segment_overlap)
     everywhere = [Keyword(0, word) for word in keywords]
     talk = transcribe(
         recogniser, audio, [*listed.keywords, *everywhere], listed.texts, times, slide_context, explain, journal, track
     )
-    return talk, listed.notices
+    return talk, [*listed.notices, *notices]
 
 
 def demo(model: str = "models", port: int = 7860, max_segment: float | None = None) -> None:
@@ -505,10 +510,11 @@ def _example(prepared: Path) -> tuple[Path, list[str]]:
 
 def _threshold(pruned: Path) -> float | None:
     """The threshold stage 1 ran with: the one set, or the one found on dev."""
-    summary = pruned / "summary.json"
-    if not summary.is_file():
-        raise InputError(f'{summary}: no such file; run "sap2 prune" first')
-    return json.loads(summary.read_text(encoding="utf-8"))["threshold"]
+    summary, way_out = pruned / "summary.json", 'run "sap2 prune" first'
+    found = json_file(summary, way_out)
+    if "threshold" not in found:
+        raise InputError(f"{summary}: names no threshold; {way_out}")
+    return found["threshold"]
 
 
 def _load_recogniser(

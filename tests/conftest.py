@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,23 @@ LEFT_OUT = [
     ".venv", ".git", "cache", "tmp", "__pycache__", "*.egg-info", ".pytest_cache", ".ruff_cache", ".hypothesis",
     "/data", "/models", "/results", "/reports", "mlruns*", "mlartifacts", "dvc.lock", "config.local", "build", "dist",
 ]  # fmt: skip
+IMPORTED_FROM = tuple(sys.path)
+
+
+def pytest_collection_modifyitems(config, items):
+    """What is marked long is left out unless it is asked for; files with the most that is slow begin first, for
+    `make test` shares the files out to several processes."""
+    if "long" not in config.option.markexpr:
+        config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker("long")])
+        items[:] = [item for item in items if not item.get_closest_marker("long")]
+    slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+    items.sort(key=lambda item: -slow[item.path])
+
+
+@pytest.fixture(autouse=True)
+def import_path(monkeypatch):
+    """MLflow leaves a loaded model's copy of our code first in the path: a test's child processes would import that."""
+    monkeypatch.setattr(sys, "path", list(IMPORTED_FROM))
 
 
 @pytest.fixture(scope="session")

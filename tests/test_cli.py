@@ -10,7 +10,7 @@ import typer
 from typer.testing import CliRunner
 
 from sap2 import __version__, cli
-from sap2.errors import InputError
+from sap2.errors import InputError, Stopped
 
 ROOT = Path(__file__).parent.parent
 COMMANDS = [
@@ -24,6 +24,7 @@ COMMANDS = [
     "decode",
     "evaluate",
     "register",
+    "resend",
     "promote",
     "rollback",
     "models",
@@ -76,6 +77,15 @@ def test_version_is_printed():
     assert (shown.exit_code, shown.output) == (0, f"sap2 {__version__}\n")
 
 
+def test_directory_is_where_it_works(tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    (tmp_path / "params.yaml").write_text("profiles: {here: {}}\n", encoding="utf-8")
+    failed = CliRunner().invoke(cli.app, ["-C", str(tmp_path), "decode", "--profile", "there"])
+    assert "params.yaml: no profile 'there'; it has default, here" in str(failed.exception)
+    failed = CliRunner().invoke(cli.app, ["--directory", str(tmp_path / "nowhere"), "decode"])
+    assert "nowhere: No such file or directory" in str(failed.exception)
+
+
 @pytest.mark.parametrize(
     "arguments", [["nonsense"], ["prepare", "--bogus"], ["transcribe"], ["prune", "extra"], ["score"], ["compare", "a"]]
 )
@@ -83,6 +93,7 @@ def test_bad_usage_exits_2(arguments):
     assert CliRunner().invoke(cli.app, arguments).exit_code == 2
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -247,3 +258,45 @@ def test_a_models_folder_without_its_parts_says_what_is_missing(tmp_path):
 def test_every_command_is_a_typer_command():
     names = list(typer.main.get_command(cli.app).commands)
     assert names == COMMANDS
+
+
+@pytest.mark.parametrize(
+    "error, said",
+    [
+        (
+            MemoryError(),
+            "out of memory (of this machine); lower the stage's batch_size or give it more",
+        ),
+        (
+            RuntimeError("DefaultCPUAllocator: can't allocate memory: 9 bytes\n a page"),
+            "can't allocate memory: 9 bytes);",
+        ),
+    ],
+)
+def test_a_lack_of_memory_is_one_sentence(monkeypatch, capsys, error, said):
+    def fails(**_):
+        raise error
+
+    monkeypatch.setattr(cli, "app", fails)
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 1 and said in capsys.readouterr().err
+
+
+def test_an_error_that_is_ours_is_not_taken_for_a_lack_of_memory(monkeypatch):
+    def fails(**_):
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(cli, "app", fails)
+    with pytest.raises(RuntimeError, match="a bug"):
+        cli.main()
+
+
+def test_a_training_told_to_stop_exits_as_kubernetes_expects(monkeypatch, capsys):
+    def fails(**_):
+        raise Stopped("pruner: stopped at step 3")
+
+    monkeypatch.setattr(cli, "app", fails)
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 143 and capsys.readouterr().err == "sap2: pruner: stopped at step 3\n"

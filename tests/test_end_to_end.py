@@ -11,7 +11,8 @@ def test_the_flow_runs_from_a_fresh_clone_to_a_registered_model(repository, run,
     dvc = (sys.executable, "-m", "dvc")
     output, seconds = reproduced
     assert seconds < 180
-    assert [line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage")] == STAGES
+    ran = [line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage")]
+    assert ({*ran[:2]}, ran[2:]) == ({*STAGES[:2]}, STAGES[2:]), "corpus and base need nothing of each other"
     for stage in STAGES:
         assert f"\n{stage}: wrote " in output, f"{stage} says nothing of what it wrote"
 

@@ -1,0 +1,32 @@
+"""A stage killed at any instant leaves its outputs whole or absent, and `dvc repro` ends as if nothing had happened."""
+
+import pytest
+
+QUICK = {"prepare": 2, "base": 4, "evaluate": 4}
+# 100; by what a stage does besides loading, and how long it takes.
+LONG = {
+    "prepare": 20, "base": 10, "train-pruner": 12, "prune": 10, "train-recogniser": 8, "decode": 10, "evaluate": 15,
+    "register": 15,
+}  # fmt: skip
+IN_A_ROW = 5  # kills, each on what the one before left, before DVC mends it
+
+
+def test_ten_kills_are_mended_by_the_next_run(flow):
+    for stage, kills in QUICK.items():
+        seconds = flow.seconds(stage)
+        for _ in range(kills):
+            flow.kill(stage, seconds)
+    flow.reproduce(*QUICK)
+    assert flow.remains() == []
+
+
+@pytest.mark.long  # half an hour
+@pytest.mark.parametrize("stage", LONG)
+def test_a_hundred_kills_of_every_stage_are_mended(flow, stage):
+    seconds = flow.seconds(stage)
+    for number in range(1, LONG[stage] + 1):
+        flow.kill(stage, seconds)
+        if number % IN_A_ROW == 0 or number == LONG[stage]:
+            flow.reproduce(stage)
+    print(f"\n{stage}: {LONG[stage]} kills, of {seconds:.1f} s")
+    assert flow.remains() == []

@@ -1,0 +1,292 @@
+"""Whatever comes from outside ends as data or as one of our errors: never a crash, a hang, or a special token.
+
+A few hundred cases with every run; `make fuzz` has more than 100,000, and docs/operations.md what it last found.
+"""
+
+import io
+import json
+import os
+import string
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from sap2.data.biasing import read_list, read_published, read_words
+from sap2.data.entries import Entry, fields_by_id
+from sap2.data.folder import read as read_folder
+from sap2.data.quarantine import Rejected
+from sap2.data.slides import read_slides
+from sap2.data.swift import _entries as swift_entries
+from sap2.errors import InputError, ParamsError
+from sap2.evaluation.reading import read_lists, read_source, read_training
+from sap2.manifest import MARKER, Utterance, read_manifest
+from sap2.params import Params, PrepareSection, SwiftSource, load_params
+from sap2.prompts import joint_target, match_pieces, parse_joint, parse_selection
+from sap2.serving.keeping import requests
+from sap2.slides.keywords import Keyword, deck_keywords, read_keywords
+from sap2.slides.reading import read_deck
+from sap2.slides.timing import read_times
+
+CASES = int(os.environ.get("SAP2_FUZZ_CASES", "40"))  # of each property
+HANG = 20_000  # ms for one case, on a machine that is busy with others
+
+
+def fuzzed(**strategies):
+    def wrap(test):
+        checks = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large]
+        chosen = settings(max_examples=CASES, deadline=HANG, suppress_health_check=checks, database=None)
+        return chosen(given(**strategies)(test))
+
+    return wrap
+
+
+MARKERS = [
+    "<|im_start|>",
+    "<|im_end|>",
+    "<|AUDIO|>",
+    "<|startofcontext|>",
+    "<|endofcontext|>",
+    "<|endoftext|>",
+    "<audio>",
+]
+# What the formats are made of, beside any text: half characters, separators, brackets, endless numbers.
+PIECES = st.sampled_from(
+    [*MARKERS, "\t", "\n", "\r\n", "\0", "\ufeff", "\u2028", "\\ud800", "[", "]", "{", "}", '"', "'", ",", ":",
+     "(", ")",
+     "-->", "00:00:01.000", "1e999", "NaN", "null", "9" * 5000, "<!--", "```", "![", "](", "@", "://", "{\\", "id",
+     "text", "keywords", "page\tkeyword\n", "Selected keywords are: ", "Transcription:", "none", "."]
+)  # fmt: skip
+NOISE = st.lists(st.one_of(PIECES, st.text(max_size=12)), max_size=30).map("".join)
+WORDS = st.text(string.ascii_letters + " ,.'<|>é漢\u0301\u200b\t", max_size=20)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | NOISE,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=8,
+)
+ROW = {"id": "a", "audio": "a.wav", "duration": 1.5, "text": "ask meyer", "keywords": ["meyer"], "predicted": []}
+KEPT = {
+    "id": "a", "at": "2026-01-02T03:04:05", "audio": "audio/a.flac", "duration": 1.0, "keywords": ["x"], "text": "x",
+    "predicted": [], "found": [], "scores": {"x": -0.5},
+}  # fmt: skip
+TURNS = {
+    "messages": [
+        {"role": "user", "content": "<audio>a.wav</audio>Transcribe. <|startofcontext|>a, b<|endofcontext|>"},
+        {"role": "assistant", "content": "hi"},
+    ],
+    "audios": "a.wav",
+}
+
+
+def spoilt(row: dict):
+    """A good row of which some fields are anything at all, or gone."""
+    changed = st.dictionaries(st.sampled_from([*row, "extra"]), JSON, max_size=3)
+    gone = st.sets(st.sampled_from(list(row)), max_size=1)
+    return st.tuples(changed, gone).map(lambda one: {k: v for k, v in (row | one[0]).items() if k not in one[1]})
+
+
+def lines(row: dict):
+    """A file of JSON lines, some spoilt, some no JSON."""
+    written = spoilt(row).map(json.dumps) | spoilt(row).map(lambda one: json.dumps(one, ensure_ascii=False)) | NOISE
+    return st.lists(written, max_size=4).map("\n".join)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    return tmp_path_factory.mktemp("fuzz")
+
+
+def written(place, text: str, name: str = "x"):
+    path = place / name
+    path.write_bytes(text.encode("utf-8", "surrogatepass"))
+    return path
+
+
+def tried(read, *arguments, error=InputError):
+    """What `read` gives; None after one of our errors, which must be a sentence."""
+    try:
+        return read(*arguments)
+    except error as refusal:
+        assert str(refusal).strip()
+        return None
+
+
+@fuzzed(text=lines(ROW))
+def test_manifests(place, text):
+    for one in tried(read_manifest, written(place, text)) or ():
+        assert one.text.split() and 0 < one.duration < float("inf")
+        assert not any(MARKER.search(keyword) or "," in keyword for keyword in [*one.keywords, *(one.predicted or ())])
+        assert Utterance.model_validate_json(one.model_dump_json()) == one
+
+
+@fuzzed(text=lines(KEPT))
+def test_what_a_server_kept(place, text):
+    from sap2.tracking.monitoring import drift
+
+    written(place, text, "requests.jsonl")
+    if rows := tried(requests, place):
+        drift(rows, {"a": "x"})
+
+
+@fuzzed(text=lines(TURNS) | NOISE.map(lambda text: f"[{text}") | st.lists(spoilt(TURNS), max_size=3).map(json.dumps))
+def test_message_rows(place, text):
+    (place / "a.wav").touch()
+    path = written(place, text, "rows.json")
+    read = tried(lambda: list(swift_entries(SwiftSource(root=str(place)), [("train", path)])))
+    assert all(isinstance(one, Entry | Rejected) for one in read or ())
+
+
+@fuzzed(text=st.one_of(NOISE, lines({**TURNS, "hypothesis": "x", "reference": "y"}), st.lists(WORDS).map("\n".join)))
+def test_scored_files(place, text):
+    path = written(place, text)
+    for kind in ("hypothesis", "reference"):
+        if source := tried(read_source, path, kind):
+            assert all(id == row.id and id.encode() for id, row in source.rows.items())
+    tried(read_lists, path)
+    tried(read_training, path)
+
+
+@fuzzed(text=NOISE | st.lists(st.lists(WORDS, max_size=5).map("\t".join), max_size=5).map("\n".join))
+def test_tables_and_lists(place, text):
+    path = written(place, text)
+    tried(fields_by_id, path)
+    tried(read_published, path)
+    tried(read_words, path)
+    tried(read_times, path)
+    read_slides(path, frozenset())
+    for word in tried(read_list, text, path) or ():
+        assert word == " ".join(word.split()) and not MARKER.search(word)
+    for one in tried(read_keywords, text, "x") or ():
+        assert isinstance(one, Keyword) and one.page >= 0 and not MARKER.search(one.keyword)
+
+
+@fuzzed(cells=st.lists(st.lists(st.one_of(WORDS, NOISE), min_size=3, max_size=9).map("\t".join), max_size=4))
+def test_a_folders_table(place, cells):
+    folder = place / "folder"
+    folder.mkdir(exist_ok=True)
+    (folder / "a.wav").touch()
+    header = "id\ttext\tkeywords\tsplit\taudio\tspeaker\ttalk\tsubtitles\tslides"
+    (folder / "list.tsv").write_bytes("\n".join([header, *cells]).encode("utf-8", "surrogatepass"))
+    entries, _ = read_folder(PrepareSection(source="folder", folder={"root": str(folder)}))
+    assert all(isinstance(one, Entry | Rejected) for one in entries)
+
+
+@fuzzed(answer=st.one_of(NOISE, WORDS), listed=st.lists(st.one_of(WORDS, NOISE), max_size=8))
+def test_answers(answer, listed):
+    selected, unknown = parse_selection(answer, listed)
+    assert set(selected) <= set(listed) and len(set(selected)) == len(selected)
+    assert not set(unknown) & set(listed) or not selected or set(unknown).isdisjoint(selected)
+    assert all(match is None or match in listed for _, match in match_pieces(answer, listed))
+    assert set(parse_joint(answer, listed)[0]) <= set(listed)
+    assert parse_joint(joint_target(selected, "ask"), selected)[2] == "ask" or any(
+        "Transcription:" in one for one in listed
+    )
+
+
+@fuzzed(
+    override=st.one_of(
+        NOISE,
+        st.tuples(
+            st.sampled_from([f"{section}.{key}" for section in ("prepare", "pruner", "inference", "resources")
+                             for key in Params.model_fields[section].annotation.model_fields]),
+            st.one_of(NOISE, WORDS),
+        ).map("=".join),
+    )
+)  # fmt: skip
+def test_params(place, override):
+    path = written(place, "profiles: {a: {}}\n", "params.yaml")
+    assert isinstance(tried(load_params, path, "a", [override], error=ParamsError), Params | None)
+
+
+@pytest.mark.parametrize("ending", ["txt", "md", "html", "csv", "bib"])
+@fuzzed(text=st.one_of(NOISE, st.tuples(PIECES, st.integers(1, 300)).map(lambda one: (one[0] * one[1])[:20_000])))
+def test_decks(place, ending, text):
+    if (deck := tried(read_deck, written(place, text, f"a.{ending}"))) is not None:
+        for one in deck_keywords(deck):
+            assert not MARKER.search(one.keyword)
+
+
+# ---- prompts: no token of the prompt's own comes from data ----------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def processor(tmp_path_factory):
+    from tiny import build_tiny_base
+
+    from sap2.model import load_processor
+
+    return load_processor(build_tiny_base(tmp_path_factory.mktemp("base")))
+
+
+@fuzzed(words=st.lists(st.one_of(st.sampled_from(MARKERS), NOISE, WORDS), max_size=6), target=st.one_of(NOISE, WORDS))
+def test_no_special_token_from_data(processor, words, target):
+    from sap2.prompts import pruning_prompt
+
+    words, target = ([one.encode("utf-8", "replace").decode()[:300] for one in given] for given in (words, [target]))
+    special = set(processor.tokenizer.all_special_ids) | set(processor.tokenizer.added_tokens_decoder)
+    assert not special & set(processor.tokenise_context(words)[0])
+    ids = processor([pruning_prompt()], [words], targets=target)["input_ids"][0].tolist()
+    plain = processor([pruning_prompt()], [["a"]], targets=["a"])["input_ids"][0].tolist()
+    placeholder = processor.tokenizer.convert_tokens_to_ids(processor.context_tokens[2])
+    assert all(ids.count(token) == plain.count(token) for token in special - {placeholder})
+
+
+# ---- HTTP ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def client():
+    import time
+
+    from fastapi.testclient import TestClient
+    from transcription_server import Model, Source
+
+    from sap2.serving.app import create_app
+    from sap2.serving.limits import Limits
+
+    with TestClient(create_app(Source(Model()), Limits(batch_wait=0.0)), raise_server_exceptions=False) as client:
+        while client.get("/readyz").status_code != 200:
+            time.sleep(0.01)
+        yield client
+
+
+FIELDS = ["file", "keywords", "prompt", "model", "response_format", "language", "temperature", "stream", "x\0", ""]
+PARTS = st.lists(
+    st.tuples(
+        st.sampled_from(FIELDS),
+        st.binary(max_size=40) | NOISE.map(lambda text: text.encode("utf-8", "replace")),
+        st.none() | st.text(max_size=10),
+    ),
+    max_size=5,
+)  # fmt: skip
+
+
+@fuzzed(
+    parts=PARTS,
+    kind=st.sampled_from(["multipart/form-data; boundary=b", "multipart/form-data", "a/b"]),
+    good=st.booleans(),
+)
+def test_http(client, recording, parts, kind, good):
+    body = io.BytesIO()
+    for name, content, file in [*parts, *([("file", recording, "a.wav")] if good else [])]:
+        named = "" if file is None else f'; filename="{file}"'
+        head = f'--b\r\nContent-Disposition: form-data; name="{name}"{named}\r\n\r\n'
+        body.write(head.encode("utf-8", "replace") + content + b"\r\n")
+    body.write(b"--b--\r\n")
+    for path in ("", "/batch"):
+        sent = {"content-type": kind}
+        answer = client.post(f"/v1/audio/transcriptions{path}", content=body.getvalue(), headers=sent)
+        assert answer.status_code < 500, answer.text
+        if answer.status_code >= 400:
+            assert answer.json()["error"]["message"]
+
+
+@pytest.fixture(scope="module")
+def recording(tmp_path_factory):
+    import numpy as np
+
+    from sap2.data.audio import save_audio
+
+    path = tmp_path_factory.mktemp("audio") / "a.wav"
+    save_audio(path, 0.1 * np.sin(np.arange(3200) / 10))
+    return path.read_bytes()

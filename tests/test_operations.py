@@ -1,0 +1,107 @@
+"""docs/operations.md: its backup is restored word by word, and its alarms are those there are."""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PAGE = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+
+
+def commands(heading: str) -> str:
+    """The shell blocks below a heading."""
+    section = PAGE.split(f"\n## {heading}\n")[1].split("\n## ")[0]
+    return "\n".join(re.findall(r"```sh\n(.*?)```", section, re.DOTALL))
+
+
+def sh(folder: Path, text: str) -> None:
+    import os
+
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    done = subprocess.run(
+        ["sh", "-ec", text], cwd=folder, env=os.environ | {"PATH": path}, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.fixture
+def repository(tmp_path, monkeypatch):
+    """A folder with a registered version in its SQLite store, data that DVC tracks, and a remote."""
+    from mlflow import MlflowClient
+
+    from sap2.params import TrackingSection
+    from sap2.tracking import check_server
+    from sap2.tracking.store import experiment_id
+
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    folder = tmp_path / "repository"
+    (folder / "data").mkdir(parents=True)
+    (folder / "data" / "train.jsonl").write_text('{"id": "a"}\n')
+    (folder / ".dvc").mkdir()
+    (folder / ".dvc" / "config").write_text(
+        "[core]\n no_scm = true\n analytics = false\n remote = store\n"
+        f"['remote \"store\"']\n url = {tmp_path / 'remote'}\n"
+    )
+    sh(folder, "dvc add --quiet data")
+    monkeypatch.chdir(folder)
+    section = TrackingSection(uri="sqlite:///mlruns.db")
+    check_server(section)
+    asking = MlflowClient(section.uri)
+    run = asking.create_run(experiment_id(asking, section)).info.run_id
+    asking.log_text(run, "weights", "model/weights.txt")
+    asking.create_registered_model("sap2-asr")
+    asking.create_model_version("sap2-asr", f"runs:/{run}/model", run_id=run)
+    asking.set_registered_model_alias("sap2-asr", "champion", "1")
+    return folder
+
+
+READ = """
+import mlflow
+from mlflow import MlflowClient
+asking = MlflowClient("sqlite:///mlruns.db")
+mlflow.set_tracking_uri("sqlite:///mlruns.db")
+version = asking.get_model_version_by_alias("sap2-asr", "champion")
+path = mlflow.artifacts.download_artifacts(run_id=version.run_id, artifact_path="model/weights.txt")
+assert open(path).read() == "weights"
+"""
+
+
+def test_a_backup_is_restored_as_the_page_says(repository, tmp_path):
+    sh(repository, commands("Backup"))
+    kept = shutil.copytree(repository / "backup", tmp_path / "elsewhere")
+    tracked = (repository / "data.dvc").read_text(), (repository / ".dvc" / "config").read_text()
+    shutil.rmtree(repository)
+    (repository / ".dvc").mkdir(parents=True)  # the repository checked out anew
+    (repository / "data.dvc").write_text(tracked[0])
+    (repository / ".dvc" / "config").write_text(tracked[1])
+    shutil.copytree(kept, repository / "backup")
+    sh(repository, commands("Restore"))
+    assert (repository / "data" / "train.jsonl").read_text() == '{"id": "a"}\n'
+    subprocess.run([sys.executable, "-c", READ], cwd=repository, check=True)
+
+
+def test_every_alarm_is_on_figures_there_are_and_has_its_paragraph():
+    from prometheus_client import generate_latest
+    from ruamel.yaml import YAML
+    from transcription_server import Model
+
+    from sap2.serving.app import Metrics
+    from sap2.serving.engine import Engine
+    from sap2.serving.limits import Limits
+
+    metrics = Metrics(lambda: Engine(Limits()))
+    metrics.requests.labels("/v1/audio/transcriptions", 200).inc()
+    metrics.latency.labels("/v1/audio/transcriptions").observe(1.0)
+    metrics.model.labels(Model().name).set(1)
+    known = set(re.findall(r"^(sap2_\w+)", generate_latest(metrics.registry).decode(), re.MULTILINE))
+    (group,) = YAML(typ="safe").load((ROOT / "deploy" / "alerts.yml").read_text(encoding="utf-8"))["groups"]
+    for rule in group["rules"]:
+        used = set(re.findall(r"sap2_\w+", rule["expr"]))
+        assert used and used <= known, f"{rule['alert']}: {used - known}"
+        assert rule["annotations"]["summary"] and rule["labels"]["severity"] in ("page", "ticket")
+    assert re.findall(r"^### (\w+)$", PAGE, re.MULTILINE) == [rule["alert"] for rule in group["rules"]]
