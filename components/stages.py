@@ -1,7 +1,7 @@
 """The stages of the flow as Kubeflow components; parameters are sections of params.yaml.
 
-A manifest names its recordings relative to itself, also those of an earlier step: a step that reads `pruned` takes
-`prepared` as well, so that Kubeflow brings the recordings to the same place relative to it.
+A manifest names its recordings relative to itself, also those of an earlier step: a step that reads the recordings of
+`listed` or `pruned` takes `prepared` as well, so that Kubeflow brings them to the same place relative to it.
 """
 
 from kfp import dsl
@@ -14,6 +14,7 @@ __all__ = [
     "decode_version",
     "evaluate",
     "join_parts",
+    "lists",
     "log_evaluation",
     "prepare",
     "prepare_part",
@@ -33,7 +34,7 @@ step = dsl.component(base_image="sap2-asr-python:0.1.0", install_kfp_package=Fal
 
 @step
 def prepare(prepare: dict, prepared: Output[Dataset], summary: Output[Markdown]) -> None:
-    """Make or read the corpus: recordings, and a keyword list for each utterance.
+    """Make or read the corpus: recordings, what is said in them, and the keywords it gives.
 
     Args:
         prepare: Section `prepare` of params.yaml; which kind of corpus, and where it lies.
@@ -101,6 +102,27 @@ def join_parts(
 
 
 @step
+def lists(lists: dict, prepared: Input[Dataset], listed: Output[Dataset], summary: Output[Markdown]) -> None:
+    """Give each utterance its keyword list: the corpus's keywords, or rare words and distractors.
+
+    Args:
+        lists: Section `lists` of params.yaml: where the lists come from, and how long they are.
+        prepared: The corpus.
+
+    Returns:
+        listed: Folder with train, dev and test manifests and the data card.
+        summary: How long the lists are, and how much of them is said.
+    """
+    from pathlib import Path
+
+    from components.outputs import show
+    from sap2 import stages
+    from sap2.params import ListsSection
+
+    show(stages.lists(ListsSection(**lists), Path(prepared.path), Path(listed.path)), summary)
+
+
+@step
 def base(base: dict, base_model: Output[Model], summary: Output[Markdown]) -> None:
     """Put the speech language model in place that both stages start from.
 
@@ -129,6 +151,7 @@ def train_pruner(
     tracking: dict,
     checkpoints: str,
     prepared: Input[Dataset],
+    listed: Input[Dataset],
     base_model: Input[Model],
     pruner_adapter: Output[Model],
     summary: Output[Markdown],
@@ -141,7 +164,8 @@ def train_pruner(
         lora: Section `lora`: size and place of the adapter.
         tracking: Section `tracking`: where the curves go; MLFLOW_TRACKING_URI wins.
         checkpoints: Folder that outlives the pod: a training that was interrupted goes on from there.
-        prepared: The corpus.
+        prepared: The corpus, for its recordings.
+        listed: The manifests with keyword lists.
         base_model: The model that is adapted.
 
     Returns:
@@ -159,7 +183,7 @@ def train_pruner(
         ModelSection(**model),
         LoraSection(**lora),
         TrackingSection(**tracking),
-        prepared=Path(prepared.path),
+        lists=Path(listed.path),
         base=Path(base_model.path),
         output=Path(pruner_adapter.path),
         checkpoints=Path(checkpoints) / "pruner",
@@ -177,6 +201,7 @@ def train_pruner_on_nodes(
     tracking: dict,
     checkpoints: str,
     prepared: Input[Dataset],
+    listed: Input[Dataset],
     base_model: Input[Model],
     pruner_adapter: Output[Model],
     summary: Output[Markdown],
@@ -190,7 +215,8 @@ def train_pruner_on_nodes(
         lora: Section `lora`: size and place of the adapter.
         tracking: Section `tracking`: where the curves go; MLFLOW_TRACKING_URI wins.
         checkpoints: Folder of the volume that this pod and the nodes share.
-        prepared: The corpus.
+        prepared: The corpus, for its recordings.
+        listed: The manifests with keyword lists.
         base_model: The model that is adapted.
 
     Returns:
@@ -209,6 +235,7 @@ def train_pruner_on_nodes(
         {"pruner": pruner, "model": model, "lora": lora, "tracking": tracking},
         checkpoints=Path(checkpoints),
         prepared=Path(prepared.path),
+        manifests=Path(listed.path),
         base=Path(base_model.path),
         output=Path(pruner_adapter.path),
     )
@@ -220,6 +247,7 @@ def train_pruner_on_nodes(
 def prune(
     pruning: dict,
     prepared: Input[Dataset],
+    listed: Input[Dataset],
     base_model: Input[Model],
     pruner_adapter: Input[Model],
     pruned: Output[Dataset],
@@ -230,7 +258,8 @@ def prune(
 
     Args:
         pruning: Section `pruning` of params.yaml: how the answers are decoded.
-        prepared: The corpus.
+        prepared: The corpus, for its recordings.
+        listed: The manifests with keyword lists.
         base_model: The model.
         pruner_adapter: Stage 1's adapter.
 
@@ -247,7 +276,7 @@ def prune(
 
     done = stages.prune(
         PruningSection(**pruning),
-        prepared=Path(prepared.path),
+        lists=Path(listed.path),
         base=Path(base_model.path),
         pruner=Path(pruner_adapter.path),
         output=Path(pruned.path),
@@ -350,7 +379,7 @@ def train_recogniser_on_nodes(
         prepared=Path(prepared.path),
         base=Path(base_model.path),
         output=Path(recogniser_adapter.path),
-        pruned=Path(pruned.path),
+        manifests=Path(pruned.path),
     )
     show(done, summary)
     recogniser_adapter.metadata.update(framework="peft", stage="recogniser")
@@ -440,14 +469,20 @@ def evaluate(
 
 @step
 def decode_version(
-    version: str, tracking: dict, prepared: Input[Dataset], results: Output[Dataset], summary: Output[Markdown]
+    version: str,
+    tracking: dict,
+    prepared: Input[Dataset],
+    listed: Input[Dataset],
+    results: Output[Dataset],
+    summary: Output[Markdown],
 ) -> str:
     """Prune and transcribe the test split with a registered version, as it serves.
 
     Args:
         version: Number or alias of the version.
         tracking: Section `tracking` of params.yaml: name of the model; MLFLOW_TRACKING_URI says where.
-        prepared: The corpus.
+        prepared: The corpus, for its recordings.
+        listed: The manifests with keyword lists.
 
     Returns:
         results: Folder with one file of transcripts a context, and timing.json.
@@ -460,7 +495,7 @@ def decode_version(
     from sap2 import stages
     from sap2.params import TrackingSection
 
-    done = stages.decode_version(TrackingSection(**tracking), version, Path(prepared.path), Path(results.path))
+    done = stages.decode_version(TrackingSection(**tracking), version, Path(listed.path), Path(results.path))
     show(done, summary)
     return str(done.facts["version"])
 
@@ -470,9 +505,10 @@ def log_evaluation(
     profile: str,
     version: str,
     prepare: dict,
+    lists: dict,
     evaluation: dict,
     tracking: dict,
-    prepared: Input[Dataset],
+    listed: Input[Dataset],
     results: Input[Dataset],
     reports: Input[Artifact],
     summary: Output[Markdown],
@@ -483,9 +519,10 @@ def log_evaluation(
         profile: The profile's name, logged.
         version: The version's number.
         prepare: Section `prepare` of params.yaml, logged.
+        lists: Section `lists`, logged.
         evaluation: Section `evaluation`, logged.
         tracking: Section `tracking`: experiment and name of the model; MLFLOW_TRACKING_URI says where.
-        prepared: The corpus, for its digest.
+        listed: The manifests, for their digest, and the data card.
         results: The transcripts.
         reports: Metrics, table, plots and report.
 
@@ -498,8 +535,10 @@ def log_evaluation(
     from sap2 import stages
     from sap2.params import Params
 
-    params = Params.model_validate(dict(profile=profile, prepare=prepare, evaluation=evaluation, tracking=tracking))
-    done = stages.log_evaluation(params, version, *(Path(one.path) for one in (prepared, results, reports)))
+    params = Params.model_validate(
+        dict(profile=profile, prepare=prepare, lists=lists, evaluation=evaluation, tracking=tracking)
+    )
+    done = stages.log_evaluation(params, version, *(Path(one.path) for one in (listed, results, reports)))
     show(done, summary)
 
 
@@ -507,6 +546,7 @@ def log_evaluation(
 def register(
     profile: str,
     prepare: dict,
+    lists: dict,
     base: dict,
     model: dict,
     lora: dict,
@@ -518,6 +558,7 @@ def register(
     gate: dict,
     tracking: dict,
     prepared: Input[Dataset],
+    listed: Input[Dataset],
     pruned: Input[Dataset],
     base_model: Input[Model],
     pruner_adapter: Input[Model],
@@ -531,7 +572,8 @@ def register(
 
     Args:
         profile: The profile's name, logged.
-        prepare: Section `prepare` of params.yaml; it and the next ten are logged with the run.
+        prepare: Section `prepare` of params.yaml; it and the next eleven are logged with the run.
+        lists: Section `lists`.
         base: Section `base`.
         model: Section `model`.
         lora: Section `lora`.
@@ -542,7 +584,8 @@ def register(
         evaluation: Section `evaluation`.
         gate: Section `gate`.
         tracking: Section `tracking`: experiment and name of the model; MLFLOW_TRACKING_URI says where.
-        prepared: The corpus, for its digests.
+        prepared: The corpus, for a recording as the model's example.
+        listed: The manifests, for their digests, and the data card.
         pruned: The manifests with stage 1's answers.
         base_model: The model.
         pruner_adapter: Stage 1's adapter.
@@ -565,6 +608,7 @@ def register(
         dict(
             profile=profile,
             prepare=prepare,
+            lists=lists,
             base=base,
             model=model,
             lora=lora,
@@ -579,7 +623,7 @@ def register(
     )
     done = stages.register(
         params,
-        prepared=Path(prepared.path),
+        lists=Path(listed.path),
         pruned=Path(pruned.path),
         base=Path(base_model.path),
         pruner=Path(pruner_adapter.path),
@@ -616,13 +660,16 @@ def promote(version: str, gate: dict, evaluation: dict, tracking: dict, summary:
 
 
 @step
-def check_champion(version: str, tracking: dict, prepared: Input[Dataset], transcript: Output[Markdown]) -> None:
+def check_champion(
+    version: str, tracking: dict, prepared: Input[Dataset], listed: Input[Dataset], transcript: Output[Markdown]
+) -> None:
     """Load the new champion from the registry, as serving does, and let it transcribe a recording of the test split.
 
     Args:
         version: Number of the version that was promoted.
         tracking: Section `tracking` of params.yaml: name of the model; MLFLOW_TRACKING_URI says where.
-        prepared: The corpus, for a recording and its list.
+        prepared: The corpus, for a recording.
+        listed: The manifests, for its list.
 
     Returns:
         transcript: What was said, and what it heard.
@@ -633,7 +680,7 @@ def check_champion(version: str, tracking: dict, prepared: Input[Dataset], trans
     from sap2.errors import InputError
     from sap2.manifest import audio_path, read_manifest
 
-    manifest = Path(prepared.path) / "test.jsonl"
+    manifest = Path(listed.path) / "test.jsonl"
     one = read_manifest(manifest)[0]
     uri = f"models:/{tracking['model_name']}/{version}"
     [(_, heard)] = stages.transcribe_files([audio_path(one, manifest)], one.keywords, uri)

@@ -13,12 +13,13 @@ from components.nodes import run_trainjob
 from sap2.files import atomic_dir
 from sap2.manifest import read_manifest, relocated, write_manifest
 from sap2.params import Params
-from sap2.stages import BASE, PREPARED, PRUNED, SPLITS, Summary
+from sap2.stages import BASE, LISTS, PREPARED, PRUNED, SPLITS, Summary
 
 __all__ = ["train_on_nodes"]
 
 NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 PARAMS = "params.yaml"
+MANIFESTS = {"pruner": LISTS, "recogniser": PRUNED}
 
 
 def train_on_nodes(
@@ -27,9 +28,9 @@ def train_on_nodes(
     sections: Mapping[str, dict],
     checkpoints: Path,
     prepared: Path,
+    manifests: Path,
     base: Path,
     output: Path,
-    pruned: Path | None = None,
 ) -> Summary:
     """Train as `stages.train_pruner` and `train_recogniser` do, on the nodes of a TrainJob.
 
@@ -41,13 +42,14 @@ def train_on_nodes(
         job: The TrainJob, as of pipelines.trainjob; its name and arguments are set here.
         sections: Of params.yaml, by name.
         checkpoints: Folder of the volume that the job mounts at the same path.
-        pruned: The manifests that a recogniser is trained on.
+        prepared: The corpus, for its recordings.
+        manifests: What it is trained on.
     Raises: TrainJobError: it failed, or the cluster cannot be reached or refuses.
     """
     trainer = job["spec"]["trainer"]
     processes = trainer["numNodes"] * trainer["numProcPerNode"]
     params = Params(**{**sections, stage: {**sections[stage], "nproc": processes}}).model_dump(mode="json")
-    inputs = [str(path) for path in (prepared, base, pruned) if path]
+    inputs = [str(path) for path in (prepared, manifests, base)]
     what = json.dumps([stage, params, inputs, job], sort_keys=True)
     name = f"sap2-{stage}-{hashlib.sha256(what.encode()).hexdigest()[:12]}"
     flow = checkpoints.absolute() / name
@@ -55,8 +57,7 @@ def train_on_nodes(
         with atomic_dir(flow) as partial:
             shutil.copytree(prepared, partial / PREPARED)
             shutil.copytree(base, partial / BASE)
-            if pruned:
-                _copy_manifests(pruned, prepared, partial)
+            _copy_manifests(manifests, prepared, partial, MANIFESTS[stage])
             (partial / PARAMS).write_text(json.dumps(params, indent=2), encoding="utf-8")
     trainer = trainer | {"args": ["--directory", str(flow), f"train-{stage}", "--params", PARAMS]}
     job = job | {"metadata": job["metadata"] | {"name": name}, "spec": job["spec"] | {"trainer": trainer}}
@@ -70,12 +71,12 @@ def train_on_nodes(
     return Summary(f"train-{stage}", [output], {"nodes": trainer["numNodes"], "processes": processes} | facts)
 
 
-def _copy_manifests(pruned: Path, prepared: Path, flow: Path) -> None:
-    """Copy stage 1's manifests; their recordings are those in the folder's copy of `prepared`."""
+def _copy_manifests(manifests: Path, prepared: Path, flow: Path, place: Path) -> None:
+    """Copy manifests to their place; their recordings are those in the folder's copy of `prepared`."""
     for split in SPLITS:
         name = f"{split}.jsonl"
-        moved = (relocated(one, pruned / name, prepared / name) for one in read_manifest(pruned / name))
-        here = flow / PRUNED / name
+        moved = (relocated(one, manifests / name, prepared / name) for one in read_manifest(manifests / name))
+        here = flow / place / name
         write_manifest(here, (relocated(one, flow / PREPARED / name, here) for one in moved))
 
 

@@ -1,6 +1,6 @@
 """Draw what the pooling hears: which frames of an utterance call for which tokens of its list, and the shares they get.
 
-python -m experiments.picture --models models --prepared data/prepared
+python -m experiments.picture --models models --lists data/lists
 """
 
 import argparse
@@ -19,11 +19,11 @@ KEYWORDS = 7  # of the list that are drawn, those that are said among them
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--models", type=Path, default=Path("models"), help="folder with base and pruner")
-    parser.add_argument("--prepared", type=Path, default=Path("data/prepared"), help="folder with test.jsonl")
+    parser.add_argument("--lists", type=Path, default=Path("data/lists"), help="folder with test.jsonl")
     parser.add_argument("--utterance", help="its id; the first that says two keywords when left out")
     parser.add_argument("--output", type=Path, default=Path("docs/images/pooling.png"))
     asked = parser.parse_args()
-    manifest = asked.prepared / "test.jsonl"
+    manifest = asked.lists / "test.jsonl"
     rows = read_manifest(manifest)
     row = next(one for one in rows if (one.id == asked.utterance if asked.utterance else len(spoken(one)) == 2))
     said = spoken(row)

@@ -1,4 +1,4 @@
-"""A registered version on another set: prepare → decode-version → evaluate → log-evaluation."""
+"""A registered version on another set: prepare → lists → decode-version → evaluate → log-evaluation."""
 
 from kfp import dsl
 
@@ -22,6 +22,7 @@ def build(params: Params):
         profile: str = params.profile,
         version: str = "champion",
         prepare: dict = default["prepare"],
+        lists: dict = default["lists"],
         evaluation: dict = default["evaluation"],
         tracking: dict = default["tracking"],
     ):
@@ -31,6 +32,7 @@ def build(params: Params):
             profile: Name of the params' profile, logged with the run.
             version: Number or alias of the registered version.
             prepare: Section `prepare` of params.yaml: the corpus, of which the test split is taken.
+            lists: Section `lists`: where its keyword lists come from, and how long they are.
             evaluation: Section `evaluation`: scoring.
             tracking: Section `tracking`: experiment and model in MLflow.
         """
@@ -40,8 +42,11 @@ def build(params: Params):
             corpus = steps.prepare(prepare=prepare)
             place(corpus, resources, "light", "Prepare corpus", cached=same_corpus, reads_data=True)
             prepared = corpus.outputs["prepared"]
+            drawn = steps.lists(lists=lists, prepared=prepared)
+            place(drawn, resources, "light", "Draw keyword lists", cached=not params.lists.files(), reads_data=True)
+            listed = drawn.outputs["listed"]
             # An alias moves: what it stood for in an earlier run is not taken again.
-            decoded = steps.decode_version(version=version, tracking=tracking, prepared=prepared)
+            decoded = steps.decode_version(version=version, tracking=tracking, prepared=prepared, listed=listed)
             place(decoded, resources, "inference", "Transcribe with the version")
             results = decoded.outputs["results"]
             scored = steps.evaluate(evaluation=evaluation, results=results)
@@ -50,9 +55,10 @@ def build(params: Params):
                 profile=profile,
                 version=decoded.outputs["Output"],
                 prepare=prepare,
+                lists=lists,
                 evaluation=evaluation,
                 tracking=tracking,
-                prepared=prepared,
+                listed=listed,
                 results=results,
                 reports=scored.outputs["reports"],
             )

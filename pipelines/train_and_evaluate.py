@@ -1,4 +1,4 @@
-"""The whole flow: prepare → base → train-pruner → prune → train-recogniser → decode → evaluate → register → promote.
+"""The whole flow, from `prepare` to `register` as in dvc.yaml, and then `promote`.
 
 The steps are those of dvc.yaml, each with the sections of params.yaml it reads as a parameter: changing one re-runs,
 with caching, exactly what depends on it.
@@ -31,12 +31,14 @@ def build(params: Params):
     train_pruner, train_recogniser = _training(params, "pruner"), _training(params, "recogniser")
     # A folder's content or a hub's newest revision may change under the same name: then a cached step would lie.
     same_corpus = params.prepare.source == "lectures"
+    same_lists = not params.lists.files()
     same_base = params.base.path == "embedded" or params.base.revision is not None
 
     @dsl.pipeline(name=NAME, description="Two-stage contextual speech recognition, from corpus to champion.")
     def train_and_evaluate(
         profile: str = params.profile,
         prepare: dict = default["prepare"],
+        lists: dict = default["lists"],
         base: dict = default["base"],
         model: dict = default["model"],
         lora: dict = default["lora"],
@@ -54,6 +56,7 @@ def build(params: Params):
         Args:
             profile: Name of the params' profile, logged with the run.
             prepare: Section `prepare` of params.yaml: the corpus.
+            lists: Section `lists`: where keyword lists come from, and how long they are.
             base: Section `base`: the model both stages start from.
             model: Section `model`: pooling of the keyword list.
             lora: Section `lora`: the adapters.
@@ -80,26 +83,27 @@ def build(params: Params):
                 corpus = steps.join_parts(prepare=prepare, parts=dsl.Collected(share.outputs["corpus_part"]))
                 place(corpus, resources, "light", "Join the parts", reads_data=True)
             prepared = corpus.outputs["prepared"]
+            drawn = steps.lists(lists=lists, prepared=prepared)
+            place(drawn, resources, "light", "Draw keyword lists", cached=same_lists, reads_data=True)
+            listed = drawn.outputs["listed"]
             based = steps.base(base=base)
             place(based, resources, "light", "Fetch base model", cached=same_base)
             base_model = based.outputs["base_model"]
             training = dict(model=model, lora=lora, tracking=tracking, checkpoints=checkpoints)
+            training |= dict(prepared=prepared, base_model=base_model)
 
-            stage_1 = train_pruner("Train pruner", pruner=pruner, prepared=prepared, base_model=base_model, **training)
+            stage_1 = train_pruner("Train pruner", pruner=pruner, listed=listed, **training)
             pruner_adapter = stage_1.outputs["pruner_adapter"]
             asked = steps.prune(
-                pruning=pruning, prepared=prepared, base_model=base_model, pruner_adapter=pruner_adapter
+                pruning=pruning,
+                prepared=prepared,
+                listed=listed,
+                base_model=base_model,
+                pruner_adapter=pruner_adapter,
             )
             place(asked, resources, "inference", "Prune keyword lists", cached=True)
             pruned = asked.outputs["pruned"]
-            stage_2 = train_recogniser(
-                "Train recogniser",
-                recogniser=recogniser,
-                prepared=prepared,
-                pruned=pruned,
-                base_model=base_model,
-                **training,
-            )
+            stage_2 = train_recogniser("Train recogniser", recogniser=recogniser, pruned=pruned, **training)
             recogniser_adapter = stage_2.outputs["recogniser_adapter"]
             decoded = steps.decode(
                 inference=inference,
@@ -117,6 +121,7 @@ def build(params: Params):
             registered = steps.register(
                 profile=profile,
                 prepare=prepare,
+                lists=lists,
                 base=base,
                 model=model,
                 lora=lora,
@@ -128,6 +133,7 @@ def build(params: Params):
                 gate=gate,
                 tracking=tracking,
                 prepared=prepared,
+                listed=listed,
                 pruned=pruned,
                 base_model=base_model,
                 pruner_adapter=pruner_adapter,
@@ -140,7 +146,7 @@ def build(params: Params):
             judged = steps.promote(version=version, gate=gate, evaluation=evaluation, tracking=tracking)
             place(judged, resources, "light", "Promote, if the gate holds")
             with dsl.If(judged.outputs["Output"] == True, name="promoted"):  # noqa: E712  an expression of KFP
-                checked = steps.check_champion(version=version, tracking=tracking, prepared=prepared)
+                checked = steps.check_champion(version=version, tracking=tracking, prepared=prepared, listed=listed)
                 place(checked, resources, "inference", "Check the champion")
 
     return train_and_evaluate

@@ -46,7 +46,7 @@ SetOption = Annotated[
     typer.Option("--set", "-S", metavar="KEY=VALUE", help="Change one param, as inference.num_beams=2. Repeatable."),
 ]
 PARAMS = Path("params.yaml")
-MANIFEST = Path("data/prepared/train.jsonl")
+MANIFEST = Path("data/lists/train.jsonl")
 REFUSED = 3
 STOPPED = 128 + signal.SIGTERM
 EXTRAS = dict.fromkeys(["fastapi", "uvicorn", "multipart", "python_multipart", "prometheus_client"], "serve")
@@ -160,7 +160,7 @@ def prepare(
     profile: ProfileOption = None,
     set_: SetOption = None,
 ) -> None:
-    """Make the manifests, audio and keyword lists.
+    """Make the manifests and audio.
 
     They go to data/prepared: train, dev and test.jsonl, audio, quarantine.jsonl and card.json. Several machines share
     the work by --part, then --join, in a folder they all see; or by --ray."""
@@ -187,6 +187,16 @@ def prepare(
         print(stages.join_parts(section, places))
     else:
         print(stages.prepare(section) if ray is None else stages.prepare_over_ray(section, ray))
+
+
+@app.command(epilog="Example: sap2 lists -S lists.source=rare-words -S lists.distractors=500")
+def lists(params: ParamsOption = PARAMS, profile: ProfileOption = None, set_: SetOption = None) -> None:
+    """Give each utterance its keyword list.
+
+    The manifests of data/prepared go to data/lists, with the corpus's keywords or rare words and distractors."""
+    from sap2 import stages
+
+    print(stages.lists(_load(params, profile, set_).lists))
 
 
 @app.command(epilog="Example: sap2 fetch librispeech --split dev-clean --split test-clean --to /data/LibriSpeech")
@@ -217,9 +227,9 @@ def fetch(
     print(f"fetch: {', '.join(map(str, found))}")
 
 
-@app.command(epilog="Example: sap2 export data/prepared/train.jsonl train.jsonl --lists full")
+@app.command(epilog="Example: sap2 export data/lists/train.jsonl train.jsonl --lists full")
 def export(
-    manifest: Annotated[Path, typer.Argument(metavar="MANIFEST", help="Utterances of data/prepared or data/pruned.")],
+    manifest: Annotated[Path, typer.Argument(metavar="MANIFEST", help="Utterances of data/lists or data/pruned.")],
     output: Annotated[Path, typer.Argument(metavar="OUT", help="The JSONL to write.")],
     format_: Annotated[Literal["swift"], typer.Option("--format", help="ms-swift messages.")] = "swift",
     stage: Annotated[

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,12 +21,15 @@ __all__ = [
     "read_manifest",
     "relocated",
     "spoken",
+    "stream_manifest",
     "to_swift",
     "unique_keywords",
     "write_manifest",
 ]
 
 Seconds = float
+
+NO_UTTERANCE = "{}: holds no utterance, expected one JSON object a line"
 
 # Markers of the prompt and of the message format; inside data they would be taken for structure.
 MARKER = re.compile(r"<\|[^|>]*\|>|</?audio>", re.IGNORECASE)
@@ -141,19 +144,35 @@ def read_manifest(path: Path | str) -> list[Utterance]:
     lines: dict[str, int] = {}
     for number, row in read_jsonl(path):
         where = f"{path}:{number} ({row.get('id', 'no id')})"
-        try:
-            utterance = Utterance.model_validate(row)
-        except ValidationError as error:
-            raise InputError(
-                f"{where}: {fault_of(error)}; correct the line or run the stage that writes the file again"
-            ) from error
+        utterance = _utterance(row, where)
         if utterance.id in utterances:
             raise InputError(f"{where}: the id is also on line {lines[utterance.id]}; ids must differ")
         utterances[utterance.id] = utterance
         lines[utterance.id] = number
     if not utterances:
-        raise InputError(f"{path}: holds no utterance, expected one JSON object a line")
+        raise InputError(NO_UTTERANCE.format(path))
     return list(utterances.values())
+
+
+def stream_manifest(path: Path | str) -> Iterator[Utterance]:
+    """The utterances of a manifest that may be too long to hold, one by one; ids are not compared.
+
+    Raises: InputError: as `read_manifest`, but for ids used twice.
+    """
+    number = 0
+    for number, row in read_jsonl(path):
+        yield _utterance(row, f"{path}:{number} ({row.get('id', 'no id')})")
+    if not number:
+        raise InputError(NO_UTTERANCE.format(path))
+
+
+def _utterance(row: dict[str, Any], where: str) -> Utterance:
+    try:
+        return Utterance.model_validate(row)
+    except ValidationError as error:
+        raise InputError(
+            f"{where}: {fault_of(error)}; correct the line or run the stage that writes the file again"
+        ) from error
 
 
 def write_manifest(path: Path | str, utterances: Iterable[Utterance]) -> int:

@@ -24,6 +24,7 @@ __all__ = [
     "FolderSource",
     "GateSection",
     "InferenceSection",
+    "ListsSection",
     "LibriSpeechSource",
     "LoraSection",
     "ModelSection",
@@ -93,16 +94,11 @@ class CorpusSource(Section):
 
 
 class LibriSpeechSource(CorpusSource):
-    """LibriSpeech in the layout of OpenSLR 12 or of the Parquet files of openslr/librispeech_asr, with biasing lists
-    as in Le et al., 2021: an utterance's rare words and `prepare.list_size` distractors."""
+    """LibriSpeech in the layout of OpenSLR 12 or of the Parquet files of openslr/librispeech_asr."""
 
     train: list[str] = Field(["train-clean-100", "train-clean-360", "train-other-500"], min_length=1)
     dev: list[str] = Field(["dev-clean", "dev-other"], min_length=1)
     test: list[str] = Field(["test-clean"], min_length=1)
-    common_words: int = Field(5000, ge=0)  # the most frequent words of the training text, which are not rare
-    common_words_file: str | None = None  # those words, one a line, instead of counting
-    rare_words_file: str | None = None  # distractors, one a line; null = the rare words of the training text
-    published: list[str] = []  # deep-bias TSVs (id, text, rare words, list), whose lists are used as they are
 
 
 class SwiftSource(CorpusSource):
@@ -120,7 +116,7 @@ class SlideSpeechSource(CorpusSource):
 
 
 class PrepareSection(Section):
-    """Where the utterances come from and how their lists are made."""
+    """Where the utterances come from."""
 
     # "lectures" are embedded; each other one is read by the module of that name in sap2/data.
     source: Literal["lectures", "folder", "manifest", "librispeech", "slidespeech", "swift", "kaldi", "lhotse"] = (
@@ -137,8 +133,8 @@ class PrepareSection(Section):
     train_utterances: int = Field(3000, ge=1)  # number of utterances the embedded corpus makes for training
     dev_utterances: int = Field(200, ge=1)
     test_utterances: int = Field(400, ge=1)
-    list_size: int = Field(50, ge=1, le=10_000)  # keywords in an utterance's list; LibriSpeech: distractors
-    slides: int = Field(5, ge=1, le=100)  # slides round an utterance whose rare words fill its list
+    list_size: int = Field(50, ge=1, le=10_000)  # lectures: names on an utterance's slides together
+    slides: int = Field(5, ge=1, le=100)  # slides round an utterance whose words are its keywords
     hard_share: float = Field(0.1, ge=0, le=1)  # lectures: names that sound almost like another one of their slide
     dev_share: float = Field(0.1, gt=0, lt=0.5)  # share of the recordings for dev, where the source has no splits
     test_share: float = Field(0.1, gt=0, lt=0.5)  # the same for test
@@ -188,6 +184,25 @@ class PrepareSection(Section):
     def settings(self) -> Any:
         """The chosen source's own settings."""
         return getattr(self, self.source, None)
+
+
+class ListsSection(Section):
+    """An utterance's keyword list, of what its corpus gives it or of its rare words."""
+
+    # "corpus": the keywords that the corpus gives. "rare-words", as in Le et al., 2021: the words of the utterance that
+    # are not common, and `distractors`, words that are rare in the training text.
+    source: Literal["corpus", "rare-words"] = "corpus"
+    max_size: int | None = Field(None, ge=1)  # keywords of a list from the corpus, nearest slides first; null = all
+    distractors: int = Field(100, ge=0, le=10_000)
+    seed: int = Field(1, ge=0)  # of the distractors; trainings draw half of them anew in every epoch
+    common_words: int = Field(5000, ge=0)  # the most frequent words of the training text, which are not rare
+    common_words_file: str | None = None  # those words, one a line, instead of counting
+    rare_words_file: str | None = None  # distractors, one a line; null = the rare words of the training text
+    published: list[str] = []  # deep-bias TSVs (id, text, rare words, list), whose lists are used as they are
+
+    def files(self) -> list[str]:
+        """What is read beside the prepared set."""
+        return list(filter(None, (self.common_words_file, self.rare_words_file, *self.published)))
 
 
 class BaseSection(Section):
@@ -478,6 +493,7 @@ class Params(Section):
 
     profile: str = "default"
     prepare: PrepareSection = PrepareSection()
+    lists: ListsSection = ListsSection()
     base: BaseSection = BaseSection()
     model: ModelSection = ModelSection()
     lora: LoraSection = LoraSection()

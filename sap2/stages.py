@@ -1,6 +1,6 @@
 """One function a stage of the flow: typed params and paths in, files out. DVC, pipelines and people all call these.
 
-prepare → base → train_pruner → prune → train_recogniser → decode → evaluate → register → promote
+prepare → lists → base → train_pruner → prune → train_recogniser → decode → evaluate → register → promote
 
 Every stage reads only the paths it is given, writes only its outputs, each whole or not at all, and returns a summary
 of what it wrote. Only `promote` writes no file: it changes which version is in production. The defaults of the paths
@@ -28,6 +28,7 @@ from sap2.params import (
     EvaluationSection,
     GateSection,
     InferenceSection,
+    ListsSection,
     LoraSection,
     ModelSection,
     Params,
@@ -53,6 +54,7 @@ __all__ = [
     "demo",
     "evaluate",
     "join_parts",
+    "lists",
     "log_evaluation",
     "prepare",
     "prepare_over_ray",
@@ -68,6 +70,7 @@ __all__ = [
 ]
 
 PREPARED = Path("data/prepared")
+LISTS = Path("data/lists")
 PRUNED = Path("data/pruned")
 BASE = Path("models/base")
 PRUNER = Path("models/pruner")
@@ -139,6 +142,14 @@ def prepare_over_ray(section: PrepareSection, parts: int, output: Path = PREPARE
     return Summary("prepare", [output], _without_digests(facts))
 
 
+def lists(section: ListsSection, prepared: Path = PREPARED, output: Path = LISTS) -> Summary:
+    """Give each utterance its keyword list: the manifests again, which name the recordings in `prepared`; the card."""
+    from sap2.data.lists import draw_lists
+
+    card = draw_lists(section, prepared, output)
+    return Summary("lists", [output], {"lists": card["lists"], "splits": card["splits"]})
+
+
 def base(section: BaseSection, output: Path = BASE) -> Summary:
     """Put the speech language model in place, in Hugging Face format."""
     from sap2.base import resolve_base
@@ -152,7 +163,7 @@ def train_pruner(
     model: ModelSection,
     lora: LoraSection,
     tracking: TrackingSection,
-    prepared: Path = PREPARED,
+    lists: Path = LISTS,
     base: Path = BASE,
     output: Path = PRUNER,
     checkpoints: Path = CHECKPOINTS / "pruner",
@@ -162,12 +173,12 @@ def train_pruner(
         from sap2.training import leave_out
 
         return Summary("train-pruner", [output], leave_out(output, model))
-    return _train("pruner", section, model, lora, tracking, prepared, base, output, checkpoints)
+    return _train("pruner", section, model, lora, tracking, lists, base, output, checkpoints)
 
 
 def prune(
     section: PruningSection,
-    prepared: Path = PREPARED,
+    lists: Path = LISTS,
     base: Path = BASE,
     pruner: Path = PRUNER,
     output: Path = PRUNED,
@@ -175,7 +186,7 @@ def prune(
     """Ask the pruner about every utterance: the manifests again, with `predicted`; summary.json and threshold.csv."""
     from sap2.inference.corpus import prune_splits
 
-    manifests = {split: prepared / f"{split}.jsonl" for split in SPLITS}
+    manifests = {split: lists / f"{split}.jsonl" for split in SPLITS}
     return Summary("prune", [output], prune_splits(section, manifests, base, pruner, output))
 
 
@@ -222,7 +233,7 @@ def evaluate(section: EvaluationSection, results: Path = RESULTS, output: Path =
 
 def register(
     params: Params,
-    prepared: Path = PREPARED,
+    lists: Path = LISTS,
     pruned: Path = PRUNED,
     base: Path = BASE,
     pruner: Path = PRUNER,
@@ -254,10 +265,10 @@ def register(
             *(reports / name for name in ("metrics.json", "table.md", "report.html", "plots")),
             pruned / "summary.json",
             pruned / "threshold.csv",
-            prepared / "card.json",
-            prepared / "card.md",
+            lists / "card.json",
+            lists / "card.md",
         ],
-        manifests=[prepared / f"{split}.jsonl" for split in SPLITS],
+        manifests=[lists / f"{split}.jsonl" for split in SPLITS],
         settings={
             "decoding": params.inference.decoding(),
             "pruning_decoding": params.pruning.decoding(),
@@ -265,8 +276,8 @@ def register(
             **params.inference.segmentation(),
             "threshold": _threshold(pruned),
         },
-        figures=_figures(prepared, results, metrics),
-        example=_example(prepared),
+        figures=_figures(lists, results, metrics),
+        example=_example(lists),
     )
     return Summary("register", [output], facts)
 
@@ -300,7 +311,7 @@ def promote(
 
 
 def decode_version(
-    tracking: TrackingSection, version: str = "champion", prepared: Path = PREPARED, output: Path = RESULTS
+    tracking: TrackingSection, version: str = "champion", lists: Path = LISTS, output: Path = RESULTS
 ) -> Summary:
     """Prune and transcribe the test split of a corpus with a registered version, as that decodes.
 
@@ -318,7 +329,7 @@ def decode_version(
         parts, settings = fetch_registered(tracking, f"models:/{tracking.model_name}/{number}", Path(folder))
         pruning, inference = sections(settings)
         base, pruned = present(parts["base"]), Path(folder) / "pruned"
-        prune_splits(pruning, {"test": prepared / "test.jsonl"}, base, Path(parts["pruner"]), pruned)
+        prune_splits(pruning, {"test": lists / "test.jsonl"}, base, Path(parts["pruner"]), pruned)
         facts = decode_split(inference, pruned / "test.jsonl", base, Path(parts["recogniser"]), output)
     written = [output / f"{context}.jsonl" for context in inference.contexts]
     return Summary("decode-version", written, {"version": number, **facts})
@@ -327,7 +338,7 @@ def decode_version(
 def log_evaluation(
     params: Params,
     version: str,
-    prepared: Path = PREPARED,
+    lists: Path = LISTS,
     results: Path = RESULTS,
     reports: Path = REPORTS,
 ) -> Summary:
@@ -339,11 +350,11 @@ def log_evaluation(
         params.tracking,
         version,
         metrics=json.loads(files[0].read_text(encoding="utf-8")),
-        params=params.model_dump(include={"profile", "prepare", "evaluation"}),
+        params=params.model_dump(include={"profile", "prepare", "lists", "evaluation"}),
         results=results,
         files=files,
-        manifests=[prepared / "test.jsonl"],
-        card=json.loads((prepared / "card.json").read_text(encoding="utf-8")),
+        manifests=[lists / "test.jsonl"],
+        card=json.loads((lists / "card.json").read_text(encoding="utf-8")),
     )
     return Summary("log-evaluation", [], facts)
 
@@ -494,16 +505,16 @@ def _train(
     return Summary(f"train-{stage}", [output], {name: fact for name, fact in facts.items() if name not in known})
 
 
-def _figures(prepared: Path, results: Path, metrics: Path) -> dict[str, dict[str, Any]]:
+def _figures(lists: Path, results: Path, metrics: Path) -> dict[str, dict[str, Any]]:
     """What stages noted of themselves, by their names in dvc.yaml."""
-    noted = {"prepare": prepared / "card.json", "decode": results / "timing.json", "evaluate": metrics}
+    noted = {"lists": lists / "card.json", "decode": results / "timing.json", "evaluate": metrics}
     return {
         stage: json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {} for stage, path in noted.items()
     }
 
 
-def _example(prepared: Path) -> tuple[Path, list[str]]:
-    manifest = prepared / "test.jsonl"
+def _example(lists: Path) -> tuple[Path, list[str]]:
+    manifest = lists / "test.jsonl"
     first = read_manifest(manifest)[0]
     return audio_path(first, manifest), first.keywords
 

@@ -15,6 +15,7 @@ from sap2.errors import InputError, Stopped
 ROOT = Path(__file__).parent.parent
 COMMANDS = [
     "prepare",
+    "lists",
     "fetch",
     "export",
     "base",

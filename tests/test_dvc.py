@@ -43,7 +43,7 @@ def within(path: str, folders: set[str]) -> bool:
 
 def test_the_flow_is_the_designs():
     assert list(STAGES) == [
-        "prepare", "base", "train-pruner", "prune", "train-recogniser", "decode", "evaluate", "register",
+        "prepare", "lists", "base", "train-pruner", "prune", "train-recogniser", "decode", "evaluate", "register",
     ]  # fmt: skip
 
 
@@ -139,8 +139,8 @@ def test_a_stage_depends_on_the_code_that_shapes_its_output(name):
         if module.startswith(WATCHING) and name.startswith("train-"):
             continue
         file = str(file_of(module).relative_to(ROOT))
-        if name in ("prepare", "evaluate") and module == "sap2.prompts":
-            continue  # for ms-swift's rows, which these two stages neither write nor read
+        if name in ("prepare", "lists", "evaluate") and module == "sap2.prompts":
+            continue  # for ms-swift's rows, which these stages neither write nor read
         if file == "sap2/data/__init__.py":
             continue  # holds a docstring
         assert within(file, deps), f"{name} runs {file}, which dvc.yaml does not name"
@@ -241,8 +241,9 @@ def test_dvc_re_runs_what_a_change_concerns(project):
     # The same outputs come out of every fake run, so what follows is cached: only the stage itself runs.
     assert replaced("  contexts: [none, full", "  contexts: [full, none") == ["decode"]
     assert replaced("  source: lectures", "  source: kaldi") == ["prepare"]
+    assert replaced("  distractors: 100", "  distractors: 500") == ["lists"]
     (project / "corpora" / "one.wav").write_bytes(b"RIFF")
-    assert ran(dvc(project, "repro")) == ["prepare"]
+    assert ran(dvc(project, "repro")) == ["prepare", "lists"], "list files may lie there, too"
     with (project / "sap2" / "evaluation" / "rates.py").open("a") as file:
         file.write("# a comment\n")
     assert ran(dvc(project, "repro")) == ["evaluate"]

@@ -4,7 +4,7 @@ import json
 import sys
 import time
 
-STAGES = ["prepare", "base", "train-pruner", "prune", "train-recogniser", "decode", "evaluate", "register"]
+STAGES = ["prepare", "lists", "base", "train-pruner", "prune", "train-recogniser", "decode", "evaluate", "register"]
 
 
 def test_the_flow_runs_from_a_fresh_clone_to_a_registered_model(repository, run, reproduced):
@@ -12,11 +12,11 @@ def test_the_flow_runs_from_a_fresh_clone_to_a_registered_model(repository, run,
     output, seconds = reproduced
     assert seconds < 180
     ran = [line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage")]
-    assert ({*ran[:2]}, ran[2:]) == ({*STAGES[:2]}, STAGES[2:]), "corpus and base need nothing of each other"
+    assert ({*ran[:3]}, ran[3:]) == ({*STAGES[:3]}, STAGES[3:]), "corpus and base need nothing of each other"
     for stage in STAGES:
         assert f"\n{stage}: wrote " in output, f"{stage} says nothing of what it wrote"
 
-    for manifest in ("prepared", "pruned"):
+    for manifest in ("prepared", "lists", "pruned"):
         for split, count in (("train", 24), ("dev", 6), ("test", 8)):
             lines = (repository / "data" / manifest / f"{split}.jsonl").read_text(encoding="utf-8").splitlines()
             assert len(lines) == count

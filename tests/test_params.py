@@ -103,7 +103,7 @@ def test_a_section_within_a_section_is_changed_key_by_key(tmp_path):
         ("inferense: {num_beams: 1}", "unknown key inferense; the nearest valid one is inference"),
         ("inference: {num_beam: 1}", "unknown key inference.num_beam; the nearest valid one is inference.num_beams"),
         ("prepare: {window: 3}", "unknown key prepare.window; the nearest valid one is model.window"),
-        ("lists: oracle", "unknown key lists; the nearest valid one is recogniser.lists"),
+        ("unspoken_share: 0.1", "unknown key unspoken_share; the nearest valid one is pruner.unspoken_share"),
         ("inference: {num_beams: 0}", "inference.num_beams is 0, must be greater than or equal to 1"),
         ("pruner: {learning_rate: fast}", "pruner.learning_rate is 'fast', must be a valid number"),
         ("pruner: {learning_rate: .nan}", "pruner.learning_rate is nan, must be a finite number"),

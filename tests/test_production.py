@@ -79,6 +79,7 @@ def params(folder):
 def trained(folder, params):
     """Two versions: the second one's recogniser was trained for a single step, on the same data and pruner."""
     stages.prepare(params.prepare)
+    stages.lists(params.lists)
     stages.base(params.base)
     stages.train_pruner(params.pruner, params.model, params.lora, params.tracking)
     stages.prune(params.pruning)
@@ -118,7 +119,7 @@ def test_a_pipelines_run_holds_its_stages_curves_and_data(trained, params):
     experiment = run.info.experiment_id
     below = trained.search_runs([experiment], f"tags.`mlflow.parentRunId` = '{run.info.run_id}'")
     names = {one.data.tags["sap2.stage"]: one for one in below}
-    assert {"prepare", "pruner", "recogniser", "decode", "evaluate"} <= set(names)
+    assert {"lists", "pruner", "recogniser", "decode", "evaluate"} <= set(names)
     assert len(trained.get_metric_history(names["recogniser"].info.run_id, "dev_loss")) >= 1
     assert any(name.startswith("system/") for name in names["recogniser"].data.metrics)
     assert run.data.metrics["predicted/wer_low"] <= run.data.metrics["predicted/wer"]
@@ -135,7 +136,7 @@ def serving(folder, params):
 
 
 def test_the_champion_is_served_and_changed_under_load_without_a_lost_request(champion, folder, params):
-    manifest = folder / "data" / "prepared" / "test.jsonl"
+    manifest = folder / "data" / "lists" / "test.jsonl"
     spoken = read_manifest(manifest)[:4]
     expected = load_registered(params.tracking, f"models:/{params.tracking.model_name}/1")
     with serving(folder, params) as (asking, server):

@@ -13,7 +13,7 @@ from sap2.data.audio import save_audio
 from sap2.errors import InputError, TrackingError
 from sap2.params import LoraSection, ModelSection, PrepareSection, Section, TrackingSection, TrainSection
 
-STAGES = ["prepare", "base", "train_pruner", "prune", "train_recogniser", "decode", "evaluate", "register"]
+STAGES = ["prepare", "lists", "base", "train_pruner", "prune", "train_recogniser", "decode", "evaluate", "register"]
 
 
 @pytest.mark.parametrize("name", STAGES)
@@ -49,7 +49,7 @@ def test_a_training_asks_the_tracking_server_first(monkeypatch, tmp_path):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     sections = (TrainSection(), ModelSection(), LoraSection(), TrackingSection())
     with pytest.raises(TrackingError, match="127.0.0.1:9"):
-        stages.train_pruner(*sections, prepared=tmp_path, base=tmp_path / "nothing", output=tmp_path / "pruner")
+        stages.train_pruner(*sections, lists=tmp_path, base=tmp_path / "nothing", output=tmp_path / "pruner")
     assert not (tmp_path / "pruner").exists()
 
 

@@ -32,7 +32,7 @@ FULL = 30 * 16_000  # samples the public code pads every recording to
 def parser(description: str) -> argparse.ArgumentParser:
     """The options every script has."""
     made = argparse.ArgumentParser(description=description.split("\n")[0])
-    made.add_argument("--data", type=Path, default=Path("data/prepared"), help='what "sap2 prepare" wrote')
+    made.add_argument("--data", type=Path, default=Path("data/lists"), help='what "sap2 lists" wrote')
     made.add_argument("--join", type=float, metavar="SECONDS", help="join recordings until they are so long")
     made.add_argument("--json", type=Path, help="write the figures there, too")
     return made

@@ -67,7 +67,7 @@ def parser(description: str) -> argparse.ArgumentParser:
     """The options both scripts have."""
     made = argparse.ArgumentParser(description=description.split("\n")[0])
     made.add_argument("--models", type=Path, default=Path("models"), help="folder with base, pruner and recogniser")
-    made.add_argument("--data", type=Path, default=Path("data/prepared"), help='what "sap2 prepare" wrote')
+    made.add_argument("--data", type=Path, default=Path("data/lists"), help='what "sap2 lists" wrote')
     made.add_argument("--utterances", type=int, help="of the test split; all when left out")
     made.add_argument("--json", type=Path, help="write the figures there, too")
     return made

@@ -1,6 +1,6 @@
 """How many recordings a second `sap2 serve` answers, how fast, with and without micro-batches; and whether it grows.
 
-    python benchmarks/serving/run.py --model models --manifest data/prepared/test.jsonl
+    python benchmarks/serving/run.py --model models --manifest data/lists/test.jsonl
 
 Starts the server as a process, once with and once without micro-batches, and lets 1, 4 and 16 clients ask for the
 manifest's recordings, each with its list, one after another without a pause. Prints a table in Markdown.
@@ -101,7 +101,7 @@ def load(server: Server, requests: list[tuple[bytes, str]], clients: int, count:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="models", help="as `sap2 serve --model` takes it")
-    parser.add_argument("--manifest", type=Path, default=Path("data/prepared/test.jsonl"))
+    parser.add_argument("--manifest", type=Path, default=Path("data/lists/test.jsonl"))
     parser.add_argument("--requests", type=int, default=200, help="for each number of clients")
     parser.add_argument("--memory", type=int, default=0, metavar="N", help="requests of the memory's run; 0 = none")
     parser.add_argument("--json", type=Path, help="figures, too")

@@ -74,7 +74,7 @@ def _lines(path: Path) -> int:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--manifest", type=Path, default=Path("data/prepared/train.jsonl"))
+    parser.add_argument("--manifest", type=Path, default=Path("data/lists/train.jsonl"))
     parser.add_argument("--model", default="models")
     parser.add_argument("--minutes", type=float, default=30.0)
     parser.add_argument("--pages", type=int, default=60)

@@ -67,7 +67,7 @@ def _page(group: Sequence[Utterance], kind: str, rng: random.Random) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--manifest", type=Path, default=Path("data/prepared/test.jsonl"))
+    parser.add_argument("--manifest", type=Path, default=Path("data/lists/test.jsonl"))
     parser.add_argument("--model", type=Path, default=Path("models"))
     parser.add_argument("--json", type=Path)
     asked = parser.parse_args()

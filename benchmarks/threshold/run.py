@@ -23,7 +23,7 @@ HEAD = (
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", type=Path, default=Path("models"), help="folder with base, pruner and recogniser")
-    parser.add_argument("--prepared", type=Path, default=Path("data/prepared"), help="folder with dev and test.jsonl")
+    parser.add_argument("--lists", type=Path, default=Path("data/lists"), help="folder with dev and test.jsonl")
     parser.add_argument("--limits", type=float, nargs="+", default=[10, 7, 5, 3, 1], help="false alarms / 100 on dev")
     options = parser.parse_args()
     section: PruningSection = load_params().pruning
@@ -32,7 +32,7 @@ def main() -> None:
     print(HEAD)
     thresholds = {}
     for split in ("dev", "test"):
-        manifest = options.prepared / f"{split}.jsonl"
+        manifest = options.lists / f"{split}.jsonl"
         rows = read_manifest(manifest)
         said = [spoken(row) for row in rows]
         speech = recogniser.encode([audio_path(row, manifest) for row in rows], label=f"encode {split}")

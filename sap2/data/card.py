@@ -12,7 +12,37 @@ from sap2.data.quarantine import Quarantine
 from sap2.files import sha256
 from sap2.params import PrepareSection
 
-__all__ = ["Card", "card_markdown"]
+__all__ = ["Card", "ListFigures", "card_markdown", "write_card"]
+
+
+@dataclass
+class ListFigures:
+    """What the keyword lists of a split are like; `see` each manifest row."""
+
+    utterances: int = 0
+    listed: int = 0  # keywords of all lists together
+    longest: int = 0
+    spoken: int = 0  # of them, those that are said
+    with_spoken: int = 0  # utterances that say one of theirs
+
+    def see(self, row: dict[str, Any]) -> None:
+        keywords = row.get("keywords", ())
+        text = f" {row['text'].casefold()} "
+        said = sum(f" {keyword.casefold()} " in text for keyword in keywords)
+        self.utterances += 1
+        self.listed += len(keywords)
+        self.longest = max(self.longest, len(keywords))
+        self.spoken += said
+        self.with_spoken += said > 0
+
+    def figures(self) -> dict[str, Any]:
+        count = max(self.utterances, 1)
+        return {
+            "mean_list_size": round(self.listed / count, 2),
+            "longest_list": self.longest,
+            "share_of_list_spoken": round(self.spoken / max(self.listed, 1), 4),
+            "share_with_spoken_keyword": round(self.with_spoken / count, 4),
+        }
 
 
 @dataclass
@@ -23,31 +53,21 @@ class _SplitFigures:
     words: Counter[str] = field(default_factory=Counter)
     speakers: set[str] = field(default_factory=set)
     talks: set[str] = field(default_factory=set)
-    listed: int = 0  # keywords of all lists together
-    longest: int = 0
-    spoken: int = 0  # of them, those that are said
-    with_spoken: int = 0  # utterances that say one of theirs
+    lists: ListFigures = field(default_factory=ListFigures)
     audio: Any = field(default_factory=hashlib.sha256)  # of each id and what its recording sounds like
 
     def see(self, row: dict[str, Any], recording: Path | None) -> None:
-        keywords = row.get("keywords", ())
-        text = f" {row['text'].casefold()} "
-        said = sum(f" {keyword.casefold()} " in text for keyword in keywords)
         self.utterances += 1
         self.seconds += row["duration"]
         self.characters += len(row["text"])
         self.words.update(row["text"].split())
         self.speakers.update(filter(None, [row.get("speaker")]))
         self.talks.update(filter(None, [row.get("talk")]))
-        self.listed += len(keywords)
-        self.longest = max(self.longest, len(keywords))
-        self.spoken += said
-        self.with_spoken += said > 0
+        self.lists.see(row)
         if recording is not None:
             self.audio.update(f"{row['id']} {_sound(recording)}\n".encode())
 
     def figures(self) -> dict[str, Any]:
-        count = max(self.utterances, 1)
         return {
             "utterances": self.utterances,
             "hours": round(self.seconds / 3600, 4),
@@ -56,10 +76,7 @@ class _SplitFigures:
             "words": self.words.total(),
             "vocabulary": len(self.words),
             "characters_per_second": round(self.characters / max(self.seconds, 1e-9), 2),
-            "mean_list_size": round(self.listed / count, 2),
-            "longest_list": self.longest,
-            "share_of_list_spoken": round(self.spoken / max(self.listed, 1), 4),
-            "share_with_spoken_keyword": round(self.with_spoken / count, 4),
+            **self.lists.figures(),
         }
 
 
@@ -83,8 +100,7 @@ class Card:
         """Write card.json and card.md beside the finished manifests; return what they hold."""
         hashes = {split: sha256(folder / f"{split}.jsonl") for split in SPLITS}
         figures = self._figures(read, quarantine, hashes)
-        (folder / "card.json").write_text(json.dumps(figures, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        (folder / "card.md").write_text(card_markdown(figures), encoding="utf-8")
+        write_card(folder, figures)
         return figures
 
     def _figures(self, read: int, quarantine: Quarantine, hashes: dict[str, str]) -> dict[str, Any]:
@@ -110,6 +126,12 @@ class Card:
         }
 
 
+def write_card(folder: Path, card: dict[str, Any]) -> None:
+    """Write a card's figures as card.json and card.md."""
+    (folder / "card.json").write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    (folder / "card.md").write_text(card_markdown(card), encoding="utf-8")
+
+
 def card_markdown(card: dict[str, Any]) -> str:
     """A card for people, from what `card.json` holds."""
     splits = card["splits"]
@@ -119,6 +141,8 @@ def card_markdown(card: dict[str, Any]) -> str:
               for name in names]  # fmt: skip
     lines = [f"# {card.get('title') or card['source']}", ""]
     lines += [f"- {name}: {card[name]}" for name in ("kind", "source", "licence", "seed", "list_size") if name in card]
+    if isinstance(lists := card.get("lists"), dict):
+        lines.append(f"- lists: {', '.join(f'{name} {value}' for name, value in lists.items())}")
     lines += [f"- warning: {warning}" for warning in card.get("warnings", ())]
     lines += ["", "## Splits", "", *table]
     if "read" in card:

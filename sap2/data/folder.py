@@ -147,7 +147,7 @@ def _utterances(talk: Entry, row: dict[str, str], folder: Path, section: Prepare
             talk,
             id=id,
             text=one.text if MARKER.search(one.text) else plain_words(one.text),
-            keywords=(*talk.keywords, *words)[: max(section.list_size, len(talk.keywords))],
+            keywords=(*talk.keywords, *words),
             talk=talk.talk or talk.id,
             start=one.start,
             end=one.end,

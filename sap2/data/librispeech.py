@@ -1,4 +1,4 @@
-"""LibriSpeech (Panayotov et al., 2015), with biasing lists as in Le et al., 2021.
+"""LibriSpeech (Panayotov et al., 2015); its utterances have no keywords but those that `lists` draws: rare-words.
 
 As OpenSLR 12 packs it, a part a folder:
 
@@ -11,15 +11,13 @@ id, text, audio (its `bytes`), speaker_id and chapter_id: `test: [all/test.clean
 
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from sap2.data.biasing import RareWords, common_words, read_published, read_words
 from sap2.data.entries import Entry, Read, confined, part_folder, text_lines
 from sap2.data.quarantine import Rejected
 from sap2.errors import InputError
-from sap2.params import LibriSpeechSource, PrepareSection
+from sap2.params import PrepareSection
 
 __all__ = ["UTTERANCES", "read"]
 
@@ -37,38 +35,23 @@ COLUMNS = ["id", "text", "audio", "speaker_id", "chapter_id"]
 
 
 def read(section: PrepareSection) -> tuple[Read, dict[str, Any]]:
-    """The entries of all parts, each with its biasing list, and how complete the parts are.
+    """The entries of all parts, and how complete the parts are.
 
-    The text is read first: its words tell which are rare. A part whose number of utterances is not the published one is
-    a warning, on stderr and in the card.
-    Raises: InputError: a part or a list file is missing or holds nothing.
+    A part whose number of utterances is not the published one is a warning, on stderr and in the card.
+    Raises: InputError: a part is missing or holds nothing.
     """
-    settings = section.librispeech
-    counts: dict[str, int] = {}
-    training: list[str] = []
-    for split, part in settings.parts():
-        counts[part] = 0
-        for text in _texts(Path(settings.root), part):
-            counts[part] += 1
-            if split == "train":
-                training.append(text)
-    lists, how = _lists(settings, training)
+    root, parts = Path(section.librispeech.root), section.librispeech.parts()
+    counts = {part: _count(root, part) for _, part in parts}
     warnings = [warning for part, count in counts.items() if (warning := _incomplete(part, count))]
-    if not lists.rare:
-        warnings.append(
-            "no distractors: the training text has no rare words; give rare_words_file, or lower common_words"
-        )
     for warning in warnings:
         print(f"prepare: {warning}", file=sys.stderr)
     facts = {
         "title": "LibriSpeech",
         "licence": "CC BY 4.0 (https://www.openslr.org/12)",
-        "list_size": section.list_size,
-        "lists": how,
         "parts": counts,
         "warnings": warnings,
     }
-    return _with_lists(settings, section, lists), facts
+    return (entry for split, part in parts for entry in _entries(root, part, split)), facts
 
 
 def _incomplete(part: str, count: int) -> str | None:
@@ -79,51 +62,12 @@ def _incomplete(part: str, count: int) -> str | None:
     return f"{part} holds {count} utterances, {abs(count - expected)} {'fewer' if count < expected else 'more'} than the {expected} published"  # noqa: E501
 
 
-def _lists(settings: LibriSpeechSource, training: list[str]) -> tuple[RareWords, dict[str, Any]]:
-    if settings.common_words_file:
-        common = frozenset(read_words(settings.common_words_file))
-    else:
-        common = common_words(training, settings.common_words)
-    if settings.rare_words_file:
-        rare = read_words(settings.rare_words_file)
-    else:
-        rare = sorted({word for text in training for word in text.split()} - common)
-    how = {
-        "common words": settings.common_words_file or f"the {len(common)} most frequent of the training text",
-        "rare words": len(rare),
-        "published": settings.published,
-    }
-    return RareWords(common, rare), how
-
-
-def _with_lists(settings: LibriSpeechSource, section: PrepareSection, lists: RareWords) -> Read:
-    published = {id: row for file in settings.published for id, row in read_published(file).items()}
-    for split, part in settings.parts():
-        for entry in _entries(Path(settings.root), part, split):
-            if isinstance(entry, Rejected):
-                yield entry
-            elif entry.id in published:
-                text, listed = published[entry.id]
-                if text != entry.text:
-                    yield Rejected(entry.id, entry.location, f"the published list is for another text: {text[:60]!r}")
-                else:
-                    yield replace(entry, keywords=listed)
-            else:
-                drawn = lists.biasing_list(entry.text, section.list_size, f"{section.seed}/{entry.id}")
-                yield replace(entry, keywords=tuple(drawn))
-
-
-def _texts(root: Path, part: str) -> Iterator[str]:
+def _count(root: Path, part: str) -> int:
     folder = part_folder(root, part, "librispeech")
     if packed := sorted(folder.glob("*.parquet")):
-        for file in packed:
-            for row in _rows(file, ["text"]):
-                yield str(row["text"]).lower()
-        return
-    for table in _tables(folder):
-        for _, line in text_lines(table):
-            if not isinstance(line, Rejected):
-                yield line.partition(" ")[2].strip().lower()
+        return sum(1 for file in packed for _ in _rows(file, ["id"]))
+    lines = (line for table in _tables(folder) for _, line in text_lines(table))
+    return sum(not isinstance(line, Rejected) for line in lines)
 
 
 def _tables(folder: Path) -> list[Path]:

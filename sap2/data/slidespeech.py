@@ -7,9 +7,9 @@
       test/ocr                       YTB+XbpJ3qMXSvM 10.00 31.50 words of the slide that is shown from 10 s to 31.5 s
       …/YTB+XbpJ3qMXSvM.wav          anywhere below root, or where a wav.scp in the part says
 
-With `lists: keywords` an utterance's list is the published one. With `lists: slides` it is made of the slides' own
-words: those of the `prepare.slides` slides nearest in time, nearest first, up to `prepare.list_size`, common ones left
-out. The `ocr` file's form is ours; the corpus's raw OCR results are to be brought into it.
+With `lists: keywords` an utterance's keywords are the published ones. With `lists: slides` they are the slides' own
+words: those of the `prepare.slides` slides nearest in time, nearest first, common ones left out. The `ocr` file's form
+is ours; the corpus's raw OCR results are to be brought into it.
 """
 
 from dataclasses import replace
@@ -66,7 +66,7 @@ def _entries(section: PrepareSection, settings: SlideSpeechSource, root: Path) -
             if settings.lists == "slides" and isinstance(entry, Entry):
                 shown = slides.get(entry.talk or "", [])
                 words = shown_between(shown, entry.start, entry.end or entry.start, section.slides)
-                entry = replace(entry, keywords=tuple(words[: section.list_size]))
+                entry = replace(entry, keywords=tuple(words))
             yield entry
 
 

@@ -14,14 +14,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import ValidationError
-
 from sap2.data.audio import sliced
 from sap2.data.entries import Entry, Read, confined, text_lines
 from sap2.data.quarantine import Rejected
 from sap2.errors import InputError
-from sap2.files import read_jsonl, write_jsonl
-from sap2.manifest import Utterance, audio_path, fault_of, from_swift, spoken, to_swift
+from sap2.files import write_jsonl
+from sap2.manifest import Utterance, audio_path, from_swift, spoken, stream_manifest, to_swift
 from sap2.params import CorpusSource, PrepareSection, SwiftSource
 
 __all__ = ["ExportLists", "export", "json_rows", "part_files", "read"]
@@ -59,18 +57,7 @@ def export(manifest: Path, output: Path, stage: Literal["pruner", "recogniser"],
     reading it gives the same utterances. Audio paths become absolute.
     Raises: InputError: a row is no utterance, or has no answer of the pruner though `lists` is predicted.
     """
-    return write_jsonl(output, (_message(one, manifest, stage, lists) for one in _utterances(manifest)))
-
-
-def _utterances(manifest: Path) -> Iterator[Utterance]:
-    number = 0
-    for number, row in read_jsonl(manifest):
-        try:
-            yield Utterance.model_validate(row)
-        except ValidationError as error:
-            raise InputError(f"{manifest}:{number}: {fault_of(error)}") from error
-    if not number:
-        raise InputError(f"{manifest}: holds no utterance, expected one JSON object a line")
+    return write_jsonl(output, (_message(one, manifest, stage, lists) for one in stream_manifest(manifest)))
 
 
 def _message(one: Utterance, manifest: Path, stage: Literal["pruner", "recogniser"], lists: ExportLists) -> dict:

@@ -29,7 +29,7 @@ def describe(params: Mapping[str, Any], metrics: Mapping[str, Any], commit: str,
     if method != "tpi":  # one model, which reads whole lists
         trained = [f"method {method}", _training(params, "recogniser").partition(" on ")[0]]
     lines = [
-        f"**Data** {prepare.get('source', '?')}, keyword lists of {prepare.get('list_size', '?')}; "
+        f"**Data** {prepare.get('source', '?')}, keyword lists of {_list_length(metrics)}; "
         f"{metrics.get('utterances', '?')} test utterances",
         f"**Base** {base.get('path', '?')}" + (f" @ {base['revision']}" if base.get("revision") else ""),
         f"**Adapters** LoRA, rank {lora.get('rank', '?')}; {'; '.join(trained)}",
@@ -47,6 +47,12 @@ def _headline(metrics: Mapping[str, Any], method: str) -> str:
         return ""
     how = "with both stages" if method == "tpi" else f"with method {method}"
     return f"WER {_value(figures.get('wer'))} %, B-WER {_value(figures.get('b_wer'))} % {how}"
+
+
+def _list_length(metrics: Mapping[str, Any]) -> str:
+    """Of the test split, on average."""
+    length = (metrics.get("pruning") or {}).get("listed_per_utterance")
+    return "?" if length is None else f"{length:.4g}"
 
 
 def _training(params: Mapping[str, Any], stage: str) -> str:

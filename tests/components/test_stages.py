@@ -32,11 +32,11 @@ def test_a_stages_component_takes_the_sections_its_stage_tracks(stage):
 
 @pytest.mark.parametrize("stage", DVC)
 def test_a_stages_component_reads_as_many_artifacts_as_its_stage_reads_paths(stage):
-    """Those that read `pruned` read `prepared` too, where the recordings are."""
+    """Those that read `listed` or `pruned` read `prepared` too, where the recordings are."""
     defaults = inspect.signature(getattr(stages, stage.replace("-", "_"))).parameters.values()
     read = {one.default for one in defaults if isinstance(one.default, Path) and one.name != "output"}
     read = {path for path in read if not path.name.startswith(".") and not path.is_relative_to(stages.CHECKPOINTS)}
-    if stages.PRUNED in read:
+    if read & {stages.LISTS, stages.PRUNED}:
         read.add(stages.PREPARED)
     given = [one for one in specification(stage).inputs.values() if one.type not in ("Dict", "String")]
     assert len(given) == len(read)

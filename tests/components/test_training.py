@@ -24,7 +24,12 @@ from sap2.manifest import Utterance, write_manifest
 from sap2.params import load_params
 
 ROOT = Path(__file__).parent.parent.parent
-CHANGES = ["recogniser.max_steps=4", "recogniser.save_steps=2", "recogniser.batch_size=2", "resources.training_nodes=2"]
+STEPS = ("max_steps=4", "save_steps=2", "batch_size=2")
+CHANGES = [*(f"{stage}.{one}" for stage in ("pruner", "recogniser") for one in STEPS), "resources.training_nodes=2"]
+TRAININGS = {  # and the manifests each reads
+    "pruner": (stages.train_pruner_on_nodes, "listed"),
+    "recogniser": (stages.train_recogniser_on_nodes, "pruned"),
+}
 
 
 class Nodes(Kubernetes):
@@ -64,7 +69,8 @@ class Nodes(Kubernetes):
 def inputs(tmp_path) -> SimpleNamespace:
     """As Kubeflow lays them out: each step's artifacts in a folder of its own, named by the run."""
     run = tmp_path / "run"
-    prepared, base, pruned = run / "prepare-1" / "prepared", run / "base-1" / "base_model", run / "prune-1" / "pruned"
+    prepared, base = run / "prepare-1" / "prepared", run / "base-1" / "base_model"
+    listed, pruned = run / "lists-1" / "listed", run / "prune-1" / "pruned"
     build_tiny_base(base, positions=100)
     for split, count in (("train", 8), ("dev", 2), ("test", 2)):
         rows = []
@@ -79,8 +85,9 @@ def inputs(tmp_path) -> SimpleNamespace:
             )  # fmt: skip
         write_manifest(prepared / f"{split}.jsonl", rows)
         away = [one.with_audio(f"../../prepare-1/prepared/{one.audio}") for one in rows]
-        write_manifest(pruned / f"{split}.jsonl", away)
-    return SimpleNamespace(prepared=prepared, base=base, pruned=pruned, volume=tmp_path / "volume")
+        for folder in (listed, pruned):
+            write_manifest(folder / f"{split}.jsonl", away)
+    return SimpleNamespace(prepared=prepared, base=base, listed=listed, pruned=pruned, volume=tmp_path / "volume")
 
 
 @pytest.fixture
@@ -97,31 +104,35 @@ def cluster(tmp_path, monkeypatch):
             process.kill()
 
 
-def train(inputs, output: Path, params) -> str:
+def train(inputs, output: Path, params, stage: str = "recogniser") -> str:
     """The component's own code, with artifacts as Kubeflow gives them."""
+    component, manifests = TRAININGS[stage]
     sections = {name: getattr(params, name).model_dump(mode="json") for name in ("model", "lora", "tracking")}
-    artifact = {name: SimpleNamespace(path=str(getattr(inputs, name))) for name in ("prepared", "pruned", "base")}
+    artifact = {name: SimpleNamespace(path=str(getattr(inputs, name))) for name in ("prepared", manifests, "base")}
     summary = output.with_name("summary.md")
-    stages.train_recogniser_on_nodes.python_func(
-        job=json.dumps(trainjob(params, "recogniser", 2)), recogniser=params.recogniser.model_dump(mode="json"),
-        **sections, checkpoints=str(inputs.volume), prepared=artifact["prepared"], pruned=artifact["pruned"],
-        base_model=artifact["base"], recogniser_adapter=SimpleNamespace(path=str(output), metadata={}),
-        summary=SimpleNamespace(path=str(summary)),
+    component.python_func(
+        job=json.dumps(trainjob(params, stage, 2)), **sections, checkpoints=str(inputs.volume),
+        prepared=artifact["prepared"], base_model=artifact["base"], summary=SimpleNamespace(path=str(summary)),
+        **{
+            stage: getattr(params, stage).model_dump(mode="json"), manifests: artifact[manifests],
+            f"{stage}_adapter": SimpleNamespace(path=str(output), metadata={}),
+        },
     )  # fmt: skip
     return summary.read_text(encoding="utf-8")
 
 
 @pytest.mark.slow
-def test_two_nodes_train_what_two_processes_do(inputs, cluster, tmp_path, capfd):
+@pytest.mark.parametrize("stage", ["pruner", "recogniser"])
+def test_two_nodes_train_what_two_processes_do(inputs, cluster, tmp_path, capfd, stage):
     """The pod of the step copies the inputs to the volume; the nodes know nothing but its folder there."""
     params = load_params(ROOT / "params.yaml", "test", CHANGES)
-    section = params.recogniser.model_copy(update={"nproc": 2})
-    local.train_recogniser(
-        section, params.model, params.lora, params.tracking, inputs.pruned, inputs.base, tmp_path / "run" / "one-node",
-        tmp_path / "checkpoints",
+    section = getattr(params, stage).model_copy(update={"nproc": 2})
+    getattr(local, f"train_{stage}")(
+        section, params.model, params.lora, params.tracking, getattr(inputs, TRAININGS[stage][1]), inputs.base,
+        tmp_path / "run" / "one-node", tmp_path / "checkpoints",
     )  # fmt: skip
-    output = tmp_path / "run" / "train-recogniser-1" / "recogniser_adapter"
-    summary = train(inputs, output, params)
+    output = tmp_path / "run" / f"train-{stage}-1" / f"{stage}_adapter"
+    summary = train(inputs, output, params, stage)
     assert "nodes: 2" in summary and "steps: 4" in summary
     told = capfd.readouterr().out
     assert "node 0| " in told and "node: 1" in told

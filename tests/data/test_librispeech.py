@@ -1,4 +1,4 @@
-"""LibriSpeech in both published layouts, with the biasing lists of Le et al. (2021)."""
+"""LibriSpeech in both published layouts; the biasing lists of Le et al. (2021)."""
 
 import json
 from pathlib import Path
@@ -11,7 +11,7 @@ from sap2.data.biasing import RareWords, common_words, read_published, read_word
 from sap2.data.corpora import prepare_corpus
 from sap2.data.librispeech import UTTERANCES
 from sap2.errors import InputError
-from sap2.manifest import read_manifest, spoken
+from sap2.manifest import read_manifest
 from sap2.params import PrepareSection
 
 DEEP_BIAS = Path(__file__).parents[3] / "shared" / "data" / "is21_deep_bias"
@@ -23,9 +23,8 @@ PARTS = {
 SPLITS = {"train": ["train-clean-100"], "dev": ["dev-clean"], "test": ["test-clean"]}
 
 
-def section(root: Path, list_size: int = 2, **settings) -> PrepareSection:
-    settings = {"root": str(root), "common_words": 2} | SPLITS | settings
-    return PrepareSection(source="librispeech", librispeech=settings, list_size=list_size)
+def section(root: Path, **settings) -> PrepareSection:
+    return PrepareSection(source="librispeech", librispeech={"root": str(root)} | SPLITS | settings)
 
 
 def prepare(tmp_path: Path, section: PrepareSection) -> tuple[dict, dict]:
@@ -33,12 +32,12 @@ def prepare(tmp_path: Path, section: PrepareSection) -> tuple[dict, dict]:
     return card, {one.id: one for split in SPLITS for one in read_manifest(tmp_path / "prepared" / f"{split}.jsonl")}
 
 
-def test_the_published_layout_becomes_manifests_with_lists(tmp_path, capsys):
+def test_the_published_layout_becomes_manifests(tmp_path, capsys):
     card, found = prepare(tmp_path, section(librispeech(tmp_path / "LibriSpeech", PARTS)))
     assert sorted(found) == sorted(id for part in PARTS.values() for id in part)
     one = found["1089-134-0001"]
     assert (one.text, one.speaker, one.talk, one.duration) == ("the cat ran to kathryn", "1089", "1089-134", 2.0)
-    assert spoken(one) == ["kathryn", "ran", "to"]  # the common words are "the" and "cat"
+    assert one.keywords == [], "lists are drawn by the stage after it"
     assert found["1089-134-0000"].text == "'tis the zorvan"  # the apostrophe belongs to the word
     assert card["splits"]["test"]["speakers"] == 1 and card["licence"].startswith("CC BY 4.0")
     assert (
@@ -46,17 +45,6 @@ def test_the_published_layout_becomes_manifests_with_lists(tmp_path, capsys):
     )
     assert "2618 fewer" in capsys.readouterr().err
     assert "# LibriSpeech" in (tmp_path / "prepared" / "card.md").read_text()
-
-
-def test_distractors_differ_by_seed_and_the_spoken_words_do_not(tmp_path):
-    root = librispeech(tmp_path / "LibriSpeech", PARTS)
-    _, first = prepare(tmp_path, section(root))
-    _, again = prepare(tmp_path, section(root))
-    other = section(root).model_copy(update={"seed": 2})
-    _, second = prepare(tmp_path, other)
-    assert first == again
-    assert {id: one.keywords for id, one in first.items()} != {id: one.keywords for id, one in second.items()}
-    assert {id: spoken(one) for id, one in first.items()} == {id: spoken(one) for id, one in second.items()}
 
 
 def test_the_hubs_parquet_files_read_the_same(tmp_path):
@@ -82,23 +70,6 @@ def test_the_hubs_parquet_files_read_the_same(tmp_path):
     card, from_hub = prepare(tmp_path, section(tmp_path / "hub", **splits))
     assert from_hub == unpacked
     assert "all/test.clean holds 2 utterances, 2618 fewer than the 2620 published" in card["warnings"]
-
-
-def test_published_lists_are_used_as_they_are(tmp_path):
-    root = librispeech(tmp_path / "LibriSpeech", PARTS)
-    rows = [("1089-134-0000", "'tis the zorvan"), ("1089-134-0001", "another text")]
-    table = tmp_path / "published.tsv"
-    lists = json.dumps(["'tis"]), json.dumps(["zz", "'tis", "aa"])
-    table.write_text("".join(f"{id}\t{text}\t{lists[0]}\t{lists[1]}\n" for id, text in rows))
-    _, found = prepare(tmp_path, section(root, published=[str(table)]))
-    assert found["1089-134-0000"].keywords == ["zz", "'tis", "aa"]
-    [rejected] = [json.loads(line) for line in (tmp_path / "prepared" / "quarantine.jsonl").read_text().splitlines()]
-    assert rejected["reason"] == "the published list is for another text: 'another text'"
-
-
-def test_a_text_without_rare_words_is_a_warning(tmp_path):
-    card, _ = prepare(tmp_path, section(librispeech(tmp_path / "LibriSpeech", PARTS), common_words=5000))
-    assert card["warnings"][-1].startswith("no distractors: the training text has no rare words")
 
 
 def test_a_missing_part_says_what_is_there(tmp_path):
@@ -145,14 +116,12 @@ def test_our_lists_have_the_published_rare_words(size):
         assert size != 100 or abs(len(ours) - len(listed)) <= 3
 
 
-def test_segments_of_the_cache_survive_a_second_run(tmp_path, monkeypatch):
+def test_recordings_of_the_cache_survive_a_second_run(tmp_path, monkeypatch):
     """What was converted before a run was killed is not converted again."""
     root = librispeech(tmp_path / "LibriSpeech", PARTS)
     _, first = prepare(tmp_path, section(root))
     monkeypatch.setattr("sap2.data.ingest.load_audio", lambda *_, **__: pytest.fail("converted again"))
-    card, longer = prepare(tmp_path, section(root, list_size=4))
-    assert card["accepted"] == 5
-    sizes = [sum(len(one.keywords) for one in found.values()) for found in (first, longer)]
-    assert sizes[0] < sizes[1], "only lists are made anew"
+    _, again = prepare(tmp_path, section(root))
+    assert first == again
     files = sorted((tmp_path / "prepared" / "audio").glob("*.flac"))
     assert len(files) == 5 and all(soundfile.info(file).samplerate == 16_000 for file in files)

@@ -47,14 +47,14 @@ def test_the_published_keywords_are_the_list(tmp_path):
         (
             15,
             [
-                ["dr", "zorvan", "intro", "deep", "results", "meyer"],
-                ["meyer", "end", "deep", "results", "dr", "zorvan"],
+                ["dr", "zorvan", "intro", "deep", "results", "meyer", "end"],
+                ["meyer", "end", "deep", "results", "dr", "zorvan", "intro"],
             ],
         ),
     ],
 )
-def test_more_slides_give_longer_lists_up_to_their_size(tmp_path, slides, expected):
-    section = corpus(tmp_path / "root", lists="slides", slides=slides, list_size=6)
+def test_more_slides_give_longer_lists_nearest_first(tmp_path, slides, expected):
+    section = corpus(tmp_path / "root", lists="slides", slides=slides)
     (tmp_path / "common.txt").write_text("the 100\n")
     chosen = section.slidespeech.model_copy(update={"common_words_file": str(tmp_path / "common.txt")})
     assert lists_of(tmp_path, section.model_copy(update={"slidespeech": chosen})) == expected

@@ -119,7 +119,7 @@ def test_trainings_have_shared_memory_and_a_volume_that_outlives_the_pod(on_gpus
     for name, pod in on_gpus["pods"].items():
         claims = {one["constant"]: one["mountPath"] for one in pod.get("pvcMount", [])}
         wanted = {"sap2-checkpoints": "/checkpoints"} if name in TRAININGS else {}
-        assert claims == wanted | ({"sap2-data": "/data"} if name in ON_GPUS | {"prepare"} else {})
+        assert claims == wanted | ({"sap2-data": "/data"} if name in ON_GPUS | {"prepare", "lists"} else {})
         shared = [(one["mountPath"], one["medium"], one["sizeLimit"]) for one in pod.get("emptyDirMounts", [])]
         assert shared == ([("/dev/shm", "Memory", "64Gi")] if name in TRAININGS else [])
     assert on_gpus["inputs"]["checkpoints"]["defaultValue"] == "/checkpoints"
@@ -147,12 +147,14 @@ def test_caching_is_off_where_an_equal_step_may_do_something_else(tmp_path, on_g
     assert cached(on_gpus) == on_gpus["tasks"].keys() - NEVER_CACHED - {"base"}, "a hub id without revision moves on"
     moving = ["prepare.source=folder", "prepare.folder.root=/data/talks", "base.path=a/b", "base.revision=1f2e"]
     assert cached(compiled(tmp_path, "default", *moving)) == default["tasks"].keys() - NEVER_CACHED - {"prepare"}
+    listed = ["lists.source=rare-words", "lists.rare_words_file=/data/rare.txt"]
+    assert cached(compiled(tmp_path, "default", *listed)) == default["tasks"].keys() - NEVER_CACHED - {"lists"}
 
 
-def test_a_step_that_reads_manifests_of_stage_1_gets_the_recordings_too(pipeline):
+def test_a_step_that_hears_what_later_manifests_name_gets_the_recordings_too(pipeline):
     for name, task in pipeline["tasks"].items():
         artifacts = task.get("inputs", {}).get("artifacts", {})
-        assert "pruned" not in artifacts or "prepared" in artifacts, name
+        assert artifacts.keys().isdisjoint({"listed", "pruned"}) or "prepared" in artifacts, name
 
 
 def test_image_secrets_are_given_to_every_pod(tmp_path):

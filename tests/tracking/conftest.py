@@ -107,7 +107,7 @@ def registering(section, models, reports, output, **changed):
         "files": [reports / "reports" / "report.html", reports / "reports" / "plots"],
         "manifests": [reports / "test.jsonl"],
         "settings": SETTINGS,
-        "figures": {"prepare": CARD},
+        "figures": {"lists": CARD},
         "lock": reports / "dvc.lock",
     }
     return register(section, output=output, **given | changed)
