@@ -35,14 +35,18 @@ def no_server_of_the_environment(monkeypatch):
         monkeypatch.delenv(name, raising=False)
 
 
-@pytest.fixture(scope="session")
-def store(tmp_path_factory):
+def new_store(folder) -> str:
     """URI of a SQLite store that is set up already."""
-    uri = f"sqlite:///{tmp_path_factory.mktemp('store') / 'mlflow.db'}"
+    uri = f"sqlite:///{folder / 'mlflow.db'}"
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         check_server(TrackingSection(uri=uri))
     return uri
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory):
+    return new_store(tmp_path_factory.mktemp("store"))
 
 
 @pytest.fixture
@@ -114,8 +118,10 @@ def registering(section, models, reports, output, **changed):
 
 
 @pytest.fixture(scope="session")
-def shared_section(store):
-    return TrackingSection(uri=store, experiment="whole", model_name="whole")
+def shared_section(tmp_path_factory):
+    """A store of its own: an adapter's training is looked for in all of a store, and other tests train the same one."""
+    uri = new_store(tmp_path_factory.mktemp("whole"))
+    return TrackingSection(uri=uri, experiment="whole", model_name="whole")
 
 
 @pytest.fixture(scope="session")
