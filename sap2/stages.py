@@ -146,8 +146,7 @@ def lists(section: ListsSection, prepared: Path = PREPARED, output: Path = LISTS
     """Give each utterance its keyword list: the manifests again, which name the recordings in `prepared`; the card."""
     from sap2.data.lists import draw_lists
 
-    card = draw_lists(section, prepared, output)
-    return Summary("lists", [output], {"lists": card["lists"], "splits": card["splits"]})
+    return Summary("lists", [output], draw_lists(section, prepared, output))
 
 
 def base(section: BaseSection, output: Path = BASE) -> Summary:

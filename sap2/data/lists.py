@@ -24,7 +24,7 @@ ListOf = Callable[[Utterance], list[str]]
 
 
 def draw_lists(section: ListsSection, prepared: Path, output: Path) -> dict[str, Any]:
-    """Write `train.jsonl`, `dev.jsonl`, `test.jsonl` and the card with the lists' figures; return the card.
+    """Write `train.jsonl`, `dev.jsonl`, `test.jsonl` and the card; return how the lists were made and their figures.
 
     Args:
         prepared: What `prepare` wrote.
@@ -54,7 +54,7 @@ def draw_lists(section: ListsSection, prepared: Path, output: Path) -> dict[str,
         for split, one in figures.items():
             card["splits"][split] |= one.figures()
         write_card(partial, card)
-    return card
+    return {**card["lists"], "splits": {split: one.figures() for split, one in figures.items()}}
 
 
 def _write_split(prepared: Path, partial: Path, output: Path, split: str, list_of: ListOf) -> ListFigures:
