@@ -190,10 +190,11 @@ class ListsSection(Section):
     """An utterance's keyword list, of what its corpus gives it or of its rare words."""
 
     # "corpus": the keywords that the corpus gives. "rare-words", as in Le et al., 2021: the words of the utterance that
-    # are not common, and `distractors`, words that are rare in the training text.
-    source: Literal["corpus", "rare-words"] = "corpus"
-    max_size: int | None = Field(None, ge=1)  # keywords of a list from the corpus, nearest slides first; null = all
-    distractors: int = Field(100, ge=0, le=10_000)
+    # are not common, and `distractors`, words that are rare in the training text. "auto": rare-words where the corpus
+    # gives no keyword to any utterance.
+    source: Literal["auto", "corpus", "rare-words"] = "auto"
+    max_size: int | None = Field(None, ge=1)  # corpus: keywords of a list, nearest slides first; null = all
+    distractors: int = Field(100, ge=0, le=10_000)  # rare-words: beside the utterance's own
     seed: int = Field(1, ge=0)  # of the distractors; trainings draw half of them anew in every epoch
     common_words: int = Field(5000, ge=0)  # the most frequent words of the training text, which are not rare
     common_words_file: str | None = None  # those words, one a line, instead of counting
@@ -627,8 +628,9 @@ def _check_known(key: str, model: type[BaseModel], location: str, prefix: str) -
 def _nearest(key: str, known: list[str]) -> str:
     """The way out for an unknown key: a look-alike beside it, the same word elsewhere, else the closest."""
     fields = [f"{section}.{field}" for section in _section_names() for field in _section_model(section).model_fields]
-    beside = difflib.get_close_matches(key, known, n=1, cutoff=0.8)
-    elsewhere = [field for field in fields if field.split(".")[1] == key.split(".")[-1]]
+    word, words = key.split(".")[-1], {one.split(".")[-1]: one for one in known}
+    beside = [words[one] for one in difflib.get_close_matches(word, words, n=1, cutoff=0.8)]
+    elsewhere = [field for field in fields if field.split(".")[1] == word]
     closest = beside or elsewhere or difflib.get_close_matches(key, known, n=1, cutoff=0.0)
     return f"; the nearest valid one is {closest[0]}"
 

@@ -506,7 +506,7 @@ def _train(
 
 def _figures(lists: Path, results: Path, metrics: Path) -> dict[str, dict[str, Any]]:
     """What stages noted of themselves, by their names in dvc.yaml."""
-    noted = {"lists": lists / "card.json", "decode": results / "timing.json", "evaluate": metrics}
+    noted = {"prepare": lists / "card.json", "decode": results / "timing.json", "evaluate": metrics}
     return {
         stage: json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {} for stage, path in noted.items()
     }

@@ -173,6 +173,11 @@ def test_pruning_parameters_leave_the_pruner_as_it_is():
     assert "train-pruner" not in downstream(users_of("pruning"))
 
 
+def test_another_corpus_runs_everything_but_the_base_again():
+    assert downstream(users_of("prepare")) == [name for name in STAGES if name != "base"]
+    assert downstream(users_of("lists")) == [name for name in STAGES if name not in ("prepare", "base")]
+
+
 FAKE = """
 import sys
 from pathlib import Path
@@ -250,3 +255,16 @@ def test_dvc_re_runs_what_a_change_concerns(project):
     assert replaced("    inference: {max_new_tokens: 32}", "    inference: {max_new_tokens: 33}") == []
     assert replaced("profile: default", "profile: test") == list(STAGES)
     assert replaced("    inference: {max_new_tokens: 33}", "    inference: {max_new_tokens: 34}") == ["decode"]
+
+
+def test_a_corpus_that_dvc_tracks_by_its_pointer_is_prepared_again_when_it_changes(project):
+    corpus = project / "corpora" / "talks"
+    corpus.mkdir()
+    (corpus / "list.tsv").write_text("id\ttext\tkeywords\n")
+    dvc(project, "add", "corpora/talks")
+    assert (project / "corpora" / "talks.dvc").is_file()
+    assert ran(dvc(project, "repro")) == ["prepare", "lists"]
+    assert ran(dvc(project, "repro")) == []
+    (corpus / "list.tsv").write_text("id\ttext\tkeywords\na\thello\tzorvan\n")
+    dvc(project, "add", "corpora/talks")
+    assert ran(dvc(project, "repro")) == ["prepare", "lists"]

@@ -29,7 +29,10 @@ def test_the_flow_runs_from_a_fresh_clone_to_a_registered_model(repository, run,
         ids = [row["id"] for row in rows]
     assert len(ids) == 8
     metrics = json.loads((repository / "reports" / "metrics.json").read_text())
-    assert metrics
+    asked = json.loads((repository / "data" / "pruned" / "summary.json").read_text())["test"]
+    for figure in ("recall", "precision"):
+        counted = metrics["pruning"][figure]
+        assert asked[f"keyword_{figure}"] == (None if counted is None else round(counted, 4)), "one way of counting"
     assert (repository / "reports" / "table.md").stat().st_size
     assert "<html" in (repository / "reports" / "report.html").read_text(encoding="utf-8").lower()
     assert json.loads((repository / "reports" / "registration.json").read_text())["version"]

@@ -119,7 +119,7 @@ def test_a_pipelines_run_holds_its_stages_curves_and_data(trained, params):
     experiment = run.info.experiment_id
     below = trained.search_runs([experiment], f"tags.`mlflow.parentRunId` = '{run.info.run_id}'")
     names = {one.data.tags["sap2.stage"]: one for one in below}
-    assert {"lists", "pruner", "recogniser", "decode", "evaluate"} <= set(names)
+    assert {"prepare", "pruner", "recogniser", "decode", "evaluate"} <= set(names)
     assert len(trained.get_metric_history(names["recogniser"].info.run_id, "dev_loss")) >= 1
     assert any(name.startswith("system/") for name in names["recogniser"].data.metrics)
     assert run.data.metrics["predicted/wer_low"] <= run.data.metrics["predicted/wer"]

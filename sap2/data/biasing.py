@@ -11,7 +11,7 @@ from sap2.data.quarantine import Rejected
 from sap2.errors import InputError
 from sap2.manifest import keyword_fault, unique_keywords
 
-__all__ = ["RareWords", "common_words", "read_list", "read_published", "read_words"]
+__all__ = ["RareWords", "common_words", "read_list", "read_published", "read_words", "words_of"]
 
 
 def read_list(text: str | None = None, file: Path | str | None = None) -> list[str]:
@@ -55,8 +55,8 @@ class RareWords:
         self.common, self.rare = common, rare
 
     def of(self, text: str) -> list[str]:
-        """The rare words of a text, each once, sorted."""
-        return sorted({word for word in text.split() if word not in self.common})
+        """The rare words of a text, each once, sorted; what cannot stand in a list, as "said,", is left out."""
+        return sorted({word for word in words_of(text) if word not in self.common})
 
     def biasing_list(self, text: str, distractors: int, seed: str) -> list[str]:
         """The text's rare words and up to `distractors` others, sorted: their order tells nothing."""
@@ -66,20 +66,28 @@ class RareWords:
 
 def common_words(texts: Iterable[str], count: int) -> frozenset[str]:
     """The `count` most frequent words of `texts`; of equally frequent ones those first in the alphabet."""
-    counts = Counter(word for text in texts for word in text.split())
+    counts = Counter(word for text in texts for word in words_of(text))
     return frozenset(sorted(counts, key=lambda word: (-counts[word], word))[:count])
+
+
+def words_of(text: str) -> list[str]:
+    """The words of a text that can stand in a list, without case."""
+    return [word for word in text.casefold().split() if not keyword_fault(word)]
 
 
 def read_words(path: Path | str) -> list[str]:
     """Words of a file, one a line (what follows on the line, as a count, is left), lower-case, in order.
 
-    Raises: InputError: the file is missing, not UTF-8 or without words.
+    Raises: InputError: the file is missing, not UTF-8 or without words, or one cannot stand in a list.
     """
     words: dict[str, None] = {}
     for where, line in text_lines(Path(path)):
         if isinstance(line, Rejected):
             raise InputError(f"{where}: {line.reason}")
-        words.setdefault(line.split()[0].lower())
+        word = line.split()[0].lower()
+        if fault := keyword_fault(word):
+            raise InputError(f"{where}: {fault}")
+        words.setdefault(word)
     if not words:
         raise InputError(f"{path}: holds no words, expected one a line")
     return list(words)
@@ -88,7 +96,8 @@ def read_words(path: Path | str) -> list[str]:
 def read_published(path: Path | str) -> dict[str, tuple[str, tuple[str, ...]]]:
     """A deep-bias TSV (id, text, rare words, list; the last two JSON): `{id: (text, list)}`.
 
-    Raises: InputError: the file is missing, or a line has another form.
+    Raises: InputError: the file is missing, a line has another form, a keyword cannot stand in a list, or an id comes
+    twice.
     """
     found: dict[str, tuple[str, tuple[str, ...]]] = {}
     for where, line in text_lines(Path(path)):
@@ -107,5 +116,9 @@ def read_published(path: Path | str) -> dict[str, tuple[str, tuple[str, ...]]]:
             raise InputError(
                 f"{where}: the list lacks {', '.join(sorted(set(rare) - set(listed)))}, which is rare in it"
             )
+        if fault := next(filter(None, map(keyword_fault, listed)), None):
+            raise InputError(f"{where}: {fault}")
+        if id in found:
+            raise InputError(f"{where}: {id} has a list already; an utterance has one")
         found[id] = (text, tuple(listed))
     return found

@@ -10,6 +10,7 @@ from typing import Any
 from sap2.data.entries import SPLITS
 from sap2.data.quarantine import Quarantine
 from sap2.files import sha256
+from sap2.manifest import spoken_of
 from sap2.params import PrepareSection
 
 __all__ = ["Card", "ListFigures", "card_markdown", "write_card"]
@@ -27,8 +28,7 @@ class ListFigures:
 
     def see(self, row: dict[str, Any]) -> None:
         keywords = row.get("keywords", ())
-        text = f" {row['text'].casefold()} "
-        said = sum(f" {keyword.casefold()} " in text for keyword in keywords)
+        said = len(spoken_of(keywords, row["text"]))
         self.utterances += 1
         self.listed += len(keywords)
         self.longest = max(self.longest, len(keywords))

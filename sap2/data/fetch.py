@@ -12,6 +12,7 @@ import tarfile
 import time
 import urllib.error
 import urllib.request
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -178,13 +179,15 @@ def unpack(archive: Path, target: Path, inner: str | None = None) -> None:
                         f"{archive}: unpacks to more than the {free:,} bytes that are free in {target.parent}"
                     )
                 tar.extract(member, scratch, filter="data")
+            while tar.fileobj.read(BLOCK):  # to its end, where gzip has its check sum
+                pass
             kept = scratch / inner if inner else scratch
             if not kept.is_dir():
                 raise InputError(f"{archive}: holds no folder {inner}")
             for path in kept.iterdir():
                 path.rename(partial / path.name)
             shutil.rmtree(scratch)
-    except (tarfile.TarError, EOFError, OSError) as error:
+    except (tarfile.TarError, zlib.error, EOFError, OSError) as error:
         raise InputError(f"{archive}: cannot be unpacked ({error}); delete it and fetch it again") from error
     archive.unlink()
 
@@ -192,7 +195,9 @@ def unpack(archive: Path, target: Path, inner: str | None = None) -> None:
 def _check_space(root: Path, archives: list[Archive]) -> None:
     """FLAC and text shrink little: an archive and what it unpacks to are each about its size."""
     sizes = [_size(archive.url) for archive in archives]
-    if archives and None not in sizes:
+    if None in sizes:
+        print("fetch: the server does not say how much it is; the disk is watched while unpacking", file=sys.stderr)
+    elif archives:
         _check_free(root, sum(sizes) + max(sizes))
 
 

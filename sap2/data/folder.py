@@ -20,6 +20,7 @@ pause lies between subtitles. With `slides`, a file of the form of sap2/data/sli
 """
 
 import csv
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -52,7 +53,24 @@ def read(section: PrepareSection) -> tuple[Read, dict[str, Any]]:
     folder = Path(section.folder.root)
     table = _find_table(folder)
     lines = text_lines(table)
-    return _entries(lines, _header(table, lines), folder, section), {"table": str(table)}
+    header = _header(table, lines)
+    warnings = _unnamed(folder, table, header)
+    for warning in warnings:
+        print(f"prepare: {warning}", file=sys.stderr)
+    return _entries(lines, header, folder, section), {"table": str(table), "warnings": warnings}
+
+
+def _unnamed(folder: Path, table: Path, header: list[str]) -> list[str]:
+    """A warning where recordings lie beside the table that no row of it names."""
+    named = set()
+    for _, line in text_lines(table):
+        if not isinstance(line, Rejected):
+            row = dict(zip(header, (cell.strip() for cell in line.split("\t")), strict=False))
+            named |= {row.get("audio", ""), *(row.get("id", "") + ending for ending in _ENDINGS)}
+    left = sorted(path.name for path in folder.iterdir() if path.suffix in _ENDINGS and path.name not in named)
+    return (
+        [f"{len(left)} recordings in {folder} are named by no row of {table.name}, {left[0]} the first"] if left else []
+    )
 
 
 def _find_table(folder: Path) -> Path:

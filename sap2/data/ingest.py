@@ -3,8 +3,8 @@
     entries --dedupe, text checks--> processes: decode, resample, measure, check --> spool --> train, dev, test.jsonl
                                         cache: audio by the hash of what it was made from
 
-Nothing is held but ids: a million entries pass in constant memory. Audio that was converted once is found again by its
-content, so a run that was killed goes on where it was.
+Little is held but the hashes of ids and what is rejected: a million entries pass in a few hundred MB. Audio that was
+converted once is found again by its content, so a run that was killed goes on where it was.
 """
 
 import hashlib
@@ -276,6 +276,7 @@ def _convert(entry: Entry | Rejected, job: _Job) -> Result:
             keywords=unique_keywords(entry.keywords),
             speaker=entry.speaker,
             talk=entry.talk,
+            **({} if entry.end is None else {"start": entry.start, "end": entry.end}),  # seconds of the recording
         )
     except ValidationError as error:
         return Rejected(entry.id, entry.location, f"not a manifest row: {fault_of(error)}", duration)

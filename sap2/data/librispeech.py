@@ -85,6 +85,7 @@ def _entries(root: Path, part: str, split: str) -> Iterator[Entry | Rejected]:
         for file in packed:
             yield from _packed_entries(file, split)
         return
+    named: set[str] = set()
     for table in _tables(folder):
         speaker, chapter = table.parent.parent.name, table.parent.name
         for where, line in text_lines(table):
@@ -92,12 +93,16 @@ def _entries(root: Path, part: str, split: str) -> Iterator[Entry | Rejected]:
                 yield line
                 continue
             id, _, text = line.partition(" ")
+            named.add(id)
             try:
                 audio = confined(root, (table.parent / f"{id}.flac").relative_to(root))
             except ValueError as fault:
                 yield Rejected(id, where, str(fault))
                 continue
             yield Entry(id, where, audio, text.strip().lower(), (), split, speaker, f"{speaker}-{chapter}")
+    for audio in sorted(folder.glob("*/*/*.flac")):
+        if audio.stem not in named:
+            yield Rejected(audio.stem, str(audio), "no transcript: the recording is in no trans.txt")
 
 
 def _packed_entries(file: Path, split: str) -> Iterator[Entry | Rejected]:

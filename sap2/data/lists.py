@@ -7,14 +7,15 @@ Recordings stay where they are; another size, seed or list file changes nothing 
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from sap2.data.biasing import RareWords, common_words, read_published, read_words
+from sap2.data.biasing import RareWords, common_words, read_published, read_words, words_of
 from sap2.data.card import ListFigures, write_card
 from sap2.data.entries import SPLITS
-from sap2.files import atomic_dir, json_file, read_jsonl, sha256
+from sap2.errors import InputError
+from sap2.files import atomic_dir, json_file, sha256
 from sap2.manifest import Utterance, relocated, stream_manifest
 from sap2.params import ListsSection
 
@@ -31,8 +32,9 @@ def draw_lists(section: ListsSection, prepared: Path, output: Path) -> dict[str,
         output: Folder, replaced as a whole. Its manifests name the recordings in `prepared`.
     Raises: InputError: a manifest, the card or a list file is missing or broken.
     """
-    card = json_file(prepared / "card.json", 'run "sap2 prepare" first')
-    rare, facts = _rare_words(section, prepared) if section.source == "rare-words" else (None, {})
+    card = _read_card(prepared / "card.json")
+    source = section.source if section.source != "auto" else _source_of(prepared)
+    rare, facts = _rare_words(section, prepared) if source == "rare-words" else (None, {"max_size": section.max_size})
     published = _Published(section.published)
 
     def list_of(one: Utterance) -> list[str]:
@@ -45,16 +47,30 @@ def draw_lists(section: ListsSection, prepared: Path, output: Path) -> dict[str,
 
     with atomic_dir(output) as partial:
         figures = {split: _write_split(prepared, partial, output, split, list_of) for split in SPLITS}
-        warnings = [*facts.pop("warnings", ()), *published.warnings(), *_without_keywords(section, figures)]
+        warnings = [*_empty(figures), *facts.pop("warnings", ()), *published.warnings()]
         for warning in warnings:
             print(f"lists: {warning}", file=sys.stderr)
-        card["lists"] = {"source": section.source, "seed": section.seed, **facts, "published": section.published}
+        card["lists"] = card.get("lists", {}) | {"source": source, **facts, "published": section.published}
         card["warnings"] = [*card.get("warnings", ()), *warnings]
         card["manifests"] = {split: sha256(partial / f"{split}.jsonl") for split in SPLITS}
         for split, one in figures.items():
             card["splits"][split] |= one.figures()
         write_card(partial, card)
     return {**card["lists"], "splits": {split: one.figures() for split, one in figures.items()}}
+
+
+def _read_card(path: Path) -> dict[str, Any]:
+    way_out = 'run "sap2 prepare" first'
+    card = json_file(path, way_out)
+    if not all(isinstance(card.get("splits", {}).get(split), dict) for split in SPLITS):
+        raise InputError(f"{path}: no card of a prepared set; {way_out}")
+    return card
+
+
+def _source_of(prepared: Path) -> str:
+    """The corpus, if it gives any utterance a keyword."""
+    given = any(one.keywords for split in SPLITS for one in stream_manifest(prepared / f"{split}.jsonl"))
+    return "corpus" if given else "rare-words"
 
 
 def _write_split(prepared: Path, partial: Path, output: Path, split: str, list_of: ListOf) -> ListFigures:
@@ -70,8 +86,8 @@ def _write_split(prepared: Path, partial: Path, output: Path, split: str, list_o
 def _rare_words(section: ListsSection, prepared: Path) -> tuple[RareWords, dict[str, Any]]:
     """The words to draw from, and what the card says of them."""
 
-    def texts():
-        return (row["text"] for _, row in read_jsonl(prepared / "train.jsonl"))
+    def texts() -> Iterator[str]:
+        return (one.text for one in stream_manifest(prepared / "train.jsonl"))
 
     if section.common_words_file:
         common = frozenset(read_words(section.common_words_file))
@@ -80,8 +96,9 @@ def _rare_words(section: ListsSection, prepared: Path) -> tuple[RareWords, dict[
     if section.rare_words_file:
         rare = read_words(section.rare_words_file)
     else:
-        rare = sorted({word for text in texts() for word in text.split()} - common)
+        rare = sorted({word for text in texts() for word in words_of(text)} - common)
     facts = {
+        "seed": section.seed,
         "distractors": section.distractors,
         "common_words": section.common_words_file or f"the {len(common)} most frequent of the training text",
         "rare_words": len(rare),
@@ -94,7 +111,12 @@ class _Published:
     """Published lists by id, and how far they are of this corpus."""
 
     def __init__(self, files: list[str]):
-        self.rows = {id: row for file in files for id, row in read_published(file).items()}
+        self.rows: dict[str, tuple[str, tuple[str, ...]]] = {}
+        for file in files:
+            found = read_published(file)
+            if twice := self.rows.keys() & found.keys():
+                raise InputError(f"{file}: {min(twice)} has a list in another of lists.published already; give one")
+            self.rows |= found
         self.used = 0
         self.others: list[str] = []  # ids whose published list is for another text
 
@@ -120,8 +142,6 @@ class _Published:
         return found
 
 
-def _without_keywords(section: ListsSection, figures: dict[str, ListFigures]) -> list[str]:
+def _empty(figures: dict[str, ListFigures]) -> list[str]:
     empty = [split for split, one in figures.items() if not one.listed]
-    if not empty or section.source != "corpus":
-        return []
-    return [f"no utterance of {', '.join(empty)} has a keyword; lists.source: rare-words draws lists from the texts"]
+    return [f"no utterance of {', '.join(empty)} has a keyword"] if empty else []

@@ -92,7 +92,7 @@ def register(
             asking.log_artifact(run, str(path), RESULTS)
         _log_state(asking, run, params, code["dirty"] == "true")
         _log_table(asking, run, transcripts[1:])
-        _log_datasets(asking, run, digests, (figures or {}).get("lists", {}))
+        _log_datasets(asking, run, digests, (figures or {}).get("prepare", {}))
         with fluent(section) as mlflow, mlflow.start_run(run_id=run):
             model = log_model(base, pruner, recogniser, settings, example, section.copy_base)
         asking.update_run(run, status="RUNNING")  # leaving mlflow.start_run has ended it

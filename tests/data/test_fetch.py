@@ -206,3 +206,19 @@ def test_the_metadata_comes_through_the_hubs_library(monkeypatch, tmp_path):
     info.siblings[0].size = 1 << 60
     with pytest.raises(InputError, match="are free"):
         fetch.fetch_metadata(tmp_path / "meta")
+
+
+@pytest.mark.parametrize("place", [0.2, 0.5, 0.8])
+def test_an_archive_with_other_bytes_than_its_check_sum_says_leaves_nothing(tmp_path, place):
+    """gzip's sum stands at the end, behind what a tar reader reads; of some damage zlib itself complains."""
+    noise = b"".join(hashlib.sha256(n.to_bytes(2, "big")).digest() for n in range(4000))  # does not shrink
+    content = bytearray(packed({"segments": noise}))
+    at = int(place * len(content))
+    content[at : at + 20] = bytes(20)
+    archive = tmp_path / "related_files.tar.gz"
+    archive.write_bytes(content)
+    with pytest.raises(
+        InputError, match=r"related_files.tar.gz: cannot be unpacked \(.*\); delete it and fetch it again"
+    ):
+        fetch.unpack(archive, tmp_path / "related_files")
+    assert [path.name for path in tmp_path.iterdir()] == ["related_files.tar.gz"]

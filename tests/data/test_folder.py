@@ -56,6 +56,15 @@ def test_a_folder_becomes_three_manifests_with_audio(tmp_path):
     assert (output / "quarantine.jsonl").read_text() == ""
 
 
+def test_a_recording_that_no_row_names_is_a_warning(tmp_path, capsys):
+    section = make(tmp_path, GOOD)
+    folder = Path(section.folder.root)
+    record(folder, "left.wav")
+    card = prepare(section, tmp_path / "prepared")
+    assert card["warnings"] == [f"1 recordings in {folder} are named by no row of list.tsv, left.wav the first"]
+    assert "left.wav the first" in capsys.readouterr().err
+
+
 def test_the_card_tells_one_set_of_recordings_from_another_and_whose_they_are(tmp_path):
     section = make(tmp_path, GOOD)
     first = prepare(section, tmp_path / "first")

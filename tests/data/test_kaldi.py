@@ -41,6 +41,7 @@ def test_segments_are_cut_where_they_say(tmp_path):
     assert len(found) == 6 and not reasons
     one = found["rec0-2"]
     assert (one.duration, one.text, one.speaker, one.talk) == (2.25, "the next slide", "rec0-speaker", "rec0")
+    assert one.model_extra == {"start": 2.0, "end": 4.25}, "its place in the talk"
     assert found["rec0-1"].keywords == ["zorvan", "deep meyer"]
     whole, rate = soundfile.read(tmp_path / "root" / "wav" / "rec0.wav")
     heard, _ = soundfile.read(tmp_path / "prepared" / one.audio)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import soundfile
-from trees import librispeech
+from trees import librispeech, write_audio
 
 from sap2.data.biasing import RareWords, common_words, read_published, read_words
 from sap2.data.corpora import prepare_corpus
@@ -90,6 +90,13 @@ def test_a_missing_and_a_cut_recording_are_quarantined(tmp_path):
     card, found = prepare(tmp_path, section(root))
     assert (card["read"], card["accepted"], card["rejected"]) == (5, 3, 2)
     assert sorted(card["reasons"]) == ["no audio file", "unusable audio"]
+
+
+def test_a_recording_without_transcript_is_quarantined(tmp_path):
+    root = librispeech(tmp_path / "LibriSpeech", PARTS)
+    write_audio(root / "test-clean" / "1089" / "135" / "1089-135-0000.flac")
+    card, _ = prepare(tmp_path, section(root))
+    assert (card["read"], card["rejected"], card["reasons"]) == (6, 1, {"no transcript": 1})
 
 
 def test_words_and_counts_tell_the_common_ones():

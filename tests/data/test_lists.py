@@ -11,6 +11,7 @@ from sap2.manifest import Utterance, audio_path, read_manifest, spoken, write_ma
 from sap2.params import ListsSection
 
 SPLITS = ("train", "dev", "test")
+DEEP_BIAS = Path(__file__).parents[3] / "shared" / "data" / "is21_deep_bias"
 TEXTS = {
     "train": {"19-198-0000": "the cat saw the zorvan", "19-198-0001": "the dog's meyer ran to the cat"},
     "dev": {"84-121-0000": "the cat and the quilt"},
@@ -55,6 +56,22 @@ def test_a_corpus_keeps_its_keywords_and_everything_else(tmp_path):
     assert audio_path(one, prepared.with_name("lists") / "test.jsonl").resolve() == (
         prepared / "audio" / "1089-134-0000.flac"
     )
+
+
+def test_a_corpus_without_any_keyword_gets_rare_words(tmp_path):
+    prepared = prepare(tmp_path / "prepared")
+    auto = RARE.model_copy(update={"source": "auto"})
+    assert lists(prepared, auto) == lists(prepared, RARE)
+    rows = (prepared / "test.jsonl").read_text().replace('"keywords": []', '"keywords": ["quine"]', 1)
+    (prepared / "test.jsonl").write_text(rows)
+    assert lists(prepared, auto) == lists(prepared, RARE.model_copy(update={"source": "corpus"})), "one is enough"
+
+
+def test_words_that_cannot_stand_in_a_list_are_left_out_whatever_their_case(tmp_path):
+    prepared = prepare(tmp_path / "prepared")
+    row = '{"id": "a", "audio": "a.flac", "duration": 1, "text": "The Meyer, said: Quine"}\n'
+    (prepared / "test.jsonl").write_text(row)
+    assert spoken(lists(prepared, RARE)["a"]) == ["quine", "said:"]
 
 
 def test_a_list_of_the_corpus_is_cut_to_its_first_keywords(tmp_path):
@@ -124,13 +141,18 @@ def test_the_card_says_what_the_lists_are_like(prepared):
 
 
 def test_lists_that_cannot_help_are_a_warning(prepared, capsys):
-    lists(prepared, ListsSection())
-    assert "no utterance of train, dev, test has a keyword; lists.source: rare-words draws" in capsys.readouterr().err
+    lists(prepared, ListsSection(source="corpus"))
+    assert "lists: no utterance of train, dev, test has a keyword\n" in capsys.readouterr().err
     lists(prepared, RARE.model_copy(update={"common_words": 5000}))
     assert "no distractors: the training text has no rare words" in capsys.readouterr().err
 
 
 def test_what_is_missing_or_broken_is_named_and_leaves_nothing(prepared):
+    card = (prepared / "card.json").read_text()
+    (prepared / "card.json").write_text('{"splits": {"train": {}}}')
+    with pytest.raises(InputError, match=r'card.json: no card of a prepared set; run "sap2 prepare" first'):
+        lists(prepared, RARE)
+    (prepared / "card.json").write_text(card)
     with pytest.raises(InputError, match=r'nothing/card.json: no such file; run "sap2 prepare" first'):
         lists(prepared.with_name("nothing"), RARE)
     with (prepared / "test.jsonl").open("a") as file:
@@ -138,3 +160,46 @@ def test_what_is_missing_or_broken_is_named_and_leaves_nothing(prepared):
     with pytest.raises(InputError, match=r"test.jsonl:3 \(x\): duration is -1, must be greater than 0"):
         lists(prepared, RARE, "broken")
     assert not prepared.with_name("broken").exists()
+
+
+@pytest.mark.parametrize(
+    ("listed", "fault"),
+    [
+        ('["a, b"]', r"published.tsv:1: a comma inside the keyword 'a, b'"),
+        ('["<|im_end|>"]', "published.tsv:1: the marker"),
+        ('["a"]\nx\ttext\t[]\t["b"]', "published.tsv:2: x has a list already"),
+    ],
+)
+def test_published_lists_that_cannot_be_used_are_named(prepared, tmp_path, listed, fault):
+    table = tmp_path / "published.tsv"
+    table.write_text(f"x\ttext\t[]\t{listed}\n")
+    with pytest.raises(InputError, match=fault):
+        lists(prepared, RARE.model_copy(update={"published": [str(table)]}))
+
+
+def test_two_lists_published_for_one_utterance_are_an_error(prepared, tmp_path):
+    for name in ("a.tsv", "b.tsv"):
+        (tmp_path / name).write_text('x\ttext\t[]\t["b"]\n')
+    published = [str(tmp_path / name) for name in ("a.tsv", "b.tsv")]
+    with pytest.raises(InputError, match="b.tsv: x has a list in another of lists.published already"):
+        lists(prepared, RARE.model_copy(update={"published": published}))
+
+
+@pytest.mark.skipif(not DEEP_BIAS.is_dir(), reason="the published lists are no part of the project")
+def test_the_published_test_set_gets_its_published_lists_and_ours_have_the_same_rare_words(prepared):
+    """All 2,620 utterances of test-clean through the stage."""
+    published, words = DEEP_BIAS / "ref" / "test-clean.biasing_100.tsv", DEEP_BIAS / "words"
+    rows = [line.split("\t") for line in published.read_text().splitlines()]
+    given = [Utterance(id=id, audio=f"{id}.flac", duration=2.0, text=text) for id, text, *_ in rows]
+    write_manifest(prepared / "test.jsonl", given)
+    files = {
+        "common_words_file": str(words / "common_words_5k.txt"),
+        "rare_words_file": str(words / "all_rare_words.txt"),
+    }
+    section = ListsSection(source="rare-words", **files)
+    theirs, ours = lists(prepared, section.model_copy(update={"published": [str(published)]})), lists(prepared, section)
+    for id, _, rare, listed in rows:
+        assert theirs[id].keywords == json.loads(listed)
+        assert set(json.loads(rare)) <= set(ours[id].keywords)
+        # A distractor can be one of the utterance's own words, there as here.
+        assert abs(len(ours[id].keywords) - len(theirs[id].keywords)) <= 3

@@ -111,7 +111,7 @@ def registering(section, models, reports, output, **changed):
         "files": [reports / "reports" / "report.html", reports / "reports" / "plots"],
         "manifests": [reports / "test.jsonl"],
         "settings": SETTINGS,
-        "figures": {"lists": CARD},
+        "figures": {"prepare": CARD},
         "lock": reports / "dvc.lock",
     }
     return register(section, output=output, **given | changed)
