@@ -1,12 +1,13 @@
 """The record that flows through every stage, and its files: one JSON object a line, keyed by id, never by position."""
 
+import math
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from sap2.errors import InputError
 from sap2.files import read_jsonl, write_jsonl
@@ -36,6 +37,17 @@ NO_UTTERANCE = "{}: holds no utterance, expected one JSON object a line"
 MARKER = re.compile(r"<\|[^|>]*\|>|</?audio>", re.IGNORECASE)
 
 
+def _finite(value: Any) -> Any:
+    """Whatever JSON can hold, all the way down: Python's own reader takes more, which would be written as null."""
+    left = [value]
+    while left:
+        one = left.pop()
+        if isinstance(one, float) and not math.isfinite(one):
+            raise ValueError("holds a number that is not finite")
+        left += one.values() if isinstance(one, dict) else one if isinstance(one, list) else ()
+    return value
+
+
 class Utterance(BaseModel):
     """One stretch of speech, its words, and the keyword list of what was shown while it was said.
 
@@ -50,6 +62,7 @@ class Utterance(BaseModel):
     """
 
     model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False)
+    __pydantic_extra__: dict[str, Annotated[Any, AfterValidator(_finite)]] = Field(init=False)
 
     id: str = Field(min_length=1)
     audio: str = Field(min_length=1)  # path; a relative one starts at the manifest's folder

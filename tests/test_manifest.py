@@ -65,6 +65,7 @@ def test_operations_return_new_records_with_the_same_id():
     [
         ({"duration": -1.2}, "duration is -1.2, must be greater than 0"),
         ({"duration": float("nan")}, "duration is nan, must be a finite number"),
+        ({"snr": [1.5, float("inf")]}, "snr is [1.5, inf], holds a number that is not finite"),
         ({"text": "  "}, "text is '  ', must hold at least one word"),
         ({"id": ""}, "id is ''"),
         ({"keywords": ["smith, john"]}, "a comma inside the keyword 'smith, john'"),

@@ -9,7 +9,17 @@ from typing import Any
 
 from sap2.errors import InputError, TrackingError
 from sap2.params import EvaluationSection, GateSection, TrackingSection
-from sap2.tracking.aliases import CHALLENGER, CHAMPION, PREVIOUS, aliases, locked, move, version_number
+from sap2.tracking.aliases import (
+    CHALLENGER,
+    CHAMPION,
+    PREVIOUS,
+    aliases,
+    finished,
+    locked,
+    move,
+    unfinished,
+    version_number,
+)
 from sap2.tracking.gate import Rule, judge, table
 from sap2.tracking.registry import RESULTS, SPEED
 from sap2.tracking.runs import user
@@ -54,7 +64,8 @@ def promote(
     """Judge a version against the champion, and make it the champion when every rule holds.
 
     The aliases move together or not at all, and only if the champion is still the one it was judged against; else it
-    is judged again. Who, when and why become tags of the version, the verdict an artifact of its run.
+    is judged again. Who, when and why become tags of the version, the verdict an artifact of its run. A promotion that
+    was cut short is finished by the same once more.
 
     Args:
         version: Its number or one of its aliases; the challenger is the newest one registered.
@@ -65,21 +76,21 @@ def promote(
         raise InputError(f"a reason of {len(force.strip())} characters, expected 1 to {LONGEST_REASON}")
     uri, name, asking = tracking_uri(tracking), tracking.model_name, reachable(tracking)
     with reporting(uri, "did not promote"):
-        number = version_number(asking, name, version)
+        number = _cut_short(asking, name, version) or version_number(asking, name, version)
         for _ in range(TRIES):
             champion = aliases(asking, name).get(CHAMPION)
             if champion == number:
-                return Promotion(name, number, True, champion)
+                replaced = _tag(asking, name, number, REPLACED)
+                return Promotion(name, number, True, champion, int(replaced) if replaced else None)
             rules = _judged(asking, name, number, champion, gate, evaluation)
             holds = all(rule.holds for rule in rules)
             if not holds and force is None:
                 outcome = Promotion(name, number, False, champion, champion, rules)
-            elif _moved_up(asking, name, number, champion, _why(rules, force, holds)):
-                outcome = Promotion(name, number, True, number, champion, rules, None if holds else force)
-            else:
-                continue
-            _record(asking, outcome)
-            return outcome
+                _refuse(asking, outcome)
+                return outcome
+            outcome = Promotion(name, number, True, number, champion, rules, None if holds else force)
+            if _moved_up(asking, outcome, _why(rules, force, holds)):
+                return outcome
     raise TrackingError(
         f"model {name}: the champion changed {TRIES} times while version {number} was judged; try again"
     )
@@ -88,10 +99,13 @@ def promote(
 def rollback(tracking: TrackingSection, why: str = "") -> tuple[int, int]:
     """Make the previous champion the champion again; return the version that was and the one that is.
 
+    Where a rollback was cut short, that one is finished, and no second one made.
     Raises: TrackingError: there is no previous one, or the store fails.
     """
     name, asking = tracking.model_name, reachable(tracking)
-    with reporting(tracking_uri(tracking), "did not roll back"), locked(asking, name):
+    with reporting(tracking_uri(tracking), "did not roll back"), locked(asking, name) as before:
+        if before and _what(before) == "rolled_back":
+            return before["version"], before["places"][CHAMPION]
         now = aliases(asking, name)
         champion, previous = now.get(CHAMPION), now.get(PREVIOUS)
         if champion is None or previous is None:
@@ -99,8 +113,7 @@ def rollback(tracking: TrackingSection, why: str = "") -> tuple[int, int]:
                 f"model {name}: champion is {champion or 'none'}, previous {previous or 'none'}; there is nothing to "
                 'go back to; "sap2 models" lists the versions, "sap2 promote VERSION --force REASON" takes any of them'
             )
-        earlier = _tag(asking, name, previous, REPLACED)
-        places = {CHAMPION: previous, PREVIOUS: int(earlier) if earlier else None}
+        places = {CHAMPION: previous, PREVIOUS: _there(asking, name, _tag(asking, name, previous, REPLACED))}
         move(asking, name, places, champion, _stamp("rolled_back", why[:LONGEST_REASON] or "no reason given"))
     return champion, previous
 
@@ -120,7 +133,8 @@ def versions(tracking: TrackingSection) -> list[dict[str, Any]]:
     return [
         {
             "version": int(one.version),
-            "aliases": [alias for alias, version in held.items() if version == int(one.version)],
+            "aliases": [alias for alias, version in held.items() if version == int(one.version)]
+            + (["unfinished"] if unfinished(one) else []),
             "registered": datetime.fromtimestamp(one.creation_timestamp / 1000, timezone.utc),
             "run": one.run_id,
             "tags": dict(one.tags),
@@ -179,12 +193,29 @@ def _results(asking, name: str, number: int, context: str, folder: Path) -> Path
     return Path(asking.download_artifacts(run, wanted, str(folder)))
 
 
-def _moved_up(asking, name: str, number: int, champion: int | None, why: str) -> bool:
-    """Move the aliases, unless the champion is another one by now."""
+def _cut_short(asking, name: str, version: str) -> int | None:
+    """The version asked for, if its promotion was cut short; that is finished now. A challenger is none any more."""
+    before = finished(asking, name)
+    if not before or _what(before) != "promoted":
+        return None
+    was_challenger = CHALLENGER in before["places"] and before["places"][CHALLENGER] is None
+    asked = version == str(before["version"]) or (version == CHALLENGER and was_challenger)
+    return _there(asking, name, str(before["version"])) if asked else None
+
+
+def _what(plan: Mapping[str, Any]) -> str | None:
+    """Which decision a move of the aliases carries out; None: another's, a registration's."""
+    return next((what for what in DECISIONS if f"sap2.{what}_at" in plan["tags"]), None)
+
+
+def _moved_up(asking, outcome: Promotion, why: str) -> bool:
+    """Move the aliases, unless the champion is another one by now. The verdict is kept first: the move ends it all."""
+    name, number, champion = outcome.model, outcome.version, outcome.against
     with locked(asking, name):
         now = aliases(asking, name)
         if now.get(CHAMPION) != champion:
             return False
+        _record(asking, outcome)
         places: dict[str, int | None] = {CHAMPION: number, PREVIOUS: champion}
         if now.get(CHALLENGER) == number:
             places[CHALLENGER] = None
@@ -193,13 +224,16 @@ def _moved_up(asking, name: str, number: int, champion: int | None, why: str) ->
         return True
 
 
+def _refuse(asking, outcome: Promotion) -> None:
+    broken = "; ".join(f"{rule.rule}: {rule.figure}" for rule in outcome.rules if not rule.holds)
+    for tag, value in _stamp("refused", broken).items():
+        asking.set_model_version_tag(outcome.model, str(outcome.version), tag, value)
+    _record(asking, outcome)
+
+
 def _record(asking, outcome: Promotion) -> None:
     """The verdict, for who looks at the version or at its run."""
     name, number = outcome.model, str(outcome.version)
-    if not outcome.promoted:
-        broken = "; ".join(f"{rule.rule}: {rule.figure}" for rule in outcome.rules if not rule.holds)
-        for tag, value in _stamp("refused", broken).items():
-            asking.set_model_version_tag(name, number, tag, value)
     version = asking.get_model_version(name, number)
     now = datetime.now(timezone.utc)
     asking.log_dict(version.run_id, {"at": now.isoformat(), **asdict(outcome)}, f"promotion/{now:%Y%m%dT%H%M%S}.json")
@@ -210,7 +244,7 @@ def _described(before: str, outcome: Promotion) -> str:
     """A version's description with the gate's last verdict at its end."""
     heading = "## At the gate"
     against = f"against version {outcome.against}" if outcome.against else "as the first version"
-    verdict = "promoted" if outcome.promoted else "refused"
+    verdict = "passed" if outcome.promoted else "refused"
     if outcome.forced:
         verdict += f" by force: {outcome.forced}"
     before = before.partition(heading)[0].rstrip()
@@ -231,3 +265,15 @@ def _stamp(what: str, why: str) -> Mapping[str, str]:
 
 def _tag(asking, name: str, number: int, tag: str) -> str | None:
     return asking.get_model_version(name, str(number)).tags.get(tag)
+
+
+def _there(asking, name: str, version: str | None) -> int | None:
+    """The version a tag names, unless somebody has deleted it."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return int(asking.get_model_version(name, version).version) if version else None
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return None

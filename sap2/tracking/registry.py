@@ -1,24 +1,23 @@
 """From a finished pipeline to one MLflow run and one version in the model registry, tagged with its scores."""
 
 import json
-import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from sap2 import __version__
-from sap2.errors import InputError, TrackingError
+from sap2.errors import InputError
 from sap2.files import atomic_file, read_jsonl, sha256
 from sap2.params import TrackingSection
-from sap2.tracking.aliases import CHALLENGER, version_number
-from sap2.tracking.describe import ABOUT_MODEL, describe
+from sap2.tracking.aliases import version_number
+from sap2.tracking.creation import create, digest, made_before
+from sap2.tracking.describe import describe
 from sap2.tracking.lineage import log_stages, read_lock
 from sap2.tracking.packaging import log_model
 from sap2.tracking.provenance import code_changes, code_state, environment, file_digests
-from sap2.tracking.runs import start_run
-from sap2.tracking.store import brief, client, fluent, reporting, tracking_uri
+from sap2.tracking.runs import start_run, unsent_file
+from sap2.tracking.store import client, fluent, reporting, tracking_uri
 from sap2.tracking.values import flat, numbers, public, public_values, safe_key
 
 __all__ = ["PARAMS_FILE", "PATCH_FILE", "RECIPE", "RESULTS", "SPEED", "log_evaluation", "register", "scores"]
@@ -51,7 +50,8 @@ def register(
 ) -> dict[str, Any]:
     """Log everything about a finished pipeline as one run, and make its model the next version in the registry.
 
-    The version is made last and with all its tags: an error before leaves a failed run and no version.
+    The version is made last and with all its tags: an error before leaves a failed run and no version. The same once
+    more, after it was cut short or because somebody gave it again, completes that version and makes no second one.
 
     Args:
         metrics: What evaluation found, by context; figures become metrics `context/figure`, texts become tags.
@@ -80,6 +80,16 @@ def register(
     code = code_state()
     origin = _origin(code, digests, lock)
     about = describe(params, metrics, code["commit"], code["dirty"] == "true")
+    given = [base, pruner, recogniser, *files, *manifests, *transcripts, *([] if example is None else [example[0]])]
+    facts = {"metrics": metrics, "params": params, "settings": settings, "figures": figures, "stages": stages,
+             "code": code, "changes": code_changes(), "environment": environment(), "sap2": __version__,
+             "keywords": None if example is None else list(example[1]), "copy_base": section.copy_base}  # fmt: skip
+    registration = digest(facts, given)
+    with reporting(uri, "no run can be opened"):
+        before = made_before(asking, section.model_name, registration)
+        if before is not None:
+            unsent_file(before.run_id).unlink(missing_ok=True)  # it would say that the run has failed
+            return _answer(asking, section, before, metrics, output)
     with start_run(section, "register", params) as tracker, reporting(uri, "did not take the model"):
         run = tracker.run_id
         asking.update_run(run, name="pipeline")
@@ -99,24 +109,27 @@ def register(
         speed = _speed(results)
         _log_metrics(asking, run, numbers(metrics) | speed, model.model_id)
         adapters = {"pruner": pruner, "recogniser": recogniser}
-        trained_by = log_stages(asking, run, stages, adapters, figures or {})
+        log_stages(asking, run, stages, adapters, figures or {})
         speeds = {name: f"{value:g}" for name, value in speed.items()}
         # The registry shows all tags of all versions at once: digests of the data are the run's.
         own = {name: value for name, value in origin.items() if not name.startswith("data.")}
         tags = {**scores(metrics), **speeds, **_texts(metrics), **own, "sap2.version": __version__}
         with fluent(section):  # the registry looks the logged model up in the global store
-            version = _create_version(asking, section.model_name, model, run, tags, about)
-        with _or_taken_back(asking, version):
-            asking.set_tag(run, "sap2.model_version", f"{section.model_name}/{version.version}")
-            asking.set_registered_model_alias(section.model_name, CHALLENGER, version.version)
+            version = create(asking, section.model_name, model, run, registration, tags, about)
+        return _answer(asking, section, version, metrics, output)
+
+
+def _answer(asking, section: TrackingSection, version, metrics: Mapping[str, Any], output: Path) -> dict[str, Any]:
+    kept = asking.get_run(version.run_id).data.tags
+    trained = "sap2.trained_by/"
     answer = {
-        "run": run,
+        "run": version.run_id,
         "model": section.model_name,
         "version": int(version.version),
         "uri": f"models:/{section.model_name}/{version.version}",
-        "tracking_uri": public(uri),
+        "tracking_uri": public(tracking_uri(section)),
         "scores": {name: float(value) for name, value in scores(metrics).items()},
-        "trained_by": trained_by,
+        "trained_by": {name.removeprefix(trained): run for name, run in kept.items() if name.startswith(trained)},
     }
     with atomic_file(output) as partial:
         partial.write_text(json.dumps(answer, indent=2) + "\n", encoding="utf-8")
@@ -266,53 +279,3 @@ def _log_metrics(asking, run: str, figures: dict[str, float], model_id: str | No
 
     now = int(time.time() * 1000)
     asking.log_batch(run, [Metric(name, value, now, 0, model_id=model_id) for name, value in figures.items()])
-
-
-def _create_version(asking, name: str, model, run: str, tags: dict[str, str], about: str):
-    from mlflow.exceptions import MlflowException
-
-    try:
-        asking.create_registered_model(name, description=ABOUT_MODEL)
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_ALREADY_EXISTS":
-            raise
-    failure = None
-    try:
-        asking.create_model_version(
-            name, model.model_uri, run_id=run, tags=tags, model_id=model.model_id, description=about
-        )
-    except Exception as error:  # perhaps it was made and only the answer was lost
-        failure = error
-    # Where MLflow asked again after a lost answer, it was made twice.
-    made = sorted(asking.search_model_versions(f"run_id = '{run}'"), key=lambda one: int(one.version))
-    if not made:
-        raise failure or TrackingError(
-            f"model {name} has no version of run {run}; see the server's log, register again"
-        )
-    version, *twins = made
-    for twin in twins:
-        asking.delete_model_version(name, twin.version)
-    if version.status != "READY":
-        why = version.status_message or "no reason given"
-        raise TrackingError(
-            f"version {version.version} of model {name} is {version.status} ({why}), expected READY; "
-            "see the server's log, then register again"
-        )
-    return version
-
-
-@contextmanager
-def _or_taken_back(asking, version) -> Iterator[None]:
-    """Delete a version when what is to be done with it fails: the newest one is the challenger, or there is none."""
-    try:
-        yield
-    except Exception:
-        try:
-            asking.delete_model_version(version.name, version.version)
-        except Exception as error:  # the server is away, which the first error says
-            print(
-                f"tracking: version {version.version} of model {version.name} is whole, but is nobody's challenger and "
-                f"could not be deleted: {brief(error)}",
-                file=sys.stderr,
-            )
-        raise

@@ -27,7 +27,7 @@ from sap2.tracking.provenance import adapter_digest, code_state
 from sap2.tracking.store import brief, client, experiment_id, reporting, tracking_uri
 from sap2.tracking.values import flat_params, safe_key
 
-__all__ = ["ADAPTER_TAG", "Tracker", "log_params", "resend", "run_tags", "start_run", "user"]
+__all__ = ["ADAPTER_TAG", "Tracker", "log_params", "resend", "run_tags", "start_run", "unsent_file", "user"]
 
 Seconds = float
 
@@ -66,8 +66,7 @@ def start_run(
         else:
             asking.update_run(run_id, status="RUNNING")
         log_params(asking, run_id, flat)
-    unsent = state.with_name(f"{state.stem}.{run_id[:8]}{UNSENT}") if state else Path(f"{run_id}{UNSENT}")
-    tracker = Tracker(asking, run_id, unsent, machine=_Machine(run_id, uri) if state else None)
+    tracker = Tracker(asking, run_id, unsent_file(run_id, state), machine=_Machine(run_id, uri) if state else None)
     try:
         yield tracker
     except (KeyboardInterrupt, Stopped):
@@ -79,6 +78,11 @@ def start_run(
     if state is not None:
         state.unlink(missing_ok=True)  # what is not sent names its run itself
     tracker.close("FINISHED")
+
+
+def unsent_file(run_id: str, state: Path | None = None) -> Path:
+    """Where a run keeps what it could not send: beside its state, or where the command was given."""
+    return state.with_name(f"{state.stem}.{run_id[:8]}{UNSENT}") if state else Path(f"{run_id}{UNSENT}")
 
 
 class Tracker:

@@ -1,6 +1,7 @@
 """One SQLite store and one tiny two-stage model for the whole room: each takes seconds to make."""
 
 import json
+import time
 
 import pytest
 
@@ -141,3 +142,38 @@ def registered(shared_section, models, reports, tmp_path_factory):
 def register_again(models, reports, tmp_path):
     """`register` into the test's own section, with arguments changed."""
     return lambda section, **changed: registering(section, models, reports, tmp_path / "registration.json", **changed)
+
+
+@pytest.fixture
+def version(section, asking, tmp_path):
+    """Register a version whose transcripts have the name wrong in so many of forty utterances."""
+
+    def version(wrong: int, results: bool = True, section=section) -> int:
+        from mlflow.entities import Metric
+
+        from sap2.tracking.store import experiment_id
+
+        run = asking.create_run(experiment_id(asking, section))
+        if results:
+            rows = [
+                {"id": f"u{number}", "reference": "ask meyer", "keywords": ["meyer"], "duration": 1.0,
+                 "hypothesis": "ask mayor" if number < wrong else "ask meyer"}
+                for number in range(40)
+            ]  # fmt: skip
+            path = tmp_path / "predicted.jsonl"
+            path.write_text("\n".join(map(json.dumps, rows)))
+            asking.log_artifact(run.info.run_id, str(path), "results")
+        asking.log_batch(run.info.run_id, metrics=[Metric("wrong", wrong, int(time.time() * 1000), 0)])
+        asking.set_terminated(run.info.run_id)
+        try:
+            asking.create_registered_model(section.model_name)
+        except Exception as error:
+            assert "already exists" in str(error)
+        tags = {"predicted/b_wer": str(wrong * 2.5), "predicted/real_time_factor": "0.25"}
+        made = asking.create_model_version(
+            section.model_name, run.info.artifact_uri, run_id=run.info.run_id, tags=tags, description="Made by hand."
+        )
+        asking.set_registered_model_alias(section.model_name, "challenger", made.version)
+        return int(made.version)
+
+    return version

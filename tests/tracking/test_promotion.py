@@ -1,52 +1,18 @@
 """One champion, whoever promotes at once and wherever a promotion is cut short."""
 
-import json
 import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from mlflow.entities import Metric
 
 from sap2.errors import InputError, TrackingError
 from sap2.params import EvaluationSection, GateSection
 from sap2.tracking import aliases as moving
 from sap2.tracking.promotion import promote, rollback, versions, versions_table
-from sap2.tracking.store import experiment_id
 
 GATE, EVALUATION = GateSection(first_max_wer=100, first_max_b_wer=100), EvaluationSection(bootstrap_samples=100)
-
-
-@pytest.fixture
-def version(section, asking, tmp_path):
-    """Register a version whose transcripts have the name wrong in so many of forty utterances."""
-
-    def version(wrong: int, results: bool = True) -> int:
-        run = asking.create_run(experiment_id(asking, section))
-        if results:
-            rows = [
-                {"id": f"u{number}", "reference": "ask meyer", "keywords": ["meyer"], "duration": 1.0,
-                 "hypothesis": "ask mayor" if number < wrong else "ask meyer"}
-                for number in range(40)
-            ]  # fmt: skip
-            path = tmp_path / "predicted.jsonl"
-            path.write_text("\n".join(map(json.dumps, rows)))
-            asking.log_artifact(run.info.run_id, str(path), "results")
-        asking.log_batch(run.info.run_id, metrics=[Metric("wrong", wrong, int(time.time() * 1000), 0)])
-        asking.set_terminated(run.info.run_id)
-        try:
-            asking.create_registered_model(section.model_name)
-        except Exception as error:
-            assert "already exists" in str(error)
-        tags = {"predicted/b_wer": str(wrong * 2.5), "predicted/real_time_factor": "0.25"}
-        made = asking.create_model_version(
-            section.model_name, run.info.artifact_uri, run_id=run.info.run_id, tags=tags, description="Made by hand."
-        )
-        asking.set_registered_model_alias(section.model_name, "challenger", made.version)
-        return int(made.version)
-
-    return version
 
 
 def promoted(section, version="challenger", **more):
@@ -238,6 +204,47 @@ def test_a_move_cut_short_anywhere_is_finished_by_the_next(section, asking, vers
     held = places(asking, section)
     assert (held["champion"], held["previous"]) == ((3, 1) if step == 0 else (2, 1))
     consistent(asking, section, 3)
+
+
+def test_a_rollback_that_was_cut_short_is_finished_and_not_made_twice(section, asking, version, monkeypatch):
+    for wrong in (30, 15, 2):
+        version(wrong), promoted(section)
+    with monkeypatch.context() as patch:
+        patch.setattr("sap2.tracking.promotion.reachable", lambda _: asking)
+        patch.setattr(asking, "set_registered_model_alias", dying, raising=False)
+        with pytest.raises(TrackingError, match="gone"):
+            rollback(section)
+    assert places(asking, section) == {"champion": 2, "previous": 1}, "a reader sees what has been decided"
+    assert asking.get_registered_model(section.model_name).aliases["champion"] == 3
+    assert rollback(section) == (3, 2)
+    assert asking.get_registered_model(section.model_name).aliases == {"champion": 2, "previous": 1}
+    assert rollback(section) == (2, 1)
+
+
+def dying(*_):
+    raise ConnectionError("gone")
+
+
+def test_a_version_that_was_deleted_is_no_place_to_go_back_to(section, asking, version):
+    for wrong in (30, 15, 2):
+        version(wrong), promoted(section)
+    asking.delete_model_version(section.model_name, "1")
+    assert rollback(section) == (3, 2)
+    assert places(asking, section) == {"champion": 2}
+
+
+def test_a_move_to_a_version_that_was_deleted_blocks_no_other(section, asking, version, monkeypatch):
+    version(30), promoted(section), version(2)
+    with monkeypatch.context() as patch:
+        patch.setattr("sap2.tracking.promotion.reachable", lambda _: asking)
+        patch.setattr(asking, "set_model_version_tag", dying, raising=False)
+        with pytest.raises(TrackingError, match="gone"):
+            promoted(section)
+    asking.delete_model_version(section.model_name, "2")
+    version(1)
+    outcome = promoted(section)
+    assert (outcome.promoted, outcome.version, outcome.against) == (True, 3, 1)
+    assert places(asking, section) == {"champion": 3, "previous": 1}
 
 
 def test_a_lock_that_is_held_is_waited_for_and_its_holder_named(section, asking, version):

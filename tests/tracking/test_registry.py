@@ -6,8 +6,11 @@ import json
 import pytest
 
 from sap2.errors import InputError, ModelError, TrackingError
+from sap2.params import EvaluationSection, GateSection
+from sap2.tracking import aliases as moving
 from sap2.tracking import register, registry
 from sap2.tracking.aliases import aliases
+from sap2.tracking.promotion import promote, versions
 from sap2.tracking.runs import start_run
 from sap2.tracking.store import client
 
@@ -151,25 +154,90 @@ class Broken:
         ("create_model_version", "before", []),
         ("create_model_version", "after", [1]),
         ("create_model_version", "twice", [1]),
-        ("set_registered_model_alias", "before", []),
-        ("set_registered_model_alias", "after", []),
+        ("set_registered_model_tag", "before", []),
+        ("set_registered_model_tag", "after", None),
+        ("set_registered_model_alias", "before", None),
+        ("set_registered_model_alias", "after", None),
+        ("delete_registered_model_tag", "before", [1]),
+        ("delete_registered_model", "before", [1]),
         ("log_batch", "after", []),
     ],
 )
 def test_a_version_is_registered_whole_and_once_or_not_at_all(
     section, asking, register_again, monkeypatch, tmp_path, method, how, versions
 ):
-    monkeypatch.setattr(registry, "client", lambda section: Broken(client(section), method, how))
-    if versions:
-        assert register_again(section)["version"] == 1
+    """None: what is left counts as soon as the next command looks, and the same one again returns it."""
+    monkeypatch.setattr(moving, "LEASE", 0.0)
+    with monkeypatch.context() as patch:
+        patch.setattr(registry, "client", lambda section: Broken(client(section), method, how))
+        if versions:
+            assert register_again(section)["version"] == 1
+        else:
+            with pytest.raises(TrackingError, match="connection reset"):
+                register_again(section)
+            assert not (tmp_path / "registration.json").exists()
+    found = asking.search_model_versions(f"name = '{section.model_name}'")
+    assert [int(one.version) for one in found] == ([1] if versions is None else versions)
+    assert all(one.status == "READY" and one.tags["predicted/b_wer"] == "20.5" for one in found)
+    if found:
         assert aliases(asking, section.model_name) == {"challenger": 1}
-    else:
+    number = register_again(section)["version"]
+    [one] = asking.search_model_versions(f"name = '{section.model_name}'")
+    assert one.tags["sap2.unfinished"] == "false" and asking.get_run(one.run_id).info.status == "FINISHED"
+    assert int(one.version) == number and (number == 1 or not found)
+    assert asking.get_registered_model(section.model_name).aliases == {"challenger": number}
+
+
+def cut_short(section, register_again, monkeypatch):
+    """A registration whose server goes away between the version and all that comes after it."""
+
+    class Gone:
+        def __init__(self, asking):
+            self._asking, self._gone = asking, False
+
+        def __getattr__(self, name):
+            self._gone = self._gone or name == "set_registered_model_tag"
+            return Broken(self._asking, name, "before").__getattr__(name) if self._gone else getattr(self._asking, name)
+
+    monkeypatch.setattr(moving, "LEASE", 0.0)
+    with monkeypatch.context() as patch:
+        patch.setattr(registry, "client", lambda section: Gone(client(section)))
         with pytest.raises(TrackingError, match="connection reset"):
             register_again(section)
-        assert not (tmp_path / "registration.json").exists()
-    found = asking.search_model_versions(f"name = '{section.model_name}'")
-    assert [int(one.version) for one in found] == versions
-    assert all(one.status == "READY" and one.tags["predicted/b_wer"] == "20.5" for one in found)
+
+
+def test_an_unfinished_version_is_nobodys_and_is_completed_by_the_same_registration(
+    section, asking, register_again, monkeypatch, capsys
+):
+    cut_short(section, register_again, monkeypatch)
+    assert "a version of model" in capsys.readouterr().err
+    [left] = asking.search_model_versions(f"name = '{section.model_name}'")
+    assert left.tags["sap2.unfinished"] == "true" and aliases(asking, section.model_name) == {}
+    assert [one["aliases"] for one in versions(section)] == [["unfinished"]]
+    with pytest.raises(TrackingError, match="registration of version 1 was cut short; give it again"):
+        promote(section, GateSection(), EvaluationSection(), "1", force="now")
+    answer = register_again(section)
+    assert (answer["version"], answer["run"]) == (1, left.run_id)
+    assert asking.get_model_version(section.model_name, "1").tags["sap2.unfinished"] == "false"
+    assert asking.get_run(left.run_id).info.status == "FINISHED"
+
+
+def test_an_unfinished_version_is_removed_by_another_registration(section, asking, register_again, monkeypatch):
+    cut_short(section, register_again, monkeypatch)
+    [left] = asking.search_model_versions(f"name = '{section.model_name}'")
+    answer = register_again(section, metrics={"predicted": {"b_wer": 19.0}})
+    [found] = asking.search_model_versions(f"name = '{section.model_name}'")
+    assert int(found.version) == answer["version"] and found.run_id != left.run_id
+    assert found.tags["predicted/b_wer"] == "19"
+
+
+def test_the_same_registration_again_is_the_same_version_and_moves_nothing(section, asking, register_again):
+    first = register_again(section)
+    register_again(section, metrics={"predicted": {"b_wer": 19.0}})
+    assert register_again(section) == first
+    assert aliases(asking, section.model_name) == {"challenger": 2}
+    (run, *_) = asking.search_runs([asking.get_run(first["run"]).info.experiment_id], "tags.`sap2.stage` = 'register'")
+    assert run.info.run_id != first["run"], "no run of its own"
 
 
 def test_unreachable_server_is_a_tracking_error(section, register_again, monkeypatch):

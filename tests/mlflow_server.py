@@ -1,0 +1,118 @@
+"""A real MLflow server, and a door before it that is shut, slow, broken or eats answers when it is told to."""
+
+import http.client
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+SLOW = 3  # s that a slow server takes for a request
+
+# What is done with a request, and whether it reaches the server all the same.
+SHUT, BROKEN, SLOW_ONE, STALLED = "shut", "broken", "slow", "stalled"
+EATS_ANSWERS, BREAKS_AFTER, STALLS_AFTER = "eats answers", "breaks after", "stalls after"
+BEFORE = (SHUT, BROKEN, STALLED)  # the server has not acted
+AFTER = (EATS_ANSWERS, BREAKS_AFTER, STALLS_AFTER)  # it has, and nobody is told
+
+
+@contextmanager
+def running(folder: Path) -> Iterator[int]:
+    """An MLflow server with its SQLite database and artifacts in a folder: its port."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as probe:
+        port = probe.server_port
+    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}"]
+    command += ["--artifacts-destination", str(folder / "artifacts"), "--port", str(port), "--workers", "1"]
+    with (folder / "log").open("wb") as log:
+        server = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log)
+    try:
+        until = time.monotonic() + 240
+        while True:
+            assert server.poll() is None and time.monotonic() < until, (folder / "log").read_text()[-3000:]
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5).close()
+                break
+            except OSError:
+                time.sleep(0.5)
+        yield port
+    finally:
+        server.terminate()
+        server.wait(30)
+
+
+class Door(ThreadingHTTPServer):
+    """Passes requests on to a server; `fault` says what it does instead, from now on or at one request alone.
+
+    Attributes:
+        seen: Requests since it was opened or `arm` was called, with what they asked for.
+    """
+
+    daemon_threads = True
+
+    def __init__(self, port: int):
+        self.port, self.fault, self.seen = port, None, []
+        self._at, self._then, self._lock = None, None, threading.Lock()
+        super().__init__(("127.0.0.1", 0), Request)
+
+    def arm(self, fault: str | None = None, at: int = 0, then: str | None = None) -> None:
+        """Meet request `at`, counted from now and from 0, with the fault, and those after it with `then`."""
+        with self._lock:
+            self.seen, self.fault, self._at, self._then = [], fault, at, then
+
+    def meets(self, asked: str) -> str | None:
+        """What a request is met with."""
+        with self._lock:
+            number = len(self.seen)
+            self.seen.append(asked)
+            if self._at is None or number == self._at:
+                return self.fault
+            return self._then if number > self._at else None
+
+    @contextmanager
+    def opened(self) -> Iterator["Door"]:
+        with self:
+            threading.Thread(target=self.serve_forever, daemon=True).start()
+            try:
+                yield self
+            finally:
+                self.shutdown()
+
+
+class Request(BaseHTTPRequestHandler):
+    def pass_on(self):
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        fault = self.server.meets(f"{self.command} {self.path.partition('?')[0]}")
+        if fault in BEFORE:
+            return self.fail(fault)
+        if fault == SLOW_ONE:
+            time.sleep(SLOW)
+        inner = http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=60)
+        headers = {name: value for name, value in self.headers.items() if name.lower() != "host"}
+        inner.request(self.command, self.path, body, headers)
+        answer = inner.getresponse()
+        content = answer.read()
+        inner.close()
+        if fault in AFTER:
+            return self.fail(fault)
+        self.send_response(answer.status)
+        self.send_header("Content-Type", answer.headers.get("Content-Type", "application/json"))
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def fail(self, fault: str) -> None:
+        self.close_connection = True
+        if fault in (BROKEN, BREAKS_AFTER):
+            return self.send_error(503)
+        if fault in (STALLED, STALLS_AFTER):
+            time.sleep(SLOW)
+        self.connection.close()
+
+    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = pass_on
+
+    def log_message(self, *_):
+        return

@@ -1,0 +1,242 @@
+"""Each request of a registration, a promotion and a rollback fails in turn, before or after a real server has acted.
+
+The same command once more ends as if nothing had happened: one whole version, and the aliases moved once.
+"""
+
+import json
+import random
+import shutil
+
+import pytest
+from mlflow_server import AFTER, BEFORE, SHUT, Door, running
+
+from sap2.errors import TrackingError
+from sap2.params import EvaluationSection, GateSection, TrackingSection
+from sap2.tracking import aliases as moving
+from sap2.tracking import packaging
+from sap2.tracking.packaging import PARTS, fetch_registered
+from sap2.tracking.promotion import promote, rollback, versions
+from sap2.tracking.runs import UNSENT
+from sap2.tracking.store import client
+
+GATE, EVALUATION = GateSection(first_max_wer=100, first_max_b_wer=100), EvaluationSection(bootstrap_samples=100)
+QUICK = 3  # requests of each command, drawn, in every run of the tests; `long` takes each in turn
+# What a request meets is drawn from these, with what those after it meet: the server stays away, or MLflow asks again
+# at once and is answered.
+GONE = [(fault, SHUT) for fault in (*BEFORE, *AFTER)]
+ONCE = [(fault, None) for fault in AFTER]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """The port of a server."""
+    with running(tmp_path_factory.mktemp("mlflow")) as port:
+        yield port
+
+
+@pytest.fixture
+def door(server, monkeypatch, tmp_path):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "0")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "2")
+    monkeypatch.setattr(moving, "LEASE", 1.0)  # a lock whose owner's last words were lost
+    monkeypatch.chdir(tmp_path)
+    # A model's code is a hundred files, each a request like the other: one of them will do.
+    code = tmp_path / "code" / packaging.PACKAGE.name
+    (code / "tracking").mkdir(parents=True)
+    shutil.copy2(packaging.PACKAGE / "tracking" / "pyfunc_model.py", code / "tracking")
+    monkeypatch.setattr(packaging, "PACKAGE", code)
+    with Door(server).opened() as door:
+        yield door
+
+
+@pytest.fixture
+def section(door):
+    """Params for the server behind the door, with a model of the test's own."""
+    return of(door, "first")
+
+
+@pytest.fixture
+def asking(section):
+    return client(section)
+
+
+def of(door, model: str) -> TrackingSection:
+    name = f"{model}-{door.server_port}"
+    return TrackingSection(uri=f"http://127.0.0.1:{door.server_port}", experiment=name, model_name=name)
+
+
+def faults(door, count: int, seed: int):
+    """Which request fails how: `count` drawn ones of those that the unbroken command made, None = each in turn."""
+    drawn = random.Random(seed)
+    numbers = range(len(door.seen)) if count is None else sorted(drawn.sample(range(len(door.seen)), count))
+    for number in numbers:
+        for kinds in (GONE, ONCE) if count is None else (drawn.choice((GONE, ONCE)),):
+            yield number, *drawn.choice(kinds)
+
+
+def broken(door, command, number: int, fault: str, then: str | None):
+    """Give a command while the door fails, and again after it works: whether the first ended well, and the answer."""
+    door.arm(fault, number, then)
+    try:
+        command()
+        well = True
+    except TrackingError:
+        well = False
+    met = door.seen[number] if number < len(door.seen) else "nothing"
+    door.arm()
+    story = f"request {number} ({met}): {fault}, then {then or 'answered'}; first {'well' if well else 'failed'}"
+    return story, well
+
+
+def nothing_left(asking, name: str) -> None:
+    """No journal and no lock."""
+    assert asking.get_registered_model(name).tags == {}
+    assert [one.name for one in asking.search_registered_models(f"name LIKE '{name}.%'")] == []
+
+
+def check_registration(section, answer, story: str, folder, tmp_path) -> None:
+    asking, name = client(section), section.model_name
+    [version] = asking.search_model_versions(f"name = '{name}'")
+    assert version.status == "READY" and int(version.version) == answer["version"], story
+    assert version.tags["predicted/b_wer"] == "20.5" and version.tags["predicted/real_time_factor"] == "0.25", story
+    assert moving.aliases(asking, name) == {"challenger": answer["version"]}, story
+    run = asking.get_run(version.run_id)
+    assert run.info.status == "FINISHED" and run.info.run_id == answer["run"], story
+    assert run.data.tags["sap2.model_version"] == f"{name}/{version.version}", story
+    assert run.data.metrics["predicted/b_wer"] == 20.5 and run.data.params["model.window"] == "2", story
+    assert json.loads((tmp_path / "registration.json").read_text()) == answer, story
+    (folder / name).mkdir()
+    assert set(fetch_registered(section, answer["uri"], folder / name)[0]) == set(PARTS), story
+    assert not (tmp_path / f"{version.run_id}{UNSENT}").exists(), f"{story}: would say later that the run has failed"
+    nothing_left(asking, name)
+
+
+def registrations(door, register_again, tmp_path, count: int | None, seed: int) -> int:
+    section = of(door, "whole")
+    door.arm()
+    register_again(section)
+    done = 0
+    for number, fault, then in faults(door, count, seed):
+        section = of(door, f"register-{number}-{'gone' if then else 'once'}")
+        story, _ = broken(door, lambda section=section: register_again(section), number, fault, then)
+        for listed in usable(section):
+            assert listed["tags"]["predicted/b_wer"] == "20.5", story
+        answer = register_again(section)
+        check_registration(section, answer, story, tmp_path, tmp_path)
+        done += 1
+    return done
+
+
+def usable(section):
+    """What a user sees of the model right after the fault."""
+    try:
+        return [one for one in versions(section) if one["aliases"]]
+    except TrackingError:  # there is no such model yet
+        return []
+
+
+def promotions(door, version, count: int | None, seed: int) -> int:
+    """Version 2 becomes champion over 1."""
+    section = of(door, "promote")
+    version(30, section=section), given_promotion(section), version(5, section=section)
+    door.arm()
+    given_promotion(section)
+    done = 0
+    for number, fault, then in faults(door, count, seed):
+        section = of(door, f"promote-{number}-{'gone' if then else 'once'}")
+        version(30, section=section), given_promotion(section), version(5, section=section)
+        story, _ = broken(door, lambda section=section: given_promotion(section), number, fault, then)
+        outcome = None
+        held = moving.aliases(client(section), section.model_name)
+        assert held in ({"champion": 1, "challenger": 2}, {"champion": 2, "previous": 1}), story
+        if "challenger" in held or not settled(section):
+            outcome = given_promotion(section)
+            assert (outcome.promoted, outcome.champion, outcome.version, outcome.against) == (True, 2, 2, 1), story
+        asking = client(section)
+        assert moving.aliases(asking, section.model_name) == {"champion": 2, "previous": 1}, story
+        champion = asking.get_model_version(section.model_name, "2")
+        assert champion.tags["sap2.replaced"] == "1", story
+        assert champion.tags["sap2.promoted_why"] == "all 5 rules of the gate hold", story
+        assert "## At the gate\npassed, against version 1" in champion.description, story
+        assert asking.list_artifacts(champion.run_id, "promotion"), story
+        moved_once_more(section, version)
+        nothing_left(asking, section.model_name)
+        done += 1
+    return done
+
+
+def rollbacks(door, version, count: int | None, seed: int) -> int:
+    """From version 3 to 2, and not on to 1."""
+    section = of(door, "back")
+    three_champions(section, version)
+    door.arm()
+    rollback(section, "misspells Meyer")
+    done = 0
+    for number, fault, then in faults(door, count, seed):
+        section = of(door, f"back-{number}-{'gone' if then else 'once'}")
+        three_champions(section, version)
+        story, well = broken(door, lambda section=section: rollback(section, "misspells Meyer"), number, fault, then)
+        if not well:
+            assert rollback(section, "misspells Meyer") == (3, 2), story
+        asking = client(section)
+        assert moving.aliases(asking, section.model_name) == {"champion": 2, "previous": 1}, story
+        assert asking.get_model_version(section.model_name, "3").tags["sap2.rolled_back_why"], story
+        moved_once_more(section, version)
+        nothing_left(asking, section.model_name)
+        done += 1
+    return done
+
+
+def given_promotion(section, version="challenger"):
+    return promote(section, GATE, EVALUATION, version)
+
+
+def three_champions(section, version) -> None:
+    for wrong in (30, 15, 2):
+        version(wrong, section=section), given_promotion(section)
+
+
+def settled(section) -> bool:
+    return moving.JOURNAL not in client(section).get_registered_model(section.model_name).tags
+
+
+def moved_once_more(section, version) -> None:
+    """The next move, which also clears away what a lost answer has left."""
+    number = version(0, section=section)
+    with moving.locked(client(section), section.model_name):
+        pass
+    assert moving.aliases(client(section), section.model_name)["challenger"] == number
+
+
+def test_a_registration_whose_requests_fail_is_completed_by_the_next(door, register_again, tmp_path):
+    assert registrations(door, register_again, tmp_path, QUICK, seed=1) == QUICK
+
+
+def test_a_promotion_whose_requests_fail_is_completed_by_the_next(door, version):
+    assert promotions(door, version, QUICK, seed=2) == QUICK
+
+
+def test_a_rollback_whose_requests_fail_goes_back_once(door, version):
+    assert rollbacks(door, version, QUICK, seed=3) == QUICK
+
+
+@pytest.mark.long  # a quarter of an hour
+def test_each_request_of_a_registration_fails_in_turn(door, register_again, tmp_path):
+    done = registrations(door, register_again, tmp_path, None, seed=4)
+    print(f"\nregistration: {done} faults")
+    assert done > 100
+
+
+@pytest.mark.long
+def test_each_request_of_a_promotion_fails_in_turn(door, version):
+    done = promotions(door, version, None, seed=5)
+    print(f"\npromotion: {done} faults")
+    assert done > 30
+
+
+@pytest.mark.long
+def test_each_request_of_a_rollback_fails_in_turn(door, version):
+    done = rollbacks(door, version, None, seed=6)
+    print(f"\nrollback: {done} faults")
+    assert done > 20
