@@ -68,7 +68,13 @@ lock: $(TOOLS)/.ready ## Write requirements.lock anew: every package of the envi
 		--generate-hashes --no-annotate --custom-compile-command "make lock" --quiet --output-file requirements.lock
 
 audit: $(TOOLS)/.ready ## Look the locked packages up among known vulnerabilities (asks PyPI)
-	$(TOOLS)/bin/pip-audit --requirement requirements.lock --disable-pip --require-hashes
+	@# --strict: without it, packages that PyPI said nothing of are passed over, and the audit passes.
+	@if $(TOOLS)/bin/pip-audit --requirement requirements.lock --disable-pip --require-hashes --strict \
+		--progress-spinner off >$(TOOLS)/audit.txt 2>$(TOOLS)/audit.log; then cat $(TOOLS)/audit.txt $(TOOLS)/audit.log; \
+	elif [ -s $(TOOLS)/audit.txt ]; then cat $(TOOLS)/audit.txt; \
+		echo "audit: the packages above are vulnerable; ask for versions that are mended (pyproject.toml, then make lock)" >&2; exit 1; \
+	else echo "audit: not done, which says nothing of any package: $$(tail -n 1 $(TOOLS)/audit.log); PyPI's JSON API must answer" >&2; \
+		exit 1; fi
 
 sbom: $(READY) $(TOOLS)/.ready ## List what the environment holds, as build/sbom.json (CycloneDX)
 	@mkdir -p build

@@ -1,6 +1,8 @@
 """What the code never does, whoever edits it: unpickle what it was given, run foreign code, start a shell."""
 
 import ast
+import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -46,3 +48,37 @@ def test_nothing_given_is_unpickled_trusted_or_passed_to_a_shell(path):
         assert name not in ("eval", "exec", "os.system", "os.popen"), name
         assert not name.endswith(".extractall"), f"{name}: members of archives are to be checked one by one"
         assert name not in ("yaml.load", "yaml.unsafe_load"), f"{name}: yaml.safe_load"
+
+
+@pytest.mark.parametrize(
+    ("found", "said", "code", "expected"),
+    [
+        ("", "No known vulnerabilities found", 0, "No known vulnerabilities found"),
+        ("requests 2.0.0 PYSEC-1\n", "Found 1 known vulnerability", 1, "PYSEC-1\naudit: the packages above"),
+        ("", "Traceback\nProxyError: no way", 1, "audit: not done, which says nothing of any package: ProxyError"),
+    ],
+)
+def test_an_audit_passes_only_when_every_package_was_looked_up(tmp_path, found, said, code, expected):
+    """`make audit` with a pip-audit that answers as it is told; what it was asked for is beside the answer."""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "found").write_text(found)
+    (tmp_path / "said").write_text(said)
+    tool = tmp_path / "bin" / "pip-audit"
+    tool.write_text(
+        f'#!/bin/sh\ncd {tmp_path}\necho "$@" >asked\ncat found\ncat said >&2\nexit {code}\n', encoding="utf-8"
+    )
+    tool.chmod(0o755)
+    (tmp_path / ".ready").touch()
+    done = subprocess.run(
+        ["make", "audit", f"TOOLS={tmp_path}"], cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    assert (done.returncode == 0) == (code == 0)
+    assert expected in done.stdout and "Traceback" not in done.stdout
+    assert "--strict" in (tmp_path / "asked").read_text()
+
+
+def test_every_locked_package_has_its_hashes():
+    lock = (ROOT / "requirements.lock").read_text(encoding="utf-8").replace("\\\n", " ")
+    packages = [line for line in lock.splitlines() if line and not line.startswith("#")]
+    assert len(packages) > 200
+    assert [line for line in packages if not re.match(r"\S+==\S+( ;.*?)?\s+--hash=sha256:[0-9a-f]{64}", line)] == []
