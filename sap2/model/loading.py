@@ -17,9 +17,11 @@ from sap2.errors import ModelError, out_of_memory
 from sap2.files import atomic_dir, atomic_file
 from sap2.model.configuration import SAP_FIELDS, SapQwen2AudioConfig
 from sap2.model.modeling import SapQwen2AudioForConditionalGeneration
+from sap2.model.pairing import base_digest, check_base, check_tokenizer
 from sap2.model.processing import SapQwen2AudioProcessor
 
 SAP_CONFIG = "sap_config.json"
+TRAINED_ON = "base_sha256"  # beside the settings: which base an adapter is for
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 POOLING = "context_pooling"  # the module whose weights, if it has any, are saved with the adapter
 # The projector's and the text model's linear layers; the encoder's, which have the same names, are left alone.
@@ -106,14 +108,17 @@ def processor_fields(config: SapQwen2AudioConfig) -> dict:
 def add_adapter(model, adapter_dir: str | Path, name: str = "default", trainable: bool = False) -> PeftModel:
     """Put one more named adapter on a base; the first call wraps it, later ones join it.
 
-    Raises: ModelError: the folder holds no adapter, was trained with other pooling than the model's, or does not fit
-        it.
+    Raises: ModelError: the folder holds no adapter, was trained with other pooling than the model's, on another base
+        or with another tokenizer, or does not fit it.
     """
     path = Path(adapter_dir)
     if not (path / "adapter_config.json").is_file():
         raise ModelError(f"{path}: no adapter_config.json; give a folder written by a training stage")
     if not (path / ADAPTER_WEIGHTS).is_file():
         raise ModelError(f"{path}: no {ADAPTER_WEIGHTS}; other formats are not read, train the stage again")
+    base = _base_folder(model)
+    check_tokenizer(base, path)
+    check_base(base, path, _settings(path).get(TRAINED_ON))
     try:
         if isinstance(model, PeftModel):
             model.load_adapter(str(path), adapter_name=name, is_trainable=trainable)
@@ -136,7 +141,7 @@ def save_adapter(
             nested.rmdir()
         (partial / "README.md").unlink(missing_ok=True)  # PEFT's empty model card
         processor.save_pretrained(partial)
-        save_sap_settings(model.config.sap_fields(), partial)
+        save_sap_settings({**model.config.sap_fields(), TRAINED_ON: base_digest(_base_folder(model))}, partial)
 
 
 def save_sap_settings(fields: Mapping[str, Any], directory: str | Path) -> None:
@@ -157,14 +162,25 @@ def sap_settings(adapter_dir: str | Path) -> dict:
 
     Raises: ModelError: `sap_config.json` is damaged.
     """
+    settings = _settings(adapter_dir)
+    return {name: settings.get(name, getattr(SapQwen2AudioConfig, name)) for name in SAP_FIELDS} if settings else {}
+
+
+def _settings(adapter_dir: str | Path) -> dict:
     path = Path(adapter_dir) / SAP_CONFIG
     if not path.is_file():
         return {}
     try:
         settings = json.loads(path.read_text(encoding="utf-8"))
-        return {name: settings.get(name, getattr(SapQwen2AudioConfig, name)) for name in SAP_FIELDS}
+        settings.keys()
     except (ValueError, AttributeError) as error:
         raise ModelError(f"{path}: not readable as JSON settings ({error}); train the stage again") from error
+    return settings
+
+
+def _base_folder(model) -> str:
+    """Where a model's base was loaded from: a folder, or an id of the hub."""
+    return (model.get_base_model() if isinstance(model, PeftModel) else model).config.name_or_path
 
 
 def _sap_config(base_dir, processor: SapQwen2AudioProcessor, overrides: dict) -> SapQwen2AudioConfig:

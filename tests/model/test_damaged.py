@@ -13,6 +13,7 @@ from tiny import build_tiny_base
 
 from sap2.errors import ModelError
 from sap2.model import LORA_TARGETS, load_model, load_processor, sap_settings, save_adapter
+from sap2.model.pairing import base_digest
 
 WEIGHTS, ADAPTER = "model.safetensors", "adapter_model.safetensors"
 
@@ -56,6 +57,21 @@ def shrink(path: Path) -> None:
     save_file({name: one[..., : one.shape[-1] // 2].contiguous() for name, one in weights.items()}, path)
 
 
+def swap_tokens(path: Path, one: str = "user", other: str = "speech") -> None:
+    """A tokenizer of the same size in which two words have each other's number."""
+    tokenizer = json.loads(path.read_text(encoding="utf-8"))
+    words = tokenizer["model"]["vocab"]
+    one, other = sorted(words)[:2] if one not in words or other not in words else (one, other)
+    words[one], words[other] = words[other], words[one]
+    path.write_text(json.dumps(tokenizer), encoding="utf-8")
+
+
+def split_otherwise(path: Path) -> None:
+    tokenizer = json.loads(path.read_text(encoding="utf-8"))
+    tokenizer["model"]["merges"].reverse()
+    path.write_text(json.dumps(tokenizer), encoding="utf-8")
+
+
 DAMAGE = {
     "truncated weights": (lambda f: cut(f / "base" / WEIGHTS), "base: the base's weights cannot be read"),
     "empty weights": (lambda f: cut(f / "base" / WEIGHTS, 0), "base: the base's weights cannot be read"),
@@ -73,6 +89,22 @@ DAMAGE = {
         "adapter: the adapter does not fit the base",
     ),
     "adapter for another base": (lambda f: shrink(f / "adapter" / ADAPTER), "adapter: the adapter does not fit"),
+    "adapter for another base of the same sizes": (
+        lambda f: build_tiny_base(f / "base", seed=1),
+        "adapter: trained on another base than .*base, of other weights; give the base it was trained on, or train",
+    ),
+    "adapter trained with other numbers of tokens": (
+        lambda f: swap_tokens(f / "adapter" / "tokenizer.json"),
+        "adapter: trained with another tokenizer than that of .*base .2 tokens differ, as .*give the base it was",
+    ),
+    "adapter trained with other splits of words": (
+        lambda f: split_otherwise(f / "adapter" / "tokenizer.json"),
+        "adapter: trained with another tokenizer than that of .*base .words are split otherwise",
+    ),
+    "truncated tokenizer of the adapter": (
+        lambda f: cut(f / "adapter" / "tokenizer.json"),
+        "tokenizer.json: no tokenizer that can be read",
+    ),
     "truncated pooling settings": (
         lambda f: cut(f / "adapter" / "sap_config.json"),
         r"sap_config.json: not readable .*train the stage again",
@@ -129,6 +161,26 @@ def test_code_in_a_folder_is_never_run(folder, tmp_path):
     edit(folder / "base" / "tokenizer_config.json", auto_map={"AutoTokenizer": ["evil.Evil", None]})
     load_model(folder / "base")
     assert not mark.exists()
+
+
+def test_a_base_is_known_again_in_other_parts_and_precision(folder):
+    before = base_digest(folder / "base")
+    weights = {name: one.to(torch.bfloat16) for name, one in load_file(folder / "base" / WEIGHTS).items()}
+    names = sorted(weights)
+    (folder / "base" / WEIGHTS).unlink()
+    for number, part in enumerate((names[::2], names[1::2])):
+        save_file({name: weights[name] for name in part}, folder / "base" / f"part-{number}.safetensors")
+    assert base_digest(folder / "base") == before
+    weights[names[0]][0] += 1
+    save_file(weights, folder / "base" / "part-0.safetensors")
+    assert base_digest(folder / "base") != before
+
+
+def test_an_adapter_from_elsewhere_names_no_base(folder):
+    settings = folder / "adapter" / "sap_config.json"
+    edit(settings, base_sha256=None)
+    (folder / "adapter" / "tokenizer.json").unlink()
+    load_model(build_tiny_base(folder / "base", seed=1), folder / "adapter")
 
 
 def test_weights_of_another_precision_come_as_what_is_asked_for(folder):

@@ -80,7 +80,7 @@ def test_projections_travel_with_the_adapter(base, tmp_path):
 def test_an_adapter_older_than_a_setting_has_its_default(base, tmp_path):
     save_adapter(adapter(base, 1, window=4), load_processor(base, window=4), tmp_path)
     settings = json.loads((tmp_path / "sap_config.json").read_text())
-    del settings["projection_rank"]
+    del settings["projection_rank"], settings["base_sha256"]
     (tmp_path / "sap_config.json").write_text(json.dumps(settings))
     assert sap_settings(tmp_path) == settings | {"projection_rank": 0}
 
