@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 import sys
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from sap2.files import atomic_file, sha256
 
 SEAL = "complete.json"
 LOSS = "unlogged.json"
+SETTINGS = "settings.json"
+SHOWN = 3  # settings that differ, in a message
 HASHED = 256 << 20  # larger files of a base go by name and size
 WITHOUT_EFFECT = {
     "gradient_checkpointing",
@@ -30,6 +33,47 @@ def fingerprint(base: str | Path, manifests: list[Path], settings: dict) -> str:
             size = file.stat().st_size
             parts.append(f"{file.name} {size if size > HASHED else sha256(file)}")
     return hashlib.sha256("\n".join([str(base) if not folder.is_dir() else "", *parts]).encode()).hexdigest()[:16]
+
+
+def note(folder: Path, settings: dict) -> None:
+    """Keep a training's settings with its checkpoints: what differs from them can be said."""
+    with atomic_file(folder / SETTINGS) as partial:
+        partial.write_text(json.dumps(settings, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def foreign(folder: Path) -> list[str]:
+    """Of a training that begins: which checkpoints beside it are of another one, what differs, and what to do."""
+    if listed(folder):
+        return []
+    mine = _settings(folder) or {}
+    found = []
+    for other in sorted(path for path in folder.parent.iterdir() if path.is_dir() and path != folder and listed(path)):
+        theirs = _settings(other)
+        differ = [key for key in sorted(mine | (theirs or {})) if mine.get(key) != (theirs or {}).get(key)]
+        what = ", ".join(f"{key} is {mine.get(key)}, was {(theirs or {}).get(key)}" for key in differ[:SHOWN])
+        what += f" and {len(differ) - SHOWN} more" if len(differ) > SHOWN else ""
+        what = "which does not say its settings" if theirs is None else what or "another base or other data"
+        found.append(
+            f"{other} holds checkpoints of another training ({what}); they are not gone on from; put it back to go on, "
+            "or delete the folder"
+        )
+    return found
+
+
+def _settings(folder: Path) -> dict[str, object] | None:
+    """Dotted names and values; None where an earlier version kept none."""
+    try:
+        return dict(_flat(json.loads((folder / SETTINGS).read_text(encoding="utf-8"))))
+    except (OSError, ValueError, AttributeError):
+        return None
+
+
+def _flat(nested: dict, before: str = "") -> Iterator[tuple[str, object]]:
+    for key, value in nested.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{before}{key}.")
+        else:
+            yield f"{before}{key}", value
 
 
 def seal(checkpoint: Path, seconds: float) -> None:

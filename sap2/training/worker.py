@@ -84,6 +84,9 @@ def run(spec: dict[str, Any], report) -> dict[str, Any]:
             with checkpoints.locked(folder):
                 if not job.resume:
                     checkpoints.clear(folder)
+                checkpoints.note(folder, job.settings())
+                for other in checkpoints.foreign(folder):
+                    print(f"{job.stage}: {other}", file=sys.stderr)
                 summary = _train(job, folder, report, termination)
         checkpoints.clear(folder, all_of_it=True)
         return summary

@@ -71,6 +71,66 @@ def test_serving_is_probed_confined_and_runs_what_the_image_has():
     assert {"name": "http", "containerPort": 8000} in container["ports"]
 
 
+def pods(inside) -> list[dict]:
+    """The specs of all pods that an object describes, however deep."""
+    if isinstance(inside, list):
+        return [spec for one in inside for spec in pods(one)]
+    if not isinstance(inside, dict):
+        return []
+    return [inside] if "containers" in inside else [spec for one in inside.values() for spec in pods(one)]
+
+
+PODS = [(f"{one['kind']}-{one['metadata']['name']}", spec) for _, one in OBJECTS for spec in pods(one.get("spec"))]
+
+
+def test_the_pods_that_are_held_against_the_standard_are_those_there_are():
+    assert sorted(name for name, _ in PODS) == ["Deployment-sap2-serving", "TrainingRuntime-sap2-training"]
+
+
+@pytest.mark.parametrize(("name", "spec"), PODS, ids=[name for name, _ in PODS])
+def test_pods_keep_to_the_restricted_standard_and_a_read_only_root(name, spec):
+    """The controls of Kubernetes' Pod Security Standard `restricted`, each; and what it does not ask for."""
+    allowed = {
+        "configMap",
+        "csi",
+        "downwardAPI",
+        "emptyDir",
+        "ephemeral",
+        "persistentVolumeClaim",
+        "projected",
+        "secret",
+    }
+    assert not any(spec.get(key) for key in ("hostNetwork", "hostPID", "hostIPC"))
+    assert all(set(volume) - {"name"} <= allowed | {"secret"} for volume in spec.get("volumes", []))
+    whole = spec["securityContext"]
+    assert not {"seLinuxOptions", "windowsOptions", "sysctls"} & whole.keys()
+    containers = [one for kind in ("containers", "initContainers") for one in spec.get(kind, [])]
+    for container in containers:
+        own = container["securityContext"]
+        effective = whole | own
+        assert effective["runAsNonRoot"] is True and effective["runAsUser"] > 0
+        assert effective["seccompProfile"]["type"] in ("RuntimeDefault", "Localhost")
+        assert own["allowPrivilegeEscalation"] is False and not own.get("privileged") and "procMount" not in own
+        assert own["capabilities"]["drop"] == ["ALL"] and set(own["capabilities"].get("add", [])) <= {
+            "NET_BIND_SERVICE"
+        }
+        assert not any("hostPort" in port for port in container.get("ports", []))
+        assert own["readOnlyRootFilesystem"] is True
+        writable = {mount["mountPath"] for mount in container["volumeMounts"]}
+        assert writable >= {"/tmp", "/home/sap2"}, "what the image's HOME and caches name"
+
+
+def test_every_pod_has_a_policy_for_both_directions():
+    policies = [one["spec"] for _, one in OBJECTS if one["kind"] == "NetworkPolicy"]
+    for kind, name in (("Deployment", "sap2-serving"), ("TrainingRuntime", "sap2-training")):
+        label = {"app.kubernetes.io/name": name}
+        [policy] = [one for one in policies if one["podSelector"]["matchLabels"] == label]
+        assert sorted(policy["policyTypes"]) == ["Egress", "Ingress"] and policy["egress"] and policy["ingress"]
+        assert all(rule.get("from") for rule in policy["ingress"]), "anybody may come in"
+        assert all(rule.get("to") or rule.get("ports") for rule in policy["egress"]), "it may go anywhere"
+        assert str(found(kind, name)).count(str(label)) >= 1
+
+
 def test_the_autoscaler_and_the_policies_are_for_the_pods_that_there_are():
     labels = found("Deployment", "sap2-serving")["spec"]["template"]["metadata"]["labels"]
     assert found("HorizontalPodAutoscaler", "sap2-serving")["spec"]["scaleTargetRef"]["name"] == "sap2-serving"

@@ -85,6 +85,24 @@ def test_fingerprint_changes_with_base_data_and_settings(tmp_path):
     assert len({first, second, checkpoints.fingerprint(base, [manifest], {"seed": 1})}) == 3
 
 
+def test_checkpoints_of_other_settings_are_named_with_what_differs(tmp_path):
+    mine, other, elsewhere = (tmp_path / name for name in ("mine", "other", "elsewhere"))
+    for folder, rank in ((mine, 4), (other, 8), (elsewhere, 4)):
+        folder.mkdir()
+        checkpoints.note(folder, {"stage": "pruner", "lora": {"rank": rank}, "section": {"seed": 1}})
+    assert checkpoints.foreign(mine) == [], "a training that wrote no checkpoint is nothing to go on from"
+    write(other, 4), write(elsewhere, 4), write(tmp_path / "older", 4)
+    what = "holds checkpoints of another training"
+    way_out = "they are not gone on from; put it back to go on, or delete the folder"
+    assert checkpoints.foreign(mine) == [
+        f"{elsewhere} {what} (another base or other data); {way_out}",
+        f"{tmp_path / 'older'} {what} (which does not say its settings); {way_out}",
+        f"{other} {what} (lora.rank is 4, was 8); {way_out}",
+    ]
+    write(mine, 2)
+    assert checkpoints.foreign(mine) == [], "it has its own"
+
+
 def test_two_processes_never_train_in_one_folder(tmp_path):
     script = "import sys, time; from sap2.training import checkpoints; from pathlib import Path\n"
     script = "from pathlib import Path; import importlib.util, sys\n"

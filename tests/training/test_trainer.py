@@ -116,6 +116,10 @@ def test_an_interrupted_run_goes_on_as_if_it_had_not_been(job, tmp_path, capsys,
     state = next(kept[1].rglob("*optim_states.pt"))
     state.write_bytes(state.read_bytes()[:100])
 
+    changed = job(name="changed", **settings | {"max_steps": 4, "save_steps": 5})
+    assert changed["resumed_from_step"] is None
+    assert "another training (section.max_steps is 4, was 12); they are not gone on from" in capsys.readouterr().err
+
     summary = job(name="resumed", **settings)
     assert summary["resumed_from_step"] == 4
     assert f"{state.name} is truncated" in capsys.readouterr().err
