@@ -217,7 +217,7 @@ def _log_state(asking, run: str, params: Mapping[str, Any], dirty: bool) -> None
     asking.log_dict(run, public_values(whole), f"{RECIPE}/{PARAMS_FILE}")
     asking.log_text(run, environment(), f"{RECIPE}/environment.txt")
     if dirty and (patch := code_changes()):
-        asking.log_text(run, patch, f"{RECIPE}/{PATCH_FILE}")
+        asking.log_text(run, public(patch), f"{RECIPE}/{PATCH_FILE}")
 
 
 def _log_table(asking, run: str, transcripts: list[Path]) -> None:

@@ -79,6 +79,14 @@ def test_the_params_that_are_kept_are_a_params_file(registered, shared_section, 
     assert load_params(path) == params
 
 
+def test_no_password_leaves_with_the_uncommitted_changes(shared_section, tmp_path, monkeypatch):
+    monkeypatch.setattr(registry, "code_changes", lambda: "+ uri: https://ana:geheim@store/x\n")
+    with start_run(shared_section, "register") as tracker:
+        registry._log_state(client(shared_section), tracker.run_id, {}, dirty=True)
+    kept = client(shared_section).download_artifacts(tracker.run_id, "reproduce/changes.patch", str(tmp_path))
+    assert open(kept).read() == "+ uri: https://***@store/x\n"
+
+
 def test_version_is_tagged_with_scores_and_origin(registered, shared_section, reports):
     answer, _, _ = registered
     version = client(shared_section).get_model_version("whole", "1")
