@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -41,9 +41,7 @@ from sap2.params import (
 )
 
 if TYPE_CHECKING:
-    import numpy as np
-
-    from sap2.inference import Transcript
+    from sap2.inference import Recogniser, Transcript
     from sap2.slides.talk import Talk
 
 __all__ = [
@@ -153,8 +151,7 @@ def base(section: BaseSection, output: Path = BASE) -> Summary:
     """Put the speech language model in place, in Hugging Face format."""
     from sap2.base import resolve_base
 
-    facts = resolve_base(section, output)
-    return Summary("base", [output], facts if isinstance(facts, dict) else {"from": section.path})
+    return Summary("base", [output], resolve_base(section, output))
 
 
 def train_pruner(
@@ -532,7 +529,7 @@ def _load_recogniser(
     pruner_model: str | None = None,
     max_segment: float | None = None,
     segment_overlap: float | None = None,
-) -> Callable[[np.ndarray, list[str]], Transcript]:
+) -> Recogniser:
     here = Path("params.yaml")
     params = load_params(here) if here.is_file() else None
     if pruner_model is not None:

@@ -7,13 +7,15 @@ answers with its selection and the transcript. Both have one adapter and no stag
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from peft import PeftModel
+from peft.tuners.tuners_utils import BaseTunerLayer
+from peft.utils import AuxiliaryTrainingWrapper
 from torch import Tensor
 
 from sap2.data.segmentation import join, segments, without_doubles
@@ -134,6 +136,7 @@ class Recogniser:
         self.model, self.processor, self.max_list = model.eval(), processor, max_list
         self.max_segment, self.segment_overlap = max_segment, segment_overlap
         self.pruner = pruner
+        self._encoder_adapted = _encoder_adapted(model)
         self.decoding = decoding or Decoding()
         self.pruning_decoding = pruning_decoding or self.decoding
         self.stop_bias, self.threshold, self.prefilter = stop_bias, threshold, prefilter
@@ -278,8 +281,9 @@ class Recogniser:
     def encode(self, audio: Sequence[Utterable], label: str | None = None) -> list[Heard]:
         """Run the encoder once on an utterance's segments (one, if it fits).
 
-        Where stage 1 has another encoder, its states follow stage 2's: `(frames, both_hidden)`. The result can be given
-        to `prune` and `transcribe` as often as wanted.
+        Where stage 1 hears otherwise, with another encoder or an adapter of it, it runs once for each stage, and stage
+        1's states follow stage 2's: `(frames, both_hidden)`. The result can be given to `prune` and `transcribe` as
+        often as wanted.
         """
         waves: list[np.ndarray] = []
         heard: list[Heard] = []
@@ -295,15 +299,23 @@ class Recogniser:
         return [replace(one, states=one.states or [next(states) for _ in one.spans]) for one in heard]
 
     def _states(self, waves: Sequence[np.ndarray], label: str | None) -> list[Tensor]:
-        states = encode(self.model, self.processor, waves, self.decoding.batch_size, label=label)
-        if not self._two_encoders:
-            return states
-        others = encode(*self.pruner, waves, self.decoding.batch_size, label=label)
-        return [torch.cat(both, -1) for both in zip(states, others, strict=True)]
+        stages = (RECOGNISER, PRUNER) if self._two_encoders else (RECOGNISER,)
+        states = []
+        for stage in stages:
+            with self._adapter(stage) if self._encoder_adapted else nullcontext():
+                states.append(encode(*self._parts(stage), waves, self.decoding.batch_size, label=label))
+        return states[0] if len(states) == 1 else [torch.cat(both, -1) for both in zip(*states, strict=True)]
 
     @property
     def _two_encoders(self) -> bool:
-        return self.pruner is not None and self.pruner[0].model.audio_tower is not self.model.model.audio_tower
+        """Whether the stages hear differently: an encoder each, or an adapter that changes the one there is."""
+        if self.pruner is not None:
+            return self.pruner[0].model.audio_tower is not self.model.model.audio_tower
+        return self._encoder_adapted and self.method == TPI
+
+    def _parts(self, stage: str) -> tuple:
+        """The stage's model and processor."""
+        return self.pruner if stage == PRUNER and self.pruner else (self.model, self.processor)
 
     def prune(
         self, audio: Sequence[Utterable], keywords: Sequence[Sequence[str]], label: str | None = None
@@ -346,8 +358,8 @@ class Recogniser:
         from sap2.inference.prefilter import shortlist
 
         hypotheses = self.transcribe([speech[row] for row in long])
-        kept = shortlist(hypotheses, [lists[row] for row in long], self.prefilter)
-        return [kept[long.index(row)] if row in long else words for row, words in enumerate(lists)]
+        kept = dict(zip(long, shortlist(hypotheses, [lists[row] for row in long], self.prefilter), strict=True))
+        return [kept.get(row, words) for row, words in enumerate(lists)]
 
     def _merge(self, words: list[str], several: list[dict[str, float]]) -> dict[str, float]:
         """One selection of those of an utterance's chunks and segments: sure enough, the surest, in list order."""
@@ -394,7 +406,7 @@ class Recogniser:
 
     def _answers(self, stage: str, states, prompt: Callable, keywords, label: str | None) -> list[Answer]:
         decoding = self.pruning_decoding if stage == PRUNER else self.decoding
-        model, processor = self.pruner if stage == PRUNER and self.pruner else (self.model, self.processor)
+        model, processor = self._parts(stage)
         if self._two_encoders:
             width = self.model.config.audio_config.d_model
             states = [both[:, width:] if stage == PRUNER else both[:, :width] for both in states]
@@ -459,6 +471,14 @@ def _selected(parts: Sequence[tuple[str, list[str]]], given: Sequence[str]) -> l
     """Those of the keywords given that any segment was written with."""
     selected = {word for _, words in parts for word in words}
     return [word for word in given if word in selected]
+
+
+def _encoder_adapted(model) -> bool:
+    """Whether an adapter changes the encoder, as one trained with `freeze_vit: false` does."""
+    wrappers = (BaseTunerLayer, AuxiliaryTrainingWrapper)
+    return isinstance(model, PeftModel) and any(
+        isinstance(module, wrappers) for module in model.get_base_model().model.audio_tower.modules()
+    )
 
 
 def _same_weights(one: torch.nn.Module, other: torch.nn.Module) -> bool:

@@ -11,7 +11,7 @@ from tiny import build_tiny_base, tone
 
 import sap2.inference.recogniser as module
 from sap2.errors import ModelError
-from sap2.inference import Answer, Decoding, Recogniser, generate
+from sap2.inference import Answer, Decoding, Recogniser, encode, generate
 from sap2.model import LORA_TARGETS, load_model, load_processor, save_adapter
 from sap2.params import ModelSection
 from sap2.prompts import joint_prompt, pruning_prompt, recognition_prompt
@@ -26,8 +26,10 @@ def folders(tmp_path_factory):
     root = tmp_path_factory.mktemp("models")
     build_tiny_base(root / "base", positions=100)
     kinds = {"pruner": {}, "recogniser": {}, "other": {"window": 4}, "pc": {"method": "pc"}, "jpi": {"method": "jpi"}}
-    for seed, (name, sap) in enumerate(kinds.items()):
-        config = peft.LoraConfig(r=2, target_modules=LORA_TARGETS)
+    hearing = {f"{stage}-hearing": {} for stage in ("pruner", "recogniser")}  # trained with freeze_vit: false
+    for seed, (name, sap) in enumerate((kinds | hearing).items()):
+        encoder = r"|.*audio_tower\..*\.(q_proj|fc1)" if name in hearing else ""
+        config = peft.LoraConfig(r=2, target_modules=f"({LORA_TARGETS}){encoder}")
         model = peft.get_peft_model(load_model(root / "base", **sap), config)
         torch.manual_seed(seed)
         for key, weight in model.named_parameters():
@@ -98,6 +100,53 @@ def test_stages_without_adapters_run_on_the_bare_base(folders):
 def test_adapters_trained_with_other_pooling_are_refused(folders):
     with pytest.raises(ModelError, match="'window': 4.*'window': 2.*train both stages with the same model section"):
         Recogniser.load(folders / "base", folders / "other", folders / "recogniser")
+
+
+@pytest.mark.parametrize(
+    ("pruner", "recogniser"), [("pruner-hearing", "recogniser-hearing"), ("pruner-hearing", "recogniser"),
+                               ("pruner", "recogniser-hearing"), ("pruner-hearing", None)],
+)  # fmt: skip
+def test_adapters_of_the_encoder_each_hear_for_their_own_stage(folders, pruner, recogniser):
+    wave, words = tone(0.8), ["Kathryn", "Maier", "Myer"]
+    names = {"pruner": pruner, "recogniser": recogniser}
+    paths = {stage: None if name is None else folders / name for stage, name in names.items()}
+    loaded = Recogniser.load(folders / "base", **paths, decoding=DECODING)
+    alone = {stage: load_model(folders / "base", path) for stage, path in paths.items()}
+    processor = load_processor(folders / "base")
+    expected = {stage: encode(model, processor, [wave])[0] for stage, model in alone.items()}
+    assert (expected["pruner"] - expected["recogniser"]).abs().max() > 0.1
+
+    asked, ask = {}, module.answers
+
+    def answers(model, processor, states, *rest, selecting, **options):
+        asked["pruner" if selecting else "recogniser"] = states[0]
+        return ask(model, processor, states, *rest, selecting=selecting, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "answers", answers)
+        first, second = loaded(wave, words), loaded(wave, words)
+    assert first == second and first.scores == second.scores
+    for stage, states in expected.items():
+        torch.testing.assert_close(asked[stage], states, msg=stage)
+    text = generate(
+        alone["recogniser"], processor, [wave], recognition_prompt(bool(first.predicted)), [first.predicted],
+        max_new_tokens=5,
+    )  # fmt: skip
+    assert [first.text] == text
+
+
+@pytest.mark.parametrize(("kind", "passes"), [("", 1), ("-hearing", 2)])
+def test_the_encoder_runs_once_for_both_stages_unless_an_adapter_changes_it(folders, monkeypatch, kind, passes):
+    loaded = Recogniser.load(folders / "base", folders / f"pruner{kind}", folders / f"recogniser{kind}")
+    core, batches = loaded.model.get_base_model(), []
+    monkeypatch.setattr(
+        core, "encode_speech", lambda _run=core.encode_speech, **inputs: batches.append(inputs) or _run(**inputs)
+    )
+    loaded(tone(0.8), ["Kathryn", "Maier"])
+    assert len(batches) == passes
+    loaded.prefilter = 1  # a first pass without context hears nothing anew
+    loaded(tone(0.8), ["Kathryn", "Maier"])
+    assert len(batches) == 2 * passes
 
 
 def test_call_prunes_then_transcribes_with_what_is_left(recogniser, heard):
