@@ -11,7 +11,7 @@ from sap2.evaluation.plots import draw_error_rates, draw_recall
 from sap2.evaluation.report import markdown_table, render_report
 from sap2.evaluation.scored import Measure, Scores, Selection
 from sap2.evaluation.testset import score_contexts
-from sap2.files import atomic_dir, atomic_file, write_csv
+from sap2.files import atomic_dir, atomic_file, json_file, write_csv
 
 __all__ = ["EvaluationSettings", "evaluate"]
 
@@ -29,7 +29,8 @@ def evaluate(results: dict[str, Path], output: Path, section: EvaluationSettings
     """Score results and write `metrics.json`, `table.md`, `report.html` and `plots/` into the folder `output`.
 
     Args:
-        results: A results file for each context there is: "none", "full", "predicted", "oracle".
+        results: A results file for each context there is: "none", "full", "predicted", "oracle". A `recogniser.json`
+            beside them names the lists that the recogniser was trained on.
         output: Other files in this folder are left alone.
     Returns: What `metrics.json` holds: figures by context, stage 1's under "pruning", and how they were made. A figure
         with nothing to divide by (B-WER where no list word was spoken) is null.
@@ -39,6 +40,7 @@ def evaluate(results: dict[str, Path], output: Path, section: EvaluationSettings
     """
     output = Path(output)
     scores = score_contexts(results, section.definition, section.normaliser, section.bootstrap_samples, section.seed)
+    scores = scores._replace(trained_lists=_trained_lists(results))
     metrics = _metrics(scores)
     rates = [{"context": context, **_rates(metrics[context])} for context in (one.name for one in scores.systems)]
     by_size = _by_list_size(scores.selection)
@@ -85,6 +87,11 @@ def _metrics(scores: Scores) -> dict[str, Any]:
         "bootstrap_samples": settings.samples,
         "seed": settings.seed,
     }
+
+
+def _trained_lists(results: Mapping[str, Path]) -> str:
+    noted = next(iter(results.values())).with_name("recogniser.json")
+    return str(json_file(noted, 'run "sap2 decode" again').get("lists", "")) if noted.is_file() else ""
 
 
 def _has_phrases(scores: Scores) -> bool:

@@ -65,6 +65,8 @@ def markdown_table(scores: Scores) -> str:
             f"Stage 1 against the spoken keywords: {measured} (tp {counts.tp}, fp {counts.fp}, fn {counts.fn}; "
             f"{kept:.1f} of {listed:.1f} keywords kept an utterance).",
         ]
+    if scores.trained_lists:
+        lines += ["", _trained(scores)]
     return "\n".join([*lines, "", made_how(scores.settings, len(scores.utterances)), ""])
 
 
@@ -96,12 +98,17 @@ def render_report(scores: Scores) -> str:
         headline=_headline(scores),
         charts=_charts(scores, lines, focus),
         breakdown=_breakdown(scores, focus),
+        trained=_trained(scores) if scores.trained_lists else "",
         selection_figures=_selection_figures(scores),
         confused=[(system, system.confused[:MOST_CONFUSED]) for system in scores.systems if system.confused],
         made_how=made_how(scores.settings, len(scores.utterances)),
     )
     # JSON can carry half a surrogate pair, which no file of UTF-8 can.
     return html.encode("utf-8", "replace").decode("utf-8")
+
+
+def _trained(scores: Scores) -> str:
+    return f"The recogniser was trained on {scores.trained_lists} lists."
 
 
 # ---- figures ---------------------------------------------------------------------------------------------------------

@@ -269,6 +269,7 @@ class Scores(NamedTuple):
         systems: At least one; for our contexts in the order none, full, predicted, oracle.
         selection: Stage 1's figures; None when it was not asked.
         reference_source, lists_source: The files they come from; "" = the hypothesis file itself, or no file.
+        trained_lists: Which lists our recogniser was trained on, such as "oracle"; "" = unknown, or not ours.
     """
 
     settings: Settings
@@ -277,3 +278,4 @@ class Scores(NamedTuple):
     selection: Selection | None = None
     reference_source: str = ""
     lists_source: str = ""
+    trained_lists: str = ""

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from sap2.errors import InputError
-from sap2.files import atomic_dir, write_csv, write_jsonl
+from sap2.files import atomic_dir, json_file, write_csv, write_jsonl
 from sap2.inference.decoding import Decoding
 from sap2.inference.recogniser import JPI, TPI, Recogniser
 from sap2.inference.threshold import above, choose, curve
@@ -73,6 +73,7 @@ def decode_split(
 ) -> dict[str, Any]:
     """Transcribe a split once a context into `output/CONTEXT.jsonl`; timing.json says how fast.
 
+    recogniser.json names the `lists` that the adapter was trained on, if its training.json does.
     A result's `predicted` is stage 1's answer; with JPI it is the selection in the model's own answer.
 
     Raises: InputError: the context "predicted" is wanted and an utterance has not been pruned.
@@ -84,6 +85,7 @@ def decode_split(
             f"{manifest} ({missing[0]}): {len(missing)} of {len(utterances)} utterances have no `predicted`; "
             'run "sap2 prune", or leave predicted out of inference.contexts'
         )
+    trained = _training(recogniser)
     model = Recogniser.load(base, recogniser=recogniser, decoding=_decoding(section), device=best_device())
     rows: dict[str, list[dict[str, Any]]] = {context: [] for context in section.contexts}
     seconds = dict.fromkeys(["encode", *section.contexts], 0.0)
@@ -114,6 +116,8 @@ def decode_split(
         factors = _real_time_factors(seconds, _pruning_seconds(manifest), heard)
         timing = {"device": best_device() or "cpu", "batch_size": section.batch_size, "real_time_factor": factors}
         (partial / "timing.json").write_text(json.dumps(timing, indent=2) + "\n", encoding="utf-8")
+        if trained:
+            (partial / "recogniser.json").write_text(json.dumps(trained, indent=2) + "\n", encoding="utf-8")
     taken = {name: round(value, 1) for name, value in seconds.items()}
     return {"utterances": len(utterances), "hours": round(heard / 3600, 3), "seconds": taken}
 
@@ -130,6 +134,13 @@ def given_list(utterance: Utterance, context: str) -> list[str]:
 def best_device() -> str | None:
     """The first GPU when there is one."""
     return "cuda" if torch.cuda.is_available() else None
+
+
+def _training(recogniser: Path) -> dict[str, str]:
+    """What results must say of the adapter's training; empty for an adapter from elsewhere."""
+    path = Path(recogniser) / "training.json"
+    lists = json_file(path, "train the stage again").get("lists") if path.is_file() else None
+    return {"lists": lists} if lists else {}
 
 
 def _pruning_seconds(manifest: Path) -> float | None:

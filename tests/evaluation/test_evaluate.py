@@ -44,6 +44,19 @@ def write(folder, keywords=lambda number: KEYWORDS, contexts=HYPOTHESES):
     return paths
 
 
+def test_table_and_report_say_which_lists_the_recogniser_was_trained_on(tmp_path):
+    paths, said = write(tmp_path), "The recogniser was trained on oracle lists."
+    for lists in (None, "oracle"):
+        if lists:
+            (tmp_path / "recogniser.json").write_text(json.dumps({"lists": lists}), encoding="utf-8")
+        evaluate(paths, tmp_path / "reports", Section(bootstrap_samples=0))
+        table, report = ((tmp_path / "reports" / name).read_text("utf-8") for name in ("table.md", "report.html"))
+        assert (said in table.splitlines()) == (said in report) == bool(lists)
+    (tmp_path / "recogniser.json").write_text("[]", encoding="utf-8")
+    with pytest.raises(InputError, match='recogniser.json: got list, expected a JSON object; run "sap2 decode" again'):
+        evaluate(paths, tmp_path / "reports", Section(bootstrap_samples=0))
+
+
 def test_metrics_hold_figures_by_context_stage_1_and_how_they_were_made(tmp_path):
     metrics = evaluate(write(tmp_path), tmp_path / "reports", Section())
     assert list(metrics) == [

@@ -174,6 +174,17 @@ def test_a_split_that_was_not_pruned_is_refused_before_the_model_loads(tmp_path,
     assert {path.name for path in (tmp_path / "results").iterdir()} == {"oracle.jsonl", "timing.json"}
 
 
+@pytest.mark.parametrize("lists", ["oracle", None])
+def test_results_name_the_lists_the_recogniser_was_trained_on(tmp_path, loaded, lists):
+    source, adapter = tmp_path / "test.jsonl", tmp_path / "recogniser"
+    write_manifest(source, [make(0, predicted=[])])
+    adapter.mkdir()
+    (adapter / "training.json").write_text(json.dumps({"steps": 3} | ({"lists": lists} if lists else {})))
+    corpus.decode_split(InferenceSection(contexts=["oracle"]), source, "base", adapter, tmp_path / "results")
+    noted = tmp_path / "results" / "recogniser.json"
+    assert noted.is_file() == bool(lists) and (not lists or json.loads(noted.read_text()) == {"lists": "oracle"})
+
+
 def test_a_failure_leaves_the_old_results_alone(tmp_path, loaded, monkeypatch):
     source = tmp_path / "test.jsonl"
     write_manifest(source, [make(0, predicted=[])])
