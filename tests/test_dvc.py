@@ -1,8 +1,11 @@
-"""dvc.yaml, the command line and sap2.stages agree, and a change re-runs exactly what depends on it."""
+"""dvc.yaml, the command line and sap2.stages agree, a change re-runs exactly what depends on it, and DVC's commands of
+README.md work."""
 
 import ast
 import inspect
 import os
+import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -200,7 +203,7 @@ print("ran", sys.argv[1])
 def project(tmp_path_factory) -> Path:
     """The pipeline with a command that only makes the outputs."""
     folder = tmp_path_factory.mktemp("dvc")
-    for name in ("dvc.yaml", "params.yaml", ".dvcignore"):
+    for name in ("dvc.yaml", "params.yaml", ".dvcignore", ".gitignore"):
         shutil.copy(ROOT / name, folder)
     shutil.copytree(ROOT / "sap2", folder / "sap2", ignore=shutil.ignore_patterns("__pycache__", "assets"))
     for dep in {dep for stage in STAGES.values() for dep in paths(stage, "deps") if dep.startswith("sap2/assets")}:
@@ -210,21 +213,39 @@ def project(tmp_path_factory) -> Path:
     (folder / "corpora" / "README.md").touch()
     (folder / "bin").mkdir()
     (folder / "bin" / "sap2").write_text(f"#!{sys.executable}\n{FAKE}")
-    (folder / "bin" / "sap2").chmod(0o755)
-    dvc(folder, "init", "--no-scm", "--quiet")
+    (folder / "bin" / "dvc").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m dvc "$@"\n')
+    for command in ("sap2", "dvc"):
+        (folder / "bin" / command).chmod(0o755)
+    run(folder, "git init -q")
+    dvc(folder, "init", "--quiet")
     dvc(folder, "config", "core.analytics", "false")
     assert ran(dvc(folder, "repro")) == list(STAGES)
     return folder
 
 
 def dvc(folder: Path, *arguments: str) -> str:
+    return run(folder, shlex.join(["dvc", *arguments]))
+
+
+def run(folder: Path, line: str) -> str:
+    """What a line of the shell prints, with the project's own commands first in the path."""
     path = os.pathsep.join([str(folder / "bin"), os.environ["PATH"]])
     done = subprocess.run(
-        [sys.executable, "-m", "dvc", *arguments], cwd=folder, env={**os.environ, "PATH": path}, text=True,
+        line, shell=True, cwd=folder, env={**os.environ, "PATH": path}, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout
     return done.stdout
+
+
+def commit(folder: Path) -> None:
+    run(folder, "git add -A && git -c user.name=test -c user.email=test@example.org commit -qm state")
+
+
+def readme(start: str) -> str:
+    """The one command of README.md that begins so, without the comment behind it."""
+    [line] = re.findall(rf"^{re.escape(start)}[^#\n]*", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    return line.strip()
 
 
 def ran(output: str) -> list[str]:
@@ -268,3 +289,32 @@ def test_a_corpus_that_dvc_tracks_by_its_pointer_is_prepared_again_when_it_chang
     (corpus / "list.tsv").write_text("id\ttext\tkeywords\na\thello\tzorvan\n")
     dvc(project, "add", "corpora/talks")
     assert ran(dvc(project, "repro")) == ["prepare", "lists"]
+
+
+def test_an_experiment_with_other_decoding_decodes_alone(project):
+    dvc(project, "repro")
+    commit(project)
+    line = readme("dvc exp run -S inference.")
+    assert line.endswith(" -S inference.num_beams=4")
+    before = sections(project)
+    assert ran(run(project, line)) == ["decode"]
+    after = sections(project)
+    assert after["inference"] == before["inference"] | {"num_beams": 4}
+    assert after | {"inference": before["inference"]} == before
+    assert "num_beams" in dvc(project, "params", "diff", "HEAD")
+
+
+def sections(folder: Path) -> dict:
+    return YAML(typ="safe").load((folder / "params.yaml").read_text(encoding="utf-8"))
+
+
+def test_what_is_pushed_to_the_documented_remote_comes_back(project):
+    commit(project)
+    assert "pushed" in run(project, readme("dvc remote add"))
+    store = project.parent / "sap2-store"
+    assert list(store.rglob("*.dir")) and not run(project, "git status --porcelain"), "the remote is this machine's own"
+    for folder in ("data", "models", "results", ".dvc/cache"):
+        shutil.rmtree(project / folder)
+    dvc(project, "pull")
+    assert (project / "models" / "recogniser" / "file").is_file()
+    assert ran(dvc(project, "repro")) == []

@@ -4,6 +4,12 @@ import json
 import sys
 import time
 
+import numpy as np
+import soundfile
+import soxr
+
+from sap2.data.speech import SAMPLE_RATE, VOICES, Synthesiser
+
 STAGES = ["prepare", "lists", "base", "train-pruner", "prune", "train-recogniser", "decode", "evaluate", "register"]
 
 
@@ -48,6 +54,19 @@ def test_the_flow_runs_from_a_fresh_clone_to_a_registered_model(repository, run,
         line for line in tracked.splitlines() if line[3:].startswith(("data/", "models/", "results/", "mlruns"))
     ]
 
-    recording = next((repository / "data" / "prepared" / "audio").rglob("*.flac"))
-    text = run("sap2", "transcribe", str(recording), "--keywords", "Meyer, Zorvan", "--show-keywords")
-    assert "keywords found: " in text
+    plots = run(*dvc, "plots", "show", "--out", "plots")
+    page = repository / "plots" / "index.html"
+    assert page.as_uri() in plots and "B-WER by context (%)" in page.read_text(encoding="utf-8")
+
+
+def test_a_recording_the_corpus_maker_did_not_make_is_transcribed(run, reproduced, tmp_path):
+    """Another voice, other words, and a rate and channels that no corpus of ours has."""
+    voice, said = "en-029+f5", "zorvan and meyer sat on the harbour wall and counted ships"
+    assert voice not in VOICES
+    mono = soxr.resample(Synthesiser().speak(said, voice, rate=150), SAMPLE_RATE, 44_100)
+    talk = tmp_path / "talk.wav"
+    soundfile.write(talk, np.stack((mono, 0.5 * mono), axis=1), 44_100, subtype="PCM_16")
+    assert (soundfile.info(talk).samplerate, soundfile.info(talk).channels) == (44_100, 2)
+    output = run("sap2", "transcribe", str(talk), "--keywords", "Meyer, Zorvan", "--show-keywords")
+    *_, text, found = output.splitlines()
+    assert len(text.split()) > 3 and found.strip().startswith("keywords found: ")
