@@ -278,19 +278,6 @@ def test_dvc_re_runs_what_a_change_concerns(project):
     assert replaced("    inference: {max_new_tokens: 33}", "    inference: {max_new_tokens: 34}") == ["decode"]
 
 
-def test_a_corpus_that_dvc_tracks_by_its_pointer_is_prepared_again_when_it_changes(project):
-    corpus = project / "corpora" / "talks"
-    corpus.mkdir()
-    (corpus / "list.tsv").write_text("id\ttext\tkeywords\n")
-    dvc(project, "add", "corpora/talks")
-    assert (project / "corpora" / "talks.dvc").is_file()
-    assert ran(dvc(project, "repro")) == ["prepare", "lists"]
-    assert ran(dvc(project, "repro")) == []
-    (corpus / "list.tsv").write_text("id\ttext\tkeywords\na\thello\tzorvan\n")
-    dvc(project, "add", "corpora/talks")
-    assert ran(dvc(project, "repro")) == ["prepare", "lists"]
-
-
 def test_an_experiment_with_other_decoding_decodes_alone(project):
     dvc(project, "repro")
     commit(project)
@@ -318,3 +305,16 @@ def test_what_is_pushed_to_the_documented_remote_comes_back(project):
     dvc(project, "pull")
     assert (project / "models" / "recogniser" / "file").is_file()
     assert ran(dvc(project, "repro")) == []
+
+
+def test_a_corpus_that_dvc_tracks_by_its_pointer_is_prepared_again_when_it_changes(project):
+    corpus = project / "corpora" / "talks"
+    corpus.mkdir()
+    (corpus / "list.tsv").write_text("id\ttext\tkeywords\n")
+    dvc(project, "add", "corpora/talks")
+    assert (project / "corpora" / "talks.dvc").is_file()
+    assert ran(dvc(project, "repro")) == ["prepare", "lists"]
+    assert ran(dvc(project, "repro")) == []
+    (corpus / "list.tsv").write_text("id\ttext\tkeywords\na\thello\tzorvan\n")
+    dvc(project, "add", "corpora/talks")
+    assert ran(dvc(project, "repro")) == ["prepare", "lists"]
