@@ -184,7 +184,7 @@ def _with_ends(core: bytes, reference: Words, hypothesis: Words, first: int, las
 _EQUAL, _SUBSTITUTION = bytes([EQUAL]), bytes([SUBSTITUTION])
 
 
-def _chunks(positions: list[int], pairs: Sequence[tuple[Words, Words]], cells: int = 1 << 19) -> Iterator[list[int]]:
+def _chunks(positions: list[int], pairs: Sequence[tuple[Words, Words]], cells: int = 1 << 16) -> Iterator[list[int]]:
     """Groups of positions whose padded cost tables hold at most `cells` entries together (or one pair each)."""
     chunk: list[int] = []
     rows = columns = 0
@@ -255,34 +255,28 @@ def _trace_back(
     Yields: Each pair's moves, first word first.
     """
     pairs, height, width = table.shape
-    # A border before the first words that no path may cross: a cost that no sum of costs can be.
-    walled = np.full((pairs, height + 1, width + 1), -99, dtype=table.dtype)
-    walled[:, 1:, 1:] = table
-    unlike = np.zeros(walled.shape, dtype=np.int8)
-    unlike[:, 2:, 2:] = differs
-    costs, unlike = walled.ravel(), unlike.ravel()
-    at = (np.arange(pairs) * (height + 1) + rows + 1) * (width + 1) + columns + 1
-    start = (np.arange(pairs) * (height + 1) + 1) * (width + 1) + 1
-    # What a move takes off the place in the table, by its code; 0 once the first words are reached.
-    back = np.array([0, width + 2, width + 2, 1, width + 1])
+    cost = table.dtype.type
+    diagonal = table[:, :-1, :-1] + differs * cost(definition.substitution)
+    ways = {
+        "diagonal": (np.s_[:, 1:, 1:], diagonal, np.array([EQUAL, SUBSTITUTION], dtype=np.int8)[differs.view(np.int8)]),
+        "insertion": (np.s_[:, :, 1:], table[:, :, :-1] + cost(definition.insertion), INSERTION),
+        "deletion": (np.s_[:, 1:], table[:, :-1] + cost(definition.deletion), DELETION),
+    }
+    preferred = np.zeros(table.shape, dtype=np.int8)  # 0 where the first words are reached
+    for name in reversed(definition.preference):
+        cells, price, code = ways[name]
+        np.copyto(preferred[cells], code, where=table[cells] == price)
+    preferred = preferred.ravel()
+    at = (np.arange(pairs) * height + rows) * width + columns
+    # What a move takes off the place in the table, by its code.
+    back = np.array([0, width + 1, width + 1, 1, width])
     steps = int((rows + columns).max())
     moves = np.zeros((pairs, steps), dtype=np.int8)
-    diagonal_code = np.array([EQUAL, SUBSTITUTION], dtype=np.int8)
     for step in range(steps - 1, -1, -1):
-        cost, other = costs[at], unlike[at]
-        found = {
-            "diagonal": (cost == costs[at - width - 2] + other * definition.substitution, diagonal_code[other]),
-            "insertion": (cost == costs[at - 1] + definition.insertion, INSERTION),
-            "deletion": (cost == costs[at - width - 1] + definition.deletion, DELETION),
-        }
-        move = np.zeros(pairs, dtype=np.int8)
-        for name in reversed(definition.preference):
-            allowed, code = found[name]
-            np.copyto(move, code, where=allowed)
-        move[at == start] = 0
+        move = preferred[at]
         if not move.any():
             break
         moves[:, step] = move
-        at = at - back[move]
+        at -= back[move]
     for line in moves:
         yield line.tobytes().lstrip(b"\0")

@@ -8,7 +8,7 @@ import numpy as np
 from sap2.evaluation.figures import COUNTS, ROW_FIGURES, keyword_figures
 from sap2.evaluation.keywords import KeywordCounts
 from sap2.evaluation.scored import Row, Utterance
-from sap2.evaluation.significance import Figure, Sums, measure
+from sap2.evaluation.significance import Figure, Sums, bounds, measure
 
 __all__ = ["Part", "Parts", "parts_of_utterances", "rows_of"]
 
@@ -79,18 +79,26 @@ def rows_of(
         measured = {figure: measure(how, sums) for figure, how in known.items()}
         counts = KeywordCounts(*(int(columns[f"{name}_keyword_{one}"].sum()) for one in COUNTS))
         rows.append(Row(TRAINING, name, int(columns[f"{name}_utterances"].sum()), measured, counts))
-    for part in parts:
-        if group not in (None, part.group):
-            continue
-        members = len(part.members)
+    wanted = [part for part in parts if group in (None, part.group)]
+    totals = _totals(wanted, columns)
+    without = {name: figure.of(totals) for name, figure in figures.items()}
+    for number, part in enumerate(wanted):
         if part.with_interval:
             measured = {name: measure(_renamed(figure, part.column), sums) for name, figure in figures.items()}
         else:
-            whole = {name: columns[name][part.members].sum(keepdims=True) for name in _needed(columns)}
-            measured = {name: measure(figure, whole) for name, figure in figures.items()}
-        counts = KeywordCounts(*(int(columns[f"keyword_{one}"][part.members].sum()) for one in COUNTS))
-        rows.append(Row(part.group, part.label, members, measured, counts))
+            measured = {name: bounds(values[number : number + 1]) for name, values in without.items()}
+        counts = KeywordCounts(*(int(totals[f"keyword_{one}"][number]) for one in COUNTS))
+        rows.append(Row(part.group, part.label, len(part.members), measured, counts))
     return tuple(sorted(rows, key=lambda row: row.group in NAMED))
+
+
+def _totals(parts: Sequence[Part], columns: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Sums over the utterances of each part, `(parts,)`, of the columns that their figures are made of."""
+    if not parts:
+        return {name: columns[name][:0] for name in _needed(columns)}
+    members = np.concatenate([part.members for part in parts])
+    starts = np.cumsum([0, *(len(part.members) for part in parts[:-1])])
+    return {name: np.add.reduceat(columns[name][members], starts) for name in _needed(columns)}
 
 
 def _needed(columns: Mapping[str, np.ndarray]) -> list[str]:
