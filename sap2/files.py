@@ -1,14 +1,13 @@
 """Files that appear whole or not at all, JSON lines and tables."""
 
-import csv
 import errno
 import glob
 import hashlib
 import json
 import os
+import platform
 import re
 import shutil
-import socket
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any
 
 from sap2.errors import InputError, OutputError, SapError
 
-HOST = socket.gethostname()  # processes of several machines, or pods, may share a folder
+HOST = platform.node()  # processes of several machines, or pods, may share a folder
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")  # JSON's escape of half a character
@@ -206,6 +205,8 @@ def write_jsonl(path: Path | str, rows: Iterable[dict]) -> int:
 
 def write_csv(path: Path | str, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write rows of the same keys, at least one, below a line of their names; None becomes an empty field."""
+    import csv
+
     with Path(path).open("w", encoding="utf-8", newline="") as out:
         writer = csv.DictWriter(out, fieldnames=list(rows[0]), lineterminator="\n")
         writer.writeheader()

@@ -5,6 +5,7 @@ Case never counts, and a keyword of several words counts only where all of them 
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
+from types import MappingProxyType
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -21,6 +22,7 @@ __all__ = [
     "caseless",
     "covered",
     "spoken",
+    "surplus",
 ]
 
 # A keyword as it is compared: its words, caseless, separated by single spaces.
@@ -72,11 +74,31 @@ class ListCell(Sequence[str]):
         """The list, or None when it is not written in this one way: then it is for a JSON parser."""
         if text == "[]":
             return cls("", 0)
-        if not (text.startswith('["') and text.endswith('"]')) or "\\" in text:
+        if not cls._has_ends(text):
             return None
         separators = text.count('", "')
         # Every quotation mark must belong to a separator or an end.
         return cls(text, separators + 1) if text.count('"') == 2 * separators + 2 else None
+
+    @classmethod
+    def read_all(cls, texts: Sequence[str]) -> "list[ListCell | None]":
+        """Many lists; where all are written in this way they are looked at together, else each is left to `read`."""
+        letters = _letters("\n".join(texts)) if texts and all(map(cls._has_ends, texts)) else None
+        if letters is None:
+            return list(map(cls.read, texts))
+        quotes = np.flatnonzero(letters == ord('"'))
+        # How many stand in each list; lists are separated by a character.
+        counts = np.diff(np.searchsorted(quotes, np.cumsum([0, *(len(text) + 1 for text in texts)])))
+        closing, opening = quotes[1:-1:2], quotes[2::2]
+        is_separator = opening - closing == 3
+        is_separator &= (letters[closing + 1] == ord(",")) & (letters[closing + 2] == ord(" "))
+        if (counts % 2).any() or np.count_nonzero(is_separator) != counts.sum() // 2 - len(texts):
+            return list(map(cls.read, texts))
+        return list(map(cls, texts, (counts // 2).tolist()))
+
+    @staticmethod
+    def _has_ends(text: str) -> bool:
+        return text.startswith('["') and text.endswith('"]') and "\\" not in text
 
     def __len__(self) -> int:
         return self._length
@@ -107,6 +129,7 @@ class Vocabulary:
 
     NUMBER_BITS = 20
     FIRST_LETTERS = np.array([(1 << 8 * length) - 1 for length in range(9)], dtype=np.uint64)
+    LOWER_CASE = np.uint64(0x2020202020202020)  # the bit in which small letters differ from capitals
     SPACES = "\t\v\f\r\x1c\x1d\x1e\x1f"
 
     def __init__(self, words: Collection[str]) -> None:
@@ -121,19 +144,20 @@ class Vocabulary:
         None unless every entry of all lists is one ASCII word.
         """
         text = "\n".join([cell.text for cell in cells])
-        if not text.isascii() or any(map(text.__contains__, self.SPACES)):
+        letters = _letters(text)
+        if letters is None or any(map(text.__contains__, self.SPACES)):
             return None
-        letters = _letters(text.lower())
-        entries = np.array([len(cell) for cell in cells])
-        if np.count_nonzero(letters == ord(" ")) != np.maximum(entries - 1, 0).sum():
+        entries = list(map(len, cells))
+        if np.count_nonzero(letters == ord(" ")) != sum(entries) - sum(map(bool, entries)):
             return None  # there are other spaces than those of the separators
         starts, ends, numbers = self._numbers(letters)
         candidates = np.flatnonzero(self._is_known[numbers])
         of_cell = np.searchsorted(np.cumsum(entries), candidates, side="right").tolist()
         found: list[dict[Keyword, str]] = [{} for _ in cells]
+        words = self._words
         for at, start, end in zip(of_cell, starts[candidates].tolist(), ends[candidates].tolist(), strict=True):
-            entry = text[start:end]
-            if (keyword := entry.lower()) in self._words:
+            keyword = entry = text[start:end]
+            if entry in words or (keyword := entry.lower()) in words:
                 found[at].setdefault(keyword, entry)
         return found
 
@@ -143,25 +167,27 @@ class Vocabulary:
         starts, ends = quotes[::2] + 1, quotes[1::2]
         lengths = (ends - starts).astype(np.uint64)
         # Eight letters from each place on, as one whole number of 64 bits; those after the word's end are taken off.
-        first = np.ndarray(len(letters) - 7, "<u8", letters, strides=(1,))[starts]
+        first = np.ndarray(len(letters) - 7, "<u8", letters, strides=(1,))[starts] | self.LOWER_CASE
         first &= self.FIRST_LETTERS[np.minimum(lengths, 8)]
         return starts, ends, (first + lengths) * np.uint64(0x9E3779B97F4A7C15) >> np.uint64(64 - self.NUMBER_BITS)
 
 
-def _letters(text: str) -> np.ndarray:
-    """An ASCII text as numbers, with room for eight letters from each place on."""
-    return np.frombuffer(text.encode("ascii") + bytes(8), dtype=np.uint8)
+def _letters(text: str) -> np.ndarray | None:
+    """An ASCII text as numbers, with room for eight letters from each place on; None for other text."""
+    return np.frombuffer(text.encode() + bytes(8), dtype=np.uint8) if text.isascii() else None
 
 
 class KeywordList:
     """A list, ready to be looked up in texts: entries that differ only in case are one, blank ones none."""
 
+    _ranks: dict[Keyword, int] | None = None
+    # First word -> the entries of several words that begin with it, each with its words.
+    _phrases: Mapping[str, list[tuple[Keyword, list[str]]]] = MappingProxyType({})
+
     def __init__(self, entries: Iterable[str] = (), normaliser: str = "none") -> None:
         # Each keyword as compared -> as first spelt, in the list's order.
         self.spelling: dict[Keyword, str] = {}
-        self._ranks: dict[Keyword, int] | None = None
-        # First word -> the entries of several words that begin with it, each with its words.
-        self._phrases: dict[str, list[tuple[Keyword, list[str]]]] = {}
+        self._phrases = {}
         for entry in entries:
             pieces = caseless(entry if normaliser == "none" else normalise(entry, normaliser))
             keyword = " ".join(pieces)
@@ -174,7 +200,7 @@ class KeywordList:
     @classmethod
     def of_words(cls, spelling: dict[Keyword, str]) -> "KeywordList":
         """A list of single words, as compared -> as spelt."""
-        made = cls()
+        made = cls.__new__(cls)
         made.spelling = spelling
         return made
 
@@ -193,7 +219,7 @@ class KeywordList:
     def occurrences(self, text: Sequence[str]) -> list[Keyword]:
         """The list's keywords as they come in a text of caseless words, as often as they do."""
         if not self._phrases:
-            return [word for word in text if word in self.spelling]
+            return list(filter(self.spelling.__contains__, text))
         return [keyword for keyword, places in self.places(text).items() for _ in places]
 
     def places(self, text: Sequence[str]) -> dict[Keyword, list[int]]:
@@ -212,6 +238,8 @@ class KeywordList:
     def spelt(self, keywords: Iterable[Keyword]) -> tuple[str, ...]:
         """Some of its keywords, each once, in the order and spelling of the list."""
         ordered = set(keywords)
+        if not ordered:
+            return ()
         if len(ordered) > 1:
             if self._ranks is None:
                 self._ranks = {keyword: rank for rank, keyword in enumerate(self.spelling)}
@@ -224,6 +252,16 @@ def covered(places: Places, keywords: Iterable[Keyword]) -> set[int]:
     return {
         at + step for keyword in keywords for at in places.get(keyword, ()) for step in range(keyword.count(" ") + 1)
     }
+
+
+def surplus(said: Iterable[Keyword], written: Iterable[Keyword]) -> dict[Keyword, int]:
+    """How much more often each is said than written; below zero: written than said."""
+    found: dict[Keyword, int] = {}
+    for keyword in said:
+        found[keyword] = found.get(keyword, 0) + 1
+    for keyword in written:
+        found[keyword] = found.get(keyword, 0) - 1
+    return {keyword: times for keyword, times in found.items() if times}
 
 
 def spoken(keywords: Sequence[str], reference: str) -> list[str]:

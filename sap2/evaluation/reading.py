@@ -7,7 +7,7 @@ Anything else: Kaldi's `text`, the id first. Utterances are known by their ids, 
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
 from sys import intern
 from typing import Any, NamedTuple
@@ -18,15 +18,17 @@ from sap2.files import SURROGATE, checked_object, json_object
 
 __all__ = ["Row", "Source", "read_lists", "read_source", "read_training"]
 
-_TRN = re.compile(r"^(.*?)\(([^\s()]+)\)\s*$")
-_KEYWORDS = re.compile(r"<\|startofcontext\|>(.*?)<\|endofcontext\|>", re.DOTALL)
-_AUDIO = re.compile(r"<audio>(.*?)</audio>", re.DOTALL)
+# Compiled when a file of their format is met: that takes a millisecond.
+_TRN = r"^(.*?)\(([^\s()]+)\)\s*$"
+_KEYWORDS = r"(?s)<\|startofcontext\|>(.*?)<\|endofcontext\|>"
+_AUDIO = r"(?s)<audio>(.*?)</audio>"
+BLOCK = 1 << 16  # bytes read at once
 SAMPLE = 50  # lines by which a format is told
+LINES_AT_ONCE = 50  # of which lists are read together: what that takes stays in the processor's cache
 LONGEST_COUNT = 18  # characters of a word's count
 DAY = 86_400.0  # seconds; no utterance is longer
 
 
-@dataclass(slots=True)
 class Row:
     """What one line says of one utterance; None = nothing.
 
@@ -39,17 +41,29 @@ class Row:
         duration: Seconds.
     """
 
-    id: str
-    line: int
-    hypothesis: str | None = None
-    reference: str | None = None
-    keywords: Sequence[str] | None = None
-    biasing: Sequence[str] | None = None
-    predicted: tuple[str, ...] | None = None
-    duration: float | None = None
-    talk: str | None = None
-    speaker: str | None = None
-    context: str | None = None
+    __slots__ = (
+        *("id", "line", "hypothesis", "reference", "keywords", "biasing"),
+        *("predicted", "duration", "talk", "speaker", "context"),
+    )
+
+    def __init__(
+        self,
+        id: str,
+        line: int,
+        hypothesis: str | None = None,
+        reference: str | None = None,
+        keywords: Sequence[str] | None = None,
+        biasing: Sequence[str] | None = None,
+        predicted: tuple[str, ...] | None = None,
+        duration: float | None = None,
+        talk: str | None = None,
+        speaker: str | None = None,
+        context: str | None = None,
+    ) -> None:
+        self.id, self.line = id, line
+        self.hypothesis, self.reference = hypothesis, reference
+        self.keywords, self.biasing, self.predicted = keywords, biasing, predicted
+        self.duration, self.talk, self.speaker, self.context = duration, talk, speaker, context
 
 
 class Source(NamedTuple):
@@ -69,8 +83,7 @@ def read_source(path: Path | str, text_is: str = "hypothesis") -> Source:
         comes twice. The message names file and line.
     """
     path = str(path)
-    lines = _lines(path)
-    kind, parse = _format(path, lines)
+    kind, parse, lines = _format(path)
     rows: dict[str, Row] = {}
     for row in parse(path, lines, text_is):
         if (first := rows.setdefault(row.id, row)) is not row:
@@ -89,8 +102,7 @@ def read_lists(path: Path | str) -> Source | tuple[str, ...]:
     Raises: InputError: as `read_source`, or an utterance without a list.
     """
     path = str(path)
-    lines = _lines(path)
-    kind, _ = _format(path, lines)
+    kind, _, lines = _format(path)
     if kind in ("Kaldi text", "trn"):
         return tuple(dict.fromkeys(intern(" ".join(line.split())) for line in lines if line.strip()))
     source = read_source(path)
@@ -105,7 +117,7 @@ def read_lists(path: Path | str) -> Source | tuple[str, ...]:
 def read_training(path: Path | str) -> dict[str, int]:
     """Words of the training text and how often they come: from lines `word<TAB>count`, or from any file of texts."""
     path = str(path)
-    lines = _lines(path)
+    lines = list(_format(path)[2])
     first = [line.rstrip("\n").split("\t") for line in lines[:SAMPLE] if line.strip()]
     if all(len(cells) == 2 and cells[1].strip().isdecimal() for cells in first):
         counts = {}
@@ -124,35 +136,59 @@ def read_training(path: Path | str) -> dict[str, int]:
     return counts
 
 
-def _lines(path: str) -> list[str]:
+def _lines(path: str) -> Iterator[str]:
+    """A file's lines; only "\\n" ends one: other separators of Unicode may stand inside a text."""
+    return chain.from_iterable(_blocks(path))
+
+
+def _blocks(path: str) -> Iterator[list[str]]:
+    """Some lines at a time: a whole file of lists is as much memory as everything else together."""
+    done, encoding, block = 0, "utf-8-sig", b""
     try:
-        # Only "\n" ends a line: other separators of Unicode may stand inside a text.
-        text = Path(path).read_bytes().decode("utf-8-sig")
+        with Path(path).open("rb") as file:
+            while following := file.read(BLOCK) + file.readline():
+                block = following
+                text = block.decode(encoding)
+                text = (text.replace("\r\n", "\n") if "\r" in text else text).removesuffix("\n")
+                yield text.split("\n")
+                done, encoding = done + block.count(b"\n"), "utf-8"
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file; correct the path") from error
     except IsADirectoryError as error:
         raise InputError(f"{path}: a folder, expected a file") from error
     except UnicodeDecodeError as error:
-        line = error.object[: error.start].count(b"\n") + 1
+        line = done + error.object[: error.start].count(b"\n") + 1
         raise InputError(f"{path}:{line}: not UTF-8 ({error.reason}); save it as UTF-8") from error
-    if not text or text.isspace():
+    if block.endswith(b"\n"):
+        yield [""]
+
+
+Parser = Callable[[str, Iterable[str], str], Iterable[Row]]
+
+
+def _format(path: str) -> tuple[str, Parser, Iterator[str]]:
+    """What a file's first lines look like, and all its lines."""
+    lines = _lines(path)
+    first, sample = [], []
+    for line in lines:
+        first.append(line)
+        if line.strip():
+            sample.append(line)
+        if len(sample) == SAMPLE:
+            break
+    if not sample:
         raise InputError(f"{path}: empty, expected one line an utterance")
-    return (text.replace("\r\n", "\n") if "\r" in text else text).split("\n")
+    return *_told_by(sample), chain(first, lines)
 
 
-Parser = Callable[[str, list[str], str], Iterable[Row]]
-
-
-def _format(path: str, lines: Sequence[str]) -> tuple[str, Parser]:
-    """What the first lines look like."""
-    sample = [line for _, line in zip(range(SAMPLE), filter(str.strip, lines), strict=False)]
+def _told_by(sample: Sequence[str]) -> tuple[str, Parser]:
     if sample[0].lstrip().startswith("{"):
         return "JSON lines", _json_lines
     if sample[0].lstrip().startswith("[") and "\t" not in sample[0]:
         return "JSON array", _json_array
     if any("\t" in line for line in sample):
         return "TSV", _tsv
-    if all(_TRN.match(line) for line in sample):
+    if all(re.match(_TRN, line) for line in sample):
         return "trn", _trn
     return "Kaldi text", _kaldi
 
@@ -160,7 +196,7 @@ def _format(path: str, lines: Sequence[str]) -> tuple[str, Parser]:
 # ---- plain formats ---------------------------------------------------------------------------------------------------
 
 
-def _kaldi(path: str, lines: Sequence[str], text_is: str) -> Iterator[Row]:
+def _kaldi(path: str, lines: Iterable[str], text_is: str) -> Iterator[Row]:
     """`1089-134686-0000 he hoped there would be stew for dinner`"""
     for number, line in enumerate(lines, start=1):
         id, *text = line.split(maxsplit=1)[:2] if line.strip() else [""]
@@ -168,37 +204,41 @@ def _kaldi(path: str, lines: Sequence[str], text_is: str) -> Iterator[Row]:
             yield _with_text(Row(id, number), text_is, text[0].strip() if text else "")
 
 
-def _trn(path: str, lines: Sequence[str], text_is: str) -> Iterator[Row]:
+def _trn(path: str, lines: Iterable[str], text_is: str) -> Iterator[Row]:
     """`he hoped there would be stew for dinner (1089-134686-0000)`"""
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
-        match = _TRN.match(line)
+        match = re.match(_TRN, line)
         if match is None:
             raise InputError(f"{path}:{number}: got {_short(line)}, expected text and (id), as in the lines before it")
         yield _with_text(Row(match.group(2), number), text_is, match.group(1).strip())
 
 
-def _tsv(path: str, lines: Sequence[str], text_is: str) -> Iterator[Row]:
+def _tsv(path: str, lines: Iterable[str], text_is: str) -> Iterator[Row]:
     """`1089-134686-0000<TAB>he hoped …<TAB>["stew"]<TAB>["aubigny", "stew", …]`; hypotheses end after the text."""
-    for number, line in enumerate(lines, start=1):
-        id, *cells = line.split("\t")
-        if not (id := id.strip()):
-            if not line.strip():
+    lines, start = iter(lines), 1
+    while split := [line.split("\t") for line in islice(lines, LINES_AT_ONCE)]:
+        lists = iter(ListCell.read_all([cells[-1].strip() for cells in split if len(cells) > 2]))
+        for number, cells in enumerate(split, start):
+            listed = next(lists) if len(cells) > 2 else None
+            if not (id := cells[0].strip()):
+                if not any(map(str.strip, cells)):
+                    continue
+                raise InputError(f"{path}:{number}: no id before the first tab; expected id, tab, text")
+            if len(cells) < 3:
+                yield _with_text(Row(id, number), text_is, cells[1].strip() if len(cells) > 1 else "")
                 continue
-            raise InputError(f"{path}:{number}: no id before the first tab; expected id, tab, text")
-        if len(cells) > 3:
-            raise InputError(
-                f"{path}:{number} ({id}): {len(cells) + 1} columns, expected id, text, rare words and list at most"
-            )
-        text = cells[0].strip() if cells else ""
-        if len(cells) < 2:
-            yield _with_text(Row(id, number), text_is, text)
-            continue
-        where = f"{path}:{number} ({id})"
-        biasing = _json_column(where, cells[1].strip(), "rare words")
-        keywords = _json_column(where, cells[2].strip(), "list") if len(cells) > 2 else biasing
-        yield Row(id, number, None, text, keywords, biasing)
+            where = f"{path}:{number} ({id})"
+            if len(cells) > 4:
+                raise InputError(f"{where}: {len(cells)} columns, expected id, text, rare words and list at most")
+            if len(cells) == 3:
+                biasing = keywords = listed or _json_column(where, cells[2].strip(), "rare words")
+            else:
+                biasing = _json_column(where, cells[2].strip(), "rare words")
+                keywords = listed or _json_column(where, cells[3].strip(), "list")
+            yield Row(id, number, None, cells[1].strip(), keywords, biasing)
+        start += LINES_AT_ONCE
 
 
 def _with_text(row: Row, text_is: str, text: str) -> Row:
@@ -226,14 +266,14 @@ def _column(where: str, cell: str) -> Sequence[str]:
 # ---- JSON ------------------------------------------------------------------------------------------------------------
 
 
-def _json_lines(path: str, lines: Sequence[str], text_is: str) -> Iterator[Row]:
+def _json_lines(path: str, lines: Iterable[str], text_is: str) -> Iterator[Row]:
     for number, line in enumerate(lines, start=1):
         if line.strip():
             where = f"{path}:{number}"
             yield _row(where, number, json_object(line, where), text_is)
 
 
-def _json_array(path: str, lines: Sequence[str], text_is: str) -> Iterator[Row]:
+def _json_array(path: str, lines: Iterable[str], text_is: str) -> Iterator[Row]:
     import json
 
     text = "\n".join(lines)
@@ -324,7 +364,7 @@ def _id_of(value: Mapping[str, Any]) -> str | None:
     if not isinstance(audio, str):
         turns = value.get("messages")
         contents = [turn.get("content") for turn in turns if isinstance(turn, dict)] if isinstance(turns, list) else []
-        match = next(filter(None, (_AUDIO.search(one) for one in contents if isinstance(one, str))), None)
+        match = next(filter(None, (re.search(_AUDIO, one) for one in contents if isinstance(one, str))), None)
         audio = match.group(1) if match else None
     return Path(audio).stem if audio else None
 
@@ -339,12 +379,12 @@ def _add_messages(row: Row, where: str, messages: Any) -> None:
     prompt, answer = turns.get("user"), turns.get("assistant")
     if not isinstance(prompt, str):
         raise InputError(f"{where}: messages without a user's text")
-    between = _KEYWORDS.search(prompt)
+    between = re.search(_KEYWORDS, prompt)
     listed = between.group(1) if between else ""
     # Separated by commas, else by spaces.
     pieces = [" ".join(one.split()) for one in (listed.split(",") if "," in listed else listed.split())]
     keywords = tuple(intern(one) for one in pieces if one)
-    asked = _KEYWORDS.sub("", _AUDIO.sub("", prompt)).lower()
+    asked = re.sub(_KEYWORDS, "", re.sub(_AUDIO, "", prompt)).lower()
     if row.reference is None and isinstance(answer, str):
         row.reference = answer
     if "transcribe" not in asked:

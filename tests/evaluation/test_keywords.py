@@ -16,6 +16,7 @@ from sap2.evaluation.keywords import (
     caseless,
     covered,
     spoken,
+    surplus,
 )
 from sap2.manifest import Utterance
 from sap2.manifest import spoken as spoken_in_manifest
@@ -111,6 +112,25 @@ def test_a_list_as_it_stands_in_a_file_is_read_as_json_reads_it(listed):
     for text in (json.dumps(listed), json.dumps(listed, ensure_ascii=False), json.dumps(listed, separators=(",", ":"))):
         cell = ListCell.read(text)
         assert cell is None or (list(cell), len(cell)) == (listed, len(listed))
+
+
+simple = st.lists(st.lists(st.text('ab ,[]"', max_size=4), min_size=1, max_size=4), max_size=4)
+
+
+@given(simple, st.sampled_from([(), ("[]",), ('["a", "b]',), ('["a", 3, "b"]', '["]'), ('["\u00e9"]',)]))
+def test_lists_read_together_are_what_each_of_them_is(lists, more):
+    texts = [*map(json.dumps, lists), *more]
+    for text, together in zip(texts, ListCell.read_all(texts), strict=True):
+        # Of an entry `, ` only `read_all` knows that it is no separator; `read` leaves it to the JSON parser.
+        assert together is not None or ListCell.read(text) is None
+        assert together is None or (list(together), len(together)) == (json.loads(text), len(json.loads(text)))
+
+
+@given(st.lists(st.sampled_from("abc")), st.lists(st.sampled_from("abcd")))
+def test_a_surplus_is_said_or_written_more_often(said, written):
+    found = surplus(said, written)
+    assert {one: times for one, times in found.items() if times > 0} == Counter(said) - Counter(written)
+    assert {one: -times for one, times in found.items() if times < 0} == Counter(written) - Counter(said)
 
 
 # Words that share their first eight letters, and what a text may hold and a list's entry may not.

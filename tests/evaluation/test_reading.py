@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sap2.errors import InputError
+from sap2.evaluation import reading
 from sap2.evaluation.reading import read_lists, read_source, read_training
 
 PROMPT = "<audio>/x/talk-7.wav</audio>Transcribe speech to text according to keywords may appear in the utterance. "
@@ -52,6 +53,34 @@ def test_kaldi_text_begins_with_the_id(tmp_path):
     source = read_source(write(tmp_path / "x", "a one two\r\nb\n  c   three  \n"), "reference")
     assert source.kind == "Kaldi text"
     assert {id: row.reference for id, row in source.rows.items()} == {"a": "one two", "b": "", "c": "three"}
+
+
+@pytest.mark.parametrize("block", [1, 7, 16, 1000])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_a_file_may_be_of_several_blocks(tmp_path, monkeypatch, block, end):
+    monkeypatch.setattr(reading, "BLOCK", block)
+    lines = ["\ufeffa\tone\u2028two", "", "b\t\u00e9\rt\u00e9", "c\t", "d\tthree"]
+    for text in (end.join(lines), end.join(lines) + end):
+        rows = read_source(write(tmp_path / "x", text)).rows
+        assert {id: (row.line, row.hypothesis) for id, row in rows.items()} == {
+            "a": (1, "one\u2028two"), "b": (3, "\u00e9\rt\u00e9"), "c": (4, ""), "d": (5, "three"),
+        }  # fmt: skip
+
+
+def test_a_line_that_is_no_utf_8_is_named_in_whichever_block_it_is(tmp_path, monkeypatch):
+    monkeypatch.setattr(reading, "BLOCK", 16)
+    (tmp_path / "x").write_bytes("".join(f"a{n}\tone\n" for n in range(90)).encode() + b"b\tf\xfcnf\n")
+    with pytest.raises(InputError, match=r"x:91: not UTF-8 \(invalid start byte\)"):
+        read_source(tmp_path / "x")
+
+
+def test_lists_of_many_lines_stay_with_their_lines(tmp_path):
+    lines = [f'u{n}\tone\t["w{n}"]\t["w{n}", "x"]' for n in range(120)]
+    lines[60] = 'u60\tone\t[]\t["w\\u0036\\u0030", "x"]'
+    rows = read_source(write(tmp_path / "x", "\n".join(lines)), "reference").rows
+    assert [list(row.keywords) for row in rows.values()] == [[f"w{n}", "x"] for n in range(120)]
+    lines[70] = 'u70\tone\t[]\t["a", 3]'
+    assert refusal(tmp_path / "x", "\n".join(lines)).startswith(":71 (u70): list ")
 
 
 def test_trn_ends_with_the_id(tmp_path):
