@@ -104,13 +104,12 @@ class KeywordTally:
         self._spelling: dict[Keyword, str] = {}
         self._wrong_in: defaultdict[Keyword, list[int]] = defaultdict(list)
 
-    def add(self, place: int, listed: KeywordList, said: Counter[Keyword], written: Counter[Keyword]) -> None:
-        """Count what was missed and wrongly written in one utterance."""
-        for counter, surplus in ((self._missed, said - written), (self._false_alarms, written - said)):
-            counter.update(surplus)
-            for keyword in surplus:
-                self._spelling.setdefault(keyword, listed.spelling[keyword])
-                self._wrong_in[keyword].append(place)
+    def add(self, place: int, listed: KeywordList, surplus: Mapping[Keyword, int]) -> None:
+        """Count what was missed (above zero) and wrongly written (below) in one utterance."""
+        for keyword, times in surplus.items():
+            (self._missed if times > 0 else self._false_alarms)[keyword] += abs(times)
+            self._spelling.setdefault(keyword, listed.spelling[keyword])
+            self._wrong_in[keyword].append(place)
 
     def worst(self, utterances: Sequence[Utterance], lines: "MarkedLines", shown: int = 50) -> list[KeywordErrors]:
         """The entries with most errors, and what was written in their place."""

@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 from sap2.errors import InputError
-from sap2.evaluation.alignment import DELETION, INSERTION, SUBSTITUTION, Definition, Moves, Words
+from sap2.evaluation.alignment import DELETION, EQUAL, INSERTION, SUBSTITUTION, Definition, Moves, Words
 
 __all__ = ["Errors", "check_same_ids", "count_edits", "names"]
 
@@ -47,26 +47,27 @@ class Errors(NamedTuple):
 
 def count_edits(
     moves: Moves, reference: Words, hypothesis: Words, biasing: Collection[str], definition: Definition
-) -> tuple[int, int, int, int]:
-    """Words, substitutions, insertions and deletions of an alignment that fall on the biasing set."""
-    if moves is None:
-        return sum(map(biasing.__contains__, reference)), 0, 0, 0
-    written = biasing
+) -> tuple[int, int, int]:
+    """Substitutions, insertions and deletions of an alignment that fall on the biasing set."""
+    if moves is None or not biasing:
+        return 0, 0, 0
+    written = inside = frozenset(biasing)
     if definition.insertions_must_be_spoken:
-        written = {word for word in reference if word in biasing}
+        written = inside.intersection(reference)
     counts = [0] * 5
     row = column = 0
     for move in moves:
-        if move == INSERTION:
+        if move == EQUAL:
+            row += 1
+            column += 1
+        elif move == INSERTION:
             counts[INSERTION] += hypothesis[column] in written
             column += 1
-            continue
-        if reference[row] in biasing:
-            counts[0] += 1
-            counts[move] += 1
-        row += 1
-        column += move != DELETION
-    return counts[0], counts[SUBSTITUTION], counts[INSERTION], counts[DELETION]
+        else:
+            counts[move] += reference[row] in inside
+            row += 1
+            column += move != DELETION
+    return counts[SUBSTITUTION], counts[INSERTION], counts[DELETION]
 
 
 def check_same_ids(expected: Collection[str], got: Collection[str], what: str, than: str = "references") -> None:

@@ -5,8 +5,7 @@ and `evaluate`; none of those counts anything.
 """
 
 import re
-from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import chain
 from types import MappingProxyType
 from typing import NamedTuple
@@ -17,7 +16,7 @@ from sap2.errors import ParamsError
 from sap2.evaluation.alignment import DELETION, INSERTION, SUBSTITUTION, Moves, definition_of, moves_of
 from sap2.evaluation.figures import COUNTS, FIGURES, HALVES, KIND_FIGURES, KINDS, SELECTION_FIGURES
 from sap2.evaluation.groups import Parts, parts_of_utterances, rows_of
-from sap2.evaluation.keywords import Keyword, KeywordCounts, KeywordList, ListCell, Vocabulary, caseless
+from sap2.evaluation.keywords import Keyword, KeywordCounts, KeywordList, ListCell, Vocabulary, caseless, surplus
 from sap2.evaluation.marks import KeywordTally, MarkedLines
 from sap2.evaluation.normalise import NORMALISERS, WORDS_RULE, normaliser_of, words
 from sap2.evaluation.rates import Errors, check_same_ids, count_edits
@@ -27,9 +26,17 @@ from sap2.evaluation.significance import Sums, bounds, measure, resample
 __all__ = ["Details", "Given", "Options", "by_unit", "score", "score_systems", "units_of"]
 
 UNITS = ("auto", "utterance", "speaker", "talk")
-NO_COUNTS = (0, 0, 0)
-BIASED = ("biased_words", "biased_errors")
-LISTS_AT_ONCE = 500  # some hundred entries each
+KNOWN = ("seen", "unseen")
+# What is counted of a reference, and what is wrong in a hypothesis; the second of each, where the words of the training
+# text are known, for those of them and for the others.
+_SPOKEN = ("all_words", "biased_words", "keyword_said", "phrase_said", "word_said")
+_SPOKEN_KNOWN = ("biased_words", "keyword_said")
+_WRONG = (
+    *(f"{half}_{kind}" for half in ("all", "biased") for kind in KINDS),
+    *(f"{what}_{count}" for what in ("keyword", "phrase", "word") for count in ("fp", "fn")),
+)
+_WRONG_KNOWN = ("biased_errors", "keyword_fp", "keyword_fn")
+LISTS_AT_ONCE = 50  # some hundred entries each; what looking for them takes stays in the processor's cache
 FEWEST_UNITS = 10  # below, drawing speakers or talks says little: utterances are drawn instead
 
 
@@ -196,12 +203,15 @@ class _Prepared:
         wrong: For each system its hypotheses that are not the same as the reference, by the utterance's place; None =
             missing.
         said: The keywords that come in each reference, as often as they do.
-        counts: What is counted of a system that makes no errors, by utterance; see `_count`.
+        known: "seen" and "unseen", where the words of the training text are given.
+        counts: What is counted of a reference, by utterance, in the order of `_SPOKEN` and, for each of `known`, of
+            `_SPOKEN_KNOWN`.
     """
 
     def __init__(self, given: Given, options: Options, systems: Mapping[str, Mapping[str, str]]) -> None:
         self.definition = definition_of(options.definition)
         self.training = given.training
+        self.known = () if given.training is None else KNOWN
         self._normaliser = options.normaliser
         self._clean = normaliser_of(options.normaliser)
         for ids, what in ((given.lists, "lists"), (given.biasing, "biasing words"), (given.predicted, "answers")):
@@ -252,7 +262,7 @@ class _Prepared:
         if self._normaliser != "none" or not cells:
             return found
         texts = chain(self.references, *(wrong.values() for wrong in self.wrong.values()))
-        vocabulary = Vocabulary(set(chain.from_iterable([text.words for text in texts if text is not None])))
+        vocabulary = Vocabulary(set().union(*[text.words for text in texts if text is not None]))
         for start in range(0, len(cells), LISTS_AT_ONCE):
             part = cells[start : start + LISTS_AT_ONCE]
             entries = vocabulary.entries_of([self._lists[place] for place in part])
@@ -265,7 +275,8 @@ class _Prepared:
         listed = self.list_at(place)
         said = listed.occurrences(text.words)
         if given.biasing:
-            biasing = set(caseless(" ".join(map(self._clean, given.biasing[id]))))
+            named = given.biasing[id]
+            biasing = set(caseless(" ".join(map(self._clean, named)))) if named else set()
         elif self.definition.name == "slidespeech":
             # SlideSpeech knows single words: any word of the list in the reference, its phrase complete or not.
             biasing = set(text.words).intersection(listed.list_words)
@@ -284,7 +295,23 @@ class _Prepared:
         )
         self.utterances.append(utterance)
         self.said.append(said)
-        self.counts.append(_count(None, utterance, text.words, text.words, said, said, listed, self))
+        self.counts.append(self._count(text.words, said, biasing, listed))
+
+    def _count(self, words: list[str], said: list[Keyword], biasing: set[str], listed: KeywordList) -> list[int]:
+        # Where all entries are single words, the words of the list are its entries.
+        phrases, single = 0, len(said)
+        if listed.has_phrases:
+            phrases = sum(" " in keyword for keyword in said)
+            single = _within(words, listed.list_words)
+        counts = [len(words), _within(words, biasing), len(said), phrases, single]
+        for known in self.known:
+            counts += [_within(words, set(self.of_training(biasing, known))), len(self.of_training(said, known))]
+        return counts
+
+    def of_training(self, keywords: Iterable[Keyword], known: str) -> list[Keyword]:
+        """Those of some keywords that are "seen" in the training text, or "unseen"."""
+        seen = known == "seen"
+        return [keyword for keyword in keywords if all(map(self.training.__contains__, keyword.split())) == seen]
 
 
 def _score_system(
@@ -349,91 +376,80 @@ def _columns(
     prepared: _Prepared, wrong: Mapping[int, Text | None], tally: KeywordTally
 ) -> tuple[dict[str, np.ndarray], dict[int, Moves]]:
     """Everything that is counted, by utterance, and the alignments of the hypotheses that are not right."""
-    names = [f"{half}_{what}" for half in ("all", "biased") for what in ("words", *KINDS)]
-    names += [f"{what}_{count}" for what in ("keyword", "phrase", "word") for count in COUNTS]
-    if prepared.training is not None:
-        for known in ("seen", "unseen"):
-            names += [
-                *(f"{known}_keyword_{count}" for count in COUNTS),
-                f"{known}_biased_words",
-                f"{known}_biased_errors",
-            ]
-    table = np.array(prepared.counts, dtype=np.int64).reshape(-1, len(names))
+    spoken = [*_SPOKEN, *(f"{known}_{name}" for known in prepared.known for name in _SPOKEN_KNOWN)]
+    counts = np.array(prepared.counts, dtype=np.int64).reshape(-1, len(spoken))
+    columns = dict(zip(spoken, counts.T, strict=True))
     pairs = [(prepared.references[place], text or NO_TEXT) for place, text in wrong.items()]
     found = moves_of([(said.tokens, written.tokens) for said, written in pairs], prepared.definition)
     moves = dict(zip(wrong, found, strict=True))
-    changed = []
-    for (place, made), (reference, hypothesis) in zip(moves.items(), pairs, strict=True):
-        one, listed, said = prepared.utterances[place], prepared.list_at(place), prepared.said[place]
-        written = listed.occurrences(hypothesis.words)
-        changed.append(_count(made, one, reference.words, hypothesis.words, said, written, listed, prepared))
-        if said != written:
-            tally.add(place, listed, Counter(said), Counter(written))
-    if changed:
-        table[list(moves)] = changed
-    columns = dict(zip(names, table.T, strict=True))
+    wrongs = [
+        _count_wrong(made, place, reference.words, hypothesis.words, prepared, tally)
+        for (place, made), (reference, hypothesis) in zip(moves.items(), pairs, strict=True)
+    ]
+    made = [*_WRONG, *(f"{known}_{name}" for known in prepared.known for name in _WRONG_KNOWN)]
+    table = np.zeros((len(made), len(counts)), dtype=np.int64)
+    if wrongs:
+        table[:, list(moves)] = np.array(wrongs).T
+    columns |= zip(made, table, strict=True)
+    for name in ("keyword", "phrase", "word", *(f"{known}_keyword" for known in prepared.known)):
+        columns[f"{name}_tp"] = columns.pop(f"{name}_said") - columns[f"{name}_fn"]
     for kind in ("words", *KINDS):
         columns[f"unbiased_{kind}"] = columns[f"all_{kind}"] - columns[f"biased_{kind}"]
     for half in HALVES:
         columns[f"{half}_errors"] = sum(columns[f"{half}_{kind}"] for kind in KINDS)
-    columns["utterances"] = np.ones(len(table), dtype=np.int64)
-    for known in ("seen", "unseen") if prepared.training is not None else ():
+    columns["utterances"] = np.ones(len(counts), dtype=np.int64)
+    for known in prepared.known:
         any_keyword = sum(columns[f"{known}_keyword_{count}"] for count in COUNTS) > 0
         columns[f"{known}_utterances"] = any_keyword.astype(np.int64)
     return columns, moves
 
 
-def _count(
+def _count_wrong(
     moves: Moves,
-    one: Utterance,
+    place: int,
     reference: list[str],
     hypothesis: list[str],
-    said: list[Keyword],
-    written: list[Keyword],
-    listed: KeywordList,
     prepared: _Prepared,
+    tally: KeywordTally,
 ) -> list[int]:
-    """All counts of one utterance, in the order of the names in `_columns`.
+    """What is wrong in one utterance, in the order of `_WRONG` and, for each of `prepared.known`, of `_WRONG_KNOWN`.
 
     Args:
         reference, hypothesis: Caseless words.
-        said, written: The keywords in them.
     """
-    definition, training = prepared.definition, prepared.training
-    edits = (moves.count(SUBSTITUTION), moves.count(INSERTION), moves.count(DELETION)) if moves else (0, 0, 0)
-    keyword = _overlap(said, written)
+    definition, biasing = prepared.definition, prepared.utterances[place].biasing
+    said, listed = prepared.said[place], prepared.list_at(place)
+    written = listed.occurrences(hypothesis)
+    wrong = surplus(said, written) if said != written else {}
+    if wrong:
+        tally.add(place, listed, wrong)
+    keyword = _false_and_missed(wrong)
     # Where all entries are single words, the words of the list are its entries.
-    phrase, word = NO_COUNTS, keyword
+    phrase, word = (0, 0), keyword
     if listed.has_phrases:
-        phrase = _overlap([keyword for keyword in said if " " in keyword], [one for one in written if " " in one])
-        word = _overlap(*([word for word in text if word in listed.list_words] for text in (reference, hypothesis)))
-    counts = [
-        len(reference),
-        *edits,
-        *count_edits(moves, reference, hypothesis, one.biasing, definition),
-        *keyword,
-        *phrase,
-        *word,
-    ]
-    for wanted in (True, False) if training is not None else ():
-        counts += _overlap(*([one for one in found if _is_known(one, training) == wanted] for found in (said, written)))
-        inside = {word for word in one.biasing if (word in training) == wanted}
-        spoken, *errors = count_edits(moves, reference, hypothesis, inside, definition)
-        counts += (spoken, sum(errors))
+        phrase = _false_and_missed({keyword: times for keyword, times in wrong.items() if " " in keyword})
+        single = ([word for word in text if word in listed.list_words] for text in (reference, hypothesis))
+        word = _false_and_missed(surplus(*single))
+    edits = (moves.count(SUBSTITUTION), moves.count(INSERTION), moves.count(DELETION)) if moves else (0, 0, 0)
+    counts = [*edits, *count_edits(moves, reference, hypothesis, biasing, definition), *keyword, *phrase, *word]
+    for known in prepared.known:
+        inside = prepared.of_training(biasing, known)
+        counts.append(sum(count_edits(moves, reference, hypothesis, inside, definition)))
+        counts += _false_and_missed({keyword: wrong[keyword] for keyword in prepared.of_training(wrong, known)})
     return counts
 
 
-def _overlap(said: list[str], written: list[str]) -> tuple[int, int, int]:
-    """Written as often as said is right (tp), more is a false alarm (fp), less is missed (fn).
+def _false_and_missed(difference: Mapping[str, int]) -> tuple[int, int]:
+    """How much is written more often than said (fp), and said more often than written (fn), by `surplus`.
 
     Source: SlideSpeech's scorer, whose recall is by occurrences too; it prints no figure that `fp` enters, ours does.
     """
-    right = len(said) if said == written else (Counter(said) & Counter(written)).total()
-    return right, len(written) - right, len(said) - right
+    missed = sum([times for times in difference.values() if times > 0])
+    return missed - sum(difference.values()), missed
 
 
-def _is_known(keyword: Keyword, training: Collection[str]) -> bool:
-    return all(word in training for word in keyword.split())
+def _within(words: list[str], some: Collection[str]) -> int:
+    return len(list(filter(some.__contains__, words))) if some else 0
 
 
 def _errors(columns: Mapping[str, np.ndarray], half: str) -> Errors:
@@ -470,7 +486,7 @@ def _score_selection(prepared: _Prepared, parts: Parts, codes: np.ndarray | None
 # ---- what is drawn ---------------------------------------------------------------------------------------------------
 
 _LIBRISPEECH = re.compile(r"(\d+)-\d+-\d+")
-_NUMBERED = re.compile(r"(.*\w)[-_.]\d+")
+_NUMBERED = r"(.*\w)[-_.]\d+"
 
 
 def _talk_and_speaker(id: str, details: Details) -> tuple[str | None, str | None]:
@@ -479,7 +495,7 @@ def _talk_and_speaker(id: str, details: Details) -> tuple[str | None, str | None
         return details.talk, details.speaker
     if match := _LIBRISPEECH.fullmatch(id):
         return None, match.group(1)
-    match = _NUMBERED.fullmatch(id)
+    match = re.fullmatch(_NUMBERED, id)
     return (match.group(1) if match else None), None
 
 
