@@ -1,6 +1,7 @@
 """Whole trainings of a tiny base: the loss falls, what is saved was trained, an interruption changes nothing."""
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -8,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -211,9 +213,26 @@ def test_what_is_frozen_stays_and_the_rest_moves(job, tmp_path, frozen, places):
     assert moved == places
 
 
-@pytest.mark.parametrize("zero", ["none", "zero2", "zero3"])
-def test_early_stopping_ends_with_the_best_checkpoint(job, tmp_path, monkeypatch, zero):
-    """All of it: the adapter's layers, the new markers' embeddings and the pooling's projections."""
+def test_the_learning_rate_rises_to_its_peak_then_follows_the_cosine(job, monkeypatch):
+    monkeypatch.setattr(worker, "LOG_STEPS", 1)
+    curves = Curves()
+    job(max_steps=20, warmup=0.2, learning_rate=1e-2, scheduler="cosine", tracker=curves)
+    rates, peak = curves.of("learning_rate"), 4
+    assert rates[: peak + 1] == pytest.approx([0, 2.5e-3, 5e-3, 7.5e-3, 1e-2])
+    falling = [1e-2 * (1 + math.cos(math.pi * (step - peak) / (20 - peak))) / 2 for step in range(peak, 20)]
+    assert rates[peak:] == pytest.approx(falling)
+
+
+# Stage 2 learns enough within its patience to spell some of the names.
+LEARNING = {"lora": LoraSection(rank=16, dropout=0.0), "learning_rate": 2e-2, "batch_size": 24, "no_context_share": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("stage", "zero"), [("pruner", "none"), ("pruner", "zero2"), ("pruner", "zero3"), ("recogniser", "zero2")]
+)
+def test_early_stopping_ends_with_the_best_checkpoint(job, tmp_path, monkeypatch, stage, zero):
+    """All of it: the adapter's layers, the new markers' embeddings and the pooling's projections. Of stage 1 the best
+    is the highest F1, of stage 2 the lowest B-WER."""
     saved = {}
 
     def seal(checkpoint, seconds, seal=checkpoints.seal):
@@ -222,18 +241,23 @@ def test_early_stopping_ends_with_the_best_checkpoint(job, tmp_path, monkeypatch
 
     monkeypatch.setattr(checkpoints, "seal", seal)
     base = build_tiny_base(tmp_path / "plain-base", with_context_tokens=False, positions=100)
-    curves = Curves()
+    curves, every, patience = Curves(), 3, 2
+    settings = {}
+    if stage == "recogniser":
+        every, patience, settings = 6, 3, LEARNING
     summary = job(
-        stage="pruner", base=base, model=ModelSection(projection_rank=2), deepspeed=zero, max_steps=200, save_steps=3,
-        early_stopping=2, save_total_limit=1, scheduler="constant", tracker=curves,
+        stage=stage, base=base, model=ModelSection(projection_rank=2), deepspeed=zero, max_steps=200, save_steps=every,
+        early_stopping=patience, save_total_limit=1, scheduler="constant", tracker=curves, **settings,
     )  # fmt: skip
-    scores = curves.of("dev_keyword_f1")
-    best = scores.index(max(scores))
-    assert len(scores) == best + 3 and summary["steps"] == 3 * len(scores) < 200
-    assert (summary["best_step"], summary["best_score"]) == (3 * (best + 1), max(scores))
+    name, better = {"pruner": ("dev_keyword_f1", max), "recogniser": ("dev_b_wer", min)}[stage]
+    scores = curves.of(name)
+    best = scores.index(better(scores))
+    assert stage == "pruner" or scores[best] < scores[0]
+    assert len(scores) == best + 1 + patience and summary["steps"] == every * len(scores) < 200
+    assert (summary["best_step"], summary["best_score"]) == (every * (best + 1), scores[best])
     assert summary["dev_loss"] == curves.of("dev_loss")[best]
     kept = json.loads((tmp_path / "adapter" / "training.json").read_text())
-    assert kept["best_step"] == summary["best_step"] and kept["section"]["save_steps"] == 3
+    assert kept["best_step"] == summary["best_step"] and kept["section"]["save_steps"] == every
     result = weights(tmp_path / "adapter")
     assert any("embed_tokens" in name for name in result) and any(name.endswith("up") for name in result)
     for name, tensor in saved[summary["best_step"]].items():
@@ -345,42 +369,63 @@ def test_two_processes_weigh_each_token_alike_under_a_token_budget(job, tmp_path
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "kind, number",
-    [({"cache_encoder": True}, signal.SIGKILL), ({"speed": [0.9, 1.0, 1.1], "batch_tokens": 200}, signal.SIGTERM)],
+    ("kind", "ends"),
+    [
+        ({"cache_encoder": True}, [("launcher", signal.SIGKILL), ("worker", signal.SIGKILL)]),
+        ({"speed": [0.9, 1.0, 1.1], "batch_tokens": 200}, [("launcher", signal.SIGTERM)]),
+    ],
 )
-def test_two_processes_ended_and_started_again_give_the_unbroken_result(job, corpus, tmp_path, kind, number):
+def test_two_processes_ended_and_started_again_give_the_unbroken_result(job, corpus, tmp_path, kind, ends):
     settings = {"nproc": 2, "max_steps": 40, "batch_size": 2, "save_steps": 10, **kind}
     curves = Curves()
     job(name="unbroken", tracker=curves, **settings)
     assert len(curves.of("loss")) == 4 and curves.of("loss")[-1] < curves.of("loss")[0]
 
     given = settings | {"learning_rate": 1e-2, "list_sizes": (2, 6), "warmup": 0.0, "lists": "oracle"}
+    for who, number in ends:
+        output = tmp_path / f"resumed-{who}"
+        launcher = started(corpus, output, tmp_path / "checkpoints" / "recogniser", given)
+        os.kill(launcher.pid if who == "launcher" else workers(launcher.pid)[-1], number)
+        launcher.wait(60)
+        for _ in range(300):  # the launcher's workers see it gone at their next step
+            try:
+                with checkpoints.locked(next((tmp_path / "checkpoints" / "recogniser").iterdir())):
+                    break
+            except ModelError:
+                time.sleep(0.1)
+        assert not output.exists()
+        if who == "worker":
+            said = output.with_suffix(".log").read_text()
+            assert "training in 2 processes ended early" in said and "run the stage again" in said
+        summary = job(name=output.name, **settings)
+        assert summary["resumed_from_step"] >= 10
+        assert_same_weights(tmp_path / "unbroken", output)
+
+
+def started(corpus: Path, output: Path, kept: Path, given: dict) -> subprocess.Popen:
+    """A process that trains in workers of its own, with its first checkpoint written; what it says, in a .log."""
     script = f"""
 from pathlib import Path
 from sap2.params import *
 from sap2.training import train
 section = RecogniserSection(**{given})
-corpus, folder = Path({str(corpus)!r}), Path({str(tmp_path)!r})
-train("recogniser", corpus / "base", corpus / "train.jsonl", corpus / "dev.jsonl", folder / "resumed",
-      folder / "checkpoints" / "recogniser", section, ModelSection(), LoraSection(rank=4, dropout=0.1))
+corpus, output, kept = Path({str(corpus)!r}), Path({str(output)!r}), Path({str(kept)!r})
+train("recogniser", corpus / "base", corpus / "train.jsonl", corpus / "dev.jsonl", output, kept, section,
+      ModelSection(), LoraSection(rank=4, dropout=0.1))
 """
     root = str(Path(sap2.__file__).parents[1])
-    victim = subprocess.Popen(
-        [sys.executable, "-c", script], env=os.environ | {"PYTHONPATH": root}, start_new_session=True
-    )
+    with output.with_suffix(".log").open("w") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-c", script], env=os.environ | {"PYTHONPATH": root}, start_new_session=True, stderr=log
+        )
     deadline = time.monotonic() + 120
-    while not list((tmp_path / "checkpoints" / "recogniser").glob("*/checkpoint-*/complete.json")):
-        assert time.monotonic() < deadline and victim.poll() is None
+    while not list(kept.glob("*/checkpoint-*/complete.json")):
+        assert time.monotonic() < deadline and process.poll() is None
         time.sleep(0.05)
-    os.kill(victim.pid, number)
-    victim.wait(30)
-    for _ in range(300):  # its workers see it gone at their next step
-        try:
-            with checkpoints.locked(next((tmp_path / "checkpoints" / "recogniser").iterdir())):
-                break
-        except ModelError:
-            time.sleep(0.1)
-    assert not (tmp_path / "resumed").exists()
-    summary = job(name="resumed", **settings)
-    assert summary["resumed_from_step"] >= 10
-    assert_same_weights(tmp_path / "unbroken", tmp_path / "resumed")
+    return process
+
+
+def workers(launcher: int) -> list[int]:
+    """Process ids of a training's workers, torchrun between them and the launcher left out."""
+    torchrun = psutil.Process(launcher).children()
+    return [child.pid for one in torchrun for child in one.children() if "sap2.training.worker" in child.cmdline()]
