@@ -13,6 +13,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
+from datetime import datetime, timezone
 from pathlib import Path
 
 import numpy as np
@@ -21,9 +22,11 @@ from torch import Tensor, nn
 
 from sap2.data.audio import load_audio
 from sap2.data.names import draw_sound
+from sap2.files import sha256
 from sap2.inference import Decoding, Recogniser
 from sap2.manifest import Utterance, audio_path, read_manifest
 from sap2.params import load_params
+from sap2.tracking.provenance import code_state
 from sap2.training.shapes import EMBEDDED
 
 FULL = 30 * 16_000  # samples the public code pads every recording to
@@ -124,12 +127,26 @@ def report(arguments, device: torch.device, seconds: dict[str, list[float]], **f
 
 
 def record(arguments, device: torch.device, **figures) -> None:
-    """Write figures to `--json`, with the command and what they were taken on."""
+    """Write figures to `--json`, with the command, the code and weights they are of, and what they were taken on."""
     if arguments.json is None:
         return
     arguments.json.parent.mkdir(parents=True, exist_ok=True)
-    content = {"command": " ".join(["python", *sys.argv]), "machine": machine(device), **figures}
+    content = {
+        "command": " ".join(["python", *sys.argv]),
+        **code_state(),
+        "date": datetime.now(timezone.utc).date().isoformat(),
+        "base": base_weights(arguments),
+        "machine": machine(device),
+        **figures,
+    }
     arguments.json.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def base_weights(arguments) -> dict[str, str]:
+    """Hex SHA-256 of each file of the base's weights, wherever the script's options have it from."""
+    models = getattr(arguments, "models", None)
+    folder = models / "base" if models is not None else getattr(arguments, "base", EMBEDDED)
+    return {file.name: sha256(file) for file in sorted(folder.glob("*.safetensors"))}
 
 
 def machine(device: torch.device) -> str:

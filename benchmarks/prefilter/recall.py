@@ -26,6 +26,7 @@ from sap2.inference.prefilter import shortlist
 from sap2.manifest import audio_path, read_manifest, spoken
 from sap2.params import load_params
 
+SIZES = [1_000, 2_000, 10_000, 100_000]
 WEIGHTS = {
     "base": "model.safetensors",
     "pruner": "adapter_model.safetensors",
@@ -35,7 +36,7 @@ WEIGHTS = {
 
 def main() -> None:
     options = parser(__doc__)
-    options.add_argument("--sizes", type=int, nargs="+", default=[1_000, 10_000, 100_000], help="N: names of the list")
+    options.add_argument("--sizes", type=int, nargs="+", default=SIZES, help="N: names of the list")
     options.add_argument("--keep", type=int, nargs="+", default=[50, 100, 200, 500], help="K: names kept of it")
     arguments = options.parse_args()
 

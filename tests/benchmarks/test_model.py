@@ -9,7 +9,9 @@ import pytest
 from tiny import tone
 
 from sap2.data.audio import save_audio
+from sap2.files import sha256
 from sap2.manifest import Utterance, write_manifest
+from sap2.training.shapes import EMBEDDED
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = {
@@ -48,6 +50,8 @@ def test_scripts_run_and_write_their_figures(script, data, tmp_path, monkeypatch
     monkeypatch.setattr(sys, "argv", [f"{script}.py", *options])
     runpy.run_path(str(ROOT / "benchmarks" / "model" / f"{script}.py"), run_name="__main__")
     figures = json.loads(record.read_text())
+    assert figures["base"] == {"model.safetensors": sha256(EMBEDDED / "model.safetensors")}
+    assert len(figures["date"]) == 10 and figures["dirty"] in ("true", "false", "unknown") and figures["commit"]
     assert f"{script}.py --" in figures["command"] and "| " in capsys.readouterr().out
     if script == "context_cost":
         short, long = figures["cells"]
