@@ -51,7 +51,7 @@ REFUSED = 3
 STOPPED = 128 + signal.SIGTERM
 EXTRAS = dict.fromkeys(["fastapi", "uvicorn", "multipart", "python_multipart", "prometheus_client"], "serve")
 EXTRAS |= dict.fromkeys(
-    ["pypdfium2", "pptx", "lxml", "wordfreq", "bibtexparser", "rapidocr_onnxruntime", "av"], "talks"
+    ["pypdfium2", "pptx", "lxml", "wordfreq", "bibtexparser", "rapidocr", "onnxruntime", "av"], "talks"
 )
 EXTRAS |= dict.fromkeys(["kfp", "kfp_server_api", "kubernetes", "components", "pipelines"], "kubeflow")
 RefOption = Annotated[

@@ -26,6 +26,7 @@ JOINING = 5.8  # from which a word is grammar (the, with, and): it ends a name
 PARTICLES = frozenset("van von der den de di da du la le el al bin ibn ter zu".split())
 NAME_WORDS = 4
 DIGITS = 5  # of a page's number in a list: several decks; a longer one is a typing error
+MOST_LIST = 16 << 20  # bytes of a list: half a million keywords
 COLUMNS = ("page", "keyword", "reason")
 WITHOUT_SPACES = frozenset(["zh", "ja", "ko", "th"])  # their words cannot be told apart without a segmenter
 
@@ -145,35 +146,46 @@ class Listed:
 
 
 def slides_keywords(files: Sequence[Path], language: str = "en") -> Listed:
-    """The keywords of several files, whose pages count on. A file may also be a list: see `read_keywords`.
+    """The keywords of several files, each a deck, what stands beside one, or a list: see `read_keywords`.
+
+    The pages of decks and lists count on. Text, Markdown and HTML are a deck only where nothing else has pages and they
+    have more than one; else, and for people and references always, their keywords are those of page 0.
 
     Raises: InputError: a file cannot be used.
     """
+    read = [(path, _read(path)) for path in files]
+    shown = any(one.slides if isinstance(one, Deck) else any(row.page for row in one) for _, one in read)
     found = Listed([], [], [])
-    for path in files:
-        before, listed = len(found.texts), _listed(path)
-        if listed is None:
-            deck = read_deck(path)
-            listed = deck_keywords(deck, language)
-            found.texts.extend("\n".join(page.lines) for page in deck.pages)
-            found.notices.extend(f"{path}: {notice}" for notice in deck.notices)
+    for path, one in read:
+        before = len(found.texts)
+        if isinstance(one, Deck):
+            if not one.slides and (shown or len(one.pages) < 2):
+                one = one.without_pages()
+            keywords = deck_keywords(one, language)
+            found.texts.extend("\n".join(page.lines) for page in one.pages if page.number)
+            found.notices.extend(f"{path}: {notice}" for notice in one.notices)
         else:
-            pages: list[list[str]] = [[] for _ in range(max((one.page for one in listed), default=0))]
-            for one in listed:
-                if one.page:
-                    pages[one.page - 1].append(one.keyword)
+            keywords = one
+            pages: list[list[str]] = [[] for _ in range(max((row.page for row in one), default=0))]
+            for row in one:
+                if row.page:
+                    pages[row.page - 1].append(row.keyword)
             found.texts.extend(map("\n".join, pages))
-        found.keywords.extend(replace(one, page=one.page + before) for one in listed)
+        found.keywords.extend(replace(row, page=row.page + before) if row.page else row for row in keywords)
     return found
 
 
-def _listed(path: Path) -> list[Keyword] | None:
-    if path.suffix.lower() not in (".tsv", ".json"):
-        return None
-    try:
-        return read_keywords(path.read_text(encoding="utf-8"), str(path))
-    except (OSError, UnicodeDecodeError):
-        return None  # `read_deck` says why
+def _read(path: Path) -> Deck | list[Keyword]:
+    if path.suffix.lower() in (".tsv", ".json") and path.is_file():
+        if (size := path.stat().st_size) > MOST_LIST:
+            raise InputError(f"{path}: has {size >> 20} MB, expected a list of at most {MOST_LIST >> 20}")
+        try:
+            listed = read_keywords(path.read_text(encoding="utf-8"), str(path))
+        except (OSError, UnicodeDecodeError):
+            listed = None  # `read_deck` says why
+        if listed is not None:
+            return listed
+    return read_deck(path)
 
 
 def keywords_tsv(keywords: Iterable[Keyword]) -> str:

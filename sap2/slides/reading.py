@@ -8,7 +8,7 @@ import io
 import re
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from html.parser import HTMLParser
 from pathlib import Path
@@ -26,6 +26,9 @@ MOST_PAGES = 1000
 MOST_CHARACTERS = 100_000  # of a page
 MOST_PIXELS = 50_000_000  # of a picture
 MOST_UNPACKED = 1 << 30  # bytes, of a PPTX
+MOST_XML = 16 << 20  # of one of its XML parts: in memory it is five to ten times that
+MOST_XML_IN_ALL = 128 << 20
+BYTE_ORDERS = (b"\xef\xbb\xbf", b"\xfe\xff", b"\xff\xfe", b"\x4c\x6f\xa7\x94")  # of UTF-8, UTF-16 and EBCDIC
 OCR_PIXELS = 1600  # of a page's longer side
 SURE = 0.5  # least confidence of a line that OCR read
 IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
@@ -38,7 +41,10 @@ PLACE = re.compile(r"company|affiliation|organi[sz]ation|institut(e|ion)|univers
 
 @dataclass(frozen=True)
 class Page:
-    """A page: its number from 1 on, its lines in reading order, and names that its file says are names."""
+    """A page: its number from 1 on, its lines in reading order, and names that its file says are names.
+
+    Number 0 is that of what is of no page.
+    """
 
     number: int
     lines: tuple[str, ...]
@@ -48,17 +54,26 @@ class Page:
 
 @dataclass(frozen=True)
 class Deck:
-    """Pages, and what a person should know of how they were read."""
+    """Pages, and what a person should know of how they were read.
+
+    Args:
+        slides: Whether it was made to be shown: a PDF, PPTX or picture. Text may be a deck, or stand beside one.
+    """
 
     pages: tuple[Page, ...]
     notices: tuple[str, ...] = ()
+    slides: bool = True
 
     @classmethod
-    def of(cls, pages: Sequence[Sequence[str]], notices: Sequence[str] = ()) -> "Deck":
+    def of(cls, pages: Sequence[Sequence[str]], notices: Sequence[str] = (), slides: bool = True) -> "Deck":
         """A deck of the lines of its pages."""
         cleaned, more = clean(pages)
         numbered = (Page(number, tuple(page)) for number, page in enumerate(cleaned, start=1))
-        return cls(tuple(numbered), (*notices, *more))
+        return cls(tuple(numbered), (*notices, *more), slides)
+
+    def without_pages(self) -> "Deck":
+        """The same as of no page: what it holds is to be expected all the time."""
+        return replace(self, pages=tuple(replace(page, number=0) for page in self.pages))
 
 
 @dataclass
@@ -70,7 +85,7 @@ class _Raw:
 def read_deck(path: Path | str) -> Deck:
     """Read a PDF, PPTX, picture, Markdown, HTML, BibTeX, CSV or text file.
 
-    Text, Markdown and HTML have a page for each heading; text also one for each form feed.
+    Markdown and HTML have a page for each heading, text one for each form feed; people and references have none.
     Raises: InputError: it cannot be read, is encrypted, or larger than what is read here; the message says which.
     """
     path = Path(path)
@@ -99,12 +114,13 @@ def read_deck(path: Path | str) -> Deck:
     else:
         read = {".html": _html, ".htm": _html, ".md": _markdown, ".markdown": _markdown}.get(kind, _text)
     raw = read(path)
+    slides = read in (_pdf, _pptx, _image)
     if len(raw.pages) > MOST_PAGES:
         raise _too_many(path, len(raw.pages))
     for number, page in enumerate(raw.pages, start=1):
         if sum(map(len, page)) > MOST_CHARACTERS:
             raise InputError(f"{path}: page {number} has more than {MOST_CHARACTERS:,} characters; no slide has")
-    deck = Deck.of(raw.pages, raw.notices)
+    deck = Deck.of(raw.pages, raw.notices, slides)
     if not any(page.lines for page in deck.pages):
         raise InputError(f"{path}: no text was found in it{': ' if raw.notices else ''}{'; '.join(raw.notices)}")
     return deck
@@ -192,9 +208,11 @@ def _picture(image) -> list[str]:
 
 
 def _ocr(pixels: np.ndarray) -> list[str]:
-    found, _ = _reader()(np.ascontiguousarray(pixels))
+    found = _reader()(np.ascontiguousarray(pixels))
+    if found.boxes is None:
+        return []
     pieces = []
-    for corners, text, confidence in found or ():
+    for corners, text, confidence in zip(found.boxes.tolist(), found.txts, found.scores, strict=True):
         if float(confidence) >= SURE:
             across, down = zip(*corners, strict=True)
             pieces.append(Piece(min(across), min(down), max(across), max(down), text))
@@ -203,9 +221,9 @@ def _ocr(pixels: np.ndarray) -> list[str]:
 
 @lru_cache(maxsize=1)
 def _reader():
-    from rapidocr_onnxruntime import RapidOCR
+    from rapidocr import RapidOCR
 
-    return RapidOCR()
+    return RapidOCR(params={"Global.log_level": "error"})
 
 
 # ---- PPTX --------------------------------------------------------------------------------------------------------
@@ -222,6 +240,7 @@ def _pptx(path: Path) -> _Raw:
             unpacked = sum(member.file_size for member in archive.infolist())
             if unpacked > MOST_UNPACKED:
                 raise InputError(f"{path}: unpacks to {unpacked >> 20} MB, expected at most {MOST_UNPACKED >> 20}")
+            _check_xml(archive, path)
             if any(member.filename.endswith("vbaProject.bin") for member in archive.infolist()):
                 raw.notices.append("holds macros, which were not run")
         slides = Presentation(str(path)).slides
@@ -237,6 +256,24 @@ def _pptx(path: Path) -> _Raw:
     except (zipfile.BadZipFile, PythonPptxError, LxmlError, KeyError, ValueError, AttributeError, OSError) as error:
         raise InputError(f"{path}: is no PPTX that can be read ({error}); export it as PDF") from error
     return raw
+
+
+def _check_xml(archive: zipfile.ZipFile, path: Path) -> None:
+    """Raises: InputError: what would be parsed is larger than any deck's; pictures and videos are not parsed."""
+    sizes = {member.filename: member.file_size for member in archive.infolist() if _may_be_xml(archive, member)}
+    for name, size in sizes.items():
+        if size > MOST_XML:
+            raise InputError(f"{path}: {name[:80]!r} has {size >> 20} MB, expected at most {MOST_XML >> 20} of text")
+    if (whole := sum(sizes.values())) > MOST_XML_IN_ALL:
+        raise InputError(f"{path}: has {whole >> 20} MB of text, expected at most {MOST_XML_IN_ALL >> 20}")
+
+
+def _may_be_xml(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bool:
+    """By its content: a part's name says nothing, as another part of the file says what is parsed."""
+    with archive.open(member) as part:
+        start = part.read(64)
+    begun = start.lstrip(b"\0 \t\r\n")
+    return not begun or begun[:1] == b"<" or start.startswith(BYTE_ORDERS)
 
 
 def _shape(shape) -> Iterator[Piece]:
@@ -340,7 +377,7 @@ def _html(path: Path) -> _Raw:
 
 
 def _people(path: Path) -> Deck:
-    """One page of the names in a table's columns of names; a table without such headings is taken as text."""
+    """The names in a table's columns of names, of no page; a table without such headings is taken as text."""
     text = _content(path)
     try:
         dialect: type[csv.Dialect] | csv.Dialect = csv.Sniffer().sniff(text[:10_000], delimiters=",;\t")
@@ -357,7 +394,7 @@ def _people(path: Path) -> Deck:
     family = next((place for place, name in enumerate(heading) if FAMILY.fullmatch(name)), None)
     columns = [place for place, name in enumerate(heading) if PERSON.fullmatch(name) or PLACE.search(name)]
     if not columns and family is None:
-        return Deck.of([[cell for row in rows for cell in row]])
+        return Deck.of([[cell for row in rows for cell in row]], slides=False)
     names = []
     for row in rows[1:]:
         row = row + [""] * (len(heading) - len(row))
@@ -370,7 +407,7 @@ def _people(path: Path) -> Deck:
 
 
 def _bibliography(path: Path) -> Deck:
-    """One page of a bibliography's authors and editors; titles are its lines."""
+    """A bibliography's authors and editors, of no page; titles are its lines."""
     import logging
 
     import bibtexparser
@@ -395,4 +432,4 @@ def _named(path: Path, names: Sequence[str], reason: str, titles: Sequence[str] 
         raise InputError(f"{path}: no names were found in it")
     (page,), notices = clean([list(titles)])
     # A name's single words are candidates too.
-    return Deck((Page(1, (*page, *names), tuple(names), reason),), tuple(notices))
+    return Deck((Page(0, (*page, *names), tuple(names), reason),), tuple(notices), slides=False)

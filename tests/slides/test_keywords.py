@@ -1,8 +1,10 @@
 """What of a slide becomes a keyword, why, and that a list can be edited and read back."""
 
 import re
+from pathlib import Path
 
 import pytest
+from decks import pdf, slide
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -74,16 +76,73 @@ def test_an_edited_list_may_lack_reasons_and_a_broken_row_is_named():
             read_keywords(text, "a.tsv")
 
 
-def test_pages_of_several_files_count_on(tmp_path):
-    (tmp_path / "a.md").write_text("# Zorvan\n\n# Quine\n")
-    (tmp_path / "b.tsv").write_text("page\tkeyword\n1\tmeyer\n")
-    (tmp_path / "c.txt").write_text("<|im_start|> kaldi")
-    found = slides_keywords([tmp_path / name for name in ("a.md", "b.tsv", "c.txt")])
-    assert [(one.page, one.keyword) for one in found.keywords] == [
-        (1, "Zorvan"),
-        (2, "Quine"),
-        (3, "meyer"),
-        (4, "kaldi"),
-    ]
-    assert found.texts == ["Zorvan", "Quine", "meyer", "kaldi"]
-    assert found.notices == [f"{tmp_path / 'c.txt'}: page 1: 1 marker taken out"]
+def listed(folder, **files):
+    """What `slides_keywords` makes of files with these contents; `_` in a name stands for its point."""
+    for name, content in files.items():
+        (folder / name.replace("_", ".")).write_bytes(content if isinstance(content, bytes) else content.encode())
+    return slides_keywords([folder / name.replace("_", ".") for name in files])
+
+
+def rows(found):
+    return [(one.page, one.keyword) for one in found.keywords]
+
+
+DECK = pdf([slide("a zorvan"), slide("a kaldi")])
+LIST = "page\tkeyword\n0\tespnet\n1\tmeyer\n"
+
+
+def test_pages_of_several_decks_and_lists_count_on(tmp_path):
+    found = listed(tmp_path, a_pdf=DECK, b_tsv=LIST, c_pdf=pdf([slide("<|im_start|> quine")]))
+    assert rows(found) == [(1, "zorvan"), (2, "kaldi"), (0, "espnet"), (3, "meyer"), (4, "quine")]
+    assert found.texts == ["a zorvan", "a kaldi", "meyer", "quine"]
+    assert found.notices == [f"{tmp_path / 'c.pdf'}: page 1: 1 marker taken out"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "keyword"),
+    [
+        ("people_csv", "name\nJon Quine\n", "Jon Quine"),
+        ("papers_bib", "@misc{a, author = {Quine, Jon}}", "Jon Quine"),
+        ("words_csv", "quine,kripke\n", "quine"),
+        ("glossary_txt", "quine", "quine"),
+        ("agenda_md", "# Monday\nby quine\n# Tuesday\nby kripke", "quine"),
+        ("agenda_html", "<h1>Monday</h1>by quine<h1>Tuesday</h1>", "quine"),
+        ("words_tsv", "page\tkeyword\n0\tquine\n", "quine"),
+    ],
+)
+@pytest.mark.parametrize("first", [True, False], ids=["first", "last"])
+def test_what_stands_beside_a_deck_has_no_pages_and_is_listed_all_the_time(tmp_path, name, content, keyword, first):
+    files = {name: content, "deck_pdf": DECK} if first else {"deck_pdf": DECK, name: content}
+    found = listed(tmp_path, **files)
+    assert found.texts == ["a zorvan", "a kaldi"]
+    assert [one for one in rows(found) if one[0]] == [(1, "zorvan"), (2, "kaldi")]
+    assert (0, keyword) in rows(found)
+
+
+def test_text_alone_is_a_deck_where_it_has_more_than_one_page(tmp_path):
+    found = listed(tmp_path, a_md="# a zorvan\n\n# a kaldi\n", b_txt="a quine", c_html="<h1>a kripke</h1>")
+    assert rows(found) == [(1, "zorvan"), (2, "kaldi"), (0, "quine"), (0, "kripke")]
+    assert found.texts == ["a zorvan", "a kaldi"]
+    found = listed(tmp_path, a_md="# zorvan of kaldi\n", b_txt="a quine\fa kripke")
+    assert rows(found) == [(0, "zorvan"), (0, "kaldi"), (1, "quine"), (2, "kripke")]
+
+
+def test_a_word_on_several_pages_of_what_has_none_is_listed_once(tmp_path):
+    found = listed(tmp_path, a_pdf=DECK, b_md="# a quine\n# quine again\n# Quine")
+    assert rows(found)[2:] == [(0, "quine")]
+
+
+def test_a_list_without_rows_is_one(tmp_path):
+    found = listed(tmp_path, a_pdf=DECK, b_tsv="page\tkeyword\n")
+    assert rows(found) == [(1, "zorvan"), (2, "kaldi")]
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("ending", ["tsv", "json"])
+def test_a_huge_list_is_refused_unread(tmp_path, monkeypatch, ending):
+    path = tmp_path / f"a.{ending}"
+    with path.open("wb") as out:
+        out.truncate(64 << 20)
+    monkeypatch.setattr(Path, "read_text", lambda *_, **__: pytest.fail("it was read"))
+    with pytest.raises(InputError, match="has 64 MB, expected a list of at most 16"):
+        slides_keywords([path])

@@ -3,6 +3,8 @@
 import contextlib
 import io
 import resource
+import select
+import socket
 import time
 import zipfile
 
@@ -96,9 +98,11 @@ def test_names_of_people_and_authors_are_known_as_such(read):
     assert page.lines[0] == "The Kaldi toolkit"
 
 
-def test_a_picture_and_a_scanned_page_are_read_by_ocr(read):
+def test_a_picture_and_a_scanned_page_are_read_by_ocr_and_nothing_is_downloaded(read, monkeypatch):
     from PIL import Image, ImageDraw, ImageFont
 
+    monkeypatch.setattr(socket.socket, "connect", lambda *_: pytest.fail("something was fetched"))
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: pytest.fail("something was looked up"))
     image = Image.new("RGB", (800, 600), "white")
     ImageDraw.Draw(image).text((40, 100), "Kathryn Zorvan", fill="black", font=ImageFont.load_default(80))
     png, raw = io.BytesIO(), image.tobytes()
@@ -107,6 +111,14 @@ def test_a_picture_and_a_scanned_page_are_read_by_ocr(read):
     picture = b"<< /Type /XObject /Subtype /Image /Width 800 /Height 600 /ColorSpace /DeviceRGB /BitsPerComponent 8 "
     picture += b"/Length %d >>\nstream\n%s\nendstream" % (len(raw), raw)
     assert texts(read("a.pdf", pdf([[]], [picture]))) == [["Kathryn Zorvan"]]
+
+
+def test_a_picture_without_text_is_said_to_have_none(read):
+    from PIL import Image
+
+    Image.new("RGB", (200, 100), "white").save(png := io.BytesIO(), "PNG")
+    with pytest.raises(InputError, match="no text was found in it"):
+        read("a.png", png.getvalue())
 
 
 # ---- hostile -----------------------------------------------------------------------------------------------------
@@ -167,12 +179,64 @@ def test_a_zip_bomb_is_refused_unopened(read, monkeypatch):
         read("a.pptx", out.getvalue())
 
 
+@pytest.mark.parametrize("name", ["ppt/slides/slide1.xml", "ppt/media/picture.png"])
+@pytest.mark.parametrize("start", [b"<p:sld>", b"\xff\xfe<\0", b"     "])
+def test_xml_that_would_not_fit_in_memory_is_refused_unparsed(read, tmp_path, monkeypatch, name, start):
+    import pptx as library
+
+    content = io.BytesIO(pptx(tmp_path, lambda presentation: None))
+    with zipfile.ZipFile(content, "a", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(name, start + bytes(17 << 20))
+    monkeypatch.setattr(library, "Presentation", lambda *_: pytest.fail("it was parsed"))
+    with pytest.raises(InputError, match=f"'{name}' has 17 MB, expected at most 16 of text"):
+        read("a.pptx", content.getvalue())
+
+
+def test_much_xml_in_many_parts_is_refused_and_a_large_video_is_not(read, tmp_path, monkeypatch):
+    monkeypatch.setattr(reading, "MOST_XML_IN_ALL", 8 << 20)
+    content = io.BytesIO(pptx(tmp_path, words))
+    with zipfile.ZipFile(content, "a", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("ppt/media/video.mp4", b"\0\0\0\x20ftypisom" + bytes(32 << 20))
+    assert "left Meyer" in read("a.pptx", content.getvalue()).pages[0].lines
+    with zipfile.ZipFile(content, "a", zipfile.ZIP_DEFLATED) as archive:
+        for number in range(9):
+            archive.writestr(f"ppt/part{number}", b"<" + bytes(1 << 20))
+    with pytest.raises(InputError, match=r"has \d+ MB of text, expected at most 8"):
+        read("a.pptx", content.getvalue())
+
+
+@pytest.mark.parametrize("texts_too", [True, False], ids=["beside text", "alone"])
+def test_a_linked_picture_is_never_fetched(read, tmp_path, texts_too):
+    from PIL import Image
+    from pptx.opc.constants import RELATIONSHIP_TYPE
+
+    server = socket.create_server(("127.0.0.1", 0))
+    address = f"http://127.0.0.1:{server.getsockname()[1]}/picture.png"
+    (png := io.BytesIO()), Image.new("RGB", (8, 8)).save(png, "PNG")
+
+    def fill(presentation):
+        page = words(presentation) if texts_too else presentation.slides.add_slide(presentation.slide_layouts[6])
+        png.seek(0)
+        picture = page.shapes.add_picture(png, 0, 0)
+        blip = picture._element.blipFill.find(".//{*}blip")
+        relations = "{http://schemas.openxmlformats.org/officeDocument/2006/relationships}"
+        del blip.attrib[f"{relations}embed"]
+        blip.set(f"{relations}link", page.part.relate_to(address, RELATIONSHIP_TYPE.IMAGE, is_external=True))
+
+    content = pptx(tmp_path, fill)
+    if texts_too:
+        assert read("a.pptx", content).notices == ("page 1: has links to elsewhere, which were not followed",)
+    else:
+        with pytest.raises(InputError, match="no text was found in it: page 1: has links to elsewhere"):
+            read("a.pptx", content)
+    with server:
+        assert select.select([server], [], [], 0.2)[0] == [], "something asked for it"
+
+
 def test_links_and_macros_of_a_pptx_are_told_and_left_alone(read, tmp_path, monkeypatch):
     def fill(presentation):
         run = words(presentation).shapes[1].text_frame.paragraphs[0].runs[0]
         run.hyperlink.address = "http://127.0.0.1:9/never"
-
-    import socket
 
     content = io.BytesIO(pptx(tmp_path, fill))
     with zipfile.ZipFile(content, "a") as archive:
