@@ -422,7 +422,7 @@ def transcribe_talk(
     talk = transcribe(
         recogniser, audio, [*listed.keywords, *everywhere], listed.texts, times, slide_context, explain, journal, track
     )
-    return talk, [*listed.notices, *notices]
+    return talk, [*listed.notices, *notices, *talk.notices]
 
 
 def demo(model: str = "models", port: int = 7860, max_segment: float | None = None) -> None:

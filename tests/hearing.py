@@ -19,6 +19,9 @@ class Hearing:
     def __init__(self):
         self.asked = []
 
+    def identity(self):
+        return "three segments"
+
     @staticmethod
     def place(wave):
         return round(float(wave[0]) * 10)

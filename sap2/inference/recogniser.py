@@ -230,6 +230,12 @@ class Recogniser:
         """What the model was trained to do with a list: `tpi`, `pc` or `jpi`."""
         return self.model.config.method
 
+    def identity(self) -> str:
+        """A digest of what decides the text: see `sap2.inference.identity`."""
+        from sap2.inference.identity import identity
+
+        return identity(self)
+
     def __call__(self, audio: Utterable, keywords: Listed = ()) -> Transcript:
         """Recognise one recording of any length with a keyword list of any length."""
         return self.recognise([audio], [keywords])[0]

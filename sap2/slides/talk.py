@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import numpy as np
 from sap2.data.audio import SAMPLE_RATE
 from sap2.data.segmentation import segments, without_doubles
 from sap2.errors import InputError
+from sap2.files import atomic_file, writing
 from sap2.inference.recogniser import Recogniser, Segment, Transcript, standing_in
 from sap2.slides.keywords import Keyword
 from sap2.slides.timing import Shown, align, pages_around, shown_between
@@ -57,6 +59,7 @@ class Talk:
 
     segments: list[TalkSegment]
     duration: Seconds
+    notices: tuple[str, ...] = ()  # what a person should know of how it was made
 
     @property
     def transcript(self) -> Transcript:
@@ -103,12 +106,14 @@ def transcribe_talk(
         texts: Of the pages, to tell from what is said which one was shown.
         times: When pages were shown; None = estimated, from a first pass without context.
         explain: Whether to say what each segment would be without context.
-        journal: File that gains each group of segments as it is done; what stands in it is not done again.
+        journal: File that gains each group of segments as it is done; what stands in it is not done again, but for
+            lines that are damaged.
         progress: Told of groups of segments: see `sap2.progress.track`.
-    Raises: InputError: the journal is that of another talk.
+    Raises: InputError: the journal is that of another talk, model or setting.
     """
     spans = segments(wave, recogniser.segment_limit, recogniser.segment_overlap)
-    done = _Journal(journal, wave, keywords, texts, times, around, spans)
+    made_by = "" if journal is None else recogniser.identity()
+    done = _Journal(journal, len(spans), wave, made_by, keywords, texts, times, around, spans)
 
     def sound(places: Sequence[int]) -> list[np.ndarray]:
         return [wave[round(spans[one][0] * SAMPLE_RATE) : round(spans[one][1] * SAMPLE_RATE)] for one in places]
@@ -138,6 +143,7 @@ def transcribe_talk(
             for span, text, shown, listed, (_, kept), bare in zip(spans, texts, pages, lists, heard, plain, strict=True)
         ],
         len(wave) / SAMPLE_RATE,
+        tuple(done.notices),
     )
 
 
@@ -154,24 +160,47 @@ def _list(keywords: Sequence[Keyword], pages: Sequence[int]) -> dict[str, int]:
 class _Journal:
     """Answers by segment, in memory and, where there is a file, in it: a line a group, below one that says of what."""
 
-    def __init__(self, path: Path | None, wave: np.ndarray, *made_of: Any):
-        self.path = path
+    def __init__(self, path: Path | None, count: int, wave: np.ndarray, *made_of: Any):
+        self.path, self._count = path, count
         self.plain: dict[int, str] = {}
         self.heard: dict[int, list] = {}
-        self._count = len(made_of[-1])
+        self.notices: list[str] = []
         if path is None:
             return
         digest = hashlib.sha256(np.ascontiguousarray(wave).tobytes())
         digest.update(json.dumps(made_of, default=asdict).encode())
-        head = json.dumps({"talk": digest.hexdigest()}) + "\n"
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
-        if lines and lines[0] != head:
-            raise InputError(f"{path}: is the journal of another recording, list or timing; name another, or remove it")
-        whole = [head, *(line for line in lines[1:] if line.endswith("\n"))]  # a kill may have cut the last one
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("".join(whole), encoding="utf-8")
-        for row in map(json.loads, whole[1:]):
+        head = json.dumps({"talk": digest.hexdigest()}).encode()
+        try:
+            found = path.read_bytes() if path.exists() else b""
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read ({error.strerror}); name another file") from error
+        begun, *lines = found.split(b"\n")
+        if found and begun != head:
+            raise InputError(
+                f"{path}: is the journal of another recording, list, timing, model or setting, or no journal; name "
+                "another, or remove it"
+            )
+        rows = [(line, self._row(line)) for line in lines]
+        for _, row in filter(itemgetter(1), rows):
             getattr(self, row["step"]).update(zip(row["segments"], row["answers"], strict=True))
+        # A kill may have cut the last line: that is no damage.
+        if damaged := [line for line, row in rows[:-1] if row is None]:
+            self.notices.append(f"{path}: {len(damaged)} of its lines are damaged; their segments were done again")
+        kept = b"".join(line + b"\n" for line in (head, *(line for line, row in rows[:-1] if row is not None)))
+        if kept != found:
+            with atomic_file(path) as partial:
+                partial.write_bytes(kept)
+
+    def _row(self, line: bytes) -> dict | None:
+        """A line's answers; None = it does not hold any."""
+        try:
+            row = json.loads(line)
+            places, answers = row["segments"], row["answers"]
+            whole = len(places) == len(answers) and all(type(one) is int and 0 <= one < self._count for one in places)
+            suits = {"plain": _is_text, "heard": _is_heard}[row["step"]]
+            return row if whole and all(map(suits, answers)) else None
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+            return None
 
     def groups(self, step: str, label: str) -> tuple[Iterator[list[int]], int, str]:
         """What is left to do, in groups; their number; and what to call it."""
@@ -183,5 +212,14 @@ class _Journal:
         getattr(self, step).update(zip(places, answers, strict=True))
         if self.path is not None:
             row = {"step": step, "segments": list(places), "answers": list(answers)}
-            with self.path.open("a", encoding="utf-8") as out:
+            with writing(self.path), self.path.open("a", encoding="utf-8") as out:
                 out.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+
+def _is_text(answer: Any) -> bool:
+    return isinstance(answer, str)
+
+
+def _is_heard(answer: Any) -> bool:
+    text, scores = answer
+    return isinstance(text, str) and all(isinstance(one, (int, float)) for one in scores.values())

@@ -74,8 +74,70 @@ def test_what_is_done_is_not_done_again(wave, tmp_path, monkeypatch):
     again = Hearing()
     assert transcribe_talk(again, wave, DECK, times=TIMES, around=0, explain=True, journal=journal) == whole
     assert [place for place, _ in again.asked] == [2]
-    with pytest.raises(InputError, match="is the journal of another recording, list or timing"):
-        transcribe_talk(again, wave, DECK[:1], times=TIMES, around=0, explain=True, journal=journal)
+    assert again.asked and not transcribe_talk(again, wave, DECK, times=TIMES, around=0, journal=journal).notices
+
+
+class OtherModel(Hearing):
+    def identity(self):
+        return "another model"
+
+
+@pytest.mark.parametrize(
+    ("hearing", "change"),
+    [(Hearing(), {"keywords": DECK[:1]}), (Hearing(), {"around": 1}), (OtherModel(), {})],
+    ids=["list", "setting", "model"],
+)
+def test_a_journal_of_something_else_is_refused(wave, tmp_path, hearing, change):
+    journal = tmp_path / "talk.journal"
+    given = {"keywords": DECK, "times": TIMES, "around": 0, "journal": journal}
+    transcribe_talk(Hearing(), wave, **given)
+    kept = journal.read_bytes()
+    with pytest.raises(InputError, match="is the journal of another recording, list, timing, model or setting"):
+        transcribe_talk(hearing, wave, **given | change)
+    assert hearing.asked == [] and journal.read_bytes() == kept
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("content", [b"my diary\n", b"\xff\xfe\0", b"%PDF-1.7"])
+def test_a_file_that_is_no_journal_is_left_as_it_is(wave, tmp_path, content):
+    (tmp_path / "a").write_bytes(content)
+    with pytest.raises(InputError, match="or no journal; name another, or remove it"):
+        transcribe_talk(Hearing(), wave, DECK, times=TIMES, journal=tmp_path / "a")
+    assert (tmp_path / "a").read_bytes() == content
+    with pytest.raises(InputError, match="cannot be read"):
+        transcribe_talk(Hearing(), wave, DECK, times=TIMES, journal=tmp_path)
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda line: line[:20] + b"#" + line[21:],
+        lambda line: bytes(len(line)),
+        lambda line: b"[1, 2]",
+        lambda line: b"",
+        lambda line: b"\xff" + line,
+        lambda line: line.replace(b'"heard"', b'"keep"'),
+        lambda line: line.replace(b'"segments": [1]', b'"segments": [7]'),
+        lambda line: line.replace(b'"segments": [1]', b'"segments": [1, 2]'),
+        lambda line: line.replace(b"-0.25", b'"x"'),
+        lambda line: line.replace(b'"answers": [["by', b'"answers": [[["by"], "').replace(b"{", b"{", 1),
+    ],
+    ids=["no JSON", "zeros", "no row", "empty", "no text", "step", "place", "count", "score", "form"],
+)
+def test_what_a_damaged_line_held_is_done_again_with_a_notice(wave, tmp_path, monkeypatch, damage):
+    monkeypatch.setattr(talk, "GROUP", 1)
+    journal = tmp_path / "talk.journal"
+    given = {"times": TIMES, "around": 0, "journal": journal}
+    whole = transcribe_talk(Hearing(), wave, DECK, **given)
+    lines = journal.read_bytes().splitlines()
+    assert b'"segments": [1]' in lines[2]
+    journal.write_bytes(b"\n".join([*lines[:2], damage(lines[2]), *lines[3:]]) + b"\n")
+    again = Hearing()
+    found = transcribe_talk(again, wave, DECK, **given)
+    assert found.segments == whole.segments and [place for place, _ in again.asked] == [1]
+    assert found.notices == (f"{journal}: 1 of its lines are damaged; their segments were done again",)
+    assert not transcribe_talk(again, wave, DECK, **given).notices, "the damage is gone from the file"
 
 
 def test_keywords_are_marked_with_their_slides_and_explained(wave):
