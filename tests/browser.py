@@ -1,6 +1,7 @@
 """A headless Chromium for tests of pages, driven over the DevTools protocol: what a reader sees, does and prints.
 
-No driver and no package besides websocket-client; where either is missing, `browser_or_skip` skips and says which.
+No driver and no package besides websocket-client. Where a browser or the package is missing, `browser_or_skip` skips
+and says which; with the environment variable SAP2_BROWSER=required it fails: then no run passes for lack of a browser.
 """
 
 import base64
@@ -15,12 +16,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "chrome-headless-shell")
-KEYS = {"Enter": (13, "\r"), "Escape": (27, ""), "Tab": (9, ""), "ArrowDown": (40, ""), " ": (32, " ")}
+KEYS = {
+    "Enter": (13, "\r"), "Escape": (27, ""), "Tab": (9, ""), " ": (32, " "), "End": (35, ""), "Home": (36, ""),
+    "ArrowLeft": (37, ""), "ArrowUp": (38, ""), "ArrowRight": (39, ""), "ArrowDown": (40, ""),
+}  # fmt: skip
 
 
 class Browser:
@@ -72,6 +76,14 @@ class Browser:
         root = self.command("DOM.getDocument")["root"]["nodeId"]
         node = self.command("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
         self.command("DOM.setFileInputFiles", nodeId=node, files=[str(path.resolve()) for path in paths])
+
+    def drop(self, selector: str, *paths: Path) -> None:
+        """Drag files from outside the window and drop them on the middle of an element."""
+        box = f"document.querySelector({json.dumps(selector)}).getBoundingClientRect()"
+        left, top, width, height = (self.value(f"{box}.{side}") for side in ("left", "top", "width", "height"))
+        data = {"items": [], "files": [str(path.resolve()) for path in paths], "dragOperationsMask": 1}
+        for kind in ("dragEnter", "dragOver", "drop"):
+            self.command("Input.dispatchDragEvent", type=kind, x=left + width / 2, y=top + height / 2, data=data)
 
     def press(self, key: str) -> None:
         """Press and release a key, as a keyboard does: the page cannot tell the difference."""
@@ -134,16 +146,22 @@ class Browser:
 
 @contextmanager
 def browser_or_skip() -> Iterator[Browser]:
-    """A browser for the tests of a module, or a skip that says what is missing."""
-    websocket = pytest.importorskip("websocket", reason="websocket-client is not installed")
+    """A browser for the tests of a module; without one they are skipped, or fail: see above."""
+    try:
+        import websocket
+    except ImportError:
+        _missing("websocket-client is not installed")
     program = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
     if program is None:
-        pytest.skip(f"no browser: none of {', '.join(NAMES)} on PATH, and CHROMIUM names none")
+        _missing(f"no browser: none of {', '.join(NAMES)} on PATH, and CHROMIUM names none")
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         # No sandbox: containers often forbid it, and the only page opened is the test's own.
         options = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run")
         command = [program, *options, "--remote-debugging-port=0", f"--user-data-dir={profile}", "about:blank"]
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        except OSError as error:
+            _missing(f"{program} cannot be started ({error.strerror})")
         try:
             address = _page_address(Path(profile) / "DevToolsActivePort", process)
             socket = websocket.create_connection(address, timeout=60, suppress_origin=True)
@@ -154,15 +172,21 @@ def browser_or_skip() -> Iterator[Browser]:
             process.wait(timeout=30)
 
 
+def _missing(reason: str) -> NoReturn:
+    if os.environ.get("SAP2_BROWSER") == "required":
+        pytest.fail(f"SAP2_BROWSER=required, but {reason}")
+    pytest.skip(reason)
+
+
 def _page_address(port_file: Path, process: subprocess.Popen, seconds: float = 60) -> str:
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         if process.poll() is not None:
-            pytest.skip(f"the browser does not start: {process.args[0]} exits {process.returncode}")
+            _missing(f"the browser does not start: {process.args[0]} exits {process.returncode}")
         if port_file.exists() and (lines := port_file.read_text().split()):
             with urllib.request.urlopen(f"http://127.0.0.1:{lines[0]}/json", timeout=30) as answer:
                 pages = [target for target in json.load(answer) if target["type"] == "page"]
             if pages:
                 return pages[0]["webSocketDebuggerUrl"]
         time.sleep(0.05)
-    pytest.skip(f"the browser does not answer within {seconds} s: {process.args[0]}")
+    _missing(f"the browser does not answer within {seconds} s: {process.args[0]}")

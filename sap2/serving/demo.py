@@ -30,7 +30,7 @@ from sap2.errors import InputError, SapError
 from sap2.serving.engine import Engine
 from sap2.serving.limits import Limits
 from sap2.serving.talks import marked, rendered, talk_json
-from sap2.serving.upload import LENGTH, SHORTEST, Refused, read_form
+from sap2.serving.upload import SHORTEST, Refused, printable, read_body, read_form
 from sap2.slides.keywords import Keyword, keywords_tsv, read_keywords, slides_keywords
 from sap2.slides.recording import load_recording
 from sap2.slides.talk import Talk, transcribe_talk
@@ -40,6 +40,7 @@ __all__ = ["LIMITS", "create_demo", "serve_demo"]
 
 LIMITS = Limits(max_bytes=512 << 20, max_duration=3 * 3600.0, timeout=3600.0, batch_wait=0.0)
 KEPT = 4  # talks in memory
+MOST_LIST = 4 << 20  # bytes of an edited list
 PAGE = {"": ("page.html", "text/html"), "page.js": ("page.js", "text/javascript"), "page.css": ("page.css", "text/css")}
 POLICY = "default-src 'self'; img-src data:; media-src blob:; frame-ancestors 'none'"
 DOWNLOADS = {"srt": "application/x-subrip", "md": "text/markdown", "json": "application/json"}
@@ -92,7 +93,7 @@ class _Held:
             result = talk_json(self.talk)
             for row, one in zip(result["segments"], self.talk.segments, strict=True):
                 row["parts"] = _parts(one.text, one.written)
-                row["diff"] = _diff(one.plain or "", one.text)
+                row["diff"] = _diff(one.plain or "", one.text, one.written)
             rows = keywords_tsv(self.keywords).splitlines()[1:]
             state |= {"result": result, "pages": self.texts, "keywords": "\n".join(rows)}
         return state
@@ -168,9 +169,7 @@ def create_demo(recogniser: Any, limits: Limits = LIMITS) -> FastAPI:
     @app.post("/talks/{id}/again")
     async def again(id: str, request: Request) -> dict[str, str]:
         held = found(id)
-        if not LENGTH.fullmatch(length := request.headers.get("content-length", "0")) or int(length) > 4 << 20:
-            raise Refused(413, "the list is longer than 4 MB")
-        text = (await request.body()).decode("utf-8", "replace")
+        text = (await read_body(request, MOST_LIST)).decode("utf-8", "replace")
         keywords = _edited(text, limits)
         return begin(_Held(held.name, held.wave, keywords, held.texts, held.times, []))
 
@@ -205,36 +204,54 @@ def _read(form: Any, limits: Limits) -> _Held:
     if times and not decks:
         raise Refused(400, "there are times of slides without slides, expected both", "times")
     everywhere = read_list(",".join(str(form.get("keywords") or "").splitlines()))
+    language = str(form.get("language") or "en")
     with TemporaryDirectory(prefix="sap2-demo-") as folder:
-        room = Path(folder)
+        room = _Room(Path(folder))
         try:
-            listed = slides_keywords([_saved(deck, room, f"slides-{n}") for n, deck in enumerate(decks, start=1)])
-            recording = _saved(recordings[0], room, "recording")
+            listed = slides_keywords(
+                [room.saved(deck, f"slides-{n}") for n, deck in enumerate(decks, start=1)], language
+            )
+            recording = room.saved(recordings[0], "recording")
             wave = load_recording(recording, SHORTEST, limits.max_duration)
-            given = _saved(times[0], room, "times") if times else None
+            given = room.saved(times[0], "times") if times else None
             shown, more = times_known(recording, len(listed.texts), given)
         except InputError as error:
-            raise InputError(str(error).replace(f"{folder}/", "")) from error
+            raise InputError(room.as_named(str(error))) from error
     keywords = [*listed.keywords, *(Keyword(0, word) for word in everywhere)]
-    notices = [notice.replace(f"{folder}/", "") for notice in (*listed.notices, *more)]
+    notices = [room.as_named(notice) for notice in (*listed.notices, *more)]
     return _Held(recordings[0].filename or "", wave, keywords, listed.texts, shown, notices)
+
+
+class _Room:
+    """A folder of uploads: of a client's name only the ending, which tells the kind, names a file in it."""
+
+    def __init__(self, folder: Path):
+        self._folder = folder
+        self._names: dict[str, str] = {}
+
+    def saved(self, upload: UploadFile, name: str) -> Path:
+        """The upload as a file."""
+        given = upload.filename or ""
+        ending = re.sub(r"[^.a-z0-9]", "", PurePath(given).suffix.lower())[:8]
+        path = self._folder / f"{name}{ending}"
+        self._names[str(path)] = printable(given)
+        with path.open("wb") as out:
+            shutil.copyfileobj(upload.file, out)
+        return path
+
+    def as_named(self, message: str) -> str:
+        """A message in which files have the names they came with."""
+        # At once, lest a name that reads like one of ours be replaced in turn; the longest first.
+        paths = "|".join(map(re.escape, sorted(self._names, key=len, reverse=True)))
+        return re.sub(paths, lambda path: self._names[path[0]], message) if paths else message
 
 
 def _uploaded(form: Any, field: str) -> list[UploadFile]:
     return [one for one in form.getlist(field) if isinstance(one, UploadFile) and one.filename]
 
 
-def _saved(upload: UploadFile, folder: Path, name: str) -> Path:
-    """The upload as a file; of the client's name only the ending, which tells the kind, is kept."""
-    ending = re.sub(r"[^.a-z0-9]", "", PurePath(upload.filename or "").suffix.lower())[:8]
-    path = folder / f"{name}{ending}"
-    with path.open("wb") as out:
-        shutil.copyfileobj(upload.file, out)
-    return path
-
-
 def _edited(text: str, limits: Limits) -> list[Keyword]:
-    keywords = read_keywords("page\tkeyword\treason\n" + text, "keywords") or []
+    keywords = read_keywords(text, "keywords", headed=False) or []
     if len(keywords) > 50 * limits.max_keywords:
         raise Refused(400, f"{len(keywords)} keywords, expected at most {50 * limits.max_keywords}")
     return keywords
@@ -272,21 +289,36 @@ def _parts(text: str, written: dict[str, int]) -> list[dict[str, Any]]:
     return parts
 
 
-def _diff(without: str, text: str) -> list[tuple[str, str]]:
-    """What the context changed, word by word.
+def _diff(without: str, text: str, written: dict[str, int]) -> list[tuple[str, list[dict[str, Any]]]]:
+    """What the context changed, word by word, in the pieces of `_parts`: a keyword of several words is one.
 
-    >>> _diff("ask maier now", "ask Meyer now")
-    [('same', 'ask'), ('without', 'maier'), ('with', 'Meyer'), ('same', 'now')]
+    >>> for row in _diff("ask maier now", "ask Meyer now", {"Meyer": 3}): print(row)
+    ('same', [{'text': 'ask '}])
+    ('without', [{'text': 'maier '}])
+    ('with', [{'text': 'Meyer', 'page': 3}, {'text': ' '}])
+    ('same', [{'text': 'now'}])
     """
-    one, other = without.split(), text.split()
-    rows: list[tuple[str, str]] = []
-    for kind, first, last, begin, end in SequenceMatcher(None, one, other, autojunk=False).get_opcodes():
-        if kind == "equal":
-            rows.append(("same", " ".join(one[first:last])))
-            continue
-        rows += [("without", " ".join(one[first:last]))] if last > first else []
-        rows += [("with", " ".join(other[begin:end]))] if end > begin else []
+    one, other = (_words(_parts(side, written)) for side in (without, text))
+    said = ["".join(part["text"] for part in word).strip() for word in one]
+    matcher = SequenceMatcher(None, said, ["".join(part["text"] for part in word).strip() for word in other], False)
+    rows: list[tuple[str, list[dict[str, Any]]]] = []
+    for kind, first, last, begin, end in matcher.get_opcodes():
+        if kind != "equal" and last > first:
+            rows.append(("without", [part for word in one[first:last] for part in word]))
+        if end > begin:
+            rows.append(("same" if kind == "equal" else "with", [part for word in other[begin:end] for part in word]))
     return rows
+
+
+def _words(parts: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    """Each part with the blank that follows it."""
+    words: list[list[dict[str, Any]]] = []
+    for part in parts:
+        if words and not part["text"].strip():
+            words[-1].append(part)
+        else:
+            words.append([part])
+    return words
 
 
 def serve_demo(recogniser: Any, port: int) -> None:

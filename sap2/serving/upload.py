@@ -18,7 +18,7 @@ from sap2.manifest import keyword_fault, unique_keywords
 from sap2.serving.formats import FORMATS, ResponseFormat
 from sap2.serving.limits import Limits
 
-__all__ = ["FIELDS", "Asked", "Refused", "read_audio", "read_form", "understood"]
+__all__ = ["FIELDS", "Asked", "Refused", "printable", "read_audio", "read_body", "read_form", "understood"]
 
 FIELDS = {
     "file": "The recording: WAV, FLAC, MP3, Ogg or AIFF, any rate, mono or stereo.",
@@ -64,7 +64,7 @@ async def read_form(request: Request, limits: Limits) -> FormData:
     """
     kind = request.headers.get("content-type", "")
     if not kind.lower().startswith("multipart/form-data"):
-        raise Refused(415, f"content type is {_shown(kind) or 'missing'}, expected multipart/form-data")
+        raise Refused(415, f"content type is {printable(kind) or 'missing'}, expected multipart/form-data")
     declared = request.headers.get("content-length", "0")
     size = int(declared) if LENGTH.fullmatch(declared) else math.inf
     if size > limits.max_bytes:
@@ -80,6 +80,23 @@ async def read_form(request: Request, limits: Limits) -> FormData:
         raise Refused(400, f"no valid form: {error.message}") from error
 
 
+async def read_body(request: Request, most: int) -> bytes:
+    """A body of at most so many bytes, whatever its headers say.
+
+    Raises: Refused: 413, it is longer; what is beyond is read, that the client hears why, but not kept.
+    """
+    kept, received = bytearray(), 0
+    async for chunk in request.stream():
+        received += len(chunk)
+        if received > DRAINED * most:
+            break
+        if received <= most:
+            kept += chunk
+    if received > most:
+        raise Refused(413, f"the request has more than {most >> 20} MB", connection="close")
+    return bytes(kept)
+
+
 async def understood(form: FormData, limits: Limits) -> Asked:
     """A form's meaning.
 
@@ -87,7 +104,7 @@ async def understood(form: FormData, limits: Limits) -> Asked:
     """
     for name in form:
         if name not in FIELDS:
-            raise Refused(400, f"unknown field {_shown(name)!r}; known: {', '.join(FIELDS)}", name[:SHOWN])
+            raise Refused(400, f"unknown field {printable(name)!r}; known: {', '.join(FIELDS)}", name[:SHOWN])
     files = form.getlist("file")
     if not files:
         raise Refused(400, 'there is no field "file", expected a recording in it', "file")
@@ -97,7 +114,7 @@ async def understood(form: FormData, limits: Limits) -> Asked:
     chosen = _text(form, "response_format") or "json"
     if chosen not in FORMATS:
         raise Refused(
-            400, f"response_format is {_shown(chosen)!r}, expected one of {', '.join(FORMATS)}", "response_format"
+            400, f"response_format is {printable(chosen)!r}, expected one of {', '.join(FORMATS)}", "response_format"
         )
     _check_unsupported(form)
     return Asked(
@@ -115,7 +132,7 @@ def read_audio(file: UploadFile, limits: Limits) -> np.ndarray:
     Its name, which the client chose, names no file here: it only stands in errors.
     Raises: Refused: 400, the file is empty, too short, broken or no audio; 413, it lasts too long.
     """
-    name = _shown(file.filename or "file")
+    name = printable(file.filename or "file")
     with tempfile.TemporaryDirectory(prefix="sap2-upload-") as folder:
         suffix = Path(name).suffix.lower()
         path = Path(folder) / f"sap2-upload{suffix if suffix[1:].isalnum() and len(suffix) < 6 else ''}"
@@ -155,7 +172,7 @@ async def _bounded(stream: AsyncIterator[bytes], limits: Limits) -> AsyncIterato
 
 def _too_large(got: str, limits: Limits) -> Refused:
     return Refused(
-        413, f"the request has {_shown(got)}, expected at most {limits.max_bytes}", "file", connection="close"
+        413, f"the request has {printable(got)}, expected at most {limits.max_bytes}", "file", connection="close"
     )
 
 
@@ -173,7 +190,7 @@ def _check_unsupported(form: FormData) -> None:
         zero = False
     if not zero:
         raise Refused(
-            400, f"temperature is {_shown(temperature)}, expected 0: nothing is drawn by chance", "temperature"
+            400, f"temperature is {printable(temperature)}, expected 0: nothing is drawn by chance", "temperature"
         )
 
 
@@ -188,7 +205,7 @@ async def _keywords(form: FormData, limits: Limits) -> list[str]:
                 raise Refused(400, f"a list of {len(found)} keywords, expected at most {limits.max_keywords}", field)
             for word in found:
                 if fault := keyword_fault(word):
-                    raise Refused(400, f"{field}: {_shown(fault, 200)}", field)
+                    raise Refused(400, f"{field}: {printable(fault, 200)}", field)
     return unique_keywords(found)
 
 
@@ -204,10 +221,11 @@ def _utf_8(content: bytes, field: str) -> str:
         return content.decode("utf-8")
     except UnicodeDecodeError as error:
         raise Refused(
-            400, f"{_shown(field)} is not UTF-8: {error.reason} at byte {error.start}", field[:SHOWN]
+            400, f"{printable(field)} is not UTF-8: {error.reason} at byte {error.start}", field[:SHOWN]
         ) from error
 
 
-def _shown(text: Sequence, most: int = SHOWN) -> str:
+def printable(text: Sequence, most: int = SHOWN) -> str:
+    """What a client sent, as it may stand in an answer: short, without line ends, controls and marks of direction."""
     shown = "".join(character if character.isprintable() else "�" for character in text[:most])
     return shown + ("…" if len(text) > most else "")

@@ -14,7 +14,9 @@ from sap2.errors import InputError
 from sap2.manifest import keyword_fault
 from sap2.slides.reading import Deck, read_deck
 
-__all__ = ["Keyword", "deck_keywords", "keywords_json", "keywords_tsv", "read_keywords", "slides_keywords"]
+__all__ = [
+    "Keyword", "deck_keywords", "keywords_json", "keywords_tsv", "languages", "read_keywords", "slides_keywords",
+]  # fmt: skip
 
 # A word with what its spelling needs (don't, scikit-learn, GPT-4, AT&T, C++, Node.js), and without a genitive's s.
 WORD = re.compile(r"[^\W_](?:[^\W_]|[’'\-&./·](?=[^\W_])(?<![’'](?=[sS]\b))|[\u0300-\u036f])*(?:\+\+|#)?")
@@ -128,11 +130,15 @@ def _zipf(word: str, language: str) -> float:
     return min((zipf_frequency(part, language) for part in parts), default=0.0)
 
 
-def _check_language(language: str) -> None:
+def languages() -> list[str]:
+    """Codes of the languages whose rare words are known."""
     from wordfreq import available_languages
 
-    known = sorted(set(available_languages()) - WITHOUT_SPACES)
-    if language not in known:
+    return sorted(set(available_languages()) - WITHOUT_SPACES)
+
+
+def _check_language(language: str) -> None:
+    if language not in (known := languages()):
         raise InputError(f"--language {language}: no word frequencies for it; expected one of {', '.join(known)}")
 
 
@@ -200,12 +206,15 @@ def keywords_json(keywords: Iterable[Keyword]) -> str:
     return "[\n" + ",\n".join(rows) + "\n]\n"
 
 
-def read_keywords(text: str, where: str) -> list[Keyword] | None:
+def read_keywords(text: str, where: str, headed: bool = True) -> list[Keyword] | None:
     """A list that `sap2 keywords` wrote and a person may have edited; None = it is something else.
+
+    Args:
+        headed: Whether a table's first line names its columns; else it is always taken for a table.
 
     The reason may be left out. Raises: InputError: a row cannot be used; the message names its line or number.
     """
-    if text.lstrip("\ufeff").lstrip().startswith("["):
+    if headed and text.lstrip("\ufeff").lstrip().startswith("["):
         try:
             rows = json.loads(text.lstrip("\ufeff"))
         except (ValueError, RecursionError):
@@ -213,7 +222,8 @@ def read_keywords(text: str, where: str) -> list[Keyword] | None:
         if not all(isinstance(row, dict) for row in rows):
             return None
         return [_row(row, f"{where}: entry {number}") for number, row in enumerate(rows, start=1)]
-    table = csv.DictReader(io.StringIO(text.lstrip("\ufeff")), delimiter="\t", quoting=csv.QUOTE_NONE)
+    columns = None if headed else COLUMNS
+    table = csv.DictReader(io.StringIO(text.lstrip("\ufeff")), columns, delimiter="\t", quoting=csv.QUOTE_NONE)
     try:
         heading = list(table.fieldnames or ())
     except csv.Error:  # a line end of old within it

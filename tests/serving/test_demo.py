@@ -1,5 +1,7 @@
 """The page of `sap2 demo` in a real browser: upload, see names by slide, compare, edit, run again, download."""
 
+import asyncio
+import http.client
 import json
 import threading
 import time
@@ -16,7 +18,9 @@ from videos import video
 
 from sap2.data.audio import save_audio
 from sap2.serving.demo import create_demo
+from sap2.serving.upload import Refused, read_body
 from sap2.slides import talk
+from sap2.slides.keywords import languages
 
 
 @contextmanager
@@ -53,6 +57,7 @@ def uploads(tmp_path_factory):
     (folder / "deck.pdf").write_bytes(pdf(deck))
     video(folder / "talk.mp4", WAVE, "alac")
     video(folder / "chapters.mp4", WAVE, "alac", [(0.0, "Slide 3"), (2.0, "Slide 2"), (4.0, "Slide 1")])
+    (folder / "german.pdf").write_bytes(pdf([slide("die eigenschaften von zorvan")]))
     (folder / "times.tsv").write_text("0:00 3\n0:04 1\n")
     (folder / "broken.tsv").write_text("0:00 3\nlater 1\n")
     (folder / "broken.pdf").write_bytes(b"%PDF-1.7 broken")
@@ -92,6 +97,14 @@ def fetched(address, **headers):
         return answer.read().decode(), answer.headers
 
 
+def posted(address, path, body, headers=()):
+    """Status and message of an answer; a body that comes in pieces is sent without its length."""
+    connection = http.client.HTTPConnection(address.split("/")[2], timeout=60)
+    connection.request("POST", f"/{path}", body, dict(headers))
+    with connection.getresponse() as answer:
+        return answer.status, json.load(answer)["error"]["message"]
+
+
 def status(address, **more):
     try:
         with urllib.request.urlopen(urllib.request.Request(address, **more), timeout=30) as answer:
@@ -108,7 +121,7 @@ def test_names_are_right_and_say_their_slide(page):
     assert "Zorvan's graphs" in page.value("document.querySelector('.keyword').title")
     colours = page.value("[...document.querySelectorAll('.keyword')].map(o => getComputedStyle(o).backgroundColor)")
     assert colours[0] != colours[1]
-    assert text(page, "#status") == "Done: 2 keywords written. slides-1.pdf: page 2: 1 marker taken out"
+    assert text(page, "#status") == "Done: 2 keywords written. deck.pdf: page 2: 1 marker taken out"
 
 
 def test_a_word_is_played_where_it_is_said(page):
@@ -117,13 +130,40 @@ def test_a_word_is_played_where_it_is_said(page):
     assert 1.8 <= page.value("document.getElementById('audio').currentTime") < 4
 
 
+def test_every_word_is_reached_and_played_by_the_keyboard(page):
+    here = "document.activeElement.firstChild.textContent"
+    page.value("document.getElementById('audio').focus()")
+    for _ in range(12):  # the player has stops of its own
+        page.press("Tab")
+        if page.value("document.activeElement.closest('#segments') !== null"):
+            break
+    page.press("Home")
+    assert page.value(here) == "0:02", "where the word is that was clicked last"
+    seen = []
+    page.press("ArrowUp")
+    for key in ["ArrowRight"] * 4 + ["ArrowDown", "End", "ArrowLeft", "ArrowUp", "ArrowUp", "ArrowLeft"]:
+        page.press(key)
+        seen.append(page.value(here).strip())
+    assert seen == ["of", "Zorvan", "0:02", "by", "0:04", "kwine", "and", "0:02", "0:00", "0:00"]
+    for key in ("ArrowDown", "ArrowDown", "ArrowRight"):
+        page.press(key)
+    page.value("document.getElementById('audio').currentTime = 0")
+    page.press("Enter")
+    assert 3.7 <= page.value("document.getElementById('audio').currentTime") < 6
+    assert page.value("document.querySelectorAll('#segments [tabindex=\"0\"]').length") == 1
+    page.press("Tab")
+    assert page.value("document.activeElement.id") == "keywords", "the transcript is one stop"
+
+
 def test_what_the_context_changed_is_shown_as_a_diff(page):
     page.value("document.getElementById('diff').click()")
-    assert text(page, "#segments li:nth-child(2)").split(maxsplit=1)[1] == "by catherine maier Kathryn Meyer"
-    assert (text(page, "li:nth-child(2) del"), text(page, "li:nth-child(2) ins")) == (
-        "catherine maier",
-        "Kathryn Meyer",
-    )
+    assert text(page, "#segments li:nth-child(2)").split(maxsplit=1)[1] == "by catherine maier Kathryn Meyer2"
+    assert text(page, "li:nth-child(2) del") == "catherine maier"
+    # What was written with the context is coloured, says its slide and plays as in the transcript.
+    assert keywords(page) == ["Zorvan, slide 1, play", "Kathryn Meyer, slide 2, play"]
+    assert page.value("document.querySelectorAll('ins .keyword').length") == 2
+    page.value("document.querySelector('li:nth-child(3) .said').click()")
+    assert 3.5 <= page.value("document.getElementById('audio').currentTime") < 6
     page.value("document.getElementById('diff').click()")
     assert page.value("document.querySelectorAll('del').length") == 0
 
@@ -175,7 +215,7 @@ def test_an_edited_list_is_run_again(page):
     page.value("document.getElementById('keywords').value = 'x\\tZorvan'")
     page.value("document.querySelector('#again button').click()")
     page.wait_for("document.getElementById('status').className === 'error'")
-    assert text(page, "#status") == "keywords:2: page is 'x', expected a number of up to 5 digits (0: all the time)"
+    assert text(page, "#status") == "keywords:1: page is 'x', expected a number of up to 5 digits (0: all the time)"
 
 
 def test_a_video_with_the_times_of_its_slides(page, address, uploads):
@@ -194,7 +234,7 @@ def test_a_video_with_the_times_of_its_slides(page, address, uploads):
 def test_a_video_with_a_chapter_a_slide(page, address, uploads):
     send(page, address, file=uploads / "chapters.mp4", slides=uploads / "deck.pdf")
     page.wait_for("!document.getElementById('result').hidden")
-    assert "recording.mp4: its 3 chapter marks are taken for the times of the slides" in text(page, "#status")
+    assert "chapters.mp4: its 3 chapter marks are taken for the times of the slides" in text(page, "#status")
     whole = json.loads(fetched(page.value("document.querySelectorAll('#downloads a')[2].href"))[0])
     assert [one["slides"] for one in whole["segments"]] == [[3], [2], [1]]
 
@@ -202,16 +242,133 @@ def test_a_video_with_a_chapter_a_slide(page, address, uploads):
 @pytest.mark.parametrize(
     ("files", "reason"),
     [
-        ({"file": "talk.wav", "slides": "broken.pdf"}, "slides-1.pdf: is no PDF that can be read"),
-        ({"file": "talk.wav", "slides": "deck.pdf", "times": "broken.tsv"}, "times.tsv:2: 'later 1', expected a time"),
+        ({"file": "talk.wav", "slides": "broken.pdf"}, "broken.pdf: is no PDF that can be read"),
+        ({"file": "talk.wav", "slides": "deck.pdf", "times": "broken.tsv"}, "broken.tsv:2: 'later 1', expected a time"),
         ({"file": "talk.wav", "times": "times.tsv"}, "there are times of slides without slides, expected both"),
-        ({"file": "broken.pdf"}, "recording.pdf: cannot be read as audio"),
+        ({"file": "broken.pdf"}, "broken.pdf: cannot be read as audio"),
     ],
 )
 def test_what_cannot_be_read_is_said(page, address, uploads, files, reason):
     send(page, address, **{field: uploads / name for field, name in files.items()})
     page.wait_for("document.getElementById('status').className === 'error'")
     assert text(page, "#status").startswith(reason)
+
+
+def test_a_list_alone_is_enough(page, address, uploads):
+    page.open(address)
+    page.choose("#file", uploads / "talk.wav")
+    page.value("document.getElementById('words').focus()")
+    page.write("Quine\nZorvan, Hilbert")
+    page.value("document.querySelector('#talk button').click()")
+    page.wait_for("!document.getElementById('result').hidden")
+    assert keywords(page) == ["Zorvan, list, play", "Quine, list, play"]
+    assert (
+        page.value("document.getElementById('keywords').value")
+        == "0\tQuine\tgiven\n0\tZorvan\tgiven\n0\tHilbert\tgiven"
+    )
+
+
+def test_files_may_be_dropped_on_a_field_or_anywhere(page, address, uploads):
+    chosen = "[...document.getElementById('{}').files].map(one => one.name).join()"
+    page.open(address)
+    assert "drop it" in text(page, "label[for=file]") and "drop them" in text(page, "label[for=slides]")
+    page.drop("#slides", uploads / "deck.pdf")
+    page.wait_for(f"{chosen.format('slides')} === 'deck.pdf'")
+    page.drop("h1", uploads / "talk.wav", uploads / "broken.tsv", uploads / "deck.pdf")
+    page.wait_for(f"{chosen.format('file')} === 'talk.wav'")
+    assert page.value(chosen.format("slides")) == "broken.tsv,deck.pdf"
+    assert page.value("location.href") == address, "no file is opened in the page's place"
+
+
+def test_the_language_of_the_slides_tells_which_words_are_rare(page, address, uploads):
+    offered = page.value("[...document.querySelectorAll('#language option')].map(one => one.value)")
+    assert sorted(offered) == languages() and page.value("document.getElementById('language').value") == "en"
+    listed = {}
+    for language in ("en", "de"):
+        page.open(address)
+        page.choose("#file", uploads / "talk.wav")
+        page.choose("#slides", uploads / "german.pdf")
+        page.value(f"document.getElementById('language').value = '{language}'")
+        page.value("document.querySelector('#talk button').click()")
+        page.wait_for("!document.getElementById('result').hidden")
+        rows = page.value("document.getElementById('keywords').value").splitlines()
+        listed[language] = {row.split("\t")[1] for row in rows}
+    assert listed == {"en": {"eigenschaften", "zorvan"}, "de": {"zorvan"}}
+
+
+def test_progress_is_told_segment_by_segment(browser, uploads, monkeypatch):
+    monkeypatch.setattr(talk, "GROUP", 1)
+    monkeypatch.setattr(talk, "segments", lambda *_: SPANS)
+    go = threading.Semaphore(0)
+
+    class Slow(Hearing):
+        def recognise(self, audio, keywords):
+            assert go.acquire(timeout=60)
+            return super().recognise(audio, keywords)
+
+    with running(Slow()) as address:
+        send(browser, address, file=uploads / "talk.wav", slides=uploads / "deck.pdf")
+        for step in ("Without the keywords", "With the keywords"):
+            for done in range(3):
+                shown = f"{step}: {done} of 3 segments"
+                browser.wait_for(f"document.getElementById('status').textContent === '{shown}'")
+                bar = browser.value(
+                    "(({hidden, value, max}) => [hidden, value, max])(document.getElementById('progress'))"
+                )
+                assert bar == [False, done, 3]
+                go.release()
+        browser.wait_for("document.getElementById('status').textContent.startsWith('Done')")
+        assert browser.value("document.getElementById('progress').hidden")
+
+
+def test_a_hostile_file_name_is_shown_and_does_nothing(page, address, uploads):
+    name = "<img src=x onerror=document.title=1>\u202efdp.pdf"
+    (uploads / name).write_bytes(b"%PDF-1.7 broken")
+    send(page, address, file=uploads / "talk.wav", slides=uploads / name)
+    page.wait_for("document.getElementById('status').className === 'error'")
+    assert text(page, "#status").startswith("<img src=x onerror=document.title=1>\ufffdfdp.pdf: is no PDF")
+    assert page.value("document.querySelectorAll('img').length") == 0 and page.value("document.title") != "1"
+
+
+@pytest.mark.parametrize("name", ["../../deck.pdf", "/etc/passwd.pdf", "slides-2.pdf", "x" * 1000 + ".pdf", "a\nb.pdf"])
+def test_no_file_name_leads_out_of_the_folder_or_into_another_ones_message(address, uploads, name):
+    sent = [("file", "talk.wav", (uploads / "talk.wav").read_bytes()), ("slides", name, b"%PDF-1.7 broken")]
+    sent.append(("slides", "second.pdf", b"%PDF-1.7 broken"))
+    parts = [f'--b\r\nContent-Disposition: form-data; name="{field}"; filename="{file}"\r\n\r\n'.encode() + content
+             for field, file, content in sent]  # fmt: skip
+    body = b"\r\n".join(parts) + b"\r\n--b--\r\n"
+    code, message = posted(address, "talks", body, {"content-type": "multipart/form-data; boundary=b"})
+    assert code == 400
+    assert len(message) < 300 and "sap2-demo" not in message and "\n" not in message
+    if "\n" not in name:  # which ends the header
+        assert message.startswith(f"{name[:80]}{'…' if len(name) > 80 else ''}: is no PDF")
+
+
+def test_a_list_of_unknown_length_is_bounded(page, address, uploads):
+    send(page, address, file=uploads / "talk.wav")
+    page.wait_for("!document.getElementById('result').hidden")
+    talk = page.value("talk")
+
+    def chunks(count):
+        for _ in range(count):
+            yield b"1\tZorvan\n" * 100_000
+
+    for count, expected in ((9, 413), (3, 400)):  # of 10 bytes each: beyond 4 MB, and beyond the most keywords
+        assert posted(address, f"talks/{talk}/again", chunks(count))[0] == expected
+
+
+def test_what_is_beyond_the_bound_is_not_kept_and_an_endless_body_not_read():
+    class Endless:
+        read = 0
+
+        async def stream(self):
+            while True:
+                self.read += 1
+                yield bytes(1 << 20)
+
+    with pytest.raises(Refused, match="more than 4 MB"):
+        asyncio.run(read_body(endless := Endless(), 4 << 20))
+    assert endless.read == 17
 
 
 def test_other_sites_are_not_answered(address):

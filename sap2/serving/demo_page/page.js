@@ -1,6 +1,7 @@
 "use strict";
 
 const $ = (id) => document.getElementById(id);
+const STEPS = { "first pass": "Without the keywords", talk: "With the keywords" };
 let talk = null, shown = null, stop = null;
 
 function made(name, text, attributes = {}) {
@@ -34,7 +35,7 @@ async function run(address, options) {
       $("progress").max = state.total || 1;
       $("progress").value = state.finished;
       if (state.done) return await show(state);
-      say(`${state.step}: ${state.finished} of ${state.total} segments`);
+      say(state.total ? `${STEPS[state.step]}: ${state.finished} of ${state.total} segments` : "Waiting…");
       await new Promise((resolve) => setTimeout(resolve, 300));
     }
   } catch (error) {
@@ -69,13 +70,15 @@ function play(from, until) {
 }
 
 function piece(segment, part, place, length) {
+  if (!part.text.trim()) return document.createTextNode(part.text);
   const from = at(segment, place / length), until = at(segment, (place + part.text.length) / length) + 0.4;
   let element;
   if (part.page === undefined) {
-    element = made("span", part.text, { class: "said" });
+    // No button: a screen reader would say so after each word of the text.
+    element = made("span", part.text, { class: "said", tabindex: "-1" });
   } else {
     const where = part.page ? `slide ${part.page}` : "list";
-    element = made("button", part.text, { class: "keyword", type: "button", "aria-label": `${part.text}, ${where}, play` });
+    element = made("button", part.text, { class: "keyword", type: "button", tabindex: "-1", "aria-label": `${part.text}, ${where}, play` });
     element.title = `${where}\n${shown.pages[part.page - 1] || ""}`.slice(0, 500);
     element.style.setProperty("--hue", (part.page * 67) % 360);
     element.append(made("sub", part.page || "list"));
@@ -84,28 +87,82 @@ function piece(segment, part, place, length) {
   return element;
 }
 
-function render() {
-  const asDiff = $("diff").checked;
-  $("segments").replaceChildren(...shown.result.segments.map((segment) => {
-    const item = document.createElement("li");
-    const minutes = Math.floor(segment.start / 60), seconds = String(Math.floor(segment.start % 60)).padStart(2, "0");
-    const time = made("button", `${minutes}:${seconds}`, { class: "time", type: "button", "aria-label": `Play from ${minutes}:${seconds}` });
-    time.addEventListener("click", () => play(segment.start + 0.2, segment.end));
-    item.append(time, " ");
-    if (asDiff) {
-      for (const [kind, text] of segment.diff) {
-        item.append(made({ same: "span", without: "del", with: "ins" }[kind], text), " ");
-      }
-    } else {
-      let place = 0;
-      for (const part of segment.parts) {
-        item.append(piece(segment, part, place, segment.text.length || 1));
-        place += part.text.length;
-      }
+function line(segment, asDiff) {
+  const item = document.createElement("li");
+  const minutes = Math.floor(segment.start / 60), seconds = String(Math.floor(segment.start % 60)).padStart(2, "0");
+  const time = made("button", `${minutes}:${seconds}`, { class: "time", type: "button", tabindex: "-1", "aria-label": `Play from ${minutes}:${seconds}` });
+  time.addEventListener("click", () => play(segment.start + 0.2, segment.end));
+  item.append(time, " ");
+  let place = 0;
+  for (const [kind, parts] of asDiff ? segment.diff : [["same", segment.parts]]) {
+    if (kind === "without") {
+      item.append(made("del", parts.map((part) => part.text).join("").trim()), " ");
+      continue;
     }
-    return item;
-  }));
+    const into = kind === "with" ? item.appendChild(document.createElement("ins")) : item;
+    for (const part of parts) {
+      into.append(piece(segment, part, place, segment.text.length || 1));
+      place += part.text.length;
+    }
+  }
+  return item;
 }
+
+function render() {
+  $("segments").replaceChildren(...shown.result.segments.map((segment) => line(segment, $("diff").checked)));
+  const first = $("segments").querySelector(STOPS);
+  if (first) first.tabIndex = 0;
+}
+
+// The transcript is one stop of the Tab key; within it the arrow keys move, and one element can be tabbed to.
+const STOPS = ".time, .said, .keyword";
+
+function move(to) {
+  for (const one of $("segments").querySelectorAll("[tabindex='0']")) one.tabIndex = -1;
+  to.tabIndex = 0;
+  to.focus();
+}
+
+$("segments").addEventListener("keydown", (event) => {
+  const here = event.target, lines = [...$("segments").children], row = lines.indexOf(here.closest("li"));
+  if (event.key === "Enter" || event.key === " ") {
+    if (!here.matches(".said")) return;
+    event.preventDefault();
+    return here.click();
+  }
+  const all = [...$("segments").querySelectorAll(STOPS)], within = [...lines[row].querySelectorAll(STOPS)];
+  const to = {
+    ArrowRight: () => all[all.indexOf(here) + 1], ArrowLeft: () => all[all.indexOf(here) - 1],
+    ArrowDown: () => lines[row + 1]?.querySelector(STOPS), ArrowUp: () => lines[row - 1]?.querySelector(STOPS),
+    Home: () => within[0], End: () => within.at(-1),
+  }[event.key];
+  if (!to || event.ctrlKey || event.altKey || event.metaKey) return;
+  event.preventDefault();
+  const next = to();
+  if (next) move(next);
+});
+$("segments").addEventListener("click", (event) => {
+  const stop = event.target.closest(STOPS);
+  if (stop) move(stop);
+});
+
+// A file that is dropped beside the fields would else be opened in the page's place.
+document.addEventListener("dragover", (event) => {
+  event.preventDefault();
+  document.body.classList.add("dropping");
+});
+for (const kind of ["dragleave", "drop"]) document.addEventListener(kind, () => document.body.classList.remove("dropping"));
+document.addEventListener("drop", (event) => {
+  if (event.target.type === "file") return;
+  event.preventDefault();
+  const slides = new DataTransfer(), recording = new DataTransfer();
+  for (const file of event.dataTransfer.files) {
+    const heard = /^(audio|video)\//.test(file.type) || /\.(flac|ogg|mkv)$/i.test(file.name);
+    (heard && !recording.files.length ? recording : slides).items.add(file);
+  }
+  if (recording.files.length) $("file").files = recording.files;
+  if (slides.files.length) $("slides").files = slides.files;
+});
 
 $("talk").addEventListener("submit", (event) => {
   event.preventDefault();
