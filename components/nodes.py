@@ -18,6 +18,7 @@ INDEX = "batch.kubernetes.io/job-completion-index"  # which node a pod is
 ENDS = {"Complete", "Failed"}
 MISSES = 10  # answers in a row that may fail while waiting
 PATIENCE: Seconds = 30
+LEAVING: Seconds = 900  # a job that is being deleted has at most so long to go
 OVERLAP = 30  # seconds of log that are read twice, and told once
 
 
@@ -39,13 +40,14 @@ def run_trainjob(
         job: Manifest, as of pipelines.trainjob.
         tell: Gets a line for each change of the job and its pods, and each line the nodes write.
         every: Between two looks.
-        join: Whether a job of this name that is there already is followed, not refused.
+        join: Whether a job of this name that is there already is followed, not refused; one that is being deleted is
+            waited for, and made anew.
         client: kubernetes.client.ApiClient; None = by kubeconfig, in a pod by its service account.
     Raises: TrainJobError: it failed, or the cluster cannot be reached or refuses.
     """
     watched = _TrainJob(job["metadata"]["name"], namespace, tell, client or _client())
     with _terminable():
-        watched.create(job, join)
+        watched.create(job, join, every)
         try:
             watched.wait(every)
         finally:
@@ -62,18 +64,26 @@ class _TrainJob:
         self._read: dict[str, Seconds] = {}  # by pod: when its log was read
         self._told: dict[str, str] = {}  # by pod: time of the last line
 
-    def create(self, job: dict[str, Any], join: bool) -> None:
+    def create(self, job: dict[str, Any], join: bool, every: Seconds) -> None:
         from kubernetes.client.exceptions import ApiException
 
+        told, until = False, time.monotonic() + LEAVING
         with self._reporting("create"):
-            try:
-                self._objects.create_namespaced_custom_object(
-                    **API, namespace=self.namespace, body=job, _request_timeout=PATIENCE
-                )
-            except ApiException as error:
-                if not (join and error.status == 409):
-                    raise
-                return self.tell(f"{self.name}: is there already, in {self.namespace}; followed from here")
+            while True:
+                try:
+                    self._objects.create_namespaced_custom_object(
+                        **API, namespace=self.namespace, body=job, _request_timeout=PATIENCE
+                    )
+                    break
+                except ApiException as error:
+                    if not (join and error.status == 409) or time.monotonic() > until:
+                        raise
+                if not self._leaving():
+                    return self.tell(f"{self.name}: is there already, in {self.namespace}; followed from here")
+                if not told:
+                    self.tell(f"{self.name}: an earlier one is being deleted; waiting until it has gone")
+                told = True
+                time.sleep(every)
         self.tell(f"{self.name}: created in {self.namespace}")
 
     def wait(self, every: Seconds) -> None:
@@ -113,6 +123,20 @@ class _TrainJob:
                 if error.status != 404:  # somebody else was quicker
                     raise
         self.tell(f"{self.name}: deleted")
+
+    def _leaving(self) -> bool:
+        """Whether the job of this name is being deleted, or has just gone: it will never end."""
+        from kubernetes.client.exceptions import ApiException
+
+        try:
+            job = self._objects.get_namespaced_custom_object(
+                **API, namespace=self.namespace, name=self.name, _request_timeout=PATIENCE
+            )
+        except ApiException as error:
+            if error.status == 404:
+                return True
+            raise
+        return "deletionTimestamp" in job["metadata"]
 
     def _looked_at(self) -> tuple[str, str] | None:
         """Tell what is new; how the job ended and why, None while it runs."""

@@ -2,12 +2,13 @@
 
 import json
 import os
+import sys
 import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-__all__ = ["announce_end", "log_figures", "show"]
+__all__ = ["announce_champion", "announce_end", "log_figures", "show"]
 
 Seconds = float
 WEBHOOK = "SAP2_WEBHOOK"
@@ -38,8 +39,30 @@ def announce_end(pipeline: str, profile: str, status: Any) -> None:
     if status.error_message:
         text += f": {status.error_message}"
     print(text)
+    if status.state != "SUCCEEDED":
+        _send(text)
+
+
+def announce_champion(uri: str, verdict: str) -> str:
+    """Print which version is the champion now, and send it to the address in SAP2_WEBHOOK; return it as Markdown.
+
+    An address that does not take it is told, and stops nothing: the champion is in place.
+
+    Args:
+        verdict: The rules it held.
+    """
+    text = f'{uri} is the champion now; servers take it by themselves, "sap2 rollback" goes back.\n\n{verdict}'
+    print(text)
+    try:
+        _send(text)
+    except (OSError, ValueError) as error:  # ValueError: it is no address
+        print(f"{WEBHOOK}: the announcement was not taken: {error}", file=sys.stderr)
+    return text
+
+
+def _send(text: str) -> None:
     address = os.environ.get(WEBHOOK)
-    if address and status.state != "SUCCEEDED":
+    if address:
         body = json.dumps({"text": text}).encode()
         request = urllib.request.Request(address, body, {"Content-Type": "application/json"})
         urllib.request.urlopen(request, timeout=PATIENCE).close()

@@ -8,8 +8,9 @@ from kfp import dsl
 from kfp.dsl import HTML, Artifact, ClassificationMetrics, Dataset, Input, Markdown, Metrics, Model, Output
 
 __all__ = [
+    "announce",
     "base",
-    "check_champion",
+    "check_version",
     "decode",
     "decode_version",
     "evaluate",
@@ -557,6 +558,7 @@ def register(
     evaluation: dict,
     gate: dict,
     tracking: dict,
+    checkpoints: str,
     prepared: Input[Dataset],
     listed: Input[Dataset],
     pruned: Input[Dataset],
@@ -584,6 +586,7 @@ def register(
         evaluation: Section `evaluation`.
         gate: Section `gate`.
         tracking: Section `tracking`: experiment and name of the model; MLFLOW_TRACKING_URI says where.
+        checkpoints: The trainings' folder, where they left what they could not send to MLflow; it is sent first.
         prepared: The corpus, for a recording as the model's example.
         listed: The manifests, for their digests, and the data card.
         pruned: The manifests with stage 1's answers.
@@ -631,6 +634,7 @@ def register(
         results=Path(results.path),
         reports=Path(reports.path),
         output=Path(registration.path),
+        checkpoints=Path(checkpoints),
     )
     show(done, summary)
     return str(done.facts["version"])
@@ -660,13 +664,13 @@ def promote(version: str, gate: dict, evaluation: dict, tracking: dict, summary:
 
 
 @step
-def check_champion(
+def check_version(
     version: str, tracking: dict, prepared: Input[Dataset], listed: Input[Dataset], transcript: Output[Markdown]
 ) -> None:
-    """Load the new champion from the registry, as serving does, and let it transcribe a recording of the test split.
+    """Load the version from the registry, as serving does, and let it transcribe a recording of the test split.
 
     Args:
-        version: Number of the version that was promoted.
+        version: Number of the registered version.
         tracking: Section `tracking` of params.yaml: name of the model; MLFLOW_TRACKING_URI says where.
         prepared: The corpus, for a recording.
         listed: The manifests, for its list.
@@ -690,6 +694,27 @@ def check_champion(
     page = f"`{uri}`, utterance `{one.id}`\n\n- said: {one.text}\n- heard: {heard.text}\n- keywords found: {found}\n"
     Path(transcript.path).write_text(page, encoding="utf-8")
     print(page)
+
+
+@step
+def announce(version: str, tracking: dict, verdict: Input[Markdown], announcement: Output[Markdown]) -> None:
+    """Say that there is a new champion, and by which rules; also to SAP2_WEBHOOK, where that is set.
+
+    Args:
+        version: Number of the version that was promoted.
+        tracking: Section `tracking` of params.yaml: name of the model.
+        verdict: The rules of the gate, and how the version held them.
+
+    Returns:
+        announcement: What was said, and how to go back.
+    """
+    from pathlib import Path
+
+    from components.outputs import announce_champion
+
+    rules = Path(verdict.path).read_text(encoding="utf-8")
+    text = announce_champion(f"models:/{tracking['model_name']}/{version}", rules)
+    Path(announcement.path).write_text(text, encoding="utf-8")
 
 
 @step

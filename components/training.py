@@ -13,7 +13,8 @@ from components.nodes import run_trainjob
 from sap2.files import atomic_dir
 from sap2.manifest import read_manifest, relocated, write_manifest
 from sap2.params import Params
-from sap2.stages import BASE, LISTS, PREPARED, PRUNED, SPLITS, Summary
+from sap2.stages import BASE, CHECKPOINTS, LISTS, PREPARED, PRUNED, SPLITS, Summary
+from sap2.tracking.runs import UNSENT
 
 __all__ = ["train_on_nodes"]
 
@@ -67,6 +68,8 @@ def train_on_nodes(
         shutil.copytree(trained, partial, dirs_exist_ok=True)
         _name_base(partial / "adapter_config.json", base, output)
     facts = json.loads((output / "training.json").read_text(encoding="utf-8"))
+    for unsent in (flow / CHECKPOINTS).glob(f"*{UNSENT}"):  # of the curve; `register` sends it
+        shutil.move(unsent, checkpoints / unsent.name)
     shutil.rmtree(flow)
     return Summary(f"train-{stage}", [output], {"nodes": trainer["numNodes"], "processes": processes} | facts)
 

@@ -19,12 +19,24 @@ from pipelines.errors import PipelineError
 from pipelines.running import compile_pipeline, parse_arguments
 from sap2.params import Params
 
-__all__ = ["TOKEN", "Cluster", "Run"]
+__all__ = ["TOKEN", "Cluster", "Run", "Step"]
 
 Seconds = float
 TOKEN = "SAP2_KFP_TOKEN"  # variable with the bearer token, where the cluster wants a login
 PATIENCE: Seconds = 10
+MISSES = 10  # answers in a row that may fail while a run is followed
 ENDED = {"SUCCEEDED", "SKIPPED", "FAILED", "CANCELED"}
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step of a run: what Kubeflow's pages call it, and its state."""
+
+    title: str
+    state: str
+
+    def __str__(self) -> str:
+        return f"{self.title}: {self.state}"
 
 
 @dataclass(frozen=True)
@@ -33,7 +45,7 @@ class Run:
 
     Attributes:
         state: PENDING, RUNNING, PAUSED, CANCELING, or how it ended: SUCCEEDED, SKIPPED, FAILED, CANCELED.
-        steps: State of each step that has begun, by title.
+        steps: Each step that has begun, by its id: shards have one title.
         error: Why it failed, as far as the cluster says.
     """
 
@@ -41,7 +53,7 @@ class Run:
     name: str
     state: str
     link: str
-    steps: dict[str, str]
+    steps: dict[str, Step]
     error: str = ""
 
     @property
@@ -49,7 +61,7 @@ class Run:
         return self.state in ENDED
 
     def __str__(self) -> str:
-        lines = [f"{self.name}: {self.state}", *(f"  {step}: {state}" for step, state in self.steps.items())]
+        lines = [f"{self.name}: {self.state}", *(f"  {step}" for step in self.steps.values())]
         return "\n".join([*lines, *([f"  {self.error}"] if self.error else []), f"  {self.link}"])
 
 
@@ -104,13 +116,26 @@ class Cluster:
             return self._run(self._client.get_run(run_id))
 
     def follow(self, run_id: str, tell: Callable[[str], None], every: Seconds = 10) -> Run:
-        """Wait until a run has ended; `tell` gets a line for each change of a step."""
-        seen: dict[str, str] = {}
+        """Wait until a run has ended; `tell` gets a line for each change of a step.
+
+        Raises: PipelineError: the cluster refuses, or has not answered several times in a row.
+        """
+        seen: dict[str, Step] = {}
+        misses = 0
         while True:
-            run = self.run(run_id)
-            for step, state in run.steps.items():
-                if seen.get(step) != state:
-                    tell(f"{step}: {state}")
+            try:
+                run = self.run(run_id)
+            except PipelineError as error:
+                misses += 1
+                if getattr(error.__cause__, "status", None) in (401, 403, 404) or misses == MISSES:
+                    raise
+                tell(f"{error}; asking again")
+                time.sleep(every)
+                continue
+            misses = 0
+            for id_, step in run.steps.items():
+                if seen.get(id_) != step:
+                    tell(str(step))
             seen = run.steps
             if run.ended:
                 return run
@@ -148,7 +173,8 @@ class Cluster:
 
     def _run(self, told) -> Run:
         details = told.run_details.task_details if told.run_details else None
-        steps = {one.display_name: one.state for one in details or [] if one.state and one.display_name}
+        begun = [one for one in details or [] if one.state and one.display_name]
+        steps = {one.task_id or one.display_name: Step(one.display_name, one.state) for one in begun}
         return Run(
             id=told.run_id,
             name=told.display_name or told.run_id,

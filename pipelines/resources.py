@@ -14,7 +14,7 @@ Size = Literal["light", "inference", "training"]
 CHECKPOINTS = "/checkpoints"  # where a training's pod has the PVC
 DATA = "/data"
 USER = 10001  # of the image
-LONGEST_BACKOFF = "3600s"
+FACTOR = 2  # by which the pause before a retry grows
 
 
 def place(
@@ -26,6 +26,7 @@ def place(
     cached: bool = False,
     reads_data: bool = False,
     waits_for_nodes: bool = False,
+    reads_checkpoints: bool = False,
 ) -> PipelineTask:
     """Give a task its image, CPU, memory, accelerators, volumes, secrets, time limit, retries and title.
 
@@ -34,6 +35,7 @@ def place(
         cached: Whether the outputs of an equal step may be taken instead: same inputs, parameters and image.
         reads_data: Whether a light step reads recordings; those that run a model always may (`prepare.audio: keep`).
         waits_for_nodes: Whether a light step waits for a training on several nodes, whose volume it shares.
+        reads_checkpoints: Whether a light step takes what trainings left on their volume.
     """
     cpu, memory = getattr(resources, f"{size}_cpu"), getattr(resources, f"{size}_memory")
     task.set_display_name(title)
@@ -41,13 +43,14 @@ def place(
     task.set_caching_options(cached)
     task.set_cpu_request(cpu[0]).set_cpu_limit(cpu[1])
     task.set_memory_request(memory[0]).set_memory_limit(memory[1])
-    task.set_retry(resources.retries, f"{resources.backoff}s", 2.0, LONGEST_BACKOFF)
     timeout = (
         resources.training_timeout + resources.light_timeout
         if waits_for_nodes
         else getattr(resources, f"{size}_timeout")
     )
     kubernetes.set_timeout(task, round(timeout))
+    longest = round(_longest(timeout, resources.retries, resources.backoff))
+    task.set_retry(resources.retries, f"{resources.backoff}s", FACTOR, f"{longest}s")
     kubernetes.set_security_context(task, run_as_user=USER, run_as_group=0, run_as_non_root=True)
     if resources.pull_secrets:
         kubernetes.set_image_pull_secrets(task, resources.pull_secrets)
@@ -57,7 +60,7 @@ def place(
         kubernetes.mount_pvc(task, resources.data, DATA)
     if size == "training":
         kubernetes.empty_dir_mount(task, "shm", "/dev/shm", medium="Memory", size_limit=resources.shm)
-    if resources.checkpoints and (size == "training" or waits_for_nodes):
+    if resources.checkpoints and (size == "training" or waits_for_nodes or reads_checkpoints):
         kubernetes.mount_pvc(task, resources.checkpoints, CHECKPOINTS)
     accelerators = getattr(resources, f"{size}_accelerators", 0)
     if accelerators:
@@ -73,6 +76,16 @@ def check_processes(params: Params, stage: str, nodes: int = 1) -> None:
             f"{stage}.nproc is {nproc}, resources.training_accelerators {given} on {nodes} "
             f"node{'s' * (nodes > 1)}: each process takes one accelerator; make nproc {nodes * given}"
         )
+
+
+def _longest(timeout: float, retries: int, backoff: float) -> float:
+    """Seconds from the first try's beginning within which a step may still be tried again.
+
+    Kubeflow hands it to Argo as `maxDuration`, which counts the tries and their waits for a node, too: it must never
+    be what ends a step before its last try.
+    """
+    tries, pauses = (retries + 1) * timeout, backoff * FACTOR ** (retries + 1)
+    return 2 * tries + pauses
 
 
 def _on_accelerators(task: PipelineTask, resources: ResourcesSection, count: int) -> None:

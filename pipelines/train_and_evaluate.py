@@ -1,4 +1,4 @@
-"""The whole flow, from `prepare` to `register` as in dvc.yaml, and then `promote`.
+"""The whole flow, from `prepare` to `register` as in dvc.yaml; then the version is tried, and promoted by the gate.
 
 The steps are those of dvc.yaml, each with the sections of params.yaml it reads as a parameter: changing one re-runs,
 with caching, exactly what depends on it.
@@ -137,17 +137,21 @@ def build(params: Params):
                 pruned=pruned,
                 base_model=base_model,
                 pruner_adapter=pruner_adapter,
+                checkpoints=checkpoints,
                 recogniser_adapter=recogniser_adapter,
                 results=results,
                 reports=scored.outputs["reports"],
             )
-            place(registered, resources, "light", "Register")
+            place(registered, resources, "light", "Register", reads_checkpoints=True)
             version = registered.outputs["Output"]
-            judged = steps.promote(version=version, gate=gate, evaluation=evaluation, tracking=tracking)
+            # A version that cannot be served must never be the champion, however good its scores are.
+            tried = steps.check_version(version=version, tracking=tracking, prepared=prepared, listed=listed)
+            place(tried, resources, "inference", "Try the version")
+            judged = steps.promote(version=version, gate=gate, evaluation=evaluation, tracking=tracking).after(tried)
             place(judged, resources, "light", "Promote, if the gate holds")
             with dsl.If(judged.outputs["Output"] == True, name="promoted"):  # noqa: E712  an expression of KFP
-                checked = steps.check_champion(version=version, tracking=tracking, prepared=prepared, listed=listed)
-                place(checked, resources, "inference", "Check the champion")
+                told = steps.announce(version=version, tracking=tracking, verdict=judged.outputs["summary"])
+                place(told, resources, "light", "Announce the champion")
 
     return train_and_evaluate
 

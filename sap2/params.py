@@ -469,8 +469,8 @@ class ResourcesSection(Section):
     light_cpu: tuple[Quantity, Quantity] = ("500m", "2")
     light_memory: tuple[Quantity, Quantity] = ("1Gi", "4Gi")
     light_timeout: Seconds = Field(7_200, ge=1)
-    retries: int = Field(3, ge=0, le=100)  # of a step that fails or is preempted
-    backoff: int = Field(60, ge=0)  # seconds before the first; doubled each time, at most an hour
+    retries: int = Field(3, ge=0, le=10)  # of a step that fails
+    backoff: int = Field(60, ge=0)  # seconds before the first; doubled each time
     parallel: int = Field(4, ge=1)  # shards of talks transcribed, or parts of a corpus prepared, at a time
     prepare_parts: int = Field(1, ge=1)  # pods that share the work of prepare; not for the embedded lectures
 

@@ -479,9 +479,13 @@ def _train(
     # Asked before anything is loaded: a training must not end in vain.
     print(check_server(tracking), file=sys.stderr)
     from sap2.training import node_rank, train
+    from sap2.training.checkpoints import fingerprint
 
     params = {"model": model.model_dump(), "lora": lora.model_dump(), stage: section.model_dump()}
-    run = start_run(tracking, stage, params, checkpoints.parent / f"{stage}-run.json")
+    data = [path for path in (manifests / "train.jsonl", manifests / "dev.jsonl") if path.is_file()]
+    # On a volume that many pipelines share, each training has a state of its own.
+    state = checkpoints.parent / f"{stage}-{fingerprint(base, data, params)}-run.json"
+    run = start_run(tracking, stage, params, state)
     with run if node_rank() == 0 else nullcontext() as tracker:  # of several nodes, one keeps the score
         facts = train(
             stage,

@@ -35,6 +35,7 @@ class Kubernetes(ThreadingHTTPServer):
         self.job = None  # while it is there
         self.created, self.deleted, self.looks = [], [], 0
         self.refusals = {}  # method: [(code, message), …], each once
+        self.leaving = 0  # looks until a job that is being deleted has gone
         self.late = False  # whether a pod has no log at the first look
         self.end = "Complete"  # None = it goes on for ever
 
@@ -98,6 +99,8 @@ class Handler(BaseHTTPRequestHandler):
         if self.refused():
             return
         assert self.path == JOBS
+        if self.server.job is not None:
+            return self.answer({"message": "already exists"}, 409)
         self.server.made(body)
         self.answer(body, 201)
 
@@ -114,6 +117,12 @@ class Handler(BaseHTTPRequestHandler):
         url, server = urlsplit(self.path), self.server
         query = {key: values[0] for key, values in parse_qs(url.query).items()}
         if url.path.startswith(JOBS):
+            if server.job is None:
+                return self.answer({"message": "not found"}, 404)
+            if server.leaving:
+                server.leaving -= 1
+                leaving, server.job = server.job, server.job if server.leaving else None
+                return self.answer(leaving | {"metadata": {"deletionTimestamp": "2026-11-25T10:00:00Z"}})
             server.looks += 1
             end = server.ended()
             conditions = [{"type": "Suspended", "status": "False"}]

@@ -10,7 +10,7 @@ import pytest
 
 from sap2 import stages
 from sap2.data.audio import save_audio
-from sap2.errors import InputError, TrackingError
+from sap2.errors import InputError, ModelError, TrackingError
 from sap2.params import LoraSection, ModelSection, PrepareSection, Section, TrackingSection, TrainSection
 
 STAGES = ["prepare", "lists", "base", "train_pruner", "prune", "train_recogniser", "decode", "evaluate", "register"]
@@ -51,6 +51,27 @@ def test_a_training_asks_the_tracking_server_first(monkeypatch, tmp_path):
     with pytest.raises(TrackingError, match="127.0.0.1:9"):
         stages.train_pruner(*sections, lists=tmp_path, base=tmp_path / "nothing", output=tmp_path / "pruner")
     assert not (tmp_path / "pruner").exists()
+
+
+def test_trainings_that_share_a_volume_go_on_with_their_own_runs(monkeypatch, tmp_path):
+    """Equal settings, other data, one folder for checkpoints: two pipelines of a cluster."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlruns.db'}")
+    runs = []
+
+    def killed(*given):
+        runs.append(given[-1].run_id)
+        raise ModelError("killed")
+
+    monkeypatch.setattr("sap2.training.train", killed)
+    for corpus in ("ours", "theirs", "ours", "theirs"):
+        lists = tmp_path / corpus
+        lists.mkdir(exist_ok=True)
+        for split in ("train", "dev"):
+            (lists / f"{split}.jsonl").write_text(corpus)
+        sections = (TrainSection(), ModelSection(), LoraSection(), TrackingSection())
+        with pytest.raises(ModelError, match="killed"):
+            stages.train_pruner(*sections, lists, tmp_path / "base", tmp_path / "out", tmp_path / "volume" / "pruner")
+    assert runs[0] != runs[1] and runs[:2] == runs[2:]
 
 
 def test_a_method_without_a_pruner_trains_none_and_says_so(tmp_path):

@@ -94,10 +94,29 @@ def test_a_refusal_is_told_with_the_way_out_and_nothing_of_others_is_removed(clu
 
 
 def test_one_that_is_there_already_is_joined_where_that_is_asked_for(cluster, job):
-    cluster.job, cluster.refusals["POST"] = job, [(409, "already exists")]
+    cluster.job = job
     told = run(cluster, job, join=True)
+    assert not cluster.created
     assert told[0] == "sap2-pruner-test: is there already, in team; followed from here"
     assert told[-2:] == ["sap2-pruner-test: complete", "sap2-pruner-test: deleted"] and removed(cluster)
+
+
+def test_one_that_is_being_deleted_is_not_joined_but_waited_for_and_made_anew(cluster, job):
+    cluster.job, cluster.leaving = job, 3
+    told = run(cluster, job, join=True)
+    assert told[:2] == [
+        "sap2-pruner-test: an earlier one is being deleted; waiting until it has gone",
+        "sap2-pruner-test: created in team",
+    ]
+    assert cluster.created == [job] and told[-2] == "sap2-pruner-test: complete" and removed(cluster)
+
+
+def test_one_whose_deletion_does_not_end_is_told(cluster, job, monkeypatch):
+    monkeypatch.setattr("components.nodes.LEAVING", 0.2)
+    cluster.job, cluster.leaving = job, 10**9
+    with pytest.raises(TrainJobError, match="already exists; wait for it, or kubectl delete"):
+        run(cluster, job, join=True)
+    assert not cluster.created and not cluster.deleted
 
 
 def test_a_cluster_that_stumbles_is_asked_again(cluster, job):

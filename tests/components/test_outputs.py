@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from components.outputs import announce_end, log_figures, show
+from components.outputs import announce_champion, announce_end, log_figures, show
 
 
 @pytest.fixture
@@ -45,6 +45,21 @@ def test_a_success_is_printed_and_sent_to_nobody(chat, capsys):
     announce_end("flow", "test", status("SUCCEEDED"))
     assert chat == []
     assert capsys.readouterr().out == "flow (profile test) ended: SUCCEEDED\n"
+
+
+def test_a_new_champion_is_printed_sent_with_its_rules_and_told_with_the_way_back(chat, capsys):
+    text = announce_champion("models:/m/3", "| rule | holds |")
+    assert chat == [{"text": text}]
+    assert text.startswith("models:/m/3 is the champion now;") and '"sap2 rollback"' in text
+    assert text.endswith("| rule | holds |")
+    assert capsys.readouterr().out == f"{text}\n"
+
+
+@pytest.mark.parametrize("address", ["http://127.0.0.1:9/hook", "chat"])
+def test_an_address_that_takes_nothing_fails_no_promotion(monkeypatch, capsys, address):
+    monkeypatch.setenv("SAP2_WEBHOOK", address)
+    assert announce_champion("models:/m/3", "").startswith("models:/m/3 is the champion now")
+    assert "SAP2_WEBHOOK: the announcement was not taken" in capsys.readouterr().err
 
 
 def test_figures_are_logged_by_context_without_the_ends_of_intervals():

@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from pipelines.errors import PipelineError
-from pipelines.remote import Cluster
+from pipelines.remote import MISSES, Cluster
 from sap2 import cli
 from sap2.params import load_params
 
@@ -26,6 +26,7 @@ class Kubeflow(ThreadingHTTPServer):
         self.token = None  # None = no login
         self.refusal = None  # (path, code, message)
         self.page = None  # HTML for every path, as a login page
+        self.away = []  # (code, message) of the next looks at a run
         self.end = "SUCCEEDED"
         self.pipelines, self.versions, self.experiments, self.runs = {}, {}, {"Default": "e0"}, {}
         self.uploads = []
@@ -121,14 +122,20 @@ class Handler(BaseHTTPRequestHandler):
         run = self.server.runs.get(id_)
         if run is None:
             return self.answer({"message": f"Failed to get run {id_}: not found"}, 404)
+        if self.server.away:
+            code, message = self.server.away.pop(0)
+            return self.answer({"message": message}, code)
         run["looks"] += 1
-        steps = [{"display_name": "Prepare corpus", "state": "SUCCEEDED"}]
+        steps = [{"task_id": "t0", "display_name": "Prepare corpus", "state": "SUCCEEDED"}]
+        shards = ["SUCCEEDED" if run["looks"] > n + 1 else "RUNNING" for n in range(2)]
+        title = "Transcribe a shard"
+        steps += [{"task_id": f"s{n}", "display_name": title, "state": state} for n, state in enumerate(shards)]
         if run["looks"] < 3:
             run["state"] = "RUNNING"
-            steps.append({"display_name": "Train pruner", "state": "RUNNING"})
+            steps.append({"task_id": "t1", "display_name": "Train pruner", "state": "RUNNING"})
         else:
             run["state"] = self.server.end
-            steps.append({"display_name": "Train pruner", "state": self.server.end})
+            steps.append({"task_id": "t1", "display_name": "Train pruner", "state": self.server.end})
             if self.server.end == "FAILED":
                 run["error"] = {"code": 1, "message": "Train pruner: OOMKilled"}
         self.answer({**run, "run_details": {"task_details": steps}})
@@ -196,17 +203,31 @@ def test_wait_follows_the_run_to_its_end(kubeflow):
     lines = done.output.splitlines()
     assert lines.count("Train pruner: RUNNING") == 1, "a state is told once"
     assert "Train pruner: SUCCEEDED" in lines
+    assert lines.count("Transcribe a shard: RUNNING") == lines.count("Transcribe a shard: SUCCEEDED") == 2
     kubeflow.end = "FAILED"
     failed = submit(kubeflow, "--wait")
     assert failed.exit_code == 1
     assert "OOMKilled" in failed.stdout
 
 
+def test_an_answer_that_fails_does_not_end_the_wait_and_many_do(kubeflow):
+    kubeflow.away = [(503, "upstream is restarting")] * (MISSES - 1)
+    done = submit(kubeflow, "--wait")
+    assert done.exit_code == 0, done.output
+    assert done.output.count("upstream is restarting (503)") == MISSES - 1 and "asking again" in done.output
+    kubeflow.away = [(503, "upstream is gone")] * MISSES
+    assert "upstream is gone (503)" in str(submit(kubeflow, "--wait").exception)
+    kubeflow.away = [(403, "runs is forbidden"), (200, "never asked")]
+    assert "runs is forbidden (403)" in str(submit(kubeflow, "--wait").exception)
+    assert len(kubeflow.away) == 1
+
+
 def test_status_tells_the_steps_of_a_run(kubeflow):
     submit(kubeflow)
     done = sap2("status", "r1", "--host", kubeflow.url)
     assert done.exit_code == 0
-    assert done.stdout.splitlines()[1:3] == ["  Prepare corpus: SUCCEEDED", "  Train pruner: RUNNING"]
+    shards = ["  Transcribe a shard: RUNNING"] * 2
+    assert done.stdout.splitlines()[1:5] == ["  Prepare corpus: SUCCEEDED", *shards, "  Train pruner: RUNNING"]
     assert done.stdout.splitlines()[0].endswith(": RUNNING")
 
 

@@ -1,4 +1,4 @@
-"""The compiled pipeline holds what the docs promise of its steps in a cluster."""
+"""The compiled pipelines hold what the docs promise of their steps in a cluster."""
 
 import json
 from pathlib import Path
@@ -7,7 +7,7 @@ import pytest
 from kfp import components
 from ruamel.yaml import YAML
 
-from pipelines.running import compile_pipeline
+from pipelines.running import PIPELINES, compile_pipeline
 from pipelines.trainjob import trainjob
 from sap2.errors import ParamsError
 from sap2.params import load_params, profile_names
@@ -15,13 +15,18 @@ from sap2.params import load_params, profile_names
 ROOT = Path(__file__).parent.parent.parent
 PROFILES = profile_names(ROOT / "params.yaml")
 TRAININGS = {"train-pruner", "train-recogniser"}
-ON_GPUS = TRAININGS | {"prune", "decode", "check-champion"}
-NEVER_CACHED = {"register", "promote", "check-champion", "report-end"}
+ON_GPUS = TRAININGS | {"prune", "decode", "check-version", "decode-version", "transcribe-shard"}
+READ_DATA = ON_GPUS | {"prepare", "lists", "deal-talks"}
+NEVER_CACHED = {"register", "check-version", "promote", "announce", "report-end"}
+NEVER_CACHED_ELSEWHERE = {  # an alias moves, talks change: the pipelines that train nothing
+    "sap2-evaluate-only": {"decode-version", "log-evaluation", "report-end"},
+    "sap2-transcribe-batch": {"deal-talks", "transcribe-shard", "collect-transcripts", "report-end"},
+}
 
 
-def compiled(folder: Path, profile: str, *overrides: str) -> dict:
+def compiled(folder: Path, profile: str, *overrides: str, name: str = "train-and-evaluate") -> dict:
     params = load_params(ROOT / "params.yaml", profile, overrides)
-    path = compile_pipeline("train-and-evaluate", params, folder / f"{profile}.yaml")
+    path = compile_pipeline(name, params, folder / f"{profile}.yaml")
     spec, platforms = YAML(typ="safe").load_all(path.read_text(encoding="utf-8"))
     tasks = {}
     for one in [spec["root"], *spec["components"].values()]:
@@ -29,18 +34,22 @@ def compiled(folder: Path, profile: str, *overrides: str) -> dict:
     pods = platforms["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
     executors = spec["deploymentSpec"]["executors"]
     return {
+        "name": f"sap2-{name}",
         "path": path,
+        "all_tasks": tasks,
         "tasks": {name: task for name, task in tasks.items() if f"exec-{name}" in executors},
         "containers": {name.removeprefix("exec-"): one["container"] for name, one in executors.items()},
         "pods": {name.removeprefix("exec-"): pod for name, pod in pods.items()},
         "inputs": spec["root"]["inputDefinitions"]["parameters"],
+        "components": spec["components"],
     }
 
 
-@pytest.fixture(scope="module", params=PROFILES)
+@pytest.fixture(scope="module", params=[(name, one) for name in PIPELINES for one in PROFILES], ids="-".join)
 def pipeline(request, tmp_path_factory) -> dict:
-    made = compiled(tmp_path_factory.mktemp("compiled"), request.param)
-    return made | {"params": load_params(ROOT / "params.yaml", request.param)}
+    name, profile = request.param
+    made = compiled(tmp_path_factory.mktemp("compiled"), profile, name=name)
+    return made | {"params": load_params(ROOT / "params.yaml", profile)}
 
 
 @pytest.fixture(scope="module")
@@ -48,9 +57,14 @@ def on_gpus(tmp_path_factory) -> dict:
     return compiled(tmp_path_factory.mktemp("gpus"), "qwen2-audio-7b")
 
 
+@pytest.fixture(scope="module", params=PIPELINES)
+def any_on_gpus(request, tmp_path_factory) -> dict:
+    return compiled(tmp_path_factory.mktemp("gpus"), "qwen2-audio-7b", name=request.param)
+
+
 def test_it_loads_again_with_the_sdk(pipeline):
     loaded = components.load_component_from_file(str(pipeline["path"]))
-    assert loaded.name == "sap2-train-and-evaluate"
+    assert loaded.name == pipeline["name"]
     assert set(loaded.component_spec.inputs) == set(pipeline["inputs"])
 
 
@@ -62,7 +76,8 @@ def test_its_parameters_are_the_profiles_sections(pipeline):
             continue
         section = getattr(params, name)
         assert type(section)(**given["defaultValue"]) == section
-    assert pipeline["inputs"]["profile"]["defaultValue"] == params.profile
+    if "profile" in pipeline["inputs"]:
+        assert pipeline["inputs"]["profile"]["defaultValue"] == params.profile
 
 
 def test_every_step_has_a_title_a_retry_a_time_limit_and_bounds(pipeline):
@@ -72,7 +87,12 @@ def test_every_step_has_a_title_a_retry_a_time_limit_and_bounds(pipeline):
         assert task["taskInfo"]["name"] != name, f"{name} has no title"
         assert task["retryPolicy"]["maxRetryCount"] == resources.retries
         assert task["retryPolicy"]["backoffFactor"] == 2.0
-        assert int(pipeline["pods"][name]["activeDeadlineSeconds"]) > 0
+        timeout = int(pipeline["pods"][name]["activeDeadlineSeconds"])
+        assert timeout > 0
+        # Argo counts it from the first try's beginning: what is shorter takes the last tries away.
+        pauses = sum(resources.backoff * 2 ** (one + 1) for one in range(resources.retries))
+        tries = timeout * (resources.retries + 1)
+        assert int(task["retryPolicy"]["backoffMaxDuration"].removesuffix("s")) > tries + pauses, name
         assert pipeline["pods"][name]["securityContext"]["runAsNonRoot"] is True
         given = pipeline["containers"][name]["resources"]
         for key in ("resourceCpuRequest", "resourceCpuLimit", "resourceMemoryRequest", "resourceMemoryLimit"):
@@ -102,7 +122,38 @@ def test_on_several_nodes_a_training_is_a_trainjob_that_a_light_step_waits_for(t
         assert task["retryPolicy"]["maxRetryCount"] == params.resources.retries
 
 
-def test_steps_that_run_a_model_get_accelerators_tolerations_and_nodes(on_gpus):
+@pytest.mark.parametrize("retries", [0, 10])
+def test_however_many_retries_are_asked_for_the_last_one_is_in_time(tmp_path, retries):
+    made = compiled(tmp_path, "default", f"resources.retries={retries}", "resources.training_timeout=1209600")
+    for name in TRAININGS:
+        policy = made["tasks"][name]["retryPolicy"]
+        assert policy["maxRetryCount"] == retries if retries else "maxRetryCount" not in policy
+        assert int(policy["backoffMaxDuration"].removesuffix("s")) > 1209600 * (retries + 1) + 60 * 2 ** (retries + 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"), [("transcribe-batch", []), ("train-and-evaluate", ["resources.prepare_parts=8"])]
+)
+def test_no_more_shards_run_at_a_time_than_the_resources_say(tmp_path, name, changes):
+    made = compiled(tmp_path, "test", "resources.parallel=3", *changes, name=name)
+    [loop] = [one for one in made["all_tasks"].values() if "parameterIterator" in one]
+    assert loop["iteratorPolicy"]["parallelismLimit"] == 3
+
+
+def test_a_version_is_tried_before_it_is_promoted_and_announced_only_then(tmp_path):
+    made = compiled(tmp_path, "test")
+    tasks = made["all_tasks"]
+    assert "check-version" in tasks["promote"]["dependentTasks"], "what cannot be loaded is never the champion"
+    assert "register" in tasks["check-version"]["dependentTasks"]
+    [(gate, condition)] = [(name, one) for name, one in tasks.items() if "triggerPolicy" in one and "condition" in name]
+    assert "promote-Output'] == true" in condition["triggerPolicy"]["condition"]
+    [steps] = [one["dag"]["tasks"] for name, one in made["components"].items() if name == f"comp-{gate}"]
+    assert list(steps) == ["announce"]
+
+
+def test_steps_that_run_a_model_get_accelerators_tolerations_and_nodes(any_on_gpus):
+    on_gpus = any_on_gpus
+    assert on_gpus["containers"].keys() & ON_GPUS
     for name, container in on_gpus["containers"].items():
         accelerator = container["resources"].get("accelerator")
         if name not in ON_GPUS:
@@ -115,17 +166,23 @@ def test_steps_that_run_a_model_get_accelerators_tolerations_and_nodes(on_gpus):
         assert pod["nodeSelector"]["labels"] == {"nvidia.com/gpu.product": "NVIDIA-A100-SXM4-80GB"}
 
 
-def test_trainings_have_shared_memory_and_a_volume_that_outlives_the_pod(on_gpus):
+def test_trainings_have_shared_memory_and_a_volume_that_outlives_the_pod(any_on_gpus):
+    """And register, which sends what they could not, has the volume."""
+    on_gpus = any_on_gpus
     for name, pod in on_gpus["pods"].items():
         claims = {one["constant"]: one["mountPath"] for one in pod.get("pvcMount", [])}
-        wanted = {"sap2-checkpoints": "/checkpoints"} if name in TRAININGS else {}
-        assert claims == wanted | ({"sap2-data": "/data"} if name in ON_GPUS | {"prepare", "lists"} else {})
+        wanted = {"sap2-checkpoints": "/checkpoints"} if name in TRAININGS | {"register"} else {}
+        assert claims == wanted | ({"sap2-data": "/data"} if name in READ_DATA else {})
         shared = [(one["mountPath"], one["medium"], one["sizeLimit"]) for one in pod.get("emptyDirMounts", [])]
         assert shared == ([("/dev/shm", "Memory", "64Gi")] if name in TRAININGS else [])
-    assert on_gpus["inputs"]["checkpoints"]["defaultValue"] == "/checkpoints"
+    if on_gpus["containers"].keys() & TRAININGS:
+        assert on_gpus["inputs"]["checkpoints"]["defaultValue"] == "/checkpoints"
+        given = on_gpus["tasks"]["register"]["inputs"]["parameters"]["checkpoints"]
+        assert given["componentInputParameter"].endswith("checkpoints")
 
 
-def test_secrets_come_from_a_kubernetes_secret_and_none_is_written_out(on_gpus, tmp_path, monkeypatch):
+def test_secrets_come_from_a_kubernetes_secret_and_none_is_written_out(any_on_gpus, tmp_path, monkeypatch):
+    on_gpus = any_on_gpus
     for pod in on_gpus["pods"].values():
         [secret] = pod["secretAsEnv"]
         assert secret["secretName"] == "sap2-asr"
@@ -133,7 +190,7 @@ def test_secrets_come_from_a_kubernetes_secret_and_none_is_written_out(on_gpus, 
     for name in ("MLFLOW_TRACKING_PASSWORD", "HF_TOKEN", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "hunter2")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://ana:hunter2@mlflow.example.org")
-    again = compiled(tmp_path, "qwen2-audio-7b")
+    again = compiled(tmp_path, "qwen2-audio-7b", name=on_gpus["name"].removeprefix("sap2-"))
     assert "hunter2" not in again["path"].read_text(encoding="utf-8")
     assert all("env" not in container for container in again["containers"].values())
 
@@ -151,14 +208,24 @@ def test_caching_is_off_where_an_equal_step_may_do_something_else(tmp_path, on_g
     assert cached(compiled(tmp_path, "default", *listed)) == default["tasks"].keys() - NEVER_CACHED - {"lists"}
 
 
+def test_pipelines_that_train_nothing_cache_nothing_that_may_have_moved(pipeline):
+    never = NEVER_CACHED_ELSEWHERE.get(pipeline["name"], NEVER_CACHED)
+    cached = {name for name, task in pipeline["tasks"].items() if task["cachingOptions"].get("enableCache")}
+    assert not cached & never and cached <= pipeline["tasks"].keys() - never
+    assert cached or pipeline["name"] == "sap2-transcribe-batch"
+
+
 def test_a_step_that_hears_what_later_manifests_name_gets_the_recordings_too(pipeline):
     for name, task in pipeline["tasks"].items():
+        if name == "log-evaluation":  # it reads their digest and card
+            continue
         artifacts = task.get("inputs", {}).get("artifacts", {})
         assert artifacts.keys().isdisjoint({"listed", "pruned"}) or "prepared" in artifacts, name
 
 
-def test_image_secrets_are_given_to_every_pod(tmp_path):
-    made = compiled(tmp_path, "test", "resources.pull_secrets=[registry]")
+@pytest.mark.parametrize("name", PIPELINES)
+def test_image_secrets_are_given_to_every_pod(tmp_path, name):
+    made = compiled(tmp_path, "test", "resources.pull_secrets=[registry]", name=name)
     for pod in made["pods"].values():
         assert pod["imagePullSecret"][0]["secretName"] == "registry"
 
