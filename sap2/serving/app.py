@@ -161,7 +161,9 @@ class Service:
         return replace(answer, id=id)
 
     def no_answer(self) -> str:
-        return "the server is stopping" if self.stopping else "the model is being loaded"
+        if self.stopping:
+            return "the server is stopping"
+        return "the model is being loaded" if self.engine.alive else "the recogniser has stopped; the log says why"
 
     async def _decode(self, file: UploadFile):
         async with self.decoders:
@@ -241,13 +243,15 @@ def create_app(
 
     @app.get("/healthz", tags=["operation"])
     async def healthz() -> dict[str, str]:
-        """The process answers."""
+        """The process answers, and can recognise or will: if not, only another process can."""
+        if not (service.engine.alive or service.stopping):
+            raise Refused(503, service.no_answer(), code="unavailable")
         return {"status": "ok"}
 
     @app.get("/readyz", tags=["operation"])
     async def readyz() -> Response:
-        """A model is loaded, and the server is not stopping."""
-        ready = service.engine.model is not None and not service.stopping
+        """A model is loaded, what recognises with it is there, and the server is not stopping."""
+        ready = service.engine.model is not None and service.engine.alive and not service.stopping
         body = {"status": "ready" if ready else service.no_answer(), "model": service.engine.model}
         return JSONResponse(body, 200 if ready else 503)
 

@@ -1,12 +1,13 @@
 """One model, one thread, many requests: a bounded queue whose recordings are recognised in micro-batches."""
 
+import contextlib
 import ctypes
 import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -36,7 +37,7 @@ class Full(Exception):
 
 
 class Closed(Exception):
-    """The server is stopping, or has no model yet."""
+    """The server is stopping, has no model yet, or can recognise nothing any more."""
 
 
 class Late(Exception):
@@ -90,8 +91,14 @@ class Engine:
 
     @property
     def depth(self) -> int:
-        """Recordings that wait."""
-        return len(self._waiting)
+        """Recordings that wait, and that somebody waits for."""
+        with self._changed:
+            return sum(not job.future.cancelled() for job in self._waiting)
+
+    @property
+    def alive(self) -> bool:
+        """Whether its thread is there; without one nothing will be recognised any more."""
+        return self._thread.is_alive()
 
     def switch(self, name: str, model: Recognising) -> None:
         """Take another model from the next batch on; the batch that is being recognised ends with the one it has."""
@@ -104,13 +111,14 @@ class Engine:
     ) -> list["Future[Answer]"]:
         """Queue recordings with their lists, all or none.
 
-        Raises: Full: there is no room for all of them. Closed: there is no model, or the engine is closing.
+        Raises: Full: there is no room for all of them. Closed: there is no model, or it closes or is not alive.
         """
         until = time.monotonic() + timeout
         jobs = [_Job(audio, keywords, until) for audio, keywords in recordings]
         with self._changed:
-            if self._closed or self._model is None:
+            if self._closed or self._model is None or not self.alive:
                 raise Closed
+            self._waiting = deque(job for job in self._waiting if not job.future.cancelled())
             if len(self._waiting) + len(jobs) > self._limits.queue:
                 raise Full(max(1.0, len(self._waiting) * self._seconds_each))
             self._waiting += jobs
@@ -125,7 +133,7 @@ class Engine:
         self._thread.join(patience)
         with self._changed:
             while self._waiting:
-                self._waiting.popleft().future.set_exception(Closed())
+                _fail(self._waiting.popleft(), Closed())
 
     def _work(self) -> None:
         tidied = time.monotonic()
@@ -133,9 +141,14 @@ class Engine:
             batch = self._next()
             if batch is None:
                 return
-            batch = [job for job in batch if self._still_wanted(job)]
-            if batch:
-                self._recognise(batch)
+            try:
+                wanted = [job for job in batch if self._still_wanted(job)]
+                if wanted:
+                    self._recognise(wanted)
+            except Exception as error:  # whatever it is, the next request must find this thread
+                print(f"serving: a batch of {len(batch)} failed: {error!r}", file=sys.stderr)
+                for job in batch:
+                    _fail(job, error)
             if time.monotonic() - tidied > TIDY_EVERY:
                 _give_back_memory()
                 tidied = time.monotonic()
@@ -176,6 +189,7 @@ class Engine:
         started = time.monotonic()
         try:
             transcripts = model.recognise([job.audio for job in batch], [job.keywords for job in batch])
+            answers = [Answer(transcript, name) for _, transcript in zip(batch, transcripts, strict=True)]
         except Exception as error:  # whatever a model raises, the next request must find a server
             if len(batch) > 1:  # one of them is the culprit: the others must not suffer
                 for job in batch:
@@ -187,8 +201,14 @@ class Engine:
         taken = time.monotonic() - started
         self._seconds_each += 0.2 * (taken / len(batch) - self._seconds_each)
         self._observe(len(batch), sum(job.duration for job in batch), taken)
-        for job, transcript in zip(batch, transcripts, strict=True):
-            job.future.set_result(Answer(transcript, name))
+        for job, answer in zip(batch, answers, strict=True):
+            job.future.set_result(answer)
+
+
+def _fail(job: _Job, error: Exception) -> None:
+    """Tell who waits for it, if that is still somebody and nothing has been told."""
+    with contextlib.suppress(InvalidStateError):
+        job.future.set_exception(error)
 
 
 def _give_back_memory() -> None:

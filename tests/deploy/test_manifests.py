@@ -7,6 +7,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from sap2.params import load_params
+from sap2.serving.limits import Limits
 
 ROOT = Path(__file__).parent.parent.parent
 FILES = sorted((ROOT / "deploy").rglob("*.yaml"))
@@ -129,6 +130,16 @@ def test_every_pod_has_a_policy_for_both_directions():
         assert all(rule.get("from") for rule in policy["ingress"]), "anybody may come in"
         assert all(rule.get("to") or rule.get("ports") for rule in policy["egress"]), "it may go anywhere"
         assert str(found(kind, name)).count(str(label)) >= 1
+
+
+def test_a_pod_that_is_replaced_answers_until_nobody_asks_it_and_then_finishes():
+    pod = found("Deployment", "sap2-serving")["spec"]["template"]["spec"]
+    [container] = pod["containers"]
+    leaving = container["lifecycle"]["preStop"]["sleep"]["seconds"]
+    assert leaving >= 5
+    assert not [one for one in container["args"] if one.startswith("--timeout")], "or the default is not the limit"
+    assert pod["terminationGracePeriodSeconds"] > leaving + Limits().timeout
+    assert found("Deployment", "sap2-serving")["spec"]["strategy"]["rollingUpdate"]["maxUnavailable"] == 0
 
 
 def test_the_autoscaler_and_the_policies_are_for_the_pods_that_there_are():

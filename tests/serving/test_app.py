@@ -1,6 +1,7 @@
 """The HTTP interface: OpenAI's form, its limits, and what happens when there are more requests than time."""
 
 import asyncio
+import http.client
 import io
 import json
 import threading
@@ -225,6 +226,39 @@ def test_a_batch_larger_than_the_room_left_is_refused_whole(start, recording):
     with start(limits=Limits(queue=2)) as server:
         parts = [("file", recording, f"{n}.wav") for n in range(3)]
         assert server.post(*parts, path="/v1/audio/transcriptions/batch")[0] == 429
+
+
+def test_a_body_that_never_ends_is_a_408(start, recording):
+    import socket
+
+    with start(limits=Limits(timeout=0.5)) as server:
+        with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
+            connection.sendall(
+                b"POST /v1/audio/transcriptions HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n"
+                b"Content-Type: multipart/form-data; boundary=b\r\n\r\n--b\r\n"
+            )
+            answer = http.client.HTTPResponse(connection)
+            answer.begin()
+            assert answer.status == 408 and b"not complete within 0.5 s" in answer.read()
+        assert server.post(("file", recording, "a.wav"))[0] == 200
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_server_that_can_recognise_nothing_more_is_neither_ready_nor_healthy(start, recording):
+    """Kubernetes then takes it out of service, and starts another."""
+
+    class Ends(Model):
+        def recognise(self, audio, keywords):
+            raise SystemExit(1)
+
+    with start(Ends(), Limits(timeout=0.5)) as server:
+        assert [server.ask("GET", path)[0] for path in ("/healthz", "/readyz")] == [200, 200]
+        assert server.post(("file", recording, "a.wav"))[0] == 504
+        for path in ("/healthz", "/readyz"):
+            status, _, content = server.ask("GET", path)
+            assert status == 503 and b"the recogniser has stopped" in content
+        status, _, answer = server.post(("file", recording, "a.wav"))
+        assert status == 503 and "the recogniser has stopped" in answer["error"]["message"]
 
 
 def test_what_comes_too_late_is_a_504_and_is_not_computed(start, recording):

@@ -1,6 +1,8 @@
 """The engine's own promises; those that a client sees are tested through the server."""
 
 import sys
+import threading
+import time
 from types import SimpleNamespace
 
 import numpy as np
@@ -8,7 +10,7 @@ import psutil
 import pytest
 
 from sap2.serving import engine as room
-from sap2.serving.engine import Engine
+from sap2.serving.engine import Closed, Engine, Full
 from sap2.serving.limits import Limits
 
 MEGABYTE = 1 << 20
@@ -36,3 +38,103 @@ def test_memory_that_is_free_goes_back_to_the_system(monkeypatch):
     assert heard.result(60).transcript.text == "yes"
     engine.close(60)
     assert psutil.Process().memory_info().rss - before < 100 * MEGABYTE, "300 MB were taken and freed"
+
+
+SECOND = (np.zeros(16_000), [])
+
+
+class Held:
+    """Recognises nothing until it is let go; what `fault` says of the next batch comes first, once."""
+
+    def __init__(self):
+        self.begun, self.go, self.fault = threading.Event(), threading.Event(), None
+
+    def recognise(self, audio, keywords):
+        self.begun.set()
+        assert self.go.wait(60)
+        fault, self.fault = self.fault, None
+        if isinstance(fault, BaseException):
+            raise fault
+        return [SimpleNamespace(text="yes") for _ in audio][: fault and -1]
+
+
+@pytest.fixture
+def model():
+    return Held()
+
+
+@pytest.fixture
+def engine(model):
+    engine = Engine(Limits(queue=2, max_batch=1), observe)
+    engine.switch("it", model)
+    yield engine
+    model.go.set()
+    engine.close(60)
+
+
+def observe(recordings, audio, computing):
+    if observe.fault:
+        observe.fault = None
+        raise RuntimeError("no room for a figure")
+
+
+observe.fault = None
+
+
+def hold(engine, model):
+    """One recording that is being recognised."""
+    [future] = engine.submit([SECOND], 60)
+    assert model.begun.wait(60)
+    return future
+
+
+def test_whoever_has_gone_takes_no_place_in_the_queue(engine, model):
+    hold(engine, model)
+    gone = engine.submit([SECOND, SECOND], 60)
+    with pytest.raises(Full):
+        engine.submit([SECOND], 60)
+    assert engine.depth == 2
+    assert all(future.cancel() for future in gone)
+    assert engine.depth == 0
+    [first], [second] = engine.submit([SECOND], 60), engine.submit([SECOND], 60)
+    with pytest.raises(Full):
+        engine.submit([SECOND], 60)
+    model.go.set()
+    assert [future.result(60).transcript.text for future in (first, second)] == ["yes", "yes"]
+
+
+def test_an_end_finds_those_who_have_gone_and_those_who_wait(engine, model):
+    hold(engine, model)
+    gone, waiting = engine.submit([SECOND, SECOND], 60)
+    gone.cancel()
+    engine.close(0)
+    with pytest.raises(Closed):
+        waiting.result(0)
+
+
+@pytest.mark.parametrize("where", ["a transcript too few", "a figure"])
+def test_a_fault_around_the_model_costs_its_own_request_and_no_other(engine, model, where, capsys):
+    model.go.set()
+    if where == "a figure":
+        observe.fault = True
+    else:
+        model.fault = 1
+    [unlucky] = engine.submit([SECOND], 60)
+    with pytest.raises((RuntimeError, ValueError)):
+        unlucky.result(60)
+    [next_one] = engine.submit([SECOND], 60)
+    assert next_one.result(60).transcript.text == "yes"
+    assert engine.alive and "serving: " in capsys.readouterr().err
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_an_engine_whose_thread_has_ended_says_so_and_takes_nothing(engine, model):
+    model.fault = SystemExit(1)
+    model.go.set()
+    engine.submit([SECOND], 60)
+    until = time.monotonic() + 60
+    while engine.alive and time.monotonic() < until:
+        time.sleep(0.01)
+    assert not engine.alive
+    with pytest.raises(Closed):
+        engine.submit([SECOND], 60)
