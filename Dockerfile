@@ -76,7 +76,8 @@ WORKDIR /workspace
 COPY --chown=10001:0 params.yaml ./
 USER 10001:0
 EXPOSE 8000
-# Of `sap2 serve`, in a container that serves; in the pods of a cluster the probes of deploy/ ask instead.
+# Of `sap2 serve`, in a container that serves: start others with `docker run --no-healthcheck`, or they are called unhealthy.
+# In the pods of a cluster the probes of deploy/ ask instead.
 HEALTHCHECK --interval=30s --timeout=5s --start-period=120s CMD ["python3", "-c", \
     "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/healthz', timeout=4).close()"]
 ENTRYPOINT ["sap2"]

@@ -413,7 +413,7 @@ class GateSection(Section):
     wer_margin: float = Field(0.5, ge=0)  # points that WER may rise above the champion's
     u_wer_margin: float = Field(0.5, ge=0)  # the same of the other words' U-WER
     max_false_alarms: float = Field(10.0, ge=0)  # list words written and not said, in 100 utterances
-    max_real_time_factor: float = Field(1.0, gt=0)  # seconds of computing a second of speech, where it is known
+    max_real_time_factor: float = Field(1.0, gt=0)  # seconds of computing a second of speech
     first_max_b_wer: float = Field(50.0, ge=0)  # the floors of a first version, which has no champion to beat
     first_max_wer: float = Field(20.0, ge=0)
 

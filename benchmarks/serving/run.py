@@ -1,6 +1,6 @@
 """How many recordings a second `sap2 serve` answers, how fast, with and without micro-batches; and whether it grows.
 
-    python benchmarks/serving/run.py --model models --manifest data/lists/test.jsonl
+    OMP_NUM_THREADS=1 python benchmarks/serving/run.py --json benchmarks/serving/records/serving.json
 
 Starts the server as a process, once with and once without micro-batches, and lets 1, 4 and 16 clients ask for the
 manifest's recordings, each with its list, one after another without a pause. Prints a table in Markdown.
@@ -10,6 +10,9 @@ import argparse
 import http.client
 import itertools
 import json
+import os
+import platform
+import shlex
 import signal
 import socket
 import statistics
@@ -18,11 +21,14 @@ import sys
 import threading
 import time
 import uuid
+from datetime import date
 from pathlib import Path
 
 import psutil
 
+from sap2.files import atomic_file
 from sap2.manifest import audio_path, read_manifest
+from sap2.tracking.provenance import code_state
 
 CLIENTS = (1, 4, 16)
 
@@ -71,7 +77,11 @@ class Server:
 
 
 def load(server: Server, requests: list[tuple[bytes, str]], clients: int, count: int) -> tuple[float, list[float]]:
-    """Seconds for `count` requests, and each one's own."""
+    """Seconds for `count` requests, and each one's own.
+
+    Raises: SystemExit: one was not answered; figures of the others would say too much.
+    """
+    refused: list[str] = []
     turns, lock, latencies = itertools.islice(itertools.cycle(requests), count), threading.Lock(), []
 
     def client() -> None:
@@ -86,7 +96,7 @@ def load(server: Server, requests: list[tuple[bytes, str]], clients: int, count:
             answer = connection.getresponse()
             content = answer.read()
             if answer.status != 200:
-                raise SystemExit(f"{answer.status}: {content.decode()}")
+                return refused.append(f"{answer.status}: {content.decode()}")
             latencies.append(time.perf_counter() - started)
 
     threads = [threading.Thread(target=client) for _ in range(clients)]
@@ -95,21 +105,43 @@ def load(server: Server, requests: list[tuple[bytes, str]], clients: int, count:
         thread.start()
     for thread in threads:
         thread.join()
+    if refused:
+        raise SystemExit(refused[0])
     return time.perf_counter() - started, latencies
+
+
+def grown(server: Server, requests: list[tuple[bytes, str]], count: int) -> list[dict[str, int]]:
+    """Its memory before, at each quarter of, and after so many requests of 16 clients."""
+    quarter, seen = count // 4, []
+    for done in range(0, count + 1, quarter):
+        seen.append({"requests": done, "mb": round(server.memory())})
+        print(f"\nmemory after {done} more requests: {seen[-1]['mb']} MB", flush=True)
+        if done + quarter <= count:
+            load(server, requests, 16, quarter)
+    return seen
+
+
+def origin() -> dict[str, str | int | None]:
+    """When, by which command, from which code and on what it was measured."""
+    threads = os.environ.get("OMP_NUM_THREADS")
+    command = (f"OMP_NUM_THREADS={threads} " if threads else "") + shlex.join(["python", *sys.argv])
+    machine = {"cores": os.cpu_count(), "machine": platform.machine()}
+    return {"date": date.today().isoformat(), "command": command, **code_state(), **machine}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="models", help="as `sap2 serve --model` takes it")
     parser.add_argument("--manifest", type=Path, default=Path("data/lists/test.jsonl"))
-    parser.add_argument("--requests", type=int, default=200, help="for each number of clients")
-    parser.add_argument("--memory", type=int, default=0, metavar="N", help="requests of the memory's run; 0 = none")
+    parser.add_argument("--requests", type=int, default=48, help="for each number of clients")
+    parser.add_argument("--memory", type=int, default=2000, metavar="N", help="requests of the memory's run; 0 = none")
     parser.add_argument("--json", type=Path, help="figures, too")
     given = parser.parse_args()
     utterances = read_manifest(given.manifest)
     requests = [body(audio_path(one, given.manifest).read_bytes(), one.keywords) for one in utterances]
     seconds = statistics.fmean(one.duration for one in utterances)
-    figures = []
+    figures: list[dict[str, float]] = []
+    memory: list[dict[str, int]] = []
     print(f"{len(requests)} recordings of {seconds:.2f} s on average\n")
     print("| clients | micro-batches | recordings / s | p50, ms | p95, ms | × real time |")
     print("| ---: | --- | ---: | ---: | ---: | ---: |", flush=True)
@@ -121,18 +153,19 @@ def main() -> None:
                 taken, latencies = load(server, requests, clients, given.requests)
                 p50, p95 = (statistics.quantiles(latencies, n=100)[at - 1] * 1000 for at in (50, 95))
                 rate = given.requests / taken
-                figures.append({"clients": clients, "max_batch": max_batch, "rate": rate, "p50": p50, "p95": p95})
+                row = {"clients": clients, "max_batch": max_batch, "rate": rate, "p50": p50, "p95": p95}
+                figures.append({name: round(value, 1) for name, value in row.items()})
                 name = "off" if max_batch == 1 else f"up to {max_batch}"
                 print(f"| {clients} | {name} | {rate:.1f} | {p50:.0f} | {p95:.0f} | {rate * seconds:.1f} |", flush=True)
             if max_batch > 1 and given.memory:
-                for done in range(0, given.memory, given.memory // 4):
-                    print(f"\nmemory after {done} more requests: {server.memory():.0f} MB", flush=True)
-                    load(server, requests, 16, given.memory // 4)
-                print(f"\nmemory after {given.memory} more requests: {server.memory():.0f} MB")
+                memory = grown(server, requests, given.memory)
         finally:
             server.stop()
     if given.json:
-        given.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+        measured = {"recordings": len(requests), "seconds_on_average": round(seconds, 2), "requests": given.requests}
+        with atomic_file(given.json) as partial:
+            record = {**origin(), **measured, "rows": figures, "memory": memory}
+            partial.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -16,6 +16,9 @@ from sap2.params import EvaluationSection, GateSection
 __all__ = ["Rule", "judge", "table"]
 
 
+NO_SPEED = 'not known: the version was registered without timing.json; run "sap2 decode" and "sap2 register" again'
+
+
 @dataclass(frozen=True)
 class Rule:
     """One rule, the figure it was held against, and whether it holds."""
@@ -37,7 +40,8 @@ def judge(
     Args:
         evaluation: How both are scored, and the draws of the paired test.
         challenger, champion: Results files of `sap2 decode`; no champion = the floors for a first version.
-        real_time_factor: Seconds the challenger computes for one of speech; None = not known, which no rule refuses.
+        real_time_factor: Seconds the challenger computes for one of speech; None = not known: broken, as nobody knows
+            whether it is fast enough to serve.
     Raises: InputError: a file that holds no results.
     """
     paths = [challenger] if champion is None else [champion, challenger]
@@ -62,7 +66,7 @@ def judge(
     return [
         *rules,
         _most("false alarms / 100 utterances", _value(own, "false_alarms_per_100"), gate.max_false_alarms),
-        _most("real-time factor", real_time_factor, gate.max_real_time_factor, unknown_holds=True),
+        _most("real-time factor", real_time_factor, gate.max_real_time_factor, NO_SPEED),
     ]
 
 
@@ -109,9 +113,9 @@ def _moved(comparison: Comparison, figure: str) -> str:
     return f"{found.a:.2f} → {found.b:.2f} ({change.value:+.2f}{interval})"
 
 
-def _most(name: str, value: float | None, limit: float, unknown_holds: bool = False) -> Rule:
+def _most(name: str, value: float | None, limit: float, unknown: str = "not known") -> Rule:
     rule = f"{name} at most {limit:g}"
-    return Rule(rule, "not known", unknown_holds) if value is None else Rule(rule, f"{value:.2f}", value <= limit)
+    return Rule(rule, unknown, False) if value is None else Rule(rule, f"{value:.2f}", value <= limit)
 
 
 def _value(system: System, figure: str) -> float | None:

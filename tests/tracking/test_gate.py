@@ -66,19 +66,21 @@ def test_each_rule_refuses(tmp_path, champion, new, speed, rule):
 
 def test_a_rise_within_the_margin_is_allowed(tmp_path, champion):
     worse = results(tmp_path / "new.jsonl", names=10, others=1)
-    assert broken(judge(GateSection(), EVALUATION, worse, champion)) == []
-    assert broken(judge(GateSection(u_wer_margin=0.1), EVALUATION, worse, champion)) == [
+    assert broken(judge(GateSection(), EVALUATION, worse, champion, 0.5)) == []
+    assert broken(judge(GateSection(u_wer_margin=0.1), EVALUATION, worse, champion, 0.5)) == [
         "U-WER % at most 0.1 above the champion's"
     ]
 
 
-def test_an_unknown_speed_refuses_nothing_and_is_named(tmp_path, champion):
+def test_an_unknown_speed_is_refused_with_the_way_out(tmp_path, champion):
     rules = judge(GateSection(), EVALUATION, results(tmp_path / "new.jsonl"), champion)
-    assert (rules[-1].figure, rules[-1].holds) == ("not known", True)
+    assert broken(rules) == ["real-time factor at most 1"]
+    assert rules[-1].figure.startswith("not known: ") and '"sap2 decode" and "sap2 register" again' in rules[-1].figure
 
 
 def test_without_draws_nothing_is_beyond_noise(tmp_path, champion):
-    rules = judge(GateSection(), EvaluationSection(bootstrap_samples=0), results(tmp_path / "new.jsonl"), champion)
+    new = results(tmp_path / "new.jsonl")
+    rules = judge(GateSection(), EvaluationSection(bootstrap_samples=0), new, champion, 0.5)
     assert broken(rules) == ["B-WER % below the champion's, p at most 0.05"]
     assert "bootstrap_samples is 0" in rules[0].figure
 
@@ -96,8 +98,9 @@ def test_another_test_set_is_not_compared(tmp_path, champion, changed, figure):
 
 
 def test_a_first_version_must_meet_the_floors(tmp_path):
-    assert broken(judge(GateSection(), EVALUATION, results(tmp_path / "new.jsonl", names=30))) == []
-    assert broken(judge(GateSection(), EVALUATION, results(tmp_path / "new.jsonl", names=31, others=60))) == [
+    good, bad = results(tmp_path / "good.jsonl", names=30), results(tmp_path / "bad.jsonl", names=31, others=60)
+    assert broken(judge(GateSection(), EVALUATION, good, None, 0.5)) == []
+    assert broken(judge(GateSection(), EVALUATION, bad, None, 0.5)) == [
         "B-WER % at most 50",
         "WER % at most 20",
     ]
