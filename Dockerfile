@@ -13,7 +13,7 @@
 # CPUs, fused optimizers) is not used on GPUs by the settings in sap2/training/deepspeed.
 ARG BASE_IMAGE=nvidia/cuda:12.8.1-runtime-ubuntu24.04
 
-# --- Packages first, from pyproject.toml alone: this layer is made again only when the dependencies change.
+# --- Packages first, from pyproject.toml and the lock alone: this layer is made again only when the dependencies change.
 FROM ${BASE_IMAGE} AS packages
 # Debian's and Ubuntu's images have no Python; the python image has its own and skips this.
 # Versions of the distribution's packages are those of the base image's release, which the tag or digest names.
@@ -27,14 +27,16 @@ ENV PATH=/opt/sap2/bin:$PATH PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 # Where a certain build of torch comes from, if not from pip's usual index.
 ARG PIP_EXTRA_INDEX_URL=
 WORKDIR /build
-COPY pyproject.toml .
+COPY pyproject.toml requirements.lock ./
+# The versions are those of the lock. Its hashes are not asked for: another index has other builds of torch.
 RUN python -c "import tomllib; project = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
         extras = project['optional-dependencies']; \
         print(*project['dependencies'], *extras['pipeline'], *extras['kubeflow'], *extras['serve'], *extras['server'], sep='\n')" > all.txt \
     && grep -vE '^(sap2-asr|deepspeed)' all.txt > most.txt && grep '^deepspeed' all.txt > deepspeed.txt \
-    && pip install -r most.txt
+    && grep -oE '^[^ #]+==[^\]+' requirements.lock > pins.txt \
+    && pip install -c pins.txt -r most.txt
 # DeepSpeed's set-up imports torch, so it is built against the one installed above; no op is compiled ahead.
-RUN DS_BUILD_OPS=0 DS_ACCELERATOR=cpu pip install --no-build-isolation -r deepspeed.txt
+RUN DS_BUILD_OPS=0 DS_ACCELERATOR=cpu pip install --no-build-isolation -c pins.txt -r deepspeed.txt
 
 # --- The code, in a folder of its own: a change of it leaves the layer of the packages as it is.
 FROM packages AS code

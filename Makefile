@@ -64,7 +64,7 @@ ablation-more: $(READY) ## The same for poolings, windows and lists (more hours)
 	$(BIN)/python -m experiments.report
 
 lock: $(TOOLS)/.ready ## Write requirements.lock anew: every package of the environment with its hashes
-	$(TOOLS)/bin/uv pip compile pyproject.toml --extra kubeflow --extra serve --extra dev --universal --python-version 3.10 \
+	$(TOOLS)/bin/uv pip compile pyproject.toml --extra kubeflow --extra serve --extra server --extra dev --universal --python-version 3.10 \
 		--generate-hashes --no-annotate --custom-compile-command "make lock" --quiet --output-file requirements.lock
 
 audit: $(TOOLS)/.ready ## Look the locked packages up among known vulnerabilities (asks PyPI)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parent.parent.parent
 DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
@@ -62,7 +63,7 @@ def test_the_final_stage_has_no_build_tools_a_numeric_user_and_a_health_check():
 def test_packages_are_installed_before_any_code_is_copied():
     packages = stages()[0]
     copied = [text for kind, text in packages if kind == "COPY"]
-    assert copied == ["pyproject.toml ."], "a change of the code would install all packages again"
+    assert copied == ["pyproject.toml requirements.lock ./"], "a change of the code would install all packages again"
 
 
 def test_everything_copied_is_let_in_by_dockerignore_and_little_else_is():
@@ -87,9 +88,10 @@ def listed(tmp_path_factory) -> dict[str, list[str]]:
         pytest.skip("the image's Python is 3.11 or later: the step reads TOML with it")
     folder = tmp_path_factory.mktemp("build")
     step = run_step("tomllib").rpartition("&& pip install")[0].replace("python -c", f"{shlex.quote(sys.executable)} -c")
-    (folder / "pyproject.toml").write_bytes((ROOT / "pyproject.toml").read_bytes())
+    for name in ("pyproject.toml", "requirements.lock"):
+        (folder / name).write_bytes((ROOT / name).read_bytes())
     subprocess.run(["sh", "-euc", step], cwd=folder, check=True)
-    return {name: (folder / f"{name}.txt").read_text().splitlines() for name in ("most", "deepspeed")}
+    return {name: (folder / f"{name}.txt").read_text().splitlines() for name in ("most", "deepspeed", "pins")}
 
 
 def test_the_list_of_packages_is_what_pyproject_says(listed):
@@ -97,6 +99,26 @@ def test_the_list_of_packages_is_what_pyproject_says(listed):
     assert {"torch", "mlflow", "kfp", "kfp-kubernetes", "fastapi", "psycopg2-binary", "typer"} <= names
     assert not names & {"deepspeed", "sap2-asr", "pytest"}
     assert [Requirement(line).name for line in listed["deepspeed"]] == ["deepspeed"]
+
+
+@pytest.mark.parametrize("python", ["3.11.14", "3.12.3"])
+def test_every_package_is_pinned_by_the_lock_to_a_version_that_pyproject_takes(listed, python):
+    """For the Pythons of both base images; torch's +cpu builds are of the same version."""
+    of_image = {"python_version": python[:4], "python_full_version": python, "sys_platform": "linux"}
+    of_image |= {"platform_system": "Linux", "platform_machine": "x86_64", "implementation_name": "cpython"}
+    pins = {}
+    for pin in map(Requirement, listed["pins"]):
+        assert not pin.extras, "pip takes no constraint with extras"
+        if pin.marker is None or pin.marker.evaluate(of_image):
+            [one] = pin.specifier
+            assert one.operator == "==" and canonicalize_name(pin.name) not in pins
+            pins[canonicalize_name(pin.name)] = one.version
+    for wanted in map(Requirement, listed["most"] + listed["deepspeed"]):
+        if wanted.name != "sap2-asr" and (wanted.marker is None or wanted.marker.evaluate(of_image)):
+            assert wanted.specifier.contains(pins[canonicalize_name(wanted.name)]), wanted
+    assert Requirement(f"torch=={pins['torch']}").specifier.contains(f"{pins['torch']}+cpu")
+    installing = [text for kind, text in stages()[0] if kind == "RUN" and "pip install" in text]
+    assert len(installing) == 2 and all("-c pins.txt" in text for text in installing)
 
 
 def test_what_the_tests_run_with_is_what_the_image_has(listed):
