@@ -1,6 +1,8 @@
 """From two trainings to production and back, against a real MLflow server: promote, refuse, force, roll back, serve."""
 
+import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -11,16 +13,20 @@ import urllib.request
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import openai
 import pytest
+from browser import browser_or_skip
+from typer.testing import CliRunner
 
-from sap2 import stages
+from sap2 import cli, stages
+from sap2.data.audio import load_audio, save_audio
 from sap2.manifest import audio_path, read_manifest
 from sap2.params import load_params
 from sap2.tracking import load_registered
 from sap2.tracking.aliases import aliases
 from sap2.tracking.promotion import rollback
-from sap2.tracking.store import client
+from sap2.tracking.store import client, fluent
 
 PARAMS = Path(__file__).parent.parent / "params.yaml"
 pytestmark = pytest.mark.slow  # two trainings, two servers
@@ -35,9 +41,11 @@ def free_port() -> int:
 @contextmanager
 def process(url: str, *command: str, cwd: Path):
     """A server that answers `url`, until the block ends."""
-    log = cwd / f"{Path(command[2]).name}.log"
+    log = cwd / f"{command[2]}-{command[3]}.log"
+    # MLflow starts uvicorn by its name.
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     with log.open("wb") as out:
-        running = subprocess.Popen(command, cwd=cwd, stdout=out, stderr=out, start_new_session=True)
+        running = subprocess.Popen(command, cwd=cwd, env=environment, stdout=out, stderr=out, start_new_session=True)
     try:
         until = time.monotonic() + 120
         while True:
@@ -126,54 +134,188 @@ def test_a_pipelines_run_holds_its_stages_curves_and_data(trained, params):
     assert "predicted/real_time_factor" in run.data.metrics and len(run.inputs.dataset_inputs) == 3
 
 
+@pytest.fixture(scope="module")
+def browser():
+    with browser_or_skip() as browser:
+        browser.look(1100, 1180)
+        yield browser
+
+
+def page(browser, path: str, wanted: str, picture: str | None = None) -> str:
+    """What stands on a page of MLflow once a text does."""
+    browser.open("about:blank")  # the paths are fragments of one page, which would not be loaded again
+    browser.open(f"{os.environ['MLFLOW_TRACKING_URI']}/#/{path}")
+    browser.wait_for(f"document.body.innerText.includes({json.dumps(wanted)})", 90)
+    if picture and (folder := os.environ.get("SAP2_SCREENSHOTS")):  # of docs/images
+        browser.value("document.querySelector('[data-component-id$=\"assistant.chat_panel.close\"]')?.click()")
+        time.sleep(2)
+        browser.screenshot(Path(folder) / picture)
+    return " ".join(browser.value("document.body.innerText").split())
+
+
+def test_mlflows_pages_tell_a_newcomer_what_was_trained_how_good_it_is_and_why_it_was_promoted(
+    browser, champion, trained, params
+):
+    name = params.tracking.model_name
+    run = trained.get_run(trained.get_model_version(name, "1").run_id)
+    wer, b_wer = (run.data.metrics[f"predicted/{figure}"] for figure in ("wer", "b_wer"))
+    headline = f"WER {wer:.2f} %, B-WER {b_wer:.2f} % with both stages"
+    data = "Data lectures, keyword lists of 10; 8 test utterances"
+    trained_how = "Adapters LoRA, rank 32; pruner 3 steps; recogniser 3 steps"
+
+    shown = page(browser, f"experiments/{run.info.experiment_id}/runs/{run.info.run_id}", headline, "mlflow-run.png")
+    for told in (data, trained_how, "Base embedded", "Finished", "pruner", "evaluate", f"{name} v1"):
+        assert told in shown, told
+
+    shown = page(browser, f"models/{name}/versions/1", "At the gate", "mlflow-model.png")
+    for told in (headline, data, trained_how, "@ champion", "promoted, as the first version"):
+        assert told in shown, told
+    for rule in (
+        "B-WER % at most",
+        "WER % at most",
+        "false alarms / 100 utterances at most",
+        "real-time factor at most",
+    ):
+        assert re.search(rf"{rule} \d+ [\d.]+ holds", shown), rule
+    assert "all 4 rules of the gate hold" in shown
+
+    shown = page(browser, f"models/{name}/versions/2", "At the gate")
+    assert "promoted by force: to see the way back, against version 1" in shown and "broken" in shown
+    shown = page(browser, f"models/{name}", "Version 2")
+    assert "`champion` is in production" in shown or "champion is in production" in shown
+
+
+def test_mlflow_serves_the_version_and_answers_its_input_example(champion, folder, params):
+    """A process of `mlflow models serve`, asked with what the version itself gives as an example: audio in base64."""
+    manifest = folder / "data" / "lists" / "test.jsonl"
+    first, uri = read_manifest(manifest)[0], f"models:/{params.tracking.model_name}/1"
+    with fluent(params.tracking) as mlflow:
+        local = Path(mlflow.artifacts.download_artifacts(uri, dst_path=str(folder / "version")))
+        example = mlflow.models.Model.load(str(local)).load_input_example(str(local))
+    assert example["keywords"].tolist() == [", ".join(first.keywords)]
+    heard = load_registered(params.tracking, uri)(audio_path(first, manifest), first.keywords)
+    whole = {"text": heard.text, "found": heard.found, "predicted": heard.predicted}
+    port = free_port()
+    command = ["-m", "mlflow", "models", "serve", "--model-uri", uri, "--env-manager", "local", "--port", str(port)]
+    with process(f"http://127.0.0.1:{port}/ping", sys.executable, *command, cwd=folder):
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{port}/invocations", (local / "serving_input_example.json").read_bytes(),
+            {"Content-Type": "application/json"},
+        )  # fmt: skip
+        with urllib.request.urlopen(request, timeout=120) as answer:
+            assert json.load(answer) == {"predictions": [whole]}
+
+
 @contextmanager
 def serving(folder, params):
     port = free_port()
     command = ["-m", "sap2", "serve", "--model", f"models:/{params.tracking.model_name}@champion", "--port", str(port)]
-    command += ["--params", str(PARAMS), "--poll", "0.3"]
+    command += ["--params", str(PARAMS), "--poll", "0.3", "--keep", str(folder / "served")]
     with process(f"http://127.0.0.1:{port}/readyz", sys.executable, *command, cwd=folder) as server:
         yield openai.OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="none", max_retries=0), server
 
 
-def test_the_champion_is_served_and_changed_under_load_without_a_lost_request(champion, folder, params):
+@pytest.fixture(scope="module")
+def served(champion, folder, params):
+    with serving(folder, params) as served:
+        yield served
+
+
+def test_a_long_recording_is_served_with_times_that_rise(served, folder):
+    asking, _ = served
+    manifest = folder / "data" / "lists" / "test.jsonl"
+    spoken = read_manifest(manifest)
+    pause = np.zeros(8_000, np.float32)
+    long = np.concatenate([wave for one in spoken for wave in (load_audio(audio_path(one, manifest)), pause)])
+    save_audio(folder / "long.wav", long)
+    duration = len(long) / 16_000
+    assert duration > 10
+
+    def ask(response_format):
+        return asking.audio.transcriptions.create(
+            file=folder / "long.wav", model="whisper-1", prompt=", ".join(spoken[0].keywords),
+            response_format=response_format,
+        )  # fmt: skip
+
+    cues = re.findall(r"(\d+)\n(\d+):(\d+):(\d+),(\d+) --> (\d+):(\d+):(\d+),(\d+)\n(.+)\n", ask("srt"))
+    assert [int(cue[0]) for cue in cues] == list(range(1, len(cues) + 1)) and len(cues) >= 3
+    times = [
+        [int(h) * 3600 + int(m) * 60 + int(s) + int(ms) / 1000 for h, m, s, ms in (cue[1:5], cue[5:9])] for cue in cues
+    ]
+    flat = [moment for cue in times for moment in cue]
+    assert flat == sorted(flat) and all(start < end for start, end in times) and flat[-1] <= duration + 0.1
+    answer = ask("verbose_json")
+    segments = [(one.start, one.end) for one in answer.segments]
+    assert abs(answer.duration - duration) < 0.01 and len(segments) >= len(cues)
+    assert segments == sorted(segments) and all(start < end for start, end in segments)
+    assert [cue[-1] for cue in cues] == [one.text for one in answer.segments if one.text]
+
+
+def test_what_is_served_is_kept_looked_at_and_learnt_from(served, folder, trained):
+    """By the commands: serve --keep, monitor, feedback add, and the line of the manifest."""
+    asking, _ = served
+    manifest = folder / "data" / "lists" / "test.jsonl"
+    one = read_manifest(manifest)[0]
+    answer = asking.audio.transcriptions.with_raw_response.create(
+        file=audio_path(one, manifest), model="whisper-1", prompt=", ".join(one.keywords)
+    )
+    id_ = answer.headers["x-sap2-id"]
+
+    def sap2(*arguments):
+        done = CliRunner().invoke(cli.app, list(arguments), catch_exceptions=False)
+        assert done.exit_code == 0, done.output
+        return done.output
+
+    added = folder / "data" / "feedback.jsonl"
+    said = sap2(
+        "feedback", "add", id_, f"{one.text} indeed", "--kept", str(folder / "served"), "--manifest", str(added)
+    )
+    assert f"{added}: {id_}: {one.text} indeed" in said
+    [row] = read_manifest(added)
+    assert (row.id, row.text, row.keywords) == (id_, f"{one.text} indeed", one.keywords)
+    assert np.allclose(load_audio(audio_path(row, added)), load_audio(audio_path(one, manifest)), atol=1e-3)
+    told = sap2("monitor", str(folder / "served"), "--params", str(PARAMS), "--profile", "test")
+    run = trained.get_run(re.search(r"run: (?:\S*/)?([0-9a-f]{32})", told)[1])
+    assert run.info.status == "FINISHED" and run.data.metrics
+
+
+def test_the_champion_is_served_and_changed_under_load_without_a_lost_request(served, folder, params):
     manifest = folder / "data" / "lists" / "test.jsonl"
     spoken = read_manifest(manifest)[:4]
     expected = load_registered(params.tracking, f"models:/{params.tracking.model_name}/1")
-    with serving(folder, params) as (asking, server):
+    asking, server = served
 
-        def ask(one, **more):
-            return asking.audio.transcriptions.with_raw_response.create(
-                file=audio_path(one, manifest), model=params.tracking.model_name, prompt=", ".join(one.keywords), **more
-            )
-
-        for one in spoken:
-            answer = ask(one)
-            assert answer.headers["x-sap2-model"] == f"models:/{params.tracking.model_name}/1"
-            assert answer.parse().text == expected(audio_path(one, manifest), one.keywords).text
-        assert ask(spoken[0], response_format="vtt").text.startswith("WEBVTT\n")
-
-        stop, heard, lost = threading.Event(), [], []
-
-        def keep_asking(one):
-            while not stop.is_set():
-                try:
-                    heard.append(ask(one).headers["x-sap2-model"].rpartition("/")[2])
-                except openai.OpenAIError as error:
-                    lost.append(error)
-
-        threads = [threading.Thread(target=keep_asking, args=[one]) for one in spoken]
-        for thread in threads:
-            thread.start()
-        promoted = stages.promote(
-            params.gate, params.evaluation, params.tracking, version="2", force="a switch under load"
+    def ask(one, **more):
+        return asking.audio.transcriptions.with_raw_response.create(
+            file=audio_path(one, manifest), model=params.tracking.model_name, prompt=", ".join(one.keywords), **more
         )
-        until = time.monotonic() + 90
-        while "2" not in heard[-4:] and time.monotonic() < until:
-            time.sleep(0.2)
-        stop.set()
-        for thread in threads:
-            thread.join()
-        assert promoted.facts["promoted"] and not lost
-        assert heard[0] == "1" and set(heard) == {"1", "2"}
-        server.send_signal(signal.SIGTERM)
-        assert server.wait(60) in (0, -signal.SIGTERM)
+
+    for one in spoken:
+        answer = ask(one)
+        assert answer.headers["x-sap2-model"] == f"models:/{params.tracking.model_name}/1"
+        assert answer.parse().text == expected(audio_path(one, manifest), one.keywords).text
+    assert ask(spoken[0], response_format="vtt").text.startswith("WEBVTT\n")
+
+    stop, heard, lost = threading.Event(), [], []
+
+    def keep_asking(one):
+        while not stop.is_set():
+            try:
+                heard.append(ask(one).headers["x-sap2-model"].rpartition("/")[2])
+            except openai.OpenAIError as error:
+                lost.append(error)
+
+    threads = [threading.Thread(target=keep_asking, args=[one]) for one in spoken]
+    for thread in threads:
+        thread.start()
+    promoted = stages.promote(params.gate, params.evaluation, params.tracking, version="2", force="a switch under load")
+    until = time.monotonic() + 90
+    while "2" not in heard[-4:] and time.monotonic() < until:
+        time.sleep(0.2)
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert promoted.facts["promoted"] and not lost
+    assert heard[0] == "1" and set(heard) == {"1", "2"}
+    server.send_signal(signal.SIGTERM)
+    assert server.wait(60) in (0, -signal.SIGTERM)

@@ -6,6 +6,8 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,6 +15,7 @@ import pytest
 from kfp import dsl
 from mlflow import MlflowClient
 
+from components import stages
 from pipelines import running
 from pipelines.errors import PipelineError
 from pipelines.resources import place
@@ -200,6 +203,41 @@ def test_a_step_that_fails_once_is_tried_again_and_an_equal_one_taken_from_the_c
     stubborn = load_params(ROOT / "params.yaml", "test", ["resources.retries=0"])
     with pytest.raises(PipelineError, match="flaky: Pipeline .two-steps. finished with status FAILURE"):
         run_locally("flaky", stubborn, tmp_path, [f"mark={tmp_path / 'mark'}"], cached=False)
+
+
+def a_step_that_never_succeeds(params):
+    @dsl.pipeline(name="in-vain")
+    def flow(mark: str):
+        end = place(stages.report_end(pipeline="in-vain", profile="test"), params.resources, "light", "Report the end")
+        with dsl.ExitHandler(end, name="flow"):
+            place(flaky(mark=mark), params.resources, "light", "Fail")
+
+    return flow
+
+
+def test_a_run_that_failed_is_reported_as_such_by_its_exit_handler(tmp_path, monkeypatch, capsys):
+    """The component itself, in its process, with what the runner tells it of the end."""
+    posted = []
+
+    class Chat(BaseHTTPRequestHandler):
+        def do_POST(self):
+            posted.append(json.loads(self.rfile.read(int(self.headers["Content-Length"])))["text"])
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    monkeypatch.setitem(running.PIPELINES, "in-vain", SimpleNamespace(build=a_step_that_never_succeeds))
+    params = load_params(ROOT / "params.yaml", "test", ["resources.retries=0"])
+    with HTTPServer(("127.0.0.1", 0), Chat) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("SAP2_WEBHOOK", f"http://127.0.0.1:{server.server_port}/hook")
+        with pytest.raises(PipelineError, match="in-vain: Pipeline .in-vain. finished with status FAILURE"):
+            run_locally("in-vain", params, tmp_path, [f"mark={tmp_path / 'mark'}"])
+        server.shutdown()
+    assert len(posted) == 1 and posted[0].startswith("in-vain (profile test) ended: FAILED")
+    assert "in-vain (profile test) ended: FAILED" in capsys.readouterr().err
 
 
 def test_an_unknown_parameter_of_a_pipeline_is_told_with_those_there_are(tmp_path):

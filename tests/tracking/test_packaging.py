@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from tiny import tone
 
 from sap2.data.audio import save_audio
@@ -52,10 +54,49 @@ def test_registered_model_answers_as_the_recogniser_it_was_made_of(registered, s
     assert (loaded.max_list, loaded.decoding.max_new_tokens, loaded.pruning_decoding.num_beams) == (3, 12, 2)
 
 
-def test_pyfunc_loads_without_the_repository_and_takes_every_kind_of_input(model_folder, recording, expected, tmp_path):
-    """In a process of its own, elsewhere: the code that answers is the model's."""
+def required(requirements: list[str]) -> set[str]:
+    """What can be imported where only these are installed: their modules, and those of all that they require."""
+    names, left = set(), [Requirement(line) for line in requirements]
+    while left:
+        wanted = left.pop()
+        key = (canonicalize_name(wanted.name), frozenset(wanted.extras))
+        if key in names:
+            continue
+        names.add(key)
+        try:
+            more = importlib.metadata.requires(wanted.name) or []
+        except importlib.metadata.PackageNotFoundError:  # of another platform
+            continue
+        for one in map(Requirement, more):
+            extras = wanted.extras or {""}
+            if one.marker is None or any(one.marker.evaluate({"extra": extra}) for extra in extras):
+                left.append(one)
+    installed = importlib.metadata.packages_distributions()
+    ours = {name for name, _ in names}
+    return {module for module, by in installed.items() if any(canonicalize_name(one) in ours for one in by)}
+
+
+def test_pyfunc_loads_with_its_requirements_alone_and_takes_every_kind_of_input(
+    model_folder, recording, expected, tmp_path
+):
+    """In a process of its own, elsewhere, that finds nothing else: the code that answers is the model's."""
+    wanted = required((Path(model_folder) / "requirements.txt").read_text().split())
+    hidden = sorted(importlib.metadata.packages_distributions().keys() - wanted)
+    assert {"torch", "mlflow", "peft"} <= wanted and {"kfp", "dvc", "librosa", "deepspeed"} <= set(hidden)
     script = """
 import base64, json, sys
+from importlib.machinery import PathFinder
+
+hidden = set(json.loads(sys.argv[4]))
+
+class Installed(PathFinder):
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        if name.partition(".")[0] in hidden - {"sap2"}:
+            return None
+        return super().find_spec(name, path, target)
+
+sys.meta_path[:] = [Installed if one is PathFinder else one for one in sys.meta_path if "editable" not in repr(one)]
 import mlflow, pandas as pd
 model = mlflow.pyfunc.load_model(sys.argv[1])
 path, words = sys.argv[2], json.loads(sys.argv[3])
@@ -72,10 +113,11 @@ try:
 except Exception as error:
     refusal = str(error)
 import sap2
+assert not hidden & {name.partition(".")[0] for name in sys.modules} - {"sap2"}
 print(json.dumps({"answers": answers, "refusal": refusal, "code": sap2.__file__}))
 """
     command = [sys.executable, "-P" if sys.version_info >= (3, 11) else "-B", "-c", script]
-    command += [model_folder, str(recording), json.dumps(KEYWORDS)]
+    command += [model_folder, str(recording), json.dumps(KEYWORDS), json.dumps(hidden)]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout.splitlines()[-1])
