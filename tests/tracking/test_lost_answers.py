@@ -197,10 +197,10 @@ def three_champions(section, version) -> None:
 
 
 def moved_once_more(section, version) -> None:
-    """The next move, which also clears away what a lost answer has left."""
-    number = version(0, section=section)
+    """The next one to have the lock clears away what a lost answer has left, and what comes then stays."""
     with moving.locked(client(section), section.model_name):
         pass
+    number = version(0, section=section)
     assert moving.aliases(client(section), section.model_name)["challenger"] == number
 
 
