@@ -652,7 +652,7 @@ def promote(version: str, gate: dict, evaluation: dict, tracking: dict, summary:
 
     Returns:
         summary: The rules, and which of them hold.
-        Output: Whether it is the champion now.
+        Output: Whether it has become the champion; one that was it already has not.
     """
     from components.outputs import show
     from sap2 import stages
@@ -660,7 +660,7 @@ def promote(version: str, gate: dict, evaluation: dict, tracking: dict, summary:
 
     done = stages.promote(GateSection(**gate), EvaluationSection(**evaluation), TrackingSection(**tracking), version)
     show(done, summary)
-    return done.facts["promoted"]
+    return done.facts["promoted"] and done.facts["rules"] != stages.CHAMPION_ALREADY
 
 
 @step

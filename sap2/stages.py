@@ -74,6 +74,7 @@ BASE = Path("models/base")
 PRUNER = Path("models/pruner")
 RECOGNISER = Path("models/recogniser")
 INGESTED = Path("data/.ingested")  # no output: recordings converted before, by their content
+CHAMPION_ALREADY = "it is the champion already"
 CHECKPOINTS = Path("models/.checkpoints")  # no output: what an interrupted training needs to go on
 RESULTS = Path("results")
 REPORTS = Path("reports")
@@ -301,7 +302,7 @@ def promote(
         "version": outcome.version,
         "champion": outcome.champion,
         "against": outcome.against,
-        "rules": "\n" + table(outcome.rules) if outcome.rules else "it is the champion already",
+        "rules": "\n" + table(outcome.rules) if outcome.rules else CHAMPION_ALREADY,
     }
     return Summary("promote", [], facts | ({"forced": outcome.forced} if outcome.forced else {}))
 

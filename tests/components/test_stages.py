@@ -2,6 +2,7 @@
 
 import inspect
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from ruamel.yaml import YAML
@@ -9,6 +10,8 @@ from ruamel.yaml import YAML
 from components import stages as components
 from sap2 import stages
 from sap2.params import Params, load_params, profile_names
+from sap2.tracking import promotion
+from sap2.tracking.gate import Rule
 
 ROOT = Path(__file__).parent.parent.parent
 DVC = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
@@ -66,3 +69,18 @@ def test_a_section_comes_back_from_kubeflow_as_it_went(profile):
     back = Params.model_validate(as_kubeflow(sent) | {"resources": params.resources.model_dump()})
     assert back == params
     assert repr(back) == repr(params), "24.0 is 24 again"
+
+
+@pytest.mark.parametrize(
+    ("outcome", "announced"),
+    [
+        (promotion.Promotion("m", 7, True, 7, 3, [Rule("WER % at most 20", "5.00", True)]), True),
+        (promotion.Promotion("m", 7, True, 7), False),  # it was the champion before: an equal pipeline, run again
+        (promotion.Promotion("m", 7, False, 3, 3, [Rule("WER % at most 20", "23.00", False)]), False),
+    ],
+)
+def test_only_a_version_that_has_become_the_champion_is_announced(monkeypatch, tmp_path, outcome, announced):
+    monkeypatch.setattr(promotion, "promote", lambda *_: outcome)
+    page = SimpleNamespace(path=str(tmp_path / "page.md"))
+    assert components.promote.python_func(version="7", gate={}, evaluation={}, tracking={}, summary=page) is announced
+    assert "rules:" in (tmp_path / "page.md").read_text(encoding="utf-8")
