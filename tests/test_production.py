@@ -170,7 +170,7 @@ def test_mlflows_pages_tell_a_newcomer_what_was_trained_how_good_it_is_and_why_i
     path = f"experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
     page(browser, path, *about, *stages_below, "Finished", f"{name} v1", picture="mlflow-run.png")
 
-    verdict = ("@ champion", "At the gate promoted, as the first version", "all 4 rules of the gate hold")
+    verdict = ("@ champion", "At the gate passed, as the first version", "all 4 rules of the gate hold")
     shown = page(browser, f"models/{name}/versions/1", *about, *verdict, picture="mlflow-model.png")
     for rule in (
         "B-WER % at most",
@@ -180,7 +180,7 @@ def test_mlflows_pages_tell_a_newcomer_what_was_trained_how_good_it_is_and_why_i
     ):
         assert re.search(rf"{rule} \d+ [\d.]+ holds", shown), rule
 
-    forced = "promoted by force: to see the way back, against version 1"
+    forced = "passed by force: to see the way back, against version 1"
     page(browser, f"models/{name}/versions/2", forced, "broken", "it was only a trial")
     page(browser, f"models/{name}", "Version 1", "Version 2", "champion is in production")
 
