@@ -21,6 +21,8 @@ from typing import Any, NoReturn
 import pytest
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "chrome-headless-shell")
+# A machine without a mouse makes a browser without one.
+MOUSE = "--blink-settings=primaryHoverType=2,availableHoverTypes=2,primaryPointerType=4,availablePointerTypes=4"
 KEYS = {
     "Enter": (13, "\r"), "Escape": (27, ""), "Tab": (9, ""), " ": (32, " "), "End": (35, ""), "Home": (36, ""),
     "ArrowLeft": (37, ""), "ArrowUp": (38, ""), "ArrowRight": (39, ""), "ArrowDown": (40, ""),
@@ -35,6 +37,7 @@ class Browser:
         self.errors: list[str] = []
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.command(f"{domain}.enable")
+        self.command("Emulation.setFocusEmulationEnabled", enabled=True)  # as in a window that is in front
         self.requests: list[str] = []
 
     def command(self, method: str, **parameters: Any) -> dict[str, Any]:
@@ -85,6 +88,15 @@ class Browser:
         for kind in ("dragEnter", "dragOver", "drop"):
             self.command("Input.dispatchDragEvent", type=kind, x=left + width / 2, y=top + height / 2, data=data)
 
+    def click(self, selector: str) -> None:
+        """Click on the middle of an element with the mouse."""
+        self.value(f"document.querySelector({json.dumps(selector)}).scrollIntoView({{block: 'center'}})")
+        box = f"document.querySelector({json.dumps(selector)}).getBoundingClientRect()"
+        left, top, width, height = (self.value(f"{box}.{side}") for side in ("left", "top", "width", "height"))
+        for kind in ("mousePressed", "mouseReleased"):
+            place = {"x": left + width / 2, "y": top + height / 2, "button": "left", "clickCount": 1}
+            self.command("Input.dispatchMouseEvent", type=kind, **place)
+
     def press(self, key: str) -> None:
         """Press and release a key, as a keyboard does: the page cannot tell the difference."""
         code, text = KEYS.get(key, (ord(key[0].upper()), key))
@@ -97,7 +109,12 @@ class Browser:
         self.command("Input.insertText", text=text)
 
     def look(self, width: int = 1280, height: int = 900, scheme: str = "light") -> None:
-        """Set the size of the window and the reader's colour scheme, "light" or "dark"."""
+        """Set the size of the window and the reader's colour scheme, "light" or "dark".
+
+        Below 600 it is a phone's, and from then on the page is touched, not pointed at: Chromium does not go back.
+        """
+        if width < 600:
+            self.command("Emulation.setTouchEmulationEnabled", enabled=True)
         self.command(
             "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600
         )
@@ -156,7 +173,7 @@ def browser_or_skip() -> Iterator[Browser]:
         _missing(f"no browser: none of {', '.join(NAMES)} on PATH, and CHROMIUM names none")
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         # No sandbox: containers often forbid it, and the only page opened is the test's own.
-        options = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run")
+        options = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", MOUSE)
         command = [program, *options, "--remote-debugging-port=0", f"--user-data-dir={profile}", "about:blank"]
         try:
             process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

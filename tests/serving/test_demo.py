@@ -155,6 +155,12 @@ def test_every_word_is_reached_and_played_by_the_keyboard(page):
     assert page.value("document.activeElement.id") == "keywords", "the transcript is one stop"
 
 
+def test_with_a_mouse_the_slides_text_is_a_title_and_covers_nothing(page):
+    page.click(".keyword")
+    assert page.value("document.activeElement === document.querySelector('.keyword')")
+    assert page.value("getComputedStyle(document.activeElement, '::after').content") == "none"
+
+
 def test_what_the_context_changed_is_shown_as_a_diff(page):
     page.value("document.getElementById('diff').click()")
     assert text(page, "#segments li:nth-child(2)").split(maxsplit=1)[1] == "by catherine maier Kathryn Meyer2"
@@ -203,7 +209,14 @@ def test_by_keyboard_and_on_a_phone_a_keywords_slide_is_shown_below(page):
     page.value("document.querySelectorAll('.keyword')[1].focus()")
     shown = page.value("getComputedStyle(document.querySelectorAll('.keyword')[1], '::after').content")
     assert "slide 2" in shown and "A proof by Kathryn Meyer" in shown
-    assert page.value("getComputedStyle(document.querySelector('.keyword'), '::after').content") == "none"
+    other = "getComputedStyle(document.querySelector('.keyword'), '::after').content"
+    assert page.value(other) == "none"
+    page.press("Escape")
+    assert page.value("document.querySelector('#segments :focus')") is None
+    page.look(360, 740)
+    page.click(".keyword")
+    assert "slide 1" in page.value(other), "a finger cannot point at anything"
+    page.look(1100, 800)
 
 
 def test_an_edited_list_is_run_again(page):

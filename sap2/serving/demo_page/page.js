@@ -92,16 +92,18 @@ function line(segment, asDiff) {
   const minutes = Math.floor(segment.start / 60), seconds = String(Math.floor(segment.start % 60)).padStart(2, "0");
   const time = made("button", `${minutes}:${seconds}`, { class: "time", type: "button", tabindex: "-1", "aria-label": `Play from ${minutes}:${seconds}` });
   time.addEventListener("click", () => play(segment.start + 0.2, segment.end));
-  item.append(time, " ");
+  const words = made("span", "", { class: "words" });
+  item.append(time, words);
   let place = 0;
   for (const [kind, parts] of asDiff ? segment.diff : [["same", segment.parts]]) {
     if (kind === "without") {
-      item.append(made("del", parts.map((part) => part.text).join("").trim()), " ");
+      words.append(made("del", parts.map((part) => part.text).join("").trim()), " ");
       continue;
     }
-    const into = kind === "with" ? item.appendChild(document.createElement("ins")) : item;
+    const into = kind === "with" ? words.appendChild(document.createElement("ins")) : words;
     for (const part of parts) {
-      into.append(piece(segment, part, place, segment.text.length || 1));
+      const shown = piece(segment, part, place, segment.text.length || 1);
+      (part.text.trim() ? into : words).append(shown);  // a blank is not underlined as new
       place += part.text.length;
     }
   }
@@ -130,6 +132,7 @@ $("segments").addEventListener("keydown", (event) => {
     event.preventDefault();
     return here.click();
   }
+  if (event.key === "Escape") return here.blur();
   const all = [...$("segments").querySelectorAll(STOPS)], within = [...lines[row].querySelectorAll(STOPS)];
   const to = {
     ArrowRight: () => all[all.indexOf(here) + 1], ArrowLeft: () => all[all.indexOf(here) - 1],

@@ -1,0 +1,65 @@
+"""The whole way, nothing stood in for: a spoken lecture and its PDF into `sap2 demo`, names right in a browser."""
+
+import json
+import urllib.request
+
+import lecture
+import pytest
+from browser import browser_or_skip
+
+from sap2.inference.recogniser import standing_in
+
+pytestmark = pytest.mark.slow
+WORDS = "[...document.querySelectorAll('{}')].map(one => one.firstChild.textContent.trim())"
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    """The page when the lecture is done."""
+    folder = tmp_path_factory.mktemp("lecture")
+    with browser_or_skip() as browser:
+        lecture.speak(folder)
+        lecture.write_models(folder / "models")
+        with lecture.demo(folder, folder / "models") as address:
+            browser.open(address)
+            browser.choose("#file", folder / "talk.wav")
+            browser.choose("#slides", folder / "deck.pdf")
+            browser.value("document.querySelector('#talk button').click()")
+            browser.wait_for("!document.getElementById('result').hidden", seconds=120)
+            yield browser
+
+
+def test_the_decks_names_stand_in_the_transcript_as_the_deck_spells_them(page):
+    heard = " ".join(page.value(WORDS.format(".said, #segments .keyword")))
+    assert " ".join(heard.split()) == " ".join(lecture.TEXT)
+    assert standing_in(heard, lecture.UNSAID) == []
+
+
+def test_each_name_has_the_colour_of_its_slide(page):
+    marks = page.value(
+        "[...document.querySelectorAll('.keyword')].map(one => [one.firstChild.textContent,"
+        " one.getAttribute('aria-label'), getComputedStyle(one).backgroundColor])"
+    )
+    assert [(word, label) for word, label, _ in marks] == [
+        (name, f"{name}, slide {lecture.NAMES[name]}, play") for _, _, name in lecture.SAID
+    ]
+    colours = {(lecture.NAMES[word], colour) for word, _, colour in marks}
+    assert len(colours) == len(set(lecture.NAMES.values())) == len({colour for _, colour in colours})
+
+
+def test_without_the_deck_they_are_misspelt_as_the_diff_shows(page):
+    page.value("document.getElementById('diff').click()")
+    assert page.value(WORDS.format("#segments ins .keyword")) == [name for _, _, name in lecture.SAID]
+    misspelt = page.value(WORDS.format("#segments del"))
+    assert len(misspelt) == len(lecture.SAID) and not set(misspelt) & set(lecture.NAMES)
+    page.value("document.getElementById('diff').click()")
+
+
+def test_the_download_tells_what_stage_1_kept(page):
+    link = page.value("document.querySelectorAll('#downloads a')[2].href")
+    with urllib.request.urlopen(link, timeout=30) as answer:
+        whole = json.load(answer)
+    assert whole["written"] == lecture.NAMES
+    for row in whole["segments"]:
+        assert set(row["written"]) <= set(row["kept"]) < {word["keyword"] for word in row["listed"]}
+    assert page.errors == []
