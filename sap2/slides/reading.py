@@ -7,6 +7,7 @@ import csv
 import io
 import re
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -253,7 +254,10 @@ def _pptx(path: Path) -> _Raw:
             raw.pages.append([line for block in lines(pieces, "\v") for line in block.split("\v")])
             if not any(raw.pages[-1]):
                 raw.pages[-1] = _pictures(slide.shapes, number, raw.notices)
-    except (zipfile.BadZipFile, PythonPptxError, LxmlError, KeyError, ValueError, AttributeError, OSError) as error:
+    except (
+        zipfile.BadZipFile, zlib.error, PythonPptxError, LxmlError, RuntimeError, EOFError, KeyError, ValueError,
+        AttributeError, OSError,
+    ) as error:  # fmt: skip
         raise InputError(f"{path}: is no PPTX that can be read ({error}); export it as PDF") from error
     return raw
 

@@ -205,6 +205,30 @@ def test_much_xml_in_many_parts_is_refused_and_a_large_video_is_not(read, tmp_pa
         read("a.pptx", content.getvalue())
 
 
+def flagged(content: bytes, place: int, value: int) -> bytes:
+    """A zip whose first member has another value in a field of both its headers, `place` being that of the central."""
+    central, whole = content.index(b"PK\x01\x02"), bytearray(content)
+    for start in (central + place, place - 2):
+        whole[start : start + 2] = value.to_bytes(2, "little")
+    return bytes(whole)
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda content: flagged(content, 8, 1),
+        lambda content: flagged(content, 10, 99),
+        lambda content: content[:200] + b"\xff" * 200 + content[400:],
+        lambda content: content[:40] + b"\xff" * 4 + content[44:],
+    ],
+    ids=["encrypted", "unknown compression", "broken data", "other name"],
+)
+def test_a_pptx_whose_parts_cannot_be_unpacked_is_refused(read, tmp_path, spoil):
+    with pytest.raises(InputError, match="is no PPTX that can be read"):
+        read("a.pptx", spoil(pptx(tmp_path, words)))
+
+
 @pytest.mark.parametrize("texts_too", [True, False], ids=["beside text", "alone"])
 def test_a_linked_picture_is_never_fetched(read, tmp_path, texts_too):
     from PIL import Image
