@@ -40,7 +40,7 @@ def test_the_same_model_elsewhere_and_in_other_batches_is_the_same(folders, load
 @pytest.mark.parametrize(
     "change",
     [
-        {"base": "other base"}, {"recogniser": "scaled"}, {"threshold": -1.0}, {"stop_bias": -2.0}, {"max_list": 7},
+        {"recogniser": "scaled"}, {"threshold": -1.0}, {"stop_bias": -2.0}, {"max_list": 7},
         {"prefilter": 5}, {"decoding": Decoding(num_beams=2)}, {"decoding": Decoding(max_new_tokens=9)},
         {"aggregate": "max"},
     ],
@@ -48,6 +48,11 @@ def test_the_same_model_elsewhere_and_in_other_batches_is_the_same(folders, load
 )  # fmt: skip
 def test_another_model_or_setting_is_another(loaded, change):
     assert loaded(**change).identity() != loaded().identity()
+
+
+def test_another_base_is_another(folders):
+    one, other = (Recogniser.load(folders / base) for base in ("base", "other base"))
+    assert one.identity() != other.identity()
 
 
 @pytest.mark.parametrize("stage", ["pruner", "recogniser"])
