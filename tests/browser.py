@@ -37,7 +37,6 @@ class Browser:
         self.errors: list[str] = []
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.command(f"{domain}.enable")
-        self.command("Emulation.setFocusEmulationEnabled", enabled=True)  # as in a window that is in front
         self.requests: list[str] = []
 
     def command(self, method: str, **parameters: Any) -> dict[str, Any]:
@@ -162,8 +161,12 @@ class Browser:
 
 
 @contextmanager
-def browser_or_skip() -> Iterator[Browser]:
-    """A browser for the tests of a module; without one they are skipped, or fail: see above."""
+def browser_or_skip(at_hand: bool = False) -> Iterator[Browser]:
+    """A browser for the tests of a module; without one they are skipped, or fail: see above.
+
+    Args:
+        at_hand: Whether its window is in front and has a mouse, as a person's; else it has neither.
+    """
     try:
         import websocket
     except ImportError:
@@ -173,7 +176,14 @@ def browser_or_skip() -> Iterator[Browser]:
         _missing(f"no browser: none of {', '.join(NAMES)} on PATH, and CHROMIUM names none")
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         # No sandbox: containers often forbid it, and the only page opened is the test's own.
-        options = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", MOUSE)
+        options = (
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-dev-shm-usage",
+            "--no-first-run",
+            *([MOUSE] if at_hand else []),
+        )
         command = [program, *options, "--remote-debugging-port=0", f"--user-data-dir={profile}", "about:blank"]
         try:
             process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -182,7 +192,9 @@ def browser_or_skip() -> Iterator[Browser]:
         try:
             address = _page_address(Path(profile) / "DevToolsActivePort", process)
             socket = websocket.create_connection(address, timeout=60, suppress_origin=True)
-            yield Browser(socket)
+            browser = Browser(socket)
+            browser.command("Emulation.setFocusEmulationEnabled", enabled=at_hand)
+            yield browser
             socket.close()
         finally:
             process.terminate()

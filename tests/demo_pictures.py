@@ -32,7 +32,7 @@ def take(browser: Browser, address: str, folder: Path, output: Path) -> None:
 
 def main() -> None:
     output = Path(sys.argv[1])
-    with tempfile.TemporaryDirectory() as place, browser_or_skip() as browser:
+    with tempfile.TemporaryDirectory() as place, browser_or_skip(at_hand=True) as browser:
         folder = Path(place)
         lecture.speak(folder)
         lecture.write_models(folder / "models")

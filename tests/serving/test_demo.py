@@ -45,7 +45,7 @@ def address():
 
 @pytest.fixture(scope="module")
 def browser():
-    with browser_or_skip() as browser:
+    with browser_or_skip(at_hand=True) as browser:
         yield browser
 
 

@@ -17,7 +17,7 @@ WORDS = "[...document.querySelectorAll('{}')].map(one => one.firstChild.textCont
 def page(tmp_path_factory):
     """The page when the lecture is done."""
     folder = tmp_path_factory.mktemp("lecture")
-    with browser_or_skip() as browser:
+    with browser_or_skip(at_hand=True) as browser:
         lecture.speak(folder)
         lecture.write_models(folder / "models")
         with lecture.demo(folder, folder / "models") as address:
