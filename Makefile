@@ -35,7 +35,7 @@ test: $(READY) lint ## Check the style, then run the tests
 image: $(READY) ## Run the Dockerfile's steps that need no root, packages and all, and stages in the result (15 minutes)
 	$(BIN)/python -m pytest tests/deploy/test_image.py -m long -s
 
-faults: $(READY) ## Kill every stage, a hundred times in all, take its room and its MLflow away (two hours): docs/faults.md
+faults: $(READY) ## Kill every stage, over a hundred times in all, take its room and its MLflow away (two hours): docs/faults.md
 	$(BIN)/python -m pytest tests/faults tests/tracking/test_lost_answers.py -m long -s
 
 fuzz: $(READY) ## Give readers, parsers and the server over 100,000 inputs nobody meant (half an hour)
