@@ -20,6 +20,7 @@ __all__ = ["Answer", "Closed", "Engine", "Full", "Late", "Recognising"]
 SAMPLE_RATE = 16_000  # Hz
 Seconds = float
 TIDY_EVERY: Seconds = 10.0
+LONGEST_WAIT = 5  # times `Limits.batch_wait` that the first of a batch waits
 
 
 class Recognising(Protocol):
@@ -160,12 +161,7 @@ class Engine:
                 if self._closed:
                     return None
                 self._changed.wait()
-            ready = time.monotonic() + self._limits.batch_wait
-            while len(self._waiting) < self._limits.max_batch and not self._closed:
-                left = ready - time.monotonic()
-                if left <= 0:
-                    break
-                self._changed.wait(left)
+            self._wait_for_company()
             batch = [self._waiting.popleft()]
             duration = batch[0].duration
             while self._waiting and len(batch) < self._limits.max_batch:
@@ -174,6 +170,18 @@ class Engine:
                     break
                 batch.append(self._waiting.popleft())
             return batch
+
+    def _wait_for_company(self) -> None:
+        """Until the batch is full or nobody comes any more: those who are answered together ask again together."""
+        wait = self._limits.batch_wait
+        latest = time.monotonic() + LONGEST_WAIT * wait
+        while (here := len(self._waiting)) < self._limits.max_batch and not self._closed:
+            left = min(wait, latest - time.monotonic())
+            if left <= 0:
+                return
+            self._changed.wait(left)
+            if len(self._waiting) <= here:
+                return
 
     @staticmethod
     def _still_wanted(job: _Job) -> bool:

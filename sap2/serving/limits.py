@@ -20,7 +20,7 @@ class Limits:
         queue: Recordings that wait; further ones are refused with 429.
         max_batch: Recordings that are recognised together; 1 = no micro-batching.
         batch_duration: Audio that is recognised together, whatever the number of recordings.
-        batch_wait: How long the first of a batch waits for company.
+        batch_wait: How long the last of a batch waits for company; the first at most `LONGEST_WAIT` times as long.
     """
 
     max_bytes: int = 64 << 20

@@ -21,7 +21,7 @@ __all__ = ["KEYS_VARIABLE", "serve"]
 Seconds = float
 
 KEYS_VARIABLE = "SAP2_API_KEY"  # one key, or several separated by commas
-# oneDNN keeps the compiled kernels of the last 1,024 shapes, and every batch has another: hundreds of MB, and no faster.
+# oneDNN keeps compiled kernels of 1,024 shapes, and every batch has another: hundreds of MB, and no faster.
 SHAPES_KEPT = {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "16"}
 PROBES = {"/healthz", "/readyz", "/metrics"}  # asked every few seconds: their answers are not worth a line of log
 

@@ -5,8 +5,8 @@ import pytest
 QUICK = {"prepare": 2, "lists": 2, "base": 3, "evaluate": 3}
 # By what a stage does besides loading, and how long it takes.
 LONG = {
-    "prepare": 20, "lists": 6, "base": 10, "train-pruner": 12, "prune": 10, "train-recogniser": 8, "decode": 10, "evaluate": 15,
-    "register": 15,
+    "prepare": 20, "lists": 6, "base": 10, "train-pruner": 12, "prune": 10, "train-recogniser": 8, "decode": 10,
+    "evaluate": 15, "register": 15,
 }  # fmt: skip
 IN_A_ROW = 5  # kills, each on what the one before left, before DVC mends it
 

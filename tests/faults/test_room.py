@@ -12,11 +12,16 @@ from sap2 import stages
 from sap2.errors import OutputError
 from sap2.params import BaseSection, EvaluationSection
 
-CUT = {"prepare": 3_000, "lists": 1_000, "base": 100_000, "evaluate": 20_000}  # bytes that a file may have: below that of an output
+CUT = {
+    "prepare": 3_000,
+    "lists": 1_000,
+    "base": 100_000,
+    "evaluate": 20_000,
+}  # bytes that a file may have: below that of an output
 CUT_LONG = {"train-pruner": 2_500_000, "prune": 100, "train-recogniser": 2_500_000, "decode": 100}
 PLACES = {
-    "prepare": "data/prepared", "lists": "data/lists", "base": "models/base", "prune": "data/pruned", "decode": "results",
-    "evaluate": "reports/", "train-pruner": "models/.checkpoints/pruner/",
+    "prepare": "data/prepared", "lists": "data/lists", "base": "models/base", "prune": "data/pruned",
+    "decode": "results", "evaluate": "reports/", "train-pruner": "models/.checkpoints/pruner/",
     "train-recogniser": "models/.checkpoints/recogniser/",
 }  # fmt: skip
 # Everything is imported before the memory is taken away: what a library says that cannot be loaded is its own affair.

@@ -138,3 +138,36 @@ def test_an_engine_whose_thread_has_ended_says_so_and_takes_nothing(engine, mode
     assert not engine.alive
     with pytest.raises(Closed):
         engine.submit([SECOND], 60)
+
+
+class Counting:
+    """Notes how many it is given together."""
+
+    def __init__(self):
+        self.batches = []
+
+    def recognise(self, audio, keywords):
+        self.batches.append(len(audio))
+        return [SimpleNamespace(text="yes") for _ in audio]
+
+
+def trickled(count: int, batch_wait: float, pause: float) -> list[int]:
+    """Sizes of the batches that recordings are recognised in when they come one after another."""
+    model, engine = Counting(), Engine(Limits(batch_wait=batch_wait, max_batch=16))
+    engine.switch("it", model)
+    futures = []
+    for _ in range(count):
+        futures += engine.submit([SECOND], 60)
+        time.sleep(pause)
+    for future in futures:
+        future.result(60)
+    engine.close(60)
+    return model.batches
+
+
+def test_a_batch_waits_for_those_who_follow_one_another_closely():
+    assert trickled(8, batch_wait=0.5, pause=0.1) == [8], "together they take longer than one wait"
+
+
+def test_a_batch_does_not_wait_for_ever():
+    assert sum(trickled(12, batch_wait=0.05, pause=0.04)) == 12 > max(trickled(12, batch_wait=0.05, pause=0.04))
