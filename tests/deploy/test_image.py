@@ -170,7 +170,7 @@ def test_every_step_that_needs_no_root_runs_in_a_clean_environment_and_the_stage
     work = tmp_path / "workspace"
     work.mkdir()
     (work / "params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
-    for command in (["prepare"], ["base"], ["train-pruner"], ["prune"]):
+    for command in (["prepare"], ["lists"], ["base"], ["train-pruner"], ["prune"]):
         subprocess.run(["sap2", *command, "--profile", "test"], cwd=work, env=environment, check=True)
     assert (work / "data" / "pruned" / "summary.json").is_file()
     shutil.rmtree(tmp_path)  # pytest would keep it
