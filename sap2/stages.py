@@ -346,12 +346,12 @@ def log_evaluation(
     facts = log(
         params.tracking,
         version,
-        metrics=json.loads(files[0].read_text(encoding="utf-8")),
+        metrics=json_file(files[0], 'run "sap2 evaluate" first'),
         params=params.model_dump(include={"profile", "prepare", "lists", "evaluation"}),
         results=results,
         files=files,
         manifests=[lists / "test.jsonl"],
-        card=json.loads((lists / "card.json").read_text(encoding="utf-8")),
+        card=json_file(lists / "card.json", 'run "sap2 lists" first'),
     )
     return Summary("log-evaluation", [], facts)
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import os
 import sys
 import threading
 import time
@@ -20,6 +21,9 @@ __all__ = ["Answer", "Closed", "Engine", "Full", "Late", "Recognising"]
 SAMPLE_RATE = 16_000  # Hz
 Seconds = float
 TIDY_EVERY: Seconds = 10.0
+# oneDNN keeps compiled kernels of 1,024 shapes, and every batch has another: hundreds of MB, and no faster. It reads
+# this when it compiles the first.
+KERNELS_KEPT = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "16")
 LONGEST_WAIT = 5  # times `Limits.batch_wait` that the first of a batch waits
 
 
@@ -75,6 +79,7 @@ class Engine:
     """
 
     def __init__(self, limits: Limits, observe: Callable[[int, Seconds, Seconds], None] = lambda *_: None):
+        os.environ.setdefault(*KERNELS_KEPT)
         self._limits, self._observe = limits, observe
         self._waiting: deque[_Job] = deque()
         self._changed = threading.Condition()

@@ -21,8 +21,6 @@ __all__ = ["KEYS_VARIABLE", "serve"]
 Seconds = float
 
 KEYS_VARIABLE = "SAP2_API_KEY"  # one key, or several separated by commas
-# oneDNN keeps compiled kernels of 1,024 shapes, and every batch has another: hundreds of MB, and no faster.
-SHAPES_KEPT = {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "16"}
 PROBES = {"/healthz", "/readyz", "/metrics"}  # asked every few seconds: their answers are not worth a line of log
 
 
@@ -43,8 +41,6 @@ def serve(
         inference: How a folder's model cuts long recordings.
     Raises: InputError: the world could ask and no key is set. SapError: the model cannot be loaded.
     """
-    for variable, value in SHAPES_KEPT.items():  # read when the first of them is compiled
-        os.environ.setdefault(variable, value)
     keys = [key.strip() for key in os.environ.get(KEYS_VARIABLE, "").split(",") if key.strip()]
     if not keys and not _loopback(host):
         raise InputError(
