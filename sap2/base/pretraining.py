@@ -6,7 +6,7 @@ the train split alone (`sap2.data.names.split_of`), so that the pipeline's dev a
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -32,6 +32,45 @@ __all__ = [
 ]
 
 SEED = 20_000  # apart from every seed params.yaml allows for the corpus
+REAL_SHARE = 0.25  # of the spoken names and of the distractors, those that are real ones
+# English spelling is no sum of syllables: real names, none of the corpus's families, of which dev and test have theirs.
+REAL_NAMES = """
+james robert michael david william richard joseph thomas charles daniel matthew anthony donald paul andrew
+joshua kenneth kevin george timothy ronald edward jason ryan jacob gary jonathan justin scott brandon benjamin
+samuel gregory alexander patrick jack dennis jerry peter harold douglas henry nathan walter kyle noah ethan
+jeremy roger keith austin gerald terry arthur albert willie wayne ralph roy eugene louis russell bobby johnny
+randy vincent ernest martin alice mary patricia jennifer linda barbara susan jessica karen nancy betty sandra
+margaret ashley kimberly emily donna michelle carol amanda melissa dorothy stephanie cynthia kathleen amy angela
+shirley brenda pamela emma samantha katherina debra janet helen maria heather diane ruth julie olivia joyce
+virginia kelly lauren christina joan evelyn judith andrea cheryl jacqueline martha gloria grace judy denise
+amber doris marilyn danielle beverly diana brittany natalie sophia rose alexis kayla charlotte abigail jane lori
+amelia alma edith florence harriet josephine penelope priscilla rosalind sylvia ursula wilhelmina johnson
+williams jones garcia miller davis martinez wilson moore jackson thompson white harris sanchez ramirez lewis
+robinson walker young king wright hill flores adams nelson baker hall rivera campbell mitchell carter roberts
+gomez phillips evans turner diaz parker cruz edwards collins reyes morris morales murphy cooper richardson
+howard ward torres ramsey watson brooks chavez wood bennett mendoza ruiz hughes price alvarez castillo sanders
+patel long ross foster jimenez powell jenkins perry sullivan bell coleman butler henderson barnes gonzales
+simmons patterson jordan reynolds hamilton graham wallace west cole chapman sutton griffin dixon burke spencer
+gardner hudson payne knight bishop carpenter harper lawson bradley elliott hicks crawford mason hunter kennedy
+warren porter gordon shaw holmes rice robertson black daniels palmer mills nichols grant stone ferguson hawkins
+dunn perkins wheeler holloway goldstein rosenberg feldman schneider zimmerman hartman koch krueger neumann bauer
+lehmann vogel keller brandt lindgren nystrom sorensen nakamura tanaka watanabe yamamoto kobayashi suzuki rossi
+bianchi romano ferrari esposito moreau dubois laurent lefebvre fournier girard kowalski novak petrov ivanov
+sokolov haddad rahman hussain mehta gupta sharma banerjee oconnor mcdonald mcgregor mackenzie fitzgerald
+gallagher donovan brennan callahan maguire pritchard llewellyn ackerman aldrich ainsworth ashworth atkinson
+babcock bancroft barlow bartlett beaumont bellamy blackwell bradford bradshaw bramwell brewster bridges bromley
+buchanan buckley burgess cartwright chamberlain chandler chester christensen churchill clayton clifford clifton
+colbert cornell cromwell crosby cunningham dalton davenport dawson delaney dickinson drummond eastwood ellsworth
+emerson everett fairbanks fairfax farnsworth fielding fitzpatrick fleming fletcher forsyth franklin garfield
+gibbons gilbert gladstone goddard goodwin granger greenwood gresham hathaway haywood hemingway hendricks hobbs
+holbrook hopkins huxley ingram irving jefferson kingsley kirkpatrick lambert langley lattimer leighton lennox
+lincoln lockwood lombard longfellow lowell maddox marlowe marshall maxwell merritt middleton monroe montgomery
+mortimer newton norwood oakley ogden osborne pemberton prescott quincy radcliffe randall raymond redmond
+reinhardt remington ridley rockwell roosevelt rutherford salisbury sawyer seymour sheffield sheridan sinclair
+stafford stanford stanley sterling stratton summers sumner talbot thornton townsend trevelyan truman underwood
+vance vaughan wadsworth wakefield walton webster wellington whitaker whitfield whitman wilcox winslow winthrop
+woodward wyatt yates york
+""".split()
 SLOTS = 5  # first onset, nucleus and coda (or next onset), last onset, ending
 UNITS = {phonemes: n for n, phonemes in enumerate(sorted({u[0] for u in (*ONSETS, *NUCLEI, *CODAS, *ENDINGS)}))}
 PHONEME = re.compile(r"tS|dZ|aI|eI|aU|oU|OI|O:|i:|u:|3:|A:|.")
@@ -59,6 +98,7 @@ class Example:
     is_spoken: list[bool]
     target: str
     sounds: tuple[Sound, ...] = ()  # of the keywords
+    text: str = ""  # the sentence, as the names are spelt this time
 
 
 def record(count: int, seed: int) -> list[tuple[Sentence, np.ndarray]]:
@@ -68,9 +108,15 @@ def record(count: int, seed: int) -> list[tuple[Sentence, np.ndarray]]:
     spoken = []
     for _ in range(count):
         sentence = draw_sentence("train", rng)
+        sentence = replace(sentence, sounds=tuple(_real(rng) or sound for sound in sentence.sounds))
         samples, _ = render(sentence, rng, synthesiser)
         spoken.append((sentence, (samples * 32767).astype(np.int16)))
     return spoken
+
+
+def _real(rng: np.random.Generator) -> Sound | None:
+    """A real name, or none."""
+    return Sound(family=(str(rng.choice(REAL_NAMES)),)) if rng.random() < REAL_SHARE else None
 
 
 def vocabulary_texts(count: int = 20_000) -> list[str]:
@@ -91,7 +137,7 @@ class Sampler:
 
     def __init__(self, seed: int, sounds: int = 30_000) -> None:
         self._rng = np.random.default_rng((SEED, 2_000_000 + seed))
-        self._sounds = [draw_sound("train", self._rng) for _ in range(sounds)]
+        self._sounds = [_real(self._rng) or draw_sound("train", self._rng) for _ in range(sounds)]
 
     def example(self, recording: Recording, largest: int) -> Example:
         """One example whose list has at most `largest` entries."""
@@ -101,7 +147,7 @@ class Sampler:
         text = sentence.fill(names)
         task = rng.random()
         if task < NO_CONTEXT:
-            return Example(recording, prompts.recognition_prompt(False), [], [], text)
+            return Example(recording, prompts.recognition_prompt(False), [], [], text, text=text)
         select = task < NO_CONTEXT + SELECT
         distractors = int(rng.integers(0, largest + 1))
         if not select and rng.random() < LISTED_ONLY:
@@ -117,10 +163,9 @@ class Sampler:
         is_spoken = [entries[keyword][1] for keyword in keywords]
         if select and keywords:
             chosen = [keyword for keyword, spoken in zip(keywords, is_spoken, strict=True) if spoken]
-            return Example(
-                recording, prompts.pruning_prompt(), keywords, is_spoken, prompts.pruning_target(chosen), sounds
-            )
-        return Example(recording, prompts.recognition_prompt(bool(keywords)), keywords, is_spoken, text, sounds)
+            target = prompts.pruning_target(chosen)
+            return Example(recording, prompts.pruning_prompt(), keywords, is_spoken, target, sounds, text)
+        return Example(recording, prompts.recognition_prompt(bool(keywords)), keywords, is_spoken, text, sounds, text)
 
     def size(self, largest: int) -> int:
         """How long the lists of one batch may be: they are padded to the longest."""

