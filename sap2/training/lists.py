@@ -19,9 +19,12 @@ Stage = Literal["pruner", "recogniser"]
 Method = Literal["tpi", "pc", "jpi"]
 Lists = Literal["oracle", "predicted", "corrupted"]
 
+LOOKED_AT = 2000  # words of the pool among which those most like a spoken one are looked for
 OWN_SHARE = 0.5  # distractors from the utterance's own slides; the rest come from other utterances' and change most
 DROP_SHARE = 0.15  # corrupted lists: a spoken keyword that stage 1 missed
-MOST_DISTRACTORS = 2  # corrupted lists: keywords that stage 1 let through though nobody said them
+# Corrupted lists: keywords that stage 1 let through though nobody said them, at most; more of a list of thousands.
+FEW, MANY, MANY_SHARE = 2, 10, 0.3
+ALIKE_SHARE = 0.7  # of these, such as are spelt like what is said, if anything is; the others are the utterance's own
 NOT_PRUNED = 'run "sap2 prune" and train on its manifests, or set recogniser.lists to oracle or corrupted'
 
 
@@ -32,6 +35,7 @@ class Draw:
     prompt: str
     keywords: tuple[str, ...]
     target: str
+    spoken: frozenset[str] = frozenset()  # of the keywords
 
 
 class ListDrawer:
@@ -46,12 +50,14 @@ class ListDrawer:
             `none` must not need a list.
         unspoken_share: Share of whole lists (stage 1's, PC's, JPI's) with distractors only: without them it is learnt
             that something is always spoken.
+        hard_share: Share of the distractors, beside those of the utterance's own slides, that are spelt most like what
+            is spoken; the others are drawn at random.
         pool: All the utterances' keywords, each once, in order, where there are too many utterances to hold; none need
             then be given.
     Raises: InputError: `lists` is `predicted` and an utterance has no `predicted`.
     """
 
-    SETTINGS = frozenset({"seed", "list_sizes", "lists", "no_context_share", "unspoken_share"})  # of a section
+    SETTINGS = frozenset({"seed", "list_sizes", "lists", "no_context_share", "unspoken_share", "hard_share"})
 
     def __init__(
         self,
@@ -64,10 +70,12 @@ class ListDrawer:
         lists: Lists = "oracle",
         no_context_share: float = 0.0,
         unspoken_share: float = 0.0,
+        hard_share: float = 0.0,
         pool: Sequence[str] | None = None,
     ):
         self.stage, self.method, self.seed, self.lists, self.list_sizes = stage, method, seed, lists, list_sizes
         self.no_context_share, self.unspoken_share = no_context_share, unspoken_share
+        self.hard_share = hard_share
         words = {keyword for utterance in utterances for keyword in utterance.keywords}
         self.pool = sorted(words) if pool is None else pool
         if stage == "recogniser" and method == "tpi" and lists == "predicted":
@@ -87,7 +95,7 @@ class ListDrawer:
             keywords = self._whole_list(utterance, said, rng)
         selected = [word for word in keywords if word in said]
         if self.stage == "pruner":
-            return Draw(pruning_prompt(), tuple(keywords), pruning_target(selected))
+            return Draw(pruning_prompt(), tuple(keywords), pruning_target(selected), frozenset(selected))
         if self.method == "jpi":
             return Draw(joint_prompt(), tuple(keywords), joint_target(selected, utterance.text))
         return Draw(recognition_prompt(bool(keywords)), tuple(keywords), utterance.text)
@@ -109,11 +117,33 @@ class ListDrawer:
         near = [word for word in utterance.keywords if word not in said]
         rng.shuffle(near)
         few = round(count * OWN_SHARE)
-        far = [word for word in rng.sample(self.pool, min(len(self.pool), 2 * count)) if word not in own]
+        far = self._alike(said, round(count * self.hard_share), rng)
+        far += rng.sample(self.pool, min(len(self.pool), 2 * count))
+        far = [word for word in dict.fromkeys(far) if word not in own]
         heard = set(spoken(utterance.model_copy(update={"keywords": far})))
         far = [word for word in far if word not in heard]
         drawn = near[:few] + far[: count - min(few, len(near))]
         return drawn + near[few : few + count - len(drawn)]
+
+    def _let_through(self, utterance: Utterance, said: set[str], rng: random.Random) -> list[str]:
+        """What a stage 1 might select though nobody said it."""
+        count = rng.randint(FEW + 1, MANY) if rng.random() < MANY_SHARE else rng.randint(0, FEW)
+        others = [word for word in utterance.keywords if word not in said]
+        words = self._alike(said, sum(rng.random() < ALIKE_SHARE for _ in range(count)), rng)
+        heard = set(spoken(utterance.model_copy(update={"keywords": words})))
+        words = [word for word in words if word not in heard]
+        return words + rng.sample(others, min(len(others), count - len(words)))
+
+    def _alike(self, said: set[str], count: int, rng: random.Random) -> list[str]:
+        """Words of the pool that are spelt like what is said, the most like ones first."""
+        if not said or not count:
+            return []
+        from rapidfuzz.distance import Levenshtein
+        from rapidfuzz.process import cdist
+
+        seen = rng.sample(self.pool, min(len(self.pool), LOOKED_AT))
+        nearness = cdist(sorted(said), seen, scorer=Levenshtein.normalized_similarity).max(axis=0)
+        return [seen[place] for place in (-nearness).argsort(kind="stable")[:count]]
 
     def _recognition_list(self, utterance: Utterance, said: list[str], rng: random.Random) -> list[str]:
         if rng.random() < self.no_context_share:
@@ -122,8 +152,7 @@ class ListDrawer:
             raise InputError(f"{utterance.id}: has no `predicted` list; {NOT_PRUNED}")
         keywords = list(utterance.predicted or []) if self.lists == "predicted" else list(said)
         if self.lists == "corrupted":
-            others = [word for word in utterance.keywords if word not in said]
             keywords = [word for word in keywords if rng.random() >= DROP_SHARE]
-            keywords += rng.sample(others, min(len(others), rng.randint(0, MOST_DISTRACTORS)))
+            keywords = unique_keywords(keywords + self._let_through(utterance, set(said), rng))
         rng.shuffle(keywords)
         return keywords

@@ -61,6 +61,26 @@ def test_the_shares_of_pruning_lists_are_what_is_asked_for():
     assert not any(draw.keywords for _, draw in draws(no_context_share=1.0))
 
 
+def test_hard_distractors_are_spelt_like_what_is_said():
+    """Of 60 numbered words, those that share a digit with a spoken one; what is spoken is never one."""
+
+    def likeness(found):
+        pairs = [(set(row.text.split()), word) for row, draw in found for word in draw.keywords if word not in row.text]
+        return sum(any(set(word[4:]) & set(one[4:]) for one in said) for said, word in pairs) / len(pairs)
+
+    hard, random = (draws(hard_share=share, unspoken_share=0.2) for share in (0.5, 0.0))
+    assert likeness(hard) > likeness(random) + 0.1
+    assert all(draw.target == (", ".join(spoken(row.with_keywords(draw.keywords))) or "none") or
+               draw.target == "none" for row, draw in hard)  # fmt: skip
+    assert [draw for _, draw in hard] == [draw for _, draw in draws(hard_share=0.5, unspoken_share=0.2)]
+
+
+def test_a_draw_of_stage_one_says_which_keywords_are_spoken():
+    for row, draw in draws(unspoken_share=0.2):
+        said = set(spoken(row.with_keywords(draw.keywords)))
+        assert draw.spoken == said or (draw.target == "none" and not draw.spoken)
+
+
 @pytest.mark.parametrize("method", ["pc", "jpi"])
 def test_one_model_instead_of_two_is_trained_with_whole_lists(method):
     shares = {"no_context_share": 0.1, "unspoken_share": 0.1}
@@ -96,13 +116,17 @@ def test_recogniser_lists(lists):
         elif lists == "predicted":
             assert sorted(draw.keywords) == sorted(row.predicted)
         else:
-            assert len(set(draw.keywords) - set(spoken(row))) <= 2 and set(draw.keywords) <= set(row.keywords)
+            added = set(draw.keywords) - set(spoken(row))
+            assert len(added) <= 10 and not added & set(row.text.split()) and added <= set(WORDS)
 
 
 def test_corrupted_lists_both_miss_and_add_words():
     found = draws("recogniser", lists="corrupted", no_context_share=0.0)
     assert any(set(spoken(row)) - set(draw.keywords) for row, draw in found)
-    assert any(set(draw.keywords) - set(spoken(row)) for row, draw in found)
+    added = [set(draw.keywords) - set(spoken(row)) for row, draw in found]
+    assert {len(words) for words in added} >= {0, 1, 2, 3, 10}
+    assert any(words - set(row.keywords) for words, (row, _) in zip(added, found, strict=True)), "from other slides"
+    assert any(words & set(row.keywords) for words, (row, _) in zip(added, found, strict=True)), "from their own"
 
 
 def test_predicted_lists_need_predictions():
