@@ -227,6 +227,9 @@ class ModelSection(Section):
     weighting: Literal["speech", "mean"] = "speech"  # "mean" ignores the speech: plain average, the ablation
     windows: Literal["keyword", "fixed"] = "keyword"  # whether a window ends at a keyword's border
     projection_rank: int = Field(0, ge=0, le=1024)  # rank of the learned query and key projections; 0 = none
+    # Weight of the loss with which stage 1 learns to tag every listed keyword as spoken or not, and by whose tags it
+    # then prunes; 0 = none, it prunes by its answer.
+    tagging: float = Field(0.0, ge=0, le=100)
 
     def sap_fields(self) -> dict[str, Any]:
         """The fields of `sap2.model.SapQwen2AudioConfig`."""
@@ -288,6 +291,7 @@ class TrainSection(Section):
     list_sizes: tuple[int, int] = (10, 100)  # fewest and most keywords of the lists drawn anew in every epoch
     no_context_share: float = Field(0.02, ge=0, le=1)  # share of utterances with an empty list
     unspoken_share: float = Field(0.13, ge=0, le=1)  # share of stage 1's lists of which no word is spoken
+    hard_share: float = Field(0.0, ge=0, le=1)  # share of a list's distractors that are spelt like what is said
     speed: list[float] = Field([1.0], min_length=1)  # factors an utterance's speed is drawn from; [1.0] = as recorded
     spec_augment: SpecAugment | None = None  # null = the features as they are
     freeze_llm: bool = False  # True: no adapter on the language model
@@ -361,6 +365,9 @@ class PruningSection(DecodingSection):
     threshold: float | None = Field(None, le=0)  # least log-probability of a selected keyword; null = no bound
     # Keywords selected and not said in 100 dev utterances, at most: the threshold is found on dev; null = as set above.
     max_false_alarms: float | None = Field(None, ge=0)
+    # Weight, in a tag's log-odds, of the keyword's likeness to what a first pass without context heard; 0 = none made.
+    first_pass: float = Field(0.0, ge=0, le=100)
+    orders: int = Field(1, ge=1, le=100)  # of a list, in which its keywords are tagged; their mean counts
     prefilter: int | None = Field(None, ge=1)  # keywords a first pass leaves of a longer list; null = none made
 
     @model_validator(mode="after")

@@ -41,23 +41,26 @@ def prune_splits(
     read = {split: read_manifest(path) for split, path in manifests.items()}
     method = sap_settings(pruner).get("method", TPI)
     if method == TPI:
-        options = section.options() | {"threshold": None}  # applied below: the curve is of all that are selected
-        model = Recogniser.load(base, pruner=pruner, decoding=_decoding(section), device=best_device(), **options)
-    threshold, by_split = section.threshold, {}
+        decoding, device = _decoding(section), best_device()
+        model = Recogniser.load(base, pruner=pruner, decoding=decoding, device=device, **section.options())
+    threshold, least = (model.threshold, model.least) if method == TPI else (section.threshold, None)
+    by_split: dict[str, Any] = {}
     with atomic_dir(output) as partial:
         for split in sorted(read, key=lambda split: split != "dev"):  # dev first: the threshold is found on it
             started, utterances, scored = time.monotonic(), read[split], []
             if method == TPI:
                 for batch in _batches(utterances, section.batch_size, f"prune {split}"):
                     audio = [audio_path(one, manifests[split]) for one in batch]
-                    scored += model.select(audio, [one.keywords for one in batch])
+                    # The threshold is applied below: the curve is of all keywords that were weighed.
+                    scored += model.weigh(audio, [one.keywords for one in batch])
             else:
                 scored = [dict.fromkeys(one.keywords, 0.0) for one in utterances]
             if split == "dev":
                 points = curve(scored, [spoken(one) for one in utterances])
                 write_csv(partial / "threshold.csv", points)
                 if section.max_false_alarms is not None:
-                    threshold = choose(points, section.max_false_alarms)
+                    found = choose(points, section.max_false_alarms)
+                    threshold = least if found is None else found
             kept = [list(above(scores, threshold)) for scores in scored]
             answered = [one.with_predicted(words) for one, words in zip(utterances, kept, strict=True)]
             moved = (relocated(one, manifests[split], output / f"{split}.jsonl") for one in answered)

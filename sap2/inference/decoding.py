@@ -144,6 +144,39 @@ def answers(
     return found
 
 
+@torch.no_grad()
+def tags(
+    model,
+    processor: SapQwen2AudioProcessor,
+    items: Sequence[Speech],
+    prompt: str,
+    keywords: Sequence[Sequence[str]],
+    *,
+    batch_size: int = 16,
+    batch_tokens: int = 16_384,
+    label: str | None = None,
+) -> list[dict[str, float]]:
+    """How likely each row's keywords are spoken, as the model tags them while it reads the list: no answer is made.
+
+    Args:
+        items, prompt, keywords, batch_size, batch_tokens, label: As of `answers`.
+    Returns: Of each keyword the log-odds that it is spoken, in the list's order.
+    """
+    lengths = [
+        processor.prompt_length(prompt, words, _frames(processor, item))
+        for item, words in zip(items, keywords, strict=True)
+    ]
+    found: list[dict[str, float]] = [{}] * len(items)
+    for rows in _batches(lengths, batch_size, batch_tokens, label):
+        lists = [keywords[row] for row in rows]
+        inputs = _inputs(model, processor, [items[row] for row in rows], [prompt] * len(rows), lists, "right")
+        places = processor.keyword_places(inputs["input_ids"], lists)
+        odds = model.tag_keywords(places, **inputs).tolist()
+        for row, words, values in zip(rows, lists, odds, strict=True):
+            found[row] = dict(zip(words, values, strict=False))
+    return found
+
+
 def trim_loop(tokens: Sequence[int]) -> list[int]:
     """Cut an answer that ends in a loop after the loop's first round.
 
@@ -224,13 +257,7 @@ def _answer(
     model, processor, items, prompts, keywords, max_new_tokens: int, num_beams: int, stop_bias: float | None,
     scored: bool,
 ) -> list[Answer]:  # fmt: skip
-    states = _states(model, processor, items)
-    batch = processor(prompts, keywords, frames=[len(frames) for frames in states], padding_side="left")
-    inputs = {name: tensor.to(model.device) for name, tensor in batch.items()}
-    if any(len(frames) for frames in states):
-        inputs["speech_states"] = pad_sequence(states, batch_first=True).to(model.device)
-        counts = torch.tensor([len(frames) for frames in states])
-        inputs["speech_mask"] = (torch.arange(int(counts.max())) < counts[:, None]).to(model.device)
+    inputs = _inputs(model, processor, items, prompts, keywords, "left")
     prompt_length = inputs["input_ids"].shape[1]
     tokenizer = processor.tokenizer
     ends = {processor.end_id, tokenizer.eos_token_id} - {None}
@@ -261,6 +288,17 @@ def _answer(
         pieces = [tokenizer.decode([token], skip_special_tokens=True) for token in tokens] if scored else ()
         found.append(Answer(text, tuple(pieces), tuple(row[: len(tokens)])))
     return found
+
+
+def _inputs(model, processor, items, prompts, keywords, padding_side: str) -> dict[str, Tensor]:
+    states = _states(model, processor, items)
+    batch = processor(prompts, keywords, frames=[len(frames) for frames in states], padding_side=padding_side)
+    inputs = {name: tensor.to(model.device) for name, tensor in batch.items()}
+    if any(len(frames) for frames in states):
+        inputs["speech_states"] = pad_sequence(states, batch_first=True).to(model.device)
+        counts = torch.tensor([len(frames) for frames in states])
+        inputs["speech_mask"] = (torch.arange(int(counts.max())) < counts[:, None]).to(model.device)
+    return inputs
 
 
 def _states(model, processor, items: Sequence[Speech]) -> list[Tensor]:

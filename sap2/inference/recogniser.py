@@ -4,12 +4,15 @@ For comparison a model may be of another method (its configuration says which): 
 answers with its selection and the transcript. Both have one adapter and no stage 1.
 """
 
+import math
+import random
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from statistics import fmean
 
 import numpy as np
 import torch
@@ -20,7 +23,7 @@ from torch import Tensor
 
 from sap2.data.segmentation import join, segments, without_doubles
 from sap2.errors import ModelError
-from sap2.inference.decoding import Answer, Decoding, answers, encode
+from sap2.inference.decoding import Answer, Decoding, answers, encode, tags
 from sap2.inference.scoring import best, keyword_scores
 from sap2.inference.threshold import above
 from sap2.model import SAMPLE_RATE, add_adapter, load_model, load_processor, processor_fields, sap_settings
@@ -28,6 +31,9 @@ from sap2.prompts import joint_prompt, parse_joint, pruning_prompt, recognition_
 
 PRUNER, RECOGNISER = "pruner", "recogniser"
 TPI, JPI = "tpi", "jpi"
+EVEN = math.log(0.5)  # of a tagged keyword: as likely spoken as not
+NEUTRAL = 0.75  # likeness (see `sap2.inference.prefilter`, 0 to 2) that speaks neither for a keyword nor against it
+DOUBTFUL = math.log(0.01)  # a keyword tagged below this is out of the question
 SHORTEST_SEGMENT = 1.0  # seconds that a limit of segments must leave
 
 Seconds = float
@@ -101,7 +107,11 @@ class Recogniser:
             most so many, are merged.
         pruning_decoding: Stage 1's own search, as `decoding` when None.
         stop_bias: Added to the logits of naming no (further) keyword; below 0 stage 1 hears more, and more falsely.
-        threshold: Least score of a selected keyword (log-probability, at most 0); None = all that are selected.
+        threshold: Least score of a selected keyword (log-probability, at most 0); None = all that are selected, or,
+            where keywords are tagged, more likely spoken than not.
+        first_pass: Weight, in a tag's log-odds, of the keyword's likeness to what a first pass without context heard;
+            0 = none is made for the tags.
+        orders: Orders of a list in which keywords are tagged; a tag is the mean of them.
         prefilter: Keywords that a first pass without context leaves of a longer list; None = stage 1 reads it all.
         max_segment: Seconds of a segment of a longer recording, at most; None = what the encoder takes.
         segment_overlap: Seconds that two segments share where no pause parts them: see `sap2.data.segmentation`.
@@ -117,6 +127,8 @@ class Recogniser:
         pruning_decoding: Decoding | None = None,
         stop_bias: float = 0.0,
         threshold: float | None = None,
+        first_pass: float = 0.0,
+        orders: int = 1,
         prefilter: int | None = None,
         max_segment: Seconds | None = None,
         segment_overlap: Seconds = 1.0,
@@ -139,7 +151,9 @@ class Recogniser:
         self._encoder_adapted = _encoder_adapted(model)
         self.decoding = decoding or Decoding()
         self.pruning_decoding = pruning_decoding or self.decoding
-        self.stop_bias, self.threshold, self.prefilter = stop_bias, threshold, prefilter
+        self.stop_bias, self.prefilter = stop_bias, prefilter
+        self.first_pass, self.orders = first_pass, orders
+        self.threshold = EVEN if threshold is None and self.tagging else threshold
 
     @classmethod
     def load(
@@ -152,6 +166,8 @@ class Recogniser:
         max_list: int = 200,
         stop_bias: float = 0.0,
         threshold: float | None = None,
+        first_pass: float = 0.0,
+        orders: int = 1,
         prefilter: int | None = None,
         max_segment: Seconds | None = None,
         segment_overlap: Seconds = 1.0,
@@ -186,8 +202,9 @@ class Recogniser:
             model = add_adapter(model, path, name)
         model = model.to(device) if device else model
         return cls(
-            model, processor, decoding, max_list, stop_bias=stop_bias, threshold=threshold, prefilter=prefilter,
-            max_segment=max_segment, segment_overlap=segment_overlap,
+            model, processor, decoding, max_list, stop_bias=stop_bias, threshold=threshold,
+            first_pass=first_pass, orders=orders, prefilter=prefilter, max_segment=max_segment,
+            segment_overlap=segment_overlap,
         )  # fmt: skip
 
     @classmethod
@@ -229,6 +246,16 @@ class Recogniser:
     def method(self) -> str:
         """What the model was trained to do with a list: `tpi`, `pc` or `jpi`."""
         return self.model.config.method
+
+    @property
+    def tagging(self) -> bool:
+        """Whether stage 1 was trained to tag the keywords, and prunes by its tags."""
+        return self.method == TPI and self._parts(PRUNER)[0].config.tagging > 0
+
+    @property
+    def least(self) -> float | None:
+        """The lowest score of what `weigh` gives, where it is not all that stage 1 answers with."""
+        return DOUBTFUL if self.tagging else None
 
     def identity(self) -> str:
         """A digest of what decides the text: see `sap2.inference.identity`."""
@@ -334,6 +361,16 @@ class Recogniser:
     ) -> list[dict[str, float]]:
         """Stage 1 with its certainty: each utterance's spoken keywords and their scores, in its list's order.
 
+        Those of `weigh` that reach the threshold. Raises: as there.
+        """
+        return [above(scores, self.threshold) for scores in self.weigh(audio, keywords, label)]
+
+    def weigh(
+        self, audio: Sequence[Utterable], keywords: Sequence[Sequence[str]], label: str | None = None
+    ) -> list[dict[str, float]]:
+        """The keywords that stage 1 takes into account at all, with their scores, in the list's order: those of its
+        answer, or where it tags them all that are not quite out of the question; at most `max_list`, the surest.
+
         A long list goes through the prefilter, if one is set, then in chunks of `max_list`; all chunks and segments of
         all utterances are decoded together. A keyword's score is the best it got from any of them.
 
@@ -344,16 +381,25 @@ class Recogniser:
         speech = self.encode(audio)
         lists = self._shortlist(speech, [list(dict.fromkeys(words)) for words in keywords])
         rows = [
-            (utterance, states, chunk)
+            (utterance, segment, chunk)
             for utterance, (one, words) in enumerate(zip(speech, lists, strict=True))
             for chunk in _chunks(words, self.max_list)
-            for states in one.states
+            for segment in range(len(one.states))
         ]
-        chunks = [chunk for _, _, chunk in rows]
-        found = self._answers(PRUNER, [states for _, states, _ in rows], lambda _: pruning_prompt(), chunks, label)
+        states, chunks = [speech[one].states[segment] for one, segment, _ in rows], [chunk for *_, chunk in rows]
+        if self.tagging:
+            odds = self._tags(states, chunks, label)
+            if self.first_pass:
+                texts = self._integrate(speech, [[]] * len(speech))
+                heard = [texts[utterance][segment][0] for utterance, segment, _ in rows]
+                odds = [_told(row, text, self.first_pass) for row, text in zip(odds, heard, strict=True)]
+            found = [above({word: _log_chance(one) for word, one in row.items()}, self.least) for row in odds]
+        else:
+            replies = self._answers(PRUNER, states, lambda _: pruning_prompt(), chunks, label)
+            found = [keyword_scores(answer, chunk) for answer, chunk in zip(replies, chunks, strict=True)]
         scored: list[list[dict[str, float]]] = [[] for _ in speech]
-        for (utterance, _, chunk), answer in zip(rows, found, strict=True):
-            scored[utterance].append(keyword_scores(answer, chunk))
+        for (utterance, *_), scores in zip(rows, found, strict=True):
+            scored[utterance].append(scores)
         return [self._merge(words, several) for words, several in zip(lists, scored, strict=True)]
 
     def _shortlist(self, speech: list[Heard], lists: list[list[str]]) -> list[list[str]]:
@@ -368,8 +414,8 @@ class Recogniser:
         return [kept.get(row, words) for row, words in enumerate(lists)]
 
     def _merge(self, words: list[str], several: list[dict[str, float]]) -> dict[str, float]:
-        """One selection of those of an utterance's chunks and segments: sure enough, the surest, in list order."""
-        merged = above(best(several), self.threshold)
+        """One selection of those of an utterance's chunks and segments: the surest, in list order."""
+        merged = best(several)
         kept = [word for word in words if word in merged]
         surest = set(sorted(kept, key=lambda word: -merged[word])[: self.max_list])
         return {word: merged[word] for word in kept if word in surest}
@@ -410,12 +456,34 @@ class Recogniser:
             answered[utterance].append((text, selected))
         return answered
 
+    def _tags(self, states, keywords, label: str | None) -> list[dict[str, float]]:
+        """Each row's keywords with the log-odds of being spoken, in the mean over the orders."""
+        orders = [[_shuffled(words, order) for words in keywords] for order in range(self.orders)]
+        model, processor = self._parts(PRUNER)
+        model = model.get_base_model() if isinstance(model, PeftModel) else model  # with the adapter's layers in it
+        decoding = self.pruning_decoding
+        with self._adapter(PRUNER):
+            found = tags(
+                model, processor, [*self._heard_by(PRUNER, states)] * self.orders, pruning_prompt(), sum(orders, []),
+                batch_size=decoding.batch_size, batch_tokens=decoding.batch_tokens, label=label,
+            )  # fmt: skip
+        several = [found[row :: len(keywords)] for row in range(len(keywords))]
+        return [
+            {word: fmean(odds[word] for odds in row) for word in words}
+            for row, words in zip(several, keywords, strict=True)
+        ]
+
+    def _heard_by(self, stage: str, states: list[Tensor]) -> list[Tensor]:
+        """The stage's own of `encode`'s states."""
+        if not self._two_encoders:
+            return states
+        width = self.model.config.audio_config.d_model
+        return [both[:, width:] if stage == PRUNER else both[:, :width] for both in states]
+
     def _answers(self, stage: str, states, prompt: Callable, keywords, label: str | None) -> list[Answer]:
         decoding = self.pruning_decoding if stage == PRUNER else self.decoding
         model, processor = self._parts(stage)
-        if self._two_encoders:
-            width = self.model.config.audio_config.d_model
-            states = [both[:, width:] if stage == PRUNER else both[:, :width] for both in states]
+        states = self._heard_by(stage, states)
         with self._adapter(stage):
             return answers(
                 model, processor, states, [prompt(words) for words in keywords], keywords,
@@ -500,6 +568,27 @@ def _load(item: str | Path | np.ndarray) -> np.ndarray:
     from sap2.data.audio import load_audio
 
     return load_audio(item)
+
+
+def _shuffled(words: Sequence[str], order: int) -> list[str]:
+    """One of a list's orders, always the same for the same number; the first is its own."""
+    words = list(words)
+    if order:
+        random.Random(order).shuffle(words)
+    return words
+
+
+def _told(odds: dict[str, float], text: str, weight: float) -> dict[str, float]:
+    """Log-odds with what a first pass without context tells: how far its best stretch is like each keyword."""
+    from sap2.inference.prefilter import similarity
+
+    likeness = similarity(text, list(odds)).tolist()
+    return {word: one + weight * (like - NEUTRAL) for (word, one), like in zip(odds.items(), likeness, strict=True)}
+
+
+def _log_chance(odds: float) -> float:
+    """The log-probability of what has these log-odds."""
+    return -math.log1p(math.exp(-odds)) if odds > 0 else odds - math.log1p(math.exp(odds))
 
 
 def _chunks(words: list[str], size: int) -> list[list[str]]:

@@ -11,7 +11,7 @@ SIMILARITIES = ("dot", "cosine")
 # What an adapter was trained with: it travels beside the adapter (sap_config.json), and the base knows nothing of it.
 SAP_FIELDS = (
     "method", "window", "pooling_heads", "aggregate", "weighting", "similarity", "windows", "projection_rank",
-    "separator",
+    "separator", "tagging",
 )  # fmt: skip
 
 
@@ -33,6 +33,9 @@ class SapQwen2AudioConfig(Qwen2AudioConfig):
             no projections.
         windows: `keyword` ends windows at keyword borders, `fixed` cuts the list every `window` tokens.
         separator: Text between two keywords of the list.
+        tagging: Weight, beside the answer's, of the loss with which stage 1 learnt to tag every listed keyword as
+            spoken or not; 0 = it did not, and only its answer says what was heard.
+        spoken_id, unspoken_id: The tags: tokens whose logits are compared; set from the tokenizer as the next ones.
         context_start_id, context_end_id, context_token_id: The markers and the placeholder that stands for one window;
             set from the tokenizer when a base is loaded.
         tie_word_embeddings: Follows the text model's setting, which the stock class ignores.
@@ -49,6 +52,9 @@ class SapQwen2AudioConfig(Qwen2AudioConfig):
     projection_rank: int = 0
     windows: str = "keyword"
     separator: str = ", "
+    tagging: float = 0.0
+    spoken_id: int | None = None
+    unspoken_id: int | None = None
     context_start_id: int | None = None
     context_end_id: int | None = None
     context_token_id: int | None = None
@@ -58,6 +64,8 @@ class SapQwen2AudioConfig(Qwen2AudioConfig):
         super().__post_init__(**kwargs)
         self.tie_word_embeddings = bool(getattr(self.text_config, "tie_word_embeddings", False))
         hidden = self.text_config.hidden_size
+        if self.tagging < 0:
+            raise ValueError(f"tagging is {self.tagging}, must be at least 0")
         if self.window < 1:
             raise ValueError(f"window is {self.window}, must be at least 1")
         if self.pooling_heads < 1 or hidden % self.pooling_heads:

@@ -198,6 +198,7 @@ def _sap_config(base_dir, processor: SapQwen2AudioProcessor, overrides: dict) ->
         fields.pop(name, None)
     start, end, placeholder = processor.tokenizer.convert_tokens_to_ids(list(processor.context_tokens))
     fields |= {"context_start_id": start, "context_end_id": end, "context_token_id": placeholder, **overrides}
+    fields["unspoken_id"], fields["spoken_id"] = processor.tag_ids
     try:
         return SapQwen2AudioConfig(**fields)
     except ValueError as error:

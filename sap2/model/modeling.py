@@ -31,6 +31,7 @@ from sap2.model.pooling import ContextPooling, LowRankProjection
 PREFILL_INPUTS = (
     "input_features", "feature_attention_mask", "speech_states", "speech_mask", "context_ids", "context_windows",
 )  # fmt: skip
+SPOKEN_WEIGHT = 4.0  # of a spoken keyword in the tags' loss: few of a list are
 
 
 class SapAudioEncoder(Qwen2AudioEncoder):
@@ -220,14 +221,21 @@ class SapQwen2AudioForConditionalGeneration(PoolingWeights, Qwen2AudioForConditi
         context_windows: Tensor | None = None,
         speech_states: Tensor | None = None,
         speech_mask: Tensor | None = None,
+        keyword_places: Tensor | None = None,
+        keyword_labels: Tensor | None = None,
         logits_to_keep: int | Tensor = 0,
         num_items_in_batch: Tensor | int | None = None,
         **kwargs,
     ) -> Qwen2AudioCausalLMOutputWithPast:
-        """See `SapQwen2AudioModel.forward`; with `labels` (-100 = not scored) the loss too.
+        """See `SapQwen2AudioModel.forward`; with `labels` (-100 = not scored) the loss too, with `keyword_labels` that
+        of the tags besides, `config.tagging` times.
 
         While training with labels only the scored positions pass the head, and `logits` is None: with a vocabulary of
         150,000 and a list of hundreds of tokens the full table would not fit. In evaluation mode the logits are whole.
+
+        Args:
+            keyword_places: Where each listed keyword has been read, `(batch, keywords)`; -1 = padding.
+            keyword_labels: Whether it is spoken, 1 or 0; -100 = padding.
         """
         outputs = self.model(
             input_ids=input_ids,
@@ -250,7 +258,12 @@ class SapQwen2AudioForConditionalGeneration(PoolingWeights, Qwen2AudioForConditi
             scored = targets != -100
             # Summed and divided, not averaged: a batch without any target has loss 0, not NaN, and still a graph.
             loss = nn.functional.cross_entropy(self.lm_head(hidden[scored]).float(), targets[scored], reduction="sum")
-            loss = loss / (scored.sum().clamp(min=1) if num_items_in_batch is None else num_items_in_batch)
+            share = 1 / (scored.sum().clamp(min=1) if num_items_in_batch is None else num_items_in_batch)
+            loss = loss * share
+            if keyword_labels is not None:
+                # A mean over the keywords; scaled as the answer's where gradients are accumulated.
+                tagging = self._tagging_loss(hidden, keyword_places, keyword_labels) * scored.sum() * share
+                loss = loss + self.config.tagging * tagging
         if labels is None or not self.training:
             keep = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
             logits = self.lm_head(hidden[:, keep])
@@ -263,6 +276,30 @@ class SapQwen2AudioForConditionalGeneration(PoolingWeights, Qwen2AudioForConditi
             attention_mask=attention_mask,
         )
 
+    def tag_keywords(self, keyword_places: Tensor, **inputs) -> Tensor:
+        """Whether each listed keyword is spoken, in one pass and without an answer: log-odds, `(batch, keywords)`.
+
+        Args:
+            keyword_places: As of `forward`, whose inputs the others are; results in places of padding mean nothing.
+        """
+        return self.tag_logits(_at(self.model(**inputs).last_hidden_state, keyword_places))
+
+    def tag_logits(self, hidden: Tensor) -> Tensor:
+        """The log-odds that a last hidden state `(…, hidden)`, read at a keyword's last window, gives to its being
+        spoken."""
+        logits = self.lm_head(hidden).float()
+        return logits[..., self.config.spoken_id] - logits[..., self.config.unspoken_id]
+
+    def _tagging_loss(self, hidden: Tensor, places: Tensor, labels: Tensor) -> Tensor:
+        """Binary cross-entropy a keyword, in the mean over the batch; 0 for a batch without lists."""
+        if places.shape[1] == 0:
+            return hidden.sum() * 0
+        labels = labels.to(hidden.device)
+        logits, known = self.tag_logits(_at(hidden, places)), labels >= 0
+        weights = known * torch.where(labels > 0, SPOKEN_WEIGHT, 1.0)
+        losses = nn.functional.binary_cross_entropy_with_logits(logits, labels.clamp(min=0).float(), reduction="none")
+        return (weights * losses).sum() / known.sum().clamp(min=1)
+
     def prepare_inputs_for_generation(self, *args, is_first_iteration: bool = False, **kwargs):
         """As stock; the placeholders' fillings are dropped once they stand in the cache."""
         inputs = super().prepare_inputs_for_generation(*args, is_first_iteration=is_first_iteration, **kwargs)
@@ -270,6 +307,11 @@ class SapQwen2AudioForConditionalGeneration(PoolingWeights, Qwen2AudioForConditi
             for name in PREFILL_INPUTS:
                 inputs.pop(name, None)
         return inputs
+
+
+def _at(hidden: Tensor, places: Tensor) -> Tensor:
+    """Each row's states at its places, `(batch, places, hidden)`; of padding, -1, the first."""
+    return hidden[torch.arange(len(places), device=hidden.device)[:, None], places.to(hidden.device).clamp(min=0)]
 
 
 def _fill(embeddings: Tensor, places: Tensor, vectors: Tensor, mask: Tensor, what: str) -> Tensor:

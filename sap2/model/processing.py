@@ -6,6 +6,7 @@ one `<|AUDIO|>` stands for each frame. So `generate`, its cache and its padding 
 """
 
 from collections.abc import Sequence
+from itertools import accumulate
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from transformers import AddedToken, AutoProcessor, BatchFeature, Qwen2AudioProc
 from sap2.errors import InputError
 from sap2.model.configuration import WINDOWS, SapQwen2AudioConfig
 from sap2.model.modeling import frame_count
+from sap2.prompts import TAGS
 
 SAMPLE_RATE = 16_000  # Hz, Whisper's
 # Mel frames of true silence behind the longest recording: the convolutions' reach, so that nothing differs from a 30 s
@@ -78,6 +80,12 @@ class SapQwen2AudioProcessor(Qwen2AudioProcessor):
     def end_id(self) -> int:
         """The token that ends an answer."""
         return self.tokenizer.convert_tokens_to_ids("<|im_end|>")
+
+    @property
+    def tag_ids(self) -> tuple[int, int]:
+        """The tokens that tag a keyword as not spoken and as spoken."""
+        unspoken, spoken = (self._tokenise_plain(tag)[0] for tag in TAGS)
+        return unspoken, spoken
 
     @property
     def model_input_names(self) -> list[str]:
@@ -187,6 +195,24 @@ class SapQwen2AudioProcessor(Qwen2AudioProcessor):
         if self.windows == "fixed":
             windows = [i // self.window for i in range(len(ids))]
         return ids, windows
+
+    def keyword_places(self, input_ids: torch.Tensor, keywords: Sequence[Sequence[str]]) -> torch.Tensor:
+        """Where each listed keyword has been read: its last window's place in the row, `(batch, keywords)`; -1 = none.
+
+        Args:
+            input_ids: As built from these lists.
+        """
+        context_id = self.tokenizer.convert_tokens_to_ids(self.context_token)
+        starts = (input_ids == context_id).int().argmax(-1).tolist()
+        places = []
+        for start, words in zip(starts, keywords, strict=True):
+            windows, last = self.tokenise_context(words)[1], len(words) - 1
+            ends = accumulate(
+                len(self.tokenise_word(word, first=place == 0, separated=place < last))
+                for place, word in enumerate(words)
+            )
+            places.append([start + windows[end - 1] for end in ends])
+        return _pad(places, -1, "right")
 
     def tokenise_word(self, word: str, first: bool, separated: bool = False) -> list[int]:
         """A keyword's tokens, as the first or a later one of a list, with the mark before the next one or without."""

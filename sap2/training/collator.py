@@ -74,6 +74,7 @@ class Collator:
         encoded: States of the same utterances in the same order, instead of waveforms.
         whole_logits: False asks the model for its loss alone (in evaluation the table of logits may not fit).
         augmenter: Masks the features; None = as they are.
+        tagging: With where each keyword stands and whether it is spoken.
     """
 
     def __init__(
@@ -83,9 +84,11 @@ class Collator:
         encoded: EncodedSpeech | None = None,
         whole_logits: bool = True,
         augmenter: Augmenter | None = None,
+        tagging: bool = False,
     ):
         self.processor, self.manifest = processor, Path(manifest)
         self.encoded, self.whole_logits, self.augmenter = encoded, whole_logits, augmenter
+        self.tagging = tagging
 
     def __call__(self, examples: Sequence[Example]) -> dict[str, torch.Tensor]:
         speech = self._states(examples) if self.encoded is not None else {}
@@ -100,7 +103,8 @@ class Collator:
             mel_frames = batch["feature_attention_mask"].sum(-1).tolist()
             self.augmenter.mask(batch["input_features"], mel_frames, [(one.utterance, one.epoch) for one in examples])
         head = {} if self.whole_logits else {"logits_to_keep": 1}
-        return {**batch, **speech, **head}
+        tags = self._tags(batch["input_ids"], [example.draw for example in examples]) if self.tagging else {}
+        return {**batch, **speech, **head, **tags}
 
     def length(self, example: Example) -> int:
         """Tokens of an example: speech, prompt, list and answer."""
@@ -123,6 +127,13 @@ class Collator:
     def _wave(self, example: Example) -> np.ndarray:
         path = audio_path(example.utterance, self.manifest)
         return change_speed(load_audio(path, content=example.recording), example.speed)
+
+    def _tags(self, input_ids: torch.Tensor, draws: Sequence[Draw]) -> dict[str, torch.Tensor]:
+        places = self.processor.keyword_places(input_ids, [draw.keywords for draw in draws])
+        labels = torch.full_like(places, -100)
+        for row, draw in enumerate(draws):
+            labels[row, : len(draw.keywords)] = torch.tensor([word in draw.spoken for word in draw.keywords])
+        return {"keyword_places": places, "keyword_labels": labels}
 
     def _states(self, examples: Sequence[Example]) -> dict[str, torch.Tensor]:
         states = [self.encoded.states(example.index) for example in examples]  # each (frames, encoder_hidden)

@@ -119,8 +119,9 @@ def _train(job: Job, folder: Path, report, termination) -> dict[str, Any]:
     _barrier()  # every process has encoded its share
     augmenter = Augmenter(section, processor.feature_extractor.n_samples / SAMPLE_RATE)
     drawers = {"train": _drawer(job, splits["train"], shards and shards.keywords), "dev": _drawer(job, splits["dev"])}
-    collator = Collator(processor, job.train, encoded["train"], augmenter=augmenter)
-    dev_collator = Collator(processor, job.dev, encoded["dev"], whole_logits=False)
+    tagging = job.stage == "pruner" and job.model.tagging > 0
+    collator = Collator(processor, job.train, encoded["train"], augmenter=augmenter, tagging=tagging)
+    dev_collator = Collator(processor, job.dev, encoded["dev"], whole_logits=False, tagging=tagging)
     if shards:
         utterances, plan = shards.utterances, _stream_plan(job, shards, args.dataloader_num_workers)
         batches = ShardedBatches(shards, plan, drawers["train"], augmenter, collator, section.max_length)

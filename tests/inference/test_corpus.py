@@ -24,7 +24,7 @@ class Echo:
     def encode(self, audio):
         return [str(path) for path in audio]
 
-    def select(self, audio, keywords):
+    def weigh(self, audio, keywords):
         """The spoken word, less surely from utterance to utterance; of u03 the other one, least surely but one."""
         numbers = [int(path.stem[1:]) for path in audio]
         return [
@@ -32,7 +32,7 @@ class Echo:
             for number, words in zip(numbers, keywords, strict=True)
         ]
 
-    method = "tpi"
+    method, threshold, least = "tpi", None, None
     asked = 0
 
     def integrate(self, speech, keywords):
@@ -46,7 +46,9 @@ def loaded(monkeypatch):
 
     def load(base, **options):
         calls.append((base, options))
-        return Echo()
+        echo = Echo()
+        echo.threshold = options.get("threshold")
+        return echo
 
     monkeypatch.setattr(corpus.Recogniser, "load", load)
     return calls

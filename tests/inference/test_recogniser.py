@@ -26,6 +26,7 @@ def folders(tmp_path_factory):
     root = tmp_path_factory.mktemp("models")
     build_tiny_base(root / "base", positions=100)
     kinds = {"pruner": {}, "recogniser": {}, "other": {"window": 4}, "pc": {"method": "pc"}, "jpi": {"method": "jpi"}}
+    kinds |= {"tagger": {"tagging": 1.0}, "tagged": {"tagging": 1.0}}
     hearing = {f"{stage}-hearing": {} for stage in ("pruner", "recogniser")}  # trained with freeze_vit: false
     for seed, (name, sap) in enumerate((kinds | hearing).items()):
         encoder = r"|.*audio_tower\..*\.(q_proj|fc1)" if name in hearing else ""
@@ -84,6 +85,87 @@ def test_each_stage_runs_with_its_own_adapter(folders, recogniser):
         assert recogniser.prune([wave], [words]) == [["Maier"]]
     assert seen == [text["pruner"]] and text["pruner"] != text["recogniser"]
     assert recogniser.transcribe([wave], [words]) == [text["recogniser"]]
+
+
+def test_a_stage_one_that_tags_prunes_by_its_tags_without_an_answer(folders, monkeypatch):
+    """Scores are the tags' own, chunk by chunk; half a chance is the default threshold."""
+    both = Recogniser.load(folders / "base", folders / "tagger", folders / "tagged", decoding=DECODING, max_list=3)
+    assert both.tagging and both.threshold == pytest.approx(np.log(0.5))
+    monkeypatch.setattr(module, "answers", lambda *args, **options: pytest.fail("an answer was asked for"))
+    monkeypatch.setattr(module, "DOUBTFUL", -100.0)
+    waves, lists = [tone(0.8), tone(0.5, 2)], [["Kathryn", "Maier", "Zbigniew", "Dorst", "Myer"], ["Maier"]]
+    model, processor = load_model(folders / "base", folders / "tagger"), load_processor(folders / "base")
+    weighed = both.weigh(waves, lists)
+    for wave, chunks, scores in zip(waves, ([lists[0][:2], lists[0][2:]], [lists[1]]), weighed, strict=True):
+        expected = {}
+        for chunk in chunks:
+            batch = processor([pruning_prompt()], keywords=[chunk], audio=[wave])
+            places = processor.keyword_places(batch["input_ids"], [chunk])
+            with torch.no_grad():
+                odds = model.get_base_model().tag_keywords(places, **batch)[0]
+            expected |= zip(chunk, torch.nn.functional.logsigmoid(odds).tolist(), strict=True)
+        surest = sorted(expected, key=lambda word: -expected[word])[:3]
+        assert scores == pytest.approx({word: expected[word] for word in expected if word in surest}, abs=1e-4)
+        assert list(scores) == [word for word in expected if word in surest]
+    even = [{word: score for word, score in scores.items() if score >= np.log(0.5)} for scores in weighed]
+    assert both.select(waves, lists) == even
+    both.threshold = 0.0
+    assert both.prune(waves, lists) == [[], []]
+    assert not Recogniser.load(folders / "base", folders / "pruner", decoding=DECODING).tagging
+
+
+def test_tags_are_the_mean_over_several_orders_of_the_list(folders, monkeypatch):
+    """A tag that says where its keyword stood: the mean is of places in different orders, of its own row's."""
+    both = Recogniser.load(folders / "base", folders / "tagger", folders / "tagged", orders=3)
+    seen = []
+
+    def by_place(model, processor, states, prompt, lists, **options):
+        seen.extend((len(frames), words) for frames, words in zip(states, lists, strict=True))
+        return [{word: len(frames) + place for place, word in enumerate(words)}
+                for frames, words in zip(states, lists, strict=True)]  # fmt: skip
+
+    monkeypatch.setattr(module, "tags", by_place)
+    monkeypatch.setattr(module, "_log_chance", lambda odds: odds)
+    lists = [[f"word{number}" for number in range(9)], ["Maier", "Myer"]]
+    scores = both.weigh([tone(0.8), tone(0.5)], lists)
+    assert [words for _, words in seen[:2]] == lists and len(seen) == 6
+    for row, words in enumerate(lists):
+        orders = seen[row::2]
+        assert all(sorted(order) == sorted(words) for _, order in orders)
+        for word in words:
+            expected = np.mean([frames + order.index(word) for frames, order in orders])
+            assert scores[row][word] == pytest.approx(expected)
+    assert len({tuple(order) for _, order in seen[::2]}) == 3, "no two orders of a list are equal"
+
+
+def test_a_first_pass_speaks_for_what_it_heard_and_against_what_it_did_not(folders, monkeypatch):
+    """Each segment's own first pass, made by stage 2 without keywords; the exact words gain most."""
+    both = Recogniser.load(
+        folders / "base", folders / "tagger", folders / "tagged", first_pass=2.0, max_segment=1.0, segment_overlap=0.1
+    )
+    monkeypatch.setattr(module, "tags", lambda model, processor, states, prompt, lists, **options: [
+        dict.fromkeys(words, 0.0) for words in lists
+    ])  # fmt: skip
+    asked, texts = [], iter(["ask maier", "and zorvan too", "", ""])
+
+    def answer(model, processor, states, prompts, keywords, **options):
+        asked.append((model.active_adapter, keywords))
+        return [Answer(next(texts)) for _ in states]
+
+    monkeypatch.setattr(module, "answers", answer)
+    monkeypatch.setattr(module, "_log_chance", lambda odds: odds)
+    monkeypatch.setattr(module, "DOUBTFUL", -100.0)
+    (scores,) = both.weigh([tone(1.6)], [["Zorvan", "Maier", "Meyr", "q"]])
+    ((stage, lists),) = asked
+    assert stage == "recogniser" and len(lists) > 1 and not any(lists)
+    assert scores["Maier"] == scores["Zorvan"] == pytest.approx(2.0 * 1.25), "the best of the segments"
+    assert scores["Maier"] > scores["Meyr"] > 0 > scores["q"] >= 2.0 * -0.75
+
+
+@pytest.mark.parametrize("odds", [-800.0, -3.0, 0.0, 3.0, 800.0])
+def test_log_odds_become_the_log_of_a_chance(odds):
+    expected = torch.nn.functional.logsigmoid(torch.tensor(odds, dtype=torch.float64)).item()
+    assert module._log_chance(odds) == pytest.approx(expected)
 
 
 def test_stages_without_adapters_run_on_the_bare_base(folders):

@@ -54,6 +54,19 @@ def test_length_follows_the_speed_and_masks_change_only_the_features(parts, corp
         assert all(torch.equal(batch[name], bare[name]) for name in batch if name != "input_features")
 
 
+def test_tags_say_where_each_keyword_stands_and_whether_it_is_spoken(parts, corpus):
+    _, examples, waves, _ = parts
+    batch = [examples[index] for index in range(8)]
+    tagged = Collator(waves.processor, corpus / "train.jsonl", tagging=True)(batch)
+    lists = [example.draw.keywords for example in batch]
+    assert torch.equal(tagged["keyword_places"], waves.processor.keyword_places(tagged["input_ids"], lists))
+    for row, example in enumerate(batch):
+        said = [word in example.draw.target.split(", ") for word in example.draw.keywords]
+        padding = [-100] * (tagged["keyword_labels"].shape[1] - len(said))
+        assert tagged["keyword_labels"][row].tolist() == [*map(int, said), *padding]
+    assert "keyword_places" not in waves(batch)
+
+
 def test_planned_batches_are_collated_as_they_stand(parts):
     _, examples, waves, _ = parts
     batches = Batches(examples, [[(0, 3), (0, 1)], [(1, 2)]], waves)
