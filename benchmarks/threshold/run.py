@@ -50,10 +50,10 @@ def main() -> None:
         utterances = read_manifest(manifest)
         said = [spoken(one) for one in utterances]
         speech = recogniser.encode([audio_path(one, manifest) for one in utterances], label=f"encode {split}")
-        scored = recogniser.select(speech, [one.keywords for one in utterances], label=f"prune {split}")
+        scored = recogniser.weigh(speech, [one.keywords for one in utterances], label=f"prune {split}")
         if split == "dev":
             points = curve(scored, said)
-            thresholds = {None: None} | {limit: choose(points, limit) for limit in options.limits}
+            thresholds = {None: recogniser.threshold} | {limit: choose(points, limit) for limit in options.limits}
         for limit, threshold in thresholds.items():
             kept = [list(above(scores, threshold)) for scores in scored]
             texts = recogniser.transcribe(speech, kept, label=f"transcribe {split}")
@@ -75,11 +75,10 @@ def line(row: Mapping[str, Any]) -> str:
 
 
 def _load(models: Path, params: Params) -> Recogniser:
-    """As the pipeline decodes, but with all that stage 1 selects."""
-    options = params.pruning.options() | {"threshold": None}
+    """As the pipeline decodes."""
     decoding = Decoding(**params.inference.decoding())
     folders = (models / part for part in WEIGHTS)
-    recogniser = Recogniser.load(*folders, decoding=decoding, device=best_device(), **options)
+    recogniser = Recogniser.load(*folders, decoding=decoding, device=best_device(), **params.pruning.options())
     recogniser.pruning_decoding = Decoding(**params.pruning.decoding())
     return recogniser
 
