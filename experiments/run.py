@@ -86,11 +86,12 @@ def train(grid: Grid, name: str, seed: int, work: Path = HERE, base: Path = stag
     """Both stages' adapters under `work/models/NAME-SEED`; an interrupted training goes on."""
     params = _params(grid, name, seed)
     heard, models = work / "corpora" / grid.first, work / "models" / f"{name}-{seed}"
-    checkpoints = work / ".checkpoints" / f"{name}-{seed}"
+    # Side by side, so that all trainings share what the frozen encoder made of the recordings.
+    pruner, recogniser = (work / ".checkpoints" / f"{name}-{seed}-{stage}" for stage in ("pruner", "recogniser"))
     print(
         stages.train_pruner(
             params.pruner, params.model, params.lora, params.tracking, heard, base, models / "pruner",
-            checkpoints / "pruner",
+            pruner,
         )
     )  # fmt: skip
     if params.recogniser.lists == "predicted":
@@ -99,7 +100,7 @@ def train(grid: Grid, name: str, seed: int, work: Path = HERE, base: Path = stag
     print(
         stages.train_recogniser(
             params.recogniser, params.model, params.lora, params.tracking, heard, base, models / "recogniser",
-            checkpoints / "recogniser",
+            recogniser,
         )
     )  # fmt: skip
 
