@@ -12,7 +12,7 @@ CONTEXT_END = "<|endofcontext|>"
 SEPARATOR = ", "
 SEPARATORS = re.compile(r"[,\n]")  # between two keywords of an answer; as narrow as what a keyword cannot hold
 NOTHING = "none"
-TAGS = (" no", " yes")  # where a keyword of the list ends: was it spoken? The first tokens of these are compared
+TAGS = (" no", " yes")  # where a keyword of the list ends: was it spoken? Tokens of these are compared
 
 _CONTEXT = CONTEXT_START + CONTEXT_END
 _SELECTED = "Selected keywords are: "

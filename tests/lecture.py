@@ -24,7 +24,7 @@ BASE = Path(__file__).parent.parent / "sap2" / "assets" / "base"
 # What is said, with each name as the synthesiser is given it, and the name.
 SAID = [
     ("the method of NAME is small", "[[tr|'I|l|k|It]]", "trilcit"),
-    ("again they turn to NAME", "[[p|'aU|n|oU]]", "powno"),
+    ("again they turn to NAME", "[[p|'aU|n|oU]]", "pounoe"),
     ("finally we turn to NAME", "[[br|'E|fl|@m]]", "brephlam"),
     ("thanks to NAME for the basic figure", "[[v|'E|d|@m]]", "vedam"),
     ("NAME tested this open group", "[[tr|'a|g|3]]", "tragor"),
@@ -33,7 +33,7 @@ SAID = [
 TEXT = [sentence.replace("NAME", name) for sentence, _, name in SAID]
 UNSAID = ["phlyrhine", "grouvem", "teinar"]
 SLIDES = [
-    ("Small methods", "trilcit and powno", "not phlyrhine"),
+    ("Small methods", "trilcit and pounoe", "not phlyrhine"),
     ("The figure", "by vedam, after brephlam", "or grouvem"),
     ("A group", "tragor, wiemzey", "and teinar"),
 ]

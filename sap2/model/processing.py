@@ -83,9 +83,8 @@ class SapQwen2AudioProcessor(Qwen2AudioProcessor):
 
     @property
     def tag_ids(self) -> tuple[int, int]:
-        """The tokens that tag a keyword as not spoken and as spoken."""
-        unspoken, spoken = (self._tokenise_plain(tag)[0] for tag in TAGS)
-        return unspoken, spoken
+        """The tokens that tag a keyword as not spoken and as spoken: the first in which the two words differ."""
+        return next(pair for pair in zip(*map(self._tokenise_plain, TAGS), strict=False) if pair[0] != pair[1])
 
     @property
     def model_input_names(self) -> list[str]:

@@ -144,3 +144,11 @@ def test_tags_can_be_learnt(base):
 def test_a_negative_weight_is_refused(base):
     with pytest.raises(Exception, match="tagging is -1.0, must be at least 0"):
         load_model(base, tagging=-1.0)
+
+
+def test_the_tags_are_told_apart_by_their_first_tokens_that_differ(base):
+    """Where a tokenizer cuts a blank off, both tags begin with it."""
+    processor = load_processor(base)
+    unspoken, spoken = processor.tag_ids
+    assert unspoken != spoken
+    assert (load_model(base).config.unspoken_id, load_model(base).config.spoken_id) == (unspoken, spoken)
