@@ -16,7 +16,6 @@ from sap2 import prompts
 from sap2.data.lectures import Sentence, draw_sentence, render
 from sap2.data.names import CODAS, ENDINGS, NUCLEI, ONSETS, Sound, draw_sound, similar_sound
 from sap2.data.speech import Synthesiser
-from sap2.model import SapQwen2AudioProcessor
 
 __all__ = [
     "SLOTS",
@@ -24,7 +23,6 @@ __all__ = [
     "Example",
     "Recording",
     "Sampler",
-    "keyword_ends",
     "phoneme_labels",
     "record",
     "unit_labels",
@@ -219,13 +217,3 @@ def unit_labels(sound: Sound) -> list[int]:
     if not sound.units:
         return [-100] * SLOTS
     return [UNITS[sound.units[place][0]] for place in (0, 1, 2, -2, -1)]
-
-
-def keyword_ends(processor: SapQwen2AudioProcessor, keywords: list[str]) -> list[int]:
-    """Index, among the list's windows, of each keyword's last one; needs `windows="keyword"`."""
-    ends, last = [], -1
-    for place, keyword in enumerate(keywords):
-        mark = processor.separator.rstrip() if place < len(keywords) - 1 else ""
-        last += processor.tokenise_context([keyword + mark])[1][-1] + 1
-        ends.append(last)
-    return ends

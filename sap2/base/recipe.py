@@ -42,7 +42,6 @@ from sap2.base.pretraining import (
     Example,
     Recording,
     Sampler,
-    keyword_ends,
     phoneme_labels,
     record,
     unit_labels,
@@ -179,7 +178,7 @@ def keyword_losses(
     ends = [
         (row, int(places[row].int().argmax()) + end)
         for row, example in enumerate(examples)
-        for end in keyword_ends(processor, example.keywords)
+        for end in processor.keyword_ends(example.keywords)
     ]
     if not ends:
         return {}
@@ -216,7 +215,7 @@ def pointer_loss(model, attentions: list[Tensor], examples: list[Example], proce
     first = (batch["input_ids"] == model.config.context_token_id).int().argmax(-1).tolist()
     looks = []
     for row, example in enumerate(examples):
-        ends = keyword_ends(processor, example.keywords)
+        ends = processor.keyword_ends(example.keywords)
         for keyword, end, spoken in zip(example.keywords, ends, example.is_spoken, strict=True):
             pieces = processor.tokenise_context([keyword])[0] if spoken else []
             for place in range(starts[row], len(ids[row]) - len(pieces) + 1 if pieces else 0):

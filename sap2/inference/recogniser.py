@@ -588,7 +588,7 @@ def _told(odds: dict[str, float], text: str, weight: float) -> dict[str, float]:
 
 def _log_chance(odds: float) -> float:
     """The log-probability of what has these log-odds."""
-    return -math.log1p(math.exp(-odds)) if odds > 0 else odds - math.log1p(math.exp(odds))
+    return -float(np.logaddexp(0.0, -odds))
 
 
 def _chunks(words: list[str], size: int) -> list[list[str]]:

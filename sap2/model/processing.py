@@ -203,15 +203,19 @@ class SapQwen2AudioProcessor(Qwen2AudioProcessor):
         """
         context_id = self.tokenizer.convert_tokens_to_ids(self.context_token)
         starts = (input_ids == context_id).int().argmax(-1).tolist()
-        places = []
-        for start, words in zip(starts, keywords, strict=True):
-            windows, last = self.tokenise_context(words)[1], len(words) - 1
-            ends = accumulate(
-                len(self.tokenise_word(word, first=place == 0, separated=place < last))
-                for place, word in enumerate(words)
-            )
-            places.append([start + windows[end - 1] for end in ends])
+        places = [
+            [start + end for end in self.keyword_ends(words)] for start, words in zip(starts, keywords, strict=True)
+        ]
         return _pad(places, -1, "right")
+
+    def keyword_ends(self, keywords: Sequence[str]) -> list[int]:
+        """Index, among the list's windows, of each keyword's last one."""
+        windows, last = self.tokenise_context(keywords)[1], len(keywords) - 1
+        tokens = accumulate(
+            len(self.tokenise_word(word, first=place == 0, separated=place < last))
+            for place, word in enumerate(keywords)
+        )
+        return [windows[count - 1] for count in tokens]
 
     def tokenise_word(self, word: str, first: bool, separated: bool = False) -> list[int]:
         """A keyword's tokens, as the first or a later one of a list, with the mark before the next one or without."""

@@ -120,8 +120,7 @@ class ListDrawer:
         far = self._alike(said, round(count * self.hard_share), rng)
         far += rng.sample(self.pool, min(len(self.pool), 2 * count))
         far = [word for word in dict.fromkeys(far) if word not in own]
-        heard = set(spoken(utterance.model_copy(update={"keywords": far})))
-        far = [word for word in far if word not in heard]
+        far = _unspoken(utterance, far)
         drawn = near[:few] + far[: count - min(few, len(near))]
         return drawn + near[few : few + count - len(drawn)]
 
@@ -130,8 +129,7 @@ class ListDrawer:
         count = rng.randint(FEW + 1, MANY) if rng.random() < MANY_SHARE else rng.randint(0, FEW)
         others = [word for word in utterance.keywords if word not in said]
         words = self._alike(said, sum(rng.random() < ALIKE_SHARE for _ in range(count)), rng)
-        heard = set(spoken(utterance.model_copy(update={"keywords": words})))
-        words = [word for word in words if word not in heard]
+        words = _unspoken(utterance, words)
         return words + rng.sample(others, min(len(others), count - len(words)))
 
     def _alike(self, said: set[str], count: int, rng: random.Random) -> list[str]:
@@ -156,3 +154,9 @@ class ListDrawer:
             keywords = unique_keywords(keywords + self._let_through(utterance, set(said), rng))
         rng.shuffle(keywords)
         return keywords
+
+
+def _unspoken(utterance: Utterance, words: list[str]) -> list[str]:
+    """Those of the words that the utterance does not say."""
+    heard = set(spoken(utterance.model_copy(update={"keywords": words})))
+    return [word for word in words if word not in heard]

@@ -9,7 +9,7 @@ from tiny import build_tiny_base
 
 from sap2 import prompts
 from sap2.base import recipe
-from sap2.base.pretraining import REAL_NAMES, Recording, Sampler, keyword_ends, phoneme_labels, unit_labels
+from sap2.base.pretraining import REAL_NAMES, Recording, Sampler, phoneme_labels, unit_labels
 from sap2.base.recipe import Batches, Heads, losses, matching_losses
 from sap2.data.lectures import COMMON_WORDS, draw_sentence
 from sap2.data.names import FAMILIES, split_of
@@ -49,7 +49,7 @@ def test_every_listed_name_is_of_the_train_split_and_marked_rightly(recordings):
 def test_keyword_ends_are_the_last_windows(tmp_path):
     processor = load_processor(build_tiny_base(tmp_path), window=2)
     keywords = ["kathryn", "meyer", "myer"]
-    ends = keyword_ends(processor, keywords)
+    ends = processor.keyword_ends(keywords)
     assert ends == sorted(set(ends))
     assert ends[-1] == processor.tokenise_context(keywords)[1][-1]
 

@@ -15,11 +15,6 @@ from sap2.model import LORA_TARGETS, POOLING, add_adapter, load_model, load_proc
 from sap2.prompts import pruning_prompt
 
 
-@pytest.fixture(scope="module")
-def base(tmp_path_factory):
-    return build_tiny_base(tmp_path_factory.mktemp("base"))
-
-
 def adapter(base, seed: int, **settings):
     """An adapter as training would leave it: not the identity."""
     model = load_model(base, **settings)

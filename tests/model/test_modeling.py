@@ -5,7 +5,7 @@ import pytest
 import torch
 import transformers
 from packaging.version import Version
-from tiny import build_tiny_base, tone
+from tiny import tone
 from transformers import AutoConfig, AutoModel, AutoModelForMultimodalLM, Qwen2AudioForConditionalGeneration
 
 from sap2.model import SapQwen2AudioConfig, SapQwen2AudioForConditionalGeneration, load_model, load_processor
@@ -15,11 +15,6 @@ from sap2.training.shapes import EMBEDDED
 LISTS = [["Kathryn", "Maier", "Zbigniew"], [], ["a"], ["Myer"]]
 PROMPTS = [recognition_prompt(bool(words)) for words in LISTS]
 WAVES = [tone(0.6, 1), tone(0.3, 2), tone(1.1, 3), tone(0.8, 4)]
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory):
-    return build_tiny_base(tmp_path_factory.mktemp("base"))
 
 
 @pytest.fixture(scope="module")

@@ -2,17 +2,12 @@
 
 import numpy as np
 import pytest
-from tiny import build_tiny_base, tone
+from tiny import tone
 from transformers import AutoProcessor, Qwen2AudioProcessor
 
 from sap2.errors import InputError
 from sap2.model import SapQwen2AudioProcessor, load_processor
 from sap2.prompts import CONTEXT_END, CONTEXT_START, SEPARATOR, pruning_prompt, recognition_prompt
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory):
-    return build_tiny_base(tmp_path_factory.mktemp("base"))
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from tiny import build_tiny_base, tone
+from tiny import tone
 
 from sap2.model import load_model, load_processor, processor_fields
 from sap2.prompts import pruning_prompt, pruning_target, recognition_prompt
@@ -10,11 +10,6 @@ from sap2.prompts import pruning_prompt, pruning_target, recognition_prompt
 LISTS = [["Kathryn", "Maier", "Zbigniew"], [], ["a"], ["Myer", "New York", "Maier", "b"]]
 SPOKEN = [{"Maier"}, set(), {"a"}, {"Myer", "New York"}]
 WAVES = [tone(0.6, 1), tone(0.3, 2), tone(1.1, 3), tone(0.8, 4)]
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory):
-    return build_tiny_base(tmp_path_factory.mktemp("base"))
 
 
 @pytest.fixture(scope="module")
