@@ -356,6 +356,16 @@ class DecodingSection(Section):
         return self.model_dump(include=set(DecodingSection.model_fields))
 
 
+class FirstPassSection(Section):
+    """Weights of a first pass's evidence: see sap2/inference/first_pass.py."""
+
+    tag: float = Field(0.54, ge=0, le=100)
+    likeness: float = Field(3.5, ge=0, le=100)
+    likelihood: float = Field(0.19, ge=0, le=100)
+    prior: float = Field(-0.5, ge=-100, le=100)
+    candidates: int = Field(20, ge=1)  # keywords of a segment that are tried at most
+
+
 class PruningSection(DecodingSection):
     """How the pruner's answers are decoded."""
 
@@ -365,8 +375,9 @@ class PruningSection(DecodingSection):
     threshold: float | None = Field(None, le=0)  # least log-probability of a selected keyword; null = no bound
     # Keywords selected and not said in 100 dev utterances, at most: the threshold is found on dev; null = as set above.
     max_false_alarms: float | None = Field(None, ge=0)
-    # Weight, in a tag's log-odds, of the keyword's likeness to what a first pass without context heard; 0 = none made.
-    first_pass: float = Field(0.0, ge=0, le=100)
+    first_pass: FirstPassSection | None = (
+        None  # what the base heard without context counts beside tags; null = tags alone
+    )
     orders: int = Field(1, ge=1, le=100)  # of a list, in which its keywords are tagged; their mean counts
     prefilter: int | None = Field(None, ge=1)  # keywords a first pass leaves of a longer list; null = none made
 

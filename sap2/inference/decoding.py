@@ -177,6 +177,42 @@ def tags(
     return found
 
 
+@torch.no_grad()
+def likelihoods(
+    model,
+    processor: SapQwen2AudioProcessor,
+    items: Sequence[Speech],
+    prompt: str,
+    texts: Sequence[str],
+    *,
+    batch_size: int = 16,
+    batch_tokens: int = 16_384,
+    label: str | None = None,
+) -> list[float]:
+    """The log-probability of each text as the answer to a prompt without a list, its end included.
+
+    Args:
+        items, prompt, batch_size, batch_tokens, label: As of `answers`.
+    """
+    targets = [processor.target(text) for text in texts]
+    lengths = [
+        processor.prompt_length(prompt, [], _frames(processor, item)) + len(target)
+        for item, target in zip(items, targets, strict=True)
+    ]
+    found = [0.0] * len(items)
+    for rows in _batches(lengths, batch_size, batch_tokens, label):
+        lists: list[list[str]] = [[] for _ in rows]
+        answers = [texts[row] for row in rows]
+        inputs = _inputs(model, processor, [items[row] for row in rows], [prompt] * len(rows), lists, "left", answers)
+        longest = max(len(targets[row]) for row in rows)
+        labels = inputs.pop("labels")[:, -longest:]
+        logits = model(**inputs, logits_to_keep=longest + 1).logits[:, :-1].float()
+        chosen = logits.log_softmax(-1).gather(-1, labels.clamp(min=0)[..., None])[..., 0]
+        for row, total in zip(rows, (chosen * (labels != -100)).sum(-1).tolist(), strict=True):
+            found[row] = total
+    return found
+
+
 def trim_loop(tokens: Sequence[int]) -> list[int]:
     """Cut an answer that ends in a loop after the loop's first round.
 
@@ -290,9 +326,10 @@ def _answer(
     return found
 
 
-def _inputs(model, processor, items, prompts, keywords, padding_side: str) -> dict[str, Tensor]:
+def _inputs(model, processor, items, prompts, keywords, padding_side: str, targets=None) -> dict[str, Tensor]:
     states = _states(model, processor, items)
-    batch = processor(prompts, keywords, frames=[len(frames) for frames in states], padding_side=padding_side)
+    frames = [len(one) for one in states]
+    batch = processor(prompts, keywords, frames=frames, targets=targets, padding_side=padding_side)
     inputs = {name: tensor.to(model.device) for name, tensor in batch.items()}
     if any(len(frames) for frames in states):
         inputs["speech_states"] = pad_sequence(states, batch_first=True).to(model.device)

@@ -13,7 +13,7 @@ import numpy as np
 from rapidfuzz.distance import Levenshtein
 from rapidfuzz.process import cdist
 
-__all__ = ["closeness", "shortlist", "similarity"]
+__all__ = ["closeness", "shortlist", "similarity", "stretches"]
 
 LONGEST = 4  # words of the transcript joined at most
 
@@ -62,15 +62,20 @@ def similarity(hypothesis: str, words: Sequence[str]) -> np.ndarray:
     """
     words = tuple(words)
     spoken = hypothesis.split()
-    longest = min(LONGEST, 1 + max((len(word.split()) for word in words), default=0))
-    stretches = dict.fromkeys(
-        " ".join(spoken[start : start + size])
-        for size in range(1, longest + 1)
-        for start in range(len(spoken) - size + 1)
-    )
-    if not stretches:
+    if not spoken:
         return np.zeros(len(words), np.float32)
-    return closeness(list(stretches), words).max(axis=0)
+    heard = dict.fromkeys(" ".join(spoken[start:end]) for start, end in stretches(len(spoken), words))
+    return closeness(list(heard), words).max(axis=0)
+
+
+def stretches(count: int, words: Sequence[str]) -> list[tuple[int, int]]:
+    """Start and end of all stretches of so many words of a transcript that could be one of the keywords; at least one.
+
+    >>> stretches(3, ["Maier"])
+    [(0, 1), (1, 2), (2, 3), (0, 2), (1, 3)]
+    """
+    longest = min(LONGEST, 1 + max((len(word.split()) for word in words), default=0))
+    return [(start, start + size) for size in range(1, longest + 1) for start in range(count - size + 1)] or [(0, 0)]
 
 
 def closeness(heard: Sequence[str], listed: Sequence[str]) -> np.ndarray:

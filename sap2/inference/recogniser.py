@@ -8,7 +8,7 @@ import math
 import random
 import re
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -23,17 +23,18 @@ from torch import Tensor
 
 from sap2.data.segmentation import join, segments, without_doubles
 from sap2.errors import ModelError
-from sap2.inference.decoding import Answer, Decoding, answers, encode, tags
+from sap2.inference.decoding import Answer, Decoding, answers, encode, likelihoods, tags
+from sap2.inference.first_pass import FirstPass, chances, written
 from sap2.inference.scoring import best, keyword_scores
 from sap2.inference.threshold import above
 from sap2.model import SAMPLE_RATE, add_adapter, load_model, load_processor, processor_fields, sap_settings
 from sap2.prompts import joint_prompt, parse_joint, pruning_prompt, recognition_prompt
 
 PRUNER, RECOGNISER = "pruner", "recogniser"
+BASE = "base"  # no adapter: what the base hears is the same before stage 2 is trained and after
 TPI, JPI = "tpi", "jpi"
 EVEN = math.log(0.5)  # of a tagged keyword: as likely spoken as not
-NEUTRAL = 0.75  # likeness (see `sap2.inference.prefilter`, 0 to 2) that speaks neither for a keyword nor against it
-DOUBTFUL = math.log(0.01)  # a keyword tagged below this is out of the question
+DOUBTFUL = math.log(0.01)  # a keyword less likely than this is out of the question
 SHORTEST_SEGMENT = 1.0  # seconds that a limit of segments must leave
 
 Seconds = float
@@ -109,8 +110,8 @@ class Recogniser:
         stop_bias: Added to the logits of naming no (further) keyword; below 0 stage 1 hears more, and more falsely.
         threshold: Least score of a selected keyword (log-probability, at most 0); None = all that are selected, or,
             where keywords are tagged, more likely spoken than not.
-        first_pass: Weight, in a tag's log-odds, of the keyword's likeness to what a first pass without context heard;
-            0 = none is made for the tags.
+        first_pass: Weights of what the base heard without context, beside the tags: the fields of
+            `sap2.inference.first_pass.FirstPass`. None = the tags alone.
         orders: Orders of a list in which keywords are tagged; a tag is the mean of them.
         prefilter: Keywords that a first pass without context leaves of a longer list; None = stage 1 reads it all.
         max_segment: Seconds of a segment of a longer recording, at most; None = what the encoder takes.
@@ -127,7 +128,7 @@ class Recogniser:
         pruning_decoding: Decoding | None = None,
         stop_bias: float = 0.0,
         threshold: float | None = None,
-        first_pass: float = 0.0,
+        first_pass: Mapping[str, float] | None = None,
         orders: int = 1,
         prefilter: int | None = None,
         max_segment: Seconds | None = None,
@@ -152,7 +153,8 @@ class Recogniser:
         self.decoding = decoding or Decoding()
         self.pruning_decoding = pruning_decoding or self.decoding
         self.stop_bias, self.prefilter = stop_bias, prefilter
-        self.first_pass, self.orders = first_pass, orders
+        self.first_pass = None if first_pass is None else FirstPass(**first_pass)
+        self.orders = orders
         self.threshold = EVEN if threshold is None and self.tagging else threshold
 
     @classmethod
@@ -166,7 +168,7 @@ class Recogniser:
         max_list: int = 200,
         stop_bias: float = 0.0,
         threshold: float | None = None,
-        first_pass: float = 0.0,
+        first_pass: Mapping[str, float] | None = None,
         orders: int = 1,
         prefilter: int | None = None,
         max_segment: Seconds | None = None,
@@ -387,20 +389,42 @@ class Recogniser:
             for segment in range(len(one.states))
         ]
         states, chunks = [speech[one].states[segment] for one, segment, _ in rows], [chunk for *_, chunk in rows]
+        scored: list[list[dict[str, float]]] = [[] for _ in speech]
         if self.tagging:
-            odds = self._tags(states, chunks, label)
-            if self.first_pass:
-                texts = self._integrate(speech, [[]] * len(speech))
-                heard = [texts[utterance][segment][0] for utterance, segment, _ in rows]
-                odds = [_told(row, text, self.first_pass) for row, text in zip(odds, heard, strict=True)]
-            found = [above({word: _log_chance(one) for word, one in row.items()}, self.least) for row in odds]
+            tagged: dict[tuple[int, int], dict[str, float]] = {}
+            for (utterance, segment, _), odds in zip(rows, self._tags(states, chunks, label), strict=True):
+                tagged.setdefault((utterance, segment), {}).update(odds)
+            weighed = self._with_first_pass(speech, tagged) if self.first_pass else map(_log_chances, tagged.values())
+            for (utterance, _), scores in zip(tagged, weighed, strict=True):
+                scored[utterance].append(above(scores, self.least))
         else:
             replies = self._answers(PRUNER, states, lambda _: pruning_prompt(), chunks, label)
-            found = [keyword_scores(answer, chunk) for answer, chunk in zip(replies, chunks, strict=True)]
-        scored: list[list[dict[str, float]]] = [[] for _ in speech]
-        for (utterance, *_), scores in zip(rows, found, strict=True):
-            scored[utterance].append(scores)
+            for (utterance, *_), answer, chunk in zip(rows, replies, chunks, strict=True):
+                scored[utterance].append(keyword_scores(answer, chunk))
         return [self._merge(words, several) for words, several in zip(lists, scored, strict=True)]
+
+    def _with_first_pass(self, speech: list[Heard], tagged: Mapping[tuple[int, int], dict[str, float]]):
+        """The log-probability of each keyword of a segment, by its tags and by what the base heard without context."""
+        states = [speech[utterance].states[segment] for utterance, segment in tagged]
+        texts = self._without_context(states)
+        tried = [written(text, odds, self.first_pass) for text, odds in zip(texts, tagged.values(), strict=True)]
+        rows = [(row, text) for row, (own, ones) in enumerate(zip(texts, tried, strict=True))
+                for text in dict.fromkeys([own, *(one.text for one in ones)])]  # fmt: skip
+        decoding = self.pruning_decoding
+        with self._adapter(BASE):
+            found = likelihoods(
+                self.model, self.processor, self._heard_by(BASE, [states[row] for row, _ in rows]),
+                recognition_prompt(False), [text for _, text in rows],
+                batch_size=decoding.batch_size, batch_tokens=decoding.batch_tokens,
+            )  # fmt: skip
+        likely = dict(zip(rows, found, strict=True))
+        for row, (own, ones) in enumerate(zip(texts, tried, strict=True)):
+            yield chances(ones, [likely[row, one.text] - likely[row, own] for one in ones], self.first_pass)
+
+    def _without_context(self, states: list[Tensor]) -> list[str]:
+        """What the base hears in each segment by itself."""
+        prompt = lambda _: recognition_prompt(False)  # noqa: E731
+        return [answer.text for answer in self._answers(BASE, states, prompt, [[]] * len(states), None)]
 
     def _shortlist(self, speech: list[Heard], lists: list[list[str]]) -> list[list[str]]:
         """The lists, those longer than `prefilter` cut to what a first pass without context makes likely."""
@@ -578,17 +602,9 @@ def _shuffled(words: Sequence[str], order: int) -> list[str]:
     return words
 
 
-def _told(odds: dict[str, float], text: str, weight: float) -> dict[str, float]:
-    """Log-odds with what a first pass without context tells: how far its best stretch is like each keyword."""
-    from sap2.inference.prefilter import similarity
-
-    likeness = similarity(text, list(odds)).tolist()
-    return {word: one + weight * (like - NEUTRAL) for (word, one), like in zip(odds.items(), likeness, strict=True)}
-
-
-def _log_chance(odds: float) -> float:
-    """The log-probability of what has these log-odds."""
-    return -float(np.logaddexp(0.0, -odds))
+def _log_chances(odds: dict[str, float]) -> dict[str, float]:
+    """The log-probabilities of what has these log-odds."""
+    return {word: -float(np.logaddexp(0.0, -one)) for word, one in odds.items()}
 
 
 def _chunks(words: list[str], size: int) -> list[list[str]]:

@@ -132,8 +132,7 @@ class SapQwen2AudioProcessor(Qwen2AudioProcessor):
         ]
         labels = None
         if targets is not None:
-            lead = " " if self.leading_blank else ""
-            answers = [[*self._tokenise_plain(lead + target), self.end_id] for target in targets]
+            answers = [self.target(target) for target in targets]
             labels = [[-100] * len(ids) + answer for ids, answer in zip(inputs, answers, strict=True)]
             inputs = [ids + answer for ids, answer in zip(inputs, answers, strict=True)]
         side = padding_side or ("left" if targets is None else "right")
@@ -170,6 +169,10 @@ class SapQwen2AudioProcessor(Qwen2AudioProcessor):
     def frames(self, samples: int) -> int:
         """Frames, and so `<|AUDIO|>` tokens, that a recording of so many samples takes."""
         return frame_count(-(-samples // self.feature_extractor.hop_length))
+
+    def target(self, text: str) -> list[int]:
+        """The tokens of an answer, its `<|im_end|>` included."""
+        return [*self._tokenise_plain(" " + text if self.leading_blank else text), self.end_id]
 
     def prompt_length(self, prompt: str, keywords: Sequence[str], frames: int) -> int:
         """Tokens of a prompt with its list and speech in it."""

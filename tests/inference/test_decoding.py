@@ -8,7 +8,7 @@ from tiny import build_tiny_base, tone
 
 import sap2.inference.decoding as decoding
 from sap2.errors import InputError
-from sap2.inference.decoding import Likeliest, LoopStop, answers, encode, generate, trim_loop
+from sap2.inference.decoding import Likeliest, LoopStop, answers, encode, generate, likelihoods, trim_loop
 from sap2.model import load_model, load_processor
 from sap2.prompts import recognition_prompt
 
@@ -62,6 +62,20 @@ def test_scores_are_the_log_probabilities_of_the_answers_tokens(loaded, monkeypa
             assert len(answer.logprobs) == len(answer.pieces) > 0
             scores = torch.tensor(answer.logprobs)
             torch.testing.assert_close(scores, expected[: len(scores)], atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize("budget", [{"batch_size": 5}, {"batch_size": 2}, {"batch_tokens": 1}])
+def test_likelihoods_are_the_models_own(loaded, budget):
+    """As the loss of training has them, a row at a time: its mean over the answer's tokens and their end."""
+    model, processor = loaded
+    texts = ["ask maier", "", "a", "thank kathryn for the proof", "a"]
+    found = likelihoods(model, processor, WAVES, PROMPTS[1], texts, **budget)
+    for wave, text, total in zip(WAVES, texts, found, strict=True):
+        batch = processor([PROMPTS[1]], audio=[wave], targets=[text])
+        with torch.no_grad():
+            loss = model(**batch).loss.item()
+        assert total == pytest.approx(-loss * len(processor.target(text)), rel=1e-3)
+    assert len(set(found)) == 5 and likelihoods(model, processor, [], PROMPTS[1], []) == []
 
 
 def test_states_encoded_once_give_the_answers_of_the_audio(loaded, alone):

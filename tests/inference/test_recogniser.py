@@ -7,11 +7,13 @@ import numpy as np
 import peft
 import pytest
 import torch
+from peft.tuners.tuners_utils import BaseTunerLayer
 from tiny import build_tiny_base, tone
 
 import sap2.inference.recogniser as module
 from sap2.errors import ModelError
 from sap2.inference import Answer, Decoding, Recogniser, encode, generate
+from sap2.inference.prefilter import closeness
 from sap2.model import LORA_TARGETS, load_model, load_processor, save_adapter
 from sap2.params import ModelSection
 from sap2.prompts import joint_prompt, pruning_prompt, recognition_prompt
@@ -125,7 +127,7 @@ def test_tags_are_the_mean_over_several_orders_of_the_list(folders, monkeypatch)
                 for frames, words in zip(states, lists, strict=True)]  # fmt: skip
 
     monkeypatch.setattr(module, "tags", by_place)
-    monkeypatch.setattr(module, "_log_chance", lambda odds: odds)
+    monkeypatch.setattr(module, "_log_chances", lambda odds: odds)
     lists = [[f"word{number}" for number in range(9)], ["Maier", "Myer"]]
     scores = both.weigh([tone(0.8), tone(0.5)], lists)
     assert [words for _, words in seen[:2]] == lists and len(seen) == 6
@@ -139,33 +141,57 @@ def test_tags_are_the_mean_over_several_orders_of_the_list(folders, monkeypatch)
 
 
 def test_a_first_pass_speaks_for_what_it_heard_and_against_what_it_did_not(folders, monkeypatch):
-    """Each segment's own first pass, made by stage 2 without keywords; the exact words gain most."""
+    """Each segment has its own first pass, by the base alone; chunks of the list compete, the best segment counts."""
+    weights = {"tag": 1.0, "likeness": 2.0, "likelihood": 0.5, "prior": -1.0}
     both = Recogniser.load(
-        folders / "base", folders / "tagger", folders / "tagged", first_pass=2.0, max_segment=1.0, segment_overlap=0.1
-    )
+        folders / "base", folders / "tagger", folders / "tagged", max_list=3, first_pass=weights,
+        max_segment=1.0, segment_overlap=0.1,
+    )  # fmt: skip
+    tagged = {"Zorvan": 0.0, "Maier": 0.0, "Meyr": 0.5, "q": 0.0}
     monkeypatch.setattr(module, "tags", lambda model, processor, states, prompt, lists, **options: [
-        dict.fromkeys(words, 0.0) for words in lists
+        {word: tagged[word] for word in words} for words in lists
     ])  # fmt: skip
-    asked, texts = [], iter(["ask maier", "and zorvan too", "", ""])
+    texts, asked = ["ask maier", "and zorvan too", "", ""], []
+
+    def bare(model):
+        return all(not tuner.active_adapters or tuner.disable_adapters for tuner in model.modules()
+                   if isinstance(tuner, BaseTunerLayer))  # fmt: skip
 
     def answer(model, processor, states, prompts, keywords, **options):
-        asked.append((model.active_adapter, keywords))
-        return [Answer(next(texts)) for _ in states]
+        assert bare(model) and not any(keywords)
+        return [Answer(text) for text, _ in zip(texts, states, strict=False)]
+
+    def likely(model, processor, states, prompt, answers, **options):
+        assert bare(model) and len(states) == len(answers)
+        asked.extend(answers)
+        return [-2.0 * ("Meyr" in text) - 10.0 * (text not in texts) for text in answers]
 
     monkeypatch.setattr(module, "answers", answer)
-    monkeypatch.setattr(module, "_log_chance", lambda odds: odds)
-    monkeypatch.setattr(module, "DOUBTFUL", -100.0)
-    (scores,) = both.weigh([tone(1.6)], [["Zorvan", "Maier", "Meyr", "q"]])
-    ((stage, lists),) = asked
-    assert stage == "recogniser" and len(lists) > 1 and not any(lists)
-    assert scores["Maier"] == scores["Zorvan"] == pytest.approx(2.0 * 1.25), "the best of the segments"
-    assert scores["Maier"] > scores["Meyr"] > 0 > scores["q"] >= 2.0 * -0.75
+    monkeypatch.setattr(module, "likelihoods", likely)
+    (scores,) = both.weigh([tone(1.6)], [list(tagged)])
+    assert "q" not in scores and "ask Maier" in asked and not any("q" in text.split() for text in asked)
+    alike = closeness(["maier"], ["Maier", "Meyr"])[0]
+    odds = dict(zip(["Maier", "Meyr"], 2.0 * alike + np.array([0.0, 0.5]) + [-5.0, -6.0] - 1.0, strict=True))
+    for word, own in odds.items():
+        expected = own - np.logaddexp(0.0, np.logaddexp(*odds.values()))
+        assert scores.get(word, module.DOUBTFUL) == pytest.approx(max(expected, module.DOUBTFUL), abs=1e-5)
+    alone = 2.0 * 2.0 - 5.0 - 1.0
+    assert scores["Zorvan"] == pytest.approx(alone - np.logaddexp(0.0, alone), abs=0.01), "hardly any rival there"
+
+
+def test_pruning_is_the_same_with_stage_2_beside_it_and_without(folders):
+    """The first pass is the base's own, so that `sap2 prune` decides as the two stages together do."""
+    waves, lists = [tone(0.8), tone(0.5)], [["Maier", "Kathryn", "Zorvan"], ["Myer"]]
+    options = {"decoding": DECODING, "first_pass": {"prior": 3.0, "likelihood": 0.01}}
+    alone = Recogniser.load(folders / "base", folders / "tagger", **options).weigh(waves, lists)
+    both = Recogniser.load(folders / "base", folders / "tagger", folders / "tagged", **options).weigh(waves, lists)
+    assert alone == both and any(alone)
 
 
 @pytest.mark.parametrize("odds", [-800.0, -3.0, 0.0, 3.0, 800.0])
 def test_log_odds_become_the_log_of_a_chance(odds):
     expected = torch.nn.functional.logsigmoid(torch.tensor(odds, dtype=torch.float64)).item()
-    assert module._log_chance(odds) == pytest.approx(expected)
+    assert module._log_chances({"Maier": odds}) == {"Maier": pytest.approx(expected)}
 
 
 def test_stages_without_adapters_run_on_the_bare_base(folders):

@@ -1,0 +1,108 @@
+"""What a first pass without the list heard, as evidence for and against each keyword of it.
+
+A keyword is written into the first transcript where it fits best, and the model is asked how likely that is beside what
+it wrote by itself. Keywords that would stand in the same place compete: one of them at most was said there. Beyond the
+paper; docs/method.md says what it is worth.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from sap2.inference.prefilter import closeness, stretches
+
+__all__ = ["FirstPass", "Written", "chances", "written"]
+
+PLACES = 2  # of the transcript in which a keyword is tried
+EVEN = 0.0  # log-odds below which a keyword is not tried: asking the model seldom adds to them
+
+
+@dataclass(frozen=True)
+class FirstPass:
+    """Weights of the evidence; together they are a keyword's log-odds against what the first pass wrote by itself.
+
+    Args:
+        tag: Of stage 1's tag, in log-odds.
+        likeness: Of the keyword's likeness to the best stretch of the transcript, 0 to 2: `prefilter.similarity`.
+        likelihood: Of how much less likely the transcript is with the keyword in it, a difference of log-probabilities.
+        prior: Added.
+        candidates: Keywords of a segment that are tried, at most.
+    """
+
+    tag: float = 0.54
+    likeness: float = 3.5
+    likelihood: float = 0.19
+    prior: float = -0.5
+    candidates: int = 20
+
+
+@dataclass(frozen=True)
+class Written:
+    """A keyword in the place of some words of the first transcript.
+
+    Args:
+        keyword: In the list's spelling.
+        start, end: The words it stands for; `end` is the first that it does not.
+        tag, likeness: The evidence there is without asking the model: see `FirstPass`.
+        text: The transcript with it.
+    """
+
+    keyword: str
+    start: int
+    end: int
+    tag: float
+    likeness: float
+    text: str
+
+
+def written(text: str, tags: Mapping[str, float], weights: FirstPass) -> list[Written]:
+    """The likeliest keywords, each written into the first transcript in the places that are most like it.
+
+    >>> for one in written("ask cathrin about it", {"Kathryn": 1.0, "Dorst": -9.0}, FirstPass()):
+    ...     print(one.text)
+    ask Kathryn about it
+    Kathryn about it
+
+    Args:
+        tags: The log-odds of each keyword of the list, as tagged.
+    Returns: The surest keyword first.
+    """
+    words, listed = text.split(), list(tags)
+    if not listed:
+        return []
+    spans = stretches(len(words), listed)
+    alike = closeness([" ".join(words[start:end]) for start, end in spans], listed)  # (stretches, keywords)
+    likeness = alike.max(axis=0)
+    odds = weights.tag * np.array([tags[word] for word in listed]) + weights.likeness * likeness + weights.prior
+    found = []
+    for column in np.argsort(-odds, kind="stable")[: weights.candidates]:
+        if odds[column] < EVEN:
+            break
+        for row in np.argsort(-alike[:, column], kind="stable")[:PLACES]:
+            (start, end), keyword = spans[row], listed[column]
+            inserted = " ".join([*words[:start], keyword, *words[end:]])
+            found.append(Written(keyword, start, end, tags[keyword], float(likeness[column]), inserted))
+    return found
+
+
+def chances(tried: Sequence[Written], gains: Sequence[float], weights: FirstPass) -> dict[str, float]:
+    """The log-probability that each keyword was said; those of one place are at most 1 together.
+
+    Args:
+        tried: As `written` gives them.
+        gains: Of each the log-probability of its text, less that of the first transcript.
+    Returns: In the order of `tried`; each keyword stands where its gain is greatest.
+    """
+    best: dict[str, tuple[float, Written]] = {}
+    for one, gain in zip(tried, gains, strict=True):
+        if one.keyword not in best or gain > best[one.keyword][0]:
+            best[one.keyword] = (gain, one)
+    if not best:
+        return {}
+    rows = [(gain, one.tag, one.likeness, one.start, one.end) for gain, one in best.values()]
+    gain, tag, likeness, start, end = np.array(rows).T
+    odds = weights.tag * tag + weights.likeness * likeness + weights.likelihood * gain + weights.prior
+    rivals = (start[:, None] < end) & (start < end[:, None]) | (start[:, None] == start)  # (keywords, keywords)
+    total = np.logaddexp.reduce(np.where(rivals, odds, -np.inf), axis=1)
+    return dict(zip(best, (odds - np.logaddexp(0.0, total)).tolist(), strict=True))

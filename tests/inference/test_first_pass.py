@@ -1,0 +1,100 @@
+"""What a first pass tells of each keyword: places, competition, weights."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sap2.inference.first_pass import EVEN, FirstPass, Written, chances, written
+from sap2.inference.prefilter import similarity
+from sap2.params import FirstPassSection
+
+WEIGHTS = FirstPass()
+words = st.text("abcdeiou", min_size=1, max_size=6)
+
+
+def test_params_have_the_same_weights():
+    assert FirstPassSection().model_dump() == vars(WEIGHTS)
+
+
+def test_a_keyword_is_written_where_it_is_most_alike():
+    (first, second) = written("we thank cathrin mayer for it", {"Catherine": 2.0}, WEIGHTS)
+    assert first.text == "we thank Catherine mayer for it" and (first.start, first.end) == (2, 3)
+    assert second.start <= 2 < second.end
+
+
+def test_a_phrase_takes_the_place_of_as_many_words():
+    one = written("the prefix to ning of models", {"prefix tuning": 2.0}, WEIGHTS)[0]
+    assert one.text == "the prefix tuning of models"
+
+
+def test_surest_first_and_no_more_than_asked_for():
+    heard, odds = "ask maier about zorvan", {"Maier": -1.0, "Zorvan": 3.0, "Dorst": 0.0, "Meier": 1.0, "q": -30.0}
+    tried = written(heard, odds, replace(WEIGHTS, candidates=3))
+    assert list(dict.fromkeys(one.keyword for one in tried)) == ["Zorvan", "Meier", "Maier"]
+    likeness = dict(zip(odds, similarity(heard, list(odds)), strict=True))
+    assert {one.keyword: one.likeness for one in tried} == {
+        one.keyword: pytest.approx(likeness[one.keyword]) for one in tried
+    }
+    assert "q" not in {one.keyword for one in written(heard, odds, WEIGHTS)}
+
+
+@given(st.lists(words, max_size=6), st.dictionaries(words, st.floats(-20, 20), max_size=8))
+def test_tried_are_those_that_are_likely_before_the_model_is_asked(heard, tags):
+    tried = written(" ".join(heard), tags, replace(WEIGHTS, candidates=len(tags) + 1))
+    alike = similarity(" ".join(heard), list(tags))
+    expected = {
+        word for word, like in zip(tags, alike, strict=True)
+        if WEIGHTS.tag * tags[word] + WEIGHTS.likeness * like + WEIGHTS.prior >= EVEN
+    }  # fmt: skip
+    assert {one.keyword for one in tried} == expected
+    for one in tried:
+        assert one.text.split() == [*heard[: one.start], one.keyword, *heard[one.end :]]
+
+
+def place(keyword: str, start: int, end: int, tag: float = 0.0) -> Written:
+    return Written(keyword, start, end, tag, 1.0, keyword)
+
+
+def odds(tag: float, gain: float) -> float:
+    return WEIGHTS.tag * tag + WEIGHTS.likeness + WEIGHTS.likelihood * gain + WEIGHTS.prior
+
+
+def test_keywords_of_one_place_share_one_chance():
+    found = chances([place("a", 1, 2, 3.0), place("b", 1, 3, 1.0), place("c", 3, 4)], [0.0, -2.0, -40.0], WEIGHTS)
+    a, b, c = odds(3.0, 0.0), odds(1.0, -2.0), odds(0.0, -40.0)
+    together = 1 + math.exp(a) + math.exp(b)
+    assert found == pytest.approx(
+        {"a": math.log(math.exp(a) / together), "b": math.log(math.exp(b) / together), "c": -math.log1p(math.exp(-c))}
+    )
+
+
+def test_a_keyword_stands_in_its_better_place():
+    tried = [place("a", 0, 1), place("a", 2, 3), place("b", 0, 1)]
+    found = chances(tried, [-30.0, -1.0, -1.0], WEIGHTS)
+    assert found["a"] == found["b"] == pytest.approx(-math.log1p(math.exp(-odds(0.0, -1.0)))), "they are no rivals"
+
+
+def test_without_words_all_are_rivals():
+    tried = written("", {"a": 9.0, "b": 9.0}, WEIGHTS)
+    assert {(one.start, one.end, one.text) for one in tried} == {(0, 0, "a"), (0, 0, "b")}
+    assert sum(map(math.exp, chances(tried, [0.0] * len(tried), WEIGHTS).values())) < 1
+
+
+@given(
+    st.lists(st.tuples(words, st.integers(0, 5), st.integers(1, 3), st.floats(-900, 900), st.floats(-900, 900))),
+)
+def test_chances_are_chances(rows):
+    tried = [place(word, start, start + size, tag) for word, start, size, tag, _ in rows]
+    found = chances(tried, [gain for *_, gain in rows], WEIGHTS)
+    assert list(found) == list(dict.fromkeys(word for word, *_ in rows))
+    assert all(np.isfinite(value) and value <= 0 for value in found.values())
+    same = [one for one in found if {(w.start, w.end) for w in tried if w.keyword == one} == {(0, 1)}]
+    assert sum(math.exp(found[one]) for one in same) <= 1 + 1e-9
+
+
+def test_nothing_listed_nothing_tried():
+    assert written("ask maier", {}, WEIGHTS) == [] and chances([], [], WEIGHTS) == {}
