@@ -396,11 +396,18 @@ class InferenceSection(DecodingSection):
     """How the transcripts are decoded, and with which lists."""
 
     contexts: list[Context] = Field(["none", "full", "predicted", "oracle"], min_length=1)
+    # Log-probability that a transcript may lose for a keyword of its list in the place of what is nearly it: more names
+    # are written as listed, and more of them falsely; null = transcripts stay as decoded.
+    rescoring: float | None = Field(None, ge=0, le=100)
     # Seconds of a long recording's segments, at most, best no longer than the utterances of the training; null = what
     # the encoder takes. For a registered model, and for `sap2 transcribe` and `serve` with a folder; a manifest's
     # utterances are not cut.
     max_segment: Seconds | None = Field(None, ge=1)
     segment_overlap: Seconds = Field(1.0, ge=0, le=10)  # that two segments share where no pause parts them
+
+    def decoding(self) -> dict[str, Any]:
+        """As of `DecodingSection`, with what is done to transcripts alone."""
+        return super().decoding() | {"rescoring": self.rescoring}
 
     def segmentation(self) -> dict[str, Any]:
         """What `sap2.inference.Recogniser` takes for recordings that are too long for its encoder."""

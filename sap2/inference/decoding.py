@@ -41,12 +41,15 @@ class Decoding:
             alone.
         max_new_tokens: Tokens an answer at most, at least 1.
         num_beams: 1 = greedy.
+        rescoring: Log-probability that a transcript may lose for a keyword of its list in the place of what is nearly
+            it: see `sap2.inference.rescoring`. None = it stays as decoded.
     """
 
     batch_size: int = 16
     batch_tokens: int = 16_384
     max_new_tokens: int = 128
     num_beams: int = 1
+    rescoring: float | None = None
 
 
 @dataclass(frozen=True)
@@ -182,28 +185,30 @@ def likelihoods(
     model,
     processor: SapQwen2AudioProcessor,
     items: Sequence[Speech],
-    prompt: str,
+    prompts: Sequence[str],
+    keywords: Sequence[Sequence[str]],
     texts: Sequence[str],
     *,
     batch_size: int = 16,
     batch_tokens: int = 16_384,
     label: str | None = None,
 ) -> list[float]:
-    """The log-probability of each text as the answer to a prompt without a list, its end included.
+    """The log-probability of each text as the answer to its prompt, its end included.
 
     Args:
-        items, prompt, batch_size, batch_tokens, label: As of `answers`.
+        items, prompts, keywords, batch_size, batch_tokens, label: As of `answers`.
     """
     targets = [processor.target(text) for text in texts]
     lengths = [
-        processor.prompt_length(prompt, [], _frames(processor, item)) + len(target)
-        for item, target in zip(items, targets, strict=True)
+        processor.prompt_length(prompt, words, _frames(processor, item)) + len(target)
+        for item, prompt, words, target in zip(items, prompts, keywords, targets, strict=True)
     ]
     found = [0.0] * len(items)
     for rows in _batches(lengths, batch_size, batch_tokens, label):
-        lists: list[list[str]] = [[] for _ in rows]
-        answers = [texts[row] for row in rows]
-        inputs = _inputs(model, processor, [items[row] for row in rows], [prompt] * len(rows), lists, "left", answers)
+        inputs = _inputs(
+            model, processor, *([column[row] for row in rows] for column in (items, prompts, keywords)), "left",
+            [texts[row] for row in rows],
+        )  # fmt: skip
         longest = max(len(targets[row]) for row in rows)
         labels = inputs.pop("labels")[:, -longest:]
         logits = model(**inputs, logits_to_keep=longest + 1).logits[:, :-1].float()

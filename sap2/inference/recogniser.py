@@ -25,6 +25,7 @@ from sap2.data.segmentation import join, segments, without_doubles
 from sap2.errors import ModelError
 from sap2.inference.decoding import Answer, Decoding, answers, encode, likelihoods, tags
 from sap2.inference.first_pass import FirstPass, chances, written
+from sap2.inference.rescoring import replaced, replacements
 from sap2.inference.scoring import best, keyword_scores
 from sap2.inference.threshold import above
 from sap2.model import SAMPLE_RATE, add_adapter, load_model, load_processor, processor_fields, sap_settings
@@ -410,13 +411,7 @@ class Recogniser:
         tried = [written(text, odds, self.first_pass) for text, odds in zip(texts, tagged.values(), strict=True)]
         rows = [(row, text) for row, (own, ones) in enumerate(zip(texts, tried, strict=True))
                 for text in dict.fromkeys([own, *(one.text for one in ones)])]  # fmt: skip
-        decoding = self.pruning_decoding
-        with self._adapter(BASE):
-            found = likelihoods(
-                self.model, self.processor, self._heard_by(BASE, [states[row] for row, _ in rows]),
-                recognition_prompt(False), [text for _, text in rows],
-                batch_size=decoding.batch_size, batch_tokens=decoding.batch_tokens,
-            )  # fmt: skip
+        found = self._likelihoods(BASE, [states[row] for row, _ in rows], [[]] * len(rows), [text for _, text in rows])
         likely = dict(zip(rows, found, strict=True))
         for row, (own, ones) in enumerate(zip(texts, tried, strict=True)):
             yield chances(ones, [likely[row, one.text] - likely[row, own] for one in ones], self.first_pass)
@@ -475,10 +470,43 @@ class Recogniser:
         prompt = lambda words: joint_prompt() if joint else recognition_prompt(bool(words))  # noqa: E731
         found = self._answers(RECOGNISER, [s for _, s, _ in rows], prompt, [words for _, _, words in rows], label)
         answered: list[list[tuple[str, list[str]]]] = [[] for _ in speech]
-        for (utterance, _, words), answer in zip(rows, found, strict=True):
-            selected, _, text = parse_joint(answer.text, words) if joint else (words, [], answer.text)
+        texts = [answer.text for answer in found]
+        if self.decoding.rescoring is not None and not joint:
+            texts = self._rescored([states for _, states, _ in rows], [words for *_, words in rows], texts)
+        for (utterance, _, words), text in zip(rows, texts, strict=True):
+            selected, _, text = parse_joint(text, words) if joint else (words, [], text)
             answered[utterance].append((text, selected))
         return answered
+
+    def _rescored(self, states: list[Tensor], keywords: list[list[str]], texts: list[str]) -> list[str]:
+        """The transcripts, with keywords in the place of what is nearly one where that costs little."""
+        tried = [replacements(text, words) for text, words in zip(texts, keywords, strict=True)]
+        rows = [
+            (row, " ".join(words))
+            for row, (text, ones) in enumerate(zip(texts, tried, strict=True))
+            if ones
+            for words in (text.split(), *(one.within(text.split()) for one in ones))
+        ]
+        lists = [keywords[row] for row, _ in rows]
+        found = self._likelihoods(RECOGNISER, [states[row] for row, _ in rows], lists, [text for _, text in rows])
+        likely = iter(found)
+        rescored = []
+        for text, ones in zip(texts, tried, strict=True):
+            own = next(likely) if ones else 0.0
+            gains = [next(likely) - own + self.decoding.rescoring for _ in ones]
+            rescored.append(replaced(text, ones, gains))
+        return rescored
+
+    def _likelihoods(
+        self, stage: str, states: list[Tensor], keywords: list[list[str]], texts: list[str]
+    ) -> list[float]:
+        """The log-probability of each text as a transcript."""
+        prompts = [recognition_prompt(bool(words)) for words in keywords]
+        with self._adapter(stage):
+            return likelihoods(
+                *self._parts(stage), self._heard_by(stage, states), prompts, keywords, texts,
+                batch_size=self.decoding.batch_size, batch_tokens=self.decoding.batch_tokens,
+            )  # fmt: skip
 
     def _tags(self, states, keywords, label: str | None) -> list[dict[str, float]]:
         """Each row's keywords with the log-odds of being spoken, in the mean over the orders."""

@@ -69,13 +69,13 @@ def test_likelihoods_are_the_models_own(loaded, budget):
     """As the loss of training has them, a row at a time: its mean over the answer's tokens and their end."""
     model, processor = loaded
     texts = ["ask maier", "", "a", "thank kathryn for the proof", "a"]
-    found = likelihoods(model, processor, WAVES, PROMPTS[1], texts, **budget)
-    for wave, text, total in zip(WAVES, texts, found, strict=True):
-        batch = processor([PROMPTS[1]], audio=[wave], targets=[text])
+    found = likelihoods(model, processor, WAVES, PROMPTS, LISTS, texts, **budget)
+    for wave, prompt, words, text, total in zip(WAVES, PROMPTS, LISTS, texts, found, strict=True):
+        batch = processor([prompt], [words], audio=[wave], targets=[text])
         with torch.no_grad():
             loss = model(**batch).loss.item()
         assert total == pytest.approx(-loss * len(processor.target(text)), rel=1e-3)
-    assert len(set(found)) == 5 and likelihoods(model, processor, [], PROMPTS[1], []) == []
+    assert len(set(found)) == 5 and likelihoods(model, processor, [], [], [], []) == []
 
 
 def test_states_encoded_once_give_the_answers_of_the_audio(loaded, alone):

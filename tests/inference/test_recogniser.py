@@ -161,8 +161,8 @@ def test_a_first_pass_speaks_for_what_it_heard_and_against_what_it_did_not(folde
         assert bare(model) and not any(keywords)
         return [Answer(text) for text, _ in zip(texts, states, strict=False)]
 
-    def likely(model, processor, states, prompt, answers, **options):
-        assert bare(model) and len(states) == len(answers)
+    def likely(model, processor, states, prompts, lists, answers, **options):
+        assert bare(model) and len(states) == len(answers) and not any(lists)
         asked.extend(answers)
         return [-2.0 * ("Meyr" in text) - 10.0 * (text not in texts) for text in answers]
 
@@ -186,6 +186,32 @@ def test_pruning_is_the_same_with_stage_2_beside_it_and_without(folders):
     alone = Recogniser.load(folders / "base", folders / "tagger", **options).weigh(waves, lists)
     both = Recogniser.load(folders / "base", folders / "tagger", folders / "tagged", **options).weigh(waves, lists)
     assert alone == both and any(alone)
+
+
+def test_transcripts_are_rescored_with_their_own_lists(folders, monkeypatch):
+    """By stage 2, with the list it was given; what costs more than it may is left as it was."""
+    texts = ["ask mayer", "thank zorban", "ask mayer", "ask mayer"]
+    lists = [["Maier", "Dorst"], ["Zorvan"], [], ["Zosnurham"]]
+    monkeypatch.setattr(module, "answers", lambda *args, **options: list(map(Answer, texts)))
+    asked = []
+
+    def likely(model, processor, states, prompts, keywords, answers, **options):
+        assert model.active_adapter == "recogniser" and prompts == [recognition_prompt(True)] * len(states)
+        asked.extend(zip(keywords, answers, strict=True))
+        return [{"ask mayer": -1.0, "ask Maier": -2.5, "thank zorban": -1.0, "thank Zorvan": -4.0}.get(text, -50.0)
+                for text in answers]  # fmt: skip
+
+    monkeypatch.setattr(module, "likelihoods", likely)
+    both = Recogniser.load(
+        folders / "base", folders / "pruner", folders / "recogniser", decoding=Decoding(rescoring=2.0)
+    )
+    heard = both.encode([tone(0.5)] * 4)
+    assert both.transcribe(heard, lists) == ["ask Maier", "thank zorban", "ask mayer", "ask mayer"]
+    assert {tuple(words) for words, _ in asked} == {("Maier", "Dorst"), ("Zorvan",)}
+    both.decoding = Decoding(rescoring=3.5)
+    assert both.transcribe(heard, lists)[1] == "thank Zorvan"
+    both.decoding, asked[:] = DECODING, []
+    assert both.transcribe(heard, lists) == texts and not asked
 
 
 @pytest.mark.parametrize("odds", [-800.0, -3.0, 0.0, 3.0, 800.0])
