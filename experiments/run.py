@@ -18,7 +18,7 @@ import numpy as np
 from experiments.grid import Grid, load_grid
 from sap2 import stages
 from sap2.data.lectures import COMMON_WORDS
-from sap2.data.names import draw_sound
+from sap2.data.names import Split, draw_sound
 from sap2.files import atomic_dir, sha256
 from sap2.inference.corpus import decode_split, prune_splits
 from sap2.manifest import Utterance, read_manifest, relocated, spoken, write_manifest
@@ -57,15 +57,15 @@ def corpus(grid: Grid, work: Path = HERE) -> None:
             write_manifest(target, (relocated(one, manifest, target) for one in with_lists(utterances, size)))
 
 
-def with_lists(utterances: list[Utterance], size: int, seed: int = 1) -> Iterator[Utterance]:
-    """The utterances with lists of `size`: what is said, then of their slides, then other names of the test split.
+def with_lists(utterances: list[Utterance], size: int, seed: int = 1, split: Split = "test") -> Iterator[Utterance]:
+    """The utterances with lists of `size`: what is said, then of their slides, then other names of their split.
 
     The other names are the same for all utterances, as a glossary's are. Among very many of them some sound like one
     that is said: nobody could tell which is meant, and the scores say so.
     """
     most = max((len(one.keywords) for one in utterances), default=0)
     known = {word for one in utterances for word in one.keywords} | COMMON_WORDS
-    others = _names(known, max(0, size - most), seed)
+    others = _names(known, max(0, size - most), seed, split)
     for one in utterances:
         said = spoken(one)
         listed = [*said, *(word for word in one.keywords if word not in said), *others][: max(size, len(said))]
@@ -73,10 +73,10 @@ def with_lists(utterances: list[Utterance], size: int, seed: int = 1) -> Iterato
         yield one.model_copy(update={"keywords": listed})
 
 
-def _names(known: set[str] | frozenset[str], count: int, seed: int) -> list[str]:
+def _names(known: set[str] | frozenset[str], count: int, seed: int, split: Split) -> list[str]:
     rng, names = np.random.default_rng((seed, count)), {}
     while len(names) < count:
-        name = draw_sound("test", rng).spell(rng)
+        name = draw_sound(split, rng).spell(rng)
         if name not in known:
             names[name] = None
     return list(names)

@@ -12,7 +12,7 @@ import numpy as np
 
 from sap2.inference.prefilter import closeness, stretches
 
-__all__ = ["FirstPass", "Written", "chances", "written"]
+__all__ = ["FirstPass", "Written", "chances", "in_best_place", "written"]
 
 PLACES = 2  # of the transcript in which a keyword is tried
 EVEN = 0.0  # log-odds below which a keyword is not tried: asking the model seldom adds to them
@@ -55,6 +55,10 @@ class Written:
     likeness: float
     text: str
 
+    def rivals(self, other: "Written") -> bool:
+        """Whether the two stand in the same place."""
+        return self.start == other.start or (self.start < other.end and other.start < self.end)
+
 
 def written(text: str, tags: Mapping[str, float], weights: FirstPass) -> list[Written]:
     """The likeliest keywords, each written into the first transcript in the places that are most like it.
@@ -94,15 +98,23 @@ def chances(tried: Sequence[Written], gains: Sequence[float], weights: FirstPass
         gains: Of each the log-probability of its text, less that of the first transcript.
     Returns: In the order of `tried`; each keyword stands where its gain is greatest.
     """
+    best = in_best_place(tried, gains)
+    if not best:
+        return {}
+    rows = [
+        weights.tag * one.tag + weights.likeness * one.likeness + weights.likelihood * gain + weights.prior
+        for gain, one in best
+    ]
+    odds = np.array(rows)
+    rivals = np.array([[one.rivals(other) for _, other in best] for _, one in best])  # (keywords, keywords)
+    total = np.logaddexp.reduce(np.where(rivals, odds, -np.inf), axis=1)
+    return dict(zip((one.keyword for _, one in best), (odds - np.logaddexp(0.0, total)).tolist(), strict=True))
+
+
+def in_best_place(tried: Sequence[Written], gains: Sequence[float]) -> list[tuple[float, Written]]:
+    """Each keyword once, with its gain, where that is greatest."""
     best: dict[str, tuple[float, Written]] = {}
     for one, gain in zip(tried, gains, strict=True):
         if one.keyword not in best or gain > best[one.keyword][0]:
             best[one.keyword] = (gain, one)
-    if not best:
-        return {}
-    rows = [(gain, one.tag, one.likeness, one.start, one.end) for gain, one in best.values()]
-    gain, tag, likeness, start, end = np.array(rows).T
-    odds = weights.tag * tag + weights.likeness * likeness + weights.likelihood * gain + weights.prior
-    rivals = (start[:, None] < end) & (start < end[:, None]) | (start[:, None] == start)  # (keywords, keywords)
-    total = np.logaddexp.reduce(np.where(rivals, odds, -np.inf), axis=1)
-    return dict(zip(best, (odds - np.logaddexp(0.0, total)).tolist(), strict=True))
+    return list(best.values())

@@ -24,7 +24,7 @@ from torch import Tensor
 from sap2.data.segmentation import join, segments, without_doubles
 from sap2.errors import ModelError
 from sap2.inference.decoding import Answer, Decoding, answers, encode, likelihoods, tags
-from sap2.inference.first_pass import FirstPass, chances, written
+from sap2.inference.first_pass import FirstPass, Written, chances, written
 from sap2.inference.rescoring import replaced, replacements
 from sap2.inference.scoring import best, keyword_scores
 from sap2.inference.threshold import above
@@ -383,38 +383,82 @@ class Recogniser:
             raise ModelError(f"the method is {self.method}, which has no stage 1; transcribe with the whole list")
         speech = self.encode(audio)
         lists = self._shortlist(speech, [list(dict.fromkeys(words)) for words in keywords])
-        rows = [
-            (utterance, segment, chunk)
-            for utterance, (one, words) in enumerate(zip(speech, lists, strict=True))
-            for chunk in _chunks(words, self.max_list)
-            for segment in range(len(one.states))
-        ]
-        states, chunks = [speech[one].states[segment] for one, segment, _ in rows], [chunk for *_, chunk in rows]
         scored: list[list[dict[str, float]]] = [[] for _ in speech]
         if self.tagging:
-            tagged: dict[tuple[int, int], dict[str, float]] = {}
-            for (utterance, segment, _), odds in zip(rows, self._tags(states, chunks, label), strict=True):
-                tagged.setdefault((utterance, segment), {}).update(odds)
-            weighed = self._with_first_pass(speech, tagged) if self.first_pass else map(_log_chances, tagged.values())
+            tagged = self._tagged(speech, lists, label)
+            if self.first_pass:
+                weighed = [chances(*told, self.first_pass) for told in self._evidence(speech, tagged)]
+            else:
+                weighed = [_log_chances(odds) for odds in tagged.values()]
             for (utterance, _), scores in zip(tagged, weighed, strict=True):
                 scored[utterance].append(above(scores, self.least))
         else:
+            rows = self._chunked(speech, lists)
+            states, chunks = [speech[one].states[segment] for one, segment, _ in rows], [chunk for *_, chunk in rows]
             replies = self._answers(PRUNER, states, lambda _: pruning_prompt(), chunks, label)
             for (utterance, *_), answer, chunk in zip(rows, replies, chunks, strict=True):
                 scored[utterance].append(keyword_scores(answer, chunk))
         return [self._merge(words, several) for words, several in zip(lists, scored, strict=True)]
 
-    def _with_first_pass(self, speech: list[Heard], tagged: Mapping[tuple[int, int], dict[str, float]]):
-        """The log-probability of each keyword of a segment, by its tags and by what the base heard without context."""
+    def evidence(
+        self, audio: Sequence[Utterable], keywords: Sequence[Sequence[str]]
+    ) -> list[tuple[list[Written], list[float]]]:
+        """What `sap2.inference.first_pass.chances` weighs, for each utterance of a single segment with a list: the
+        keywords that were tried in its first transcript, and how much likelier each makes it.
+        """
+        speech = self.encode(audio)
+        return list(self._evidence(speech, self._tagged(speech, [list(words) for words in keywords], None)))
+
+    def _chunked(self, speech: Sequence[Heard], lists: Sequence[list[str]]) -> list[tuple[int, int, list[str]]]:
+        """Utterance, segment and part of the list of everything stage 1 is asked."""
+        return [
+            (utterance, segment, chunk)
+            for utterance, (one, words) in enumerate(zip(speech, lists, strict=True))
+            for chunk in _chunks(words, self.max_list)
+            for segment in range(len(one.states))
+        ]
+
+    def _tagged(
+        self, speech: Sequence[Heard], lists: Sequence[list[str]], label: str | None
+    ) -> dict[tuple[int, int], dict[str, float]]:
+        """Of utterance and segment each keyword's log-odds, in the mean over the orders of its part of the list."""
+        rows = self._chunked(speech, lists)
+        orders = [[_shuffled(words, order) for *_, words in rows] for order in range(self.orders)]
+        states = self._heard_by(PRUNER, [speech[utterance].states[segment] for utterance, segment, _ in rows])
+        model, processor = self._parts(PRUNER)
+        model = model.get_base_model() if isinstance(model, PeftModel) else model  # with the adapter's layers in it
+        decoding = self.pruning_decoding
+        with self._adapter(PRUNER):
+            found = tags(
+                model, processor, states * self.orders, pruning_prompt(), sum(orders, []),
+                batch_size=decoding.batch_size, batch_tokens=decoding.batch_tokens, label=label,
+            )  # fmt: skip
+        tagged: dict[tuple[int, int], dict[str, float]] = {}
+        for row, (utterance, segment, words) in enumerate(rows):
+            several = found[row :: len(rows)]
+            odds = {word: fmean(one[word] for one in several) for word in words}
+            tagged.setdefault((utterance, segment), {}).update(odds)
+        return tagged
+
+    def _evidence(
+        self, speech: Sequence[Heard], tagged: Mapping[tuple[int, int], dict[str, float]]
+    ) -> Iterator[tuple[list[Written], list[float]]]:
+        """Of each segment that was tagged, what the base's first pass tells."""
         states = [speech[utterance].states[segment] for utterance, segment in tagged]
         texts = self._without_context(states)
-        tried = [written(text, odds, self.first_pass) for text, odds in zip(texts, tagged.values(), strict=True)]
-        rows = [(row, text) for row, (own, ones) in enumerate(zip(texts, tried, strict=True))
-                for text in dict.fromkeys([own, *(one.text for one in ones)])]  # fmt: skip
+        tried = [
+            written(text, odds, self.first_pass or FirstPass())
+            for text, odds in zip(texts, tagged.values(), strict=True)
+        ]
+        rows = [
+            (row, text)
+            for row, (own, ones) in enumerate(zip(texts, tried, strict=True))
+            for text in dict.fromkeys([own, *(one.text for one in ones)] if ones else [])
+        ]
         found = self._likelihoods(BASE, [states[row] for row, _ in rows], [[]] * len(rows), [text for _, text in rows])
         likely = dict(zip(rows, found, strict=True))
         for row, (own, ones) in enumerate(zip(texts, tried, strict=True)):
-            yield chances(ones, [likely[row, one.text] - likely[row, own] for one in ones], self.first_pass)
+            yield ones, [likely[row, one.text] - likely[row, own] for one in ones]
 
     def _without_context(self, states: list[Tensor]) -> list[str]:
         """What the base hears in each segment by itself."""
@@ -507,23 +551,6 @@ class Recogniser:
                 *self._parts(stage), self._heard_by(stage, states), prompts, keywords, texts,
                 batch_size=self.decoding.batch_size, batch_tokens=self.decoding.batch_tokens,
             )  # fmt: skip
-
-    def _tags(self, states, keywords, label: str | None) -> list[dict[str, float]]:
-        """Each row's keywords with the log-odds of being spoken, in the mean over the orders."""
-        orders = [[_shuffled(words, order) for words in keywords] for order in range(self.orders)]
-        model, processor = self._parts(PRUNER)
-        model = model.get_base_model() if isinstance(model, PeftModel) else model  # with the adapter's layers in it
-        decoding = self.pruning_decoding
-        with self._adapter(PRUNER):
-            found = tags(
-                model, processor, [*self._heard_by(PRUNER, states)] * self.orders, pruning_prompt(), sum(orders, []),
-                batch_size=decoding.batch_size, batch_tokens=decoding.batch_tokens, label=label,
-            )  # fmt: skip
-        several = [found[row :: len(keywords)] for row in range(len(keywords))]
-        return [
-            {word: fmean(odds[word] for odds in row) for word in words}
-            for row, words in zip(several, keywords, strict=True)
-        ]
 
     def _heard_by(self, stage: str, states: list[Tensor]) -> list[Tensor]:
         """The stage's own of `encode`'s states."""

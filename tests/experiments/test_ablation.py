@@ -14,8 +14,10 @@ from experiments.picture import draw, relevance, shares
 from experiments.report import summarise, write_page
 from experiments.run import corpus, train, with_lists
 from experiments.run import test as run_test
+from experiments.weights import fit
 from sap2.errors import ParamsError
 from sap2.inference import Recogniser
+from sap2.inference.first_pass import FirstPass
 from sap2.manifest import Utterance, read_manifest, spoken
 from sap2.training.shapes import EMBEDDED
 
@@ -119,6 +121,11 @@ def test_from_the_corpora_to_the_page(tmp_path, monkeypatch):
     np.add.at(sums, windows, shares(scores, windows))
     np.testing.assert_allclose(sums, 1, rtol=1e-5)
     draw(scores, tokens, windows, heard.text, spoken(heard), recogniser.frame_seconds, tmp_path / "pooling.png")
+
+    recogniser.first_pass = FirstPass(prior=9.0)  # so that a model that has learnt nothing tries some
+    told = recogniser.evidence([tmp_path / "corpora" / "slides" / heard.audio], [heard.keywords])
+    weights, _ = fit([*told, *told], [spoken(heard)] * 2)
+    assert FirstPass(**weights)
 
     summary = summarise(grid, tmp_path / "results", samples=20)
     assert list(summary["trainings"]) == ["tpi", "pc"]

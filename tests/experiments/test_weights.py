@@ -1,0 +1,56 @@
+"""The weights of the first pass's evidence: fitted to what was said, by the formula that the recogniser uses."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from experiments.weights import WEIGHTS, fit, log_chances
+from sap2.errors import InputError
+from sap2.inference.first_pass import FirstPass, Written, chances, in_best_place
+
+TRUE = FirstPass(tag=1.0, likeness=2.0, likelihood=0.5, prior=-1.0)
+
+
+def drawn(count: int, seed: int = 0):
+    """Utterances with two places, two keywords in each; at most one of them was said, as the true weights have it."""
+    rng = np.random.default_rng(seed)
+    told, said = [], []
+    for _ in range(count):
+        tried = [
+            Written(f"{place}{name}", place, place + 1, rng.normal(0, 2), rng.uniform(0, 2), "")
+            for place in (0, 3) for name in "ab"
+        ]  # fmt: skip
+        gains = list(-rng.exponential(4.0, len(tried)))
+        found = chances(tried, gains, TRUE)
+        words = []
+        for place in "03":
+            rivals = [word for word in found if word[0] == place]
+            shares = [math.exp(found[word]) for word in rivals]
+            words.append(rng.choice([*rivals, ""], p=[*shares, max(0.0, 1 - sum(shares))]))
+        told.append((tried, gains))
+        said.append([word for word in words if word])
+    return told, said
+
+
+def test_the_weights_that_made_the_data_are_found():
+    told, said = drawn(1500)
+    weights, loss = fit([*told, ([], [])], [*said, []])
+    assert weights == pytest.approx({name: getattr(TRUE, name) for name in WEIGHTS}, abs=0.35)
+    assert 0 < loss < 0.6
+
+
+def test_nothing_to_fit_is_told():
+    with pytest.raises(InputError, match="none of dev's keywords"):
+        fit([([], [])], [[]])
+
+
+def test_chances_are_those_of_the_recogniser():
+    for told in drawn(5)[0]:
+        best = in_best_place(*told)
+        odds = [TRUE.tag * one.tag + TRUE.likeness * one.likeness + TRUE.likelihood * gain + TRUE.prior
+                for gain, one in best]  # fmt: skip
+        rivals = [[one.rivals(other) for _, other in best] for _, one in best]
+        found = log_chances(torch.tensor([odds]), torch.tensor([rivals]))[0]
+        assert found.tolist() == pytest.approx(list(chances(*told, TRUE).values()), abs=1e-5)
