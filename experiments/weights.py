@@ -1,83 +1,106 @@
-"""Fit the weights of the first pass's evidence (`pruning.first_pass`) on dev, to lists as they are and to long ones.
+"""Fit the weights of the first pass's evidence (`pruning.first_pass`) on dev, and tell what each kind is worth on test.
 
     python -m experiments.weights --models models --lists data/lists
 
-For a base of one's own, or other names: the weights that params.yaml has are of the embedded base.
+For a base of one's own, or other names: the weights that params.yaml has are of the embedded base. Lists are taken as
+they are, and filled with other names of their split to `--size`.
 """
 
 import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import softplus
+from torch.nn.functional import binary_cross_entropy, softplus
 
 from experiments.run import with_lists
 from sap2.errors import InputError
 from sap2.inference import Recogniser
 from sap2.inference.first_pass import FirstPass, Written, in_best_place
+from sap2.inference.threshold import curve
 from sap2.manifest import audio_path, read_manifest, spoken
 from sap2.params import load_params
 
 WEIGHTS = ("tag", "likeness", "likelihood", "prior")
+KINDS = {
+    "tags": ("tag",),
+    "tags, likeness": ("tag", "likeness"),
+    "tags, likeness, likelihood": ("tag", "likeness", "likelihood"),
+}
 STEPS, RATE = 200, 0.1
 LEAST = 1e-6
 
-Evidence = tuple[Sequence[Written], Sequence[float]]
+
+class Told(NamedTuple):
+    """What is known of some utterances.
+
+    Args:
+        evidence: Of each what `Recogniser.evidence` gives.
+        said: Its spoken keywords.
+    """
+
+    evidence: list[tuple[Sequence[Written], Sequence[float]]]
+    said: list[list[str]]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", type=Path, default=Path("models"), help="folder with base and pruner")
-    parser.add_argument("--lists", type=Path, default=Path("data/lists"), help="folder with dev.jsonl")
+    parser.add_argument("--lists", type=Path, default=Path("data/lists"), help="folder with dev.jsonl and test.jsonl")
     parser.add_argument("--size", type=int, default=1000, help="names of the long lists (1000)")
+    parser.add_argument("--utterances", type=int, default=200, help="of each split at most (200)")
     asked = parser.parse_args()
-    manifest = asked.lists / "dev.jsonl"
-    own = read_manifest(manifest)
-    utterances = [*own, *with_lists(own, asked.size, split="dev")]
     options = load_params().pruning.options()
     recogniser = Recogniser.load(asked.models / "base", pruner=asked.models / "pruner", **options)
     if not recogniser.tagging:
         parser.error(f"{asked.models / 'pruner'} has learnt no tags; train it with model.tagging above 0")
-    audio = [audio_path(one, manifest) for one in utterances]
-    told = recogniser.evidence(audio, [one.keywords for one in utterances])
-    weights, loss = fit(told, [spoken(one) for one in utterances if one.keywords])
+
+    def told(split, size: int | None) -> Told:
+        manifest = asked.lists / f"{split}.jsonl"
+        rows = [one for one in read_manifest(manifest) if one.keywords][: asked.utterances]
+        rows = rows if size is None else list(with_lists(rows, size, split=split))
+        evidence = recogniser.evidence([audio_path(one, manifest) for one in rows], [one.keywords for one in rows])
+        return Told(evidence, [spoken(one) for one in rows])
+
+    tests = {"own lists": told("test", None), f"lists of {asked.size}": told("test", asked.size)}
+    own, long = told("dev", None), told("dev", asked.size)
+    dev = Told(own.evidence + long.evidence, own.said + long.said)
+    weights: dict[str, float] = {}
+    for rivals in (False, True):
+        for kind, used in KINDS.items():
+            weights = fit(dev, used, rivals)
+            for name, test in tests.items():
+                print(f"{kind}{', rivals' if rivals else ''}; {name}: {_written(test, weights, rivals)}", flush=True)
     print(json.dumps(weights | {"candidates": FirstPass().candidates}))
-    print(f"{loss:.4f} nats a keyword that was tried, {sum(len(tried) for tried, _ in told)} places")
 
 
-def fit(told: Sequence[Evidence], said: Sequence[Sequence[str]]) -> tuple[dict[str, float], float]:
-    """The weights with which the chances of the keywords are nearest to what was said, and the loss there is left.
+def fit(told: Told, used: Sequence[str] = WEIGHTS, rivals: bool = True) -> dict[str, float]:
+    """The weights with which the keywords' chances are nearest to what was said.
 
     Args:
-        told: Of each utterance what `Recogniser.evidence` gives.
-        said: Its spoken keywords.
+        used: Those that may be other than 0, and the prior.
+        rivals: Whether keywords compete for their places.
     Raises: InputError: nothing was tried.
     """
-    rows = [in_best_place(*one) for one in told]
-    most = max(map(len, rows), default=0)
-    if not most:
+    features, competing, there = _table(told, rivals)
+    if not there.any():
         raise InputError("none of dev's keywords is likely enough to be tried; train the pruner longer")
-    features = torch.zeros(len(rows), most, len(WEIGHTS))
-    rivals = torch.eye(most, dtype=torch.bool).repeat(len(rows), 1, 1)
-    right, there = torch.zeros(len(rows), most), torch.zeros(len(rows), most, dtype=torch.bool)
-    for row, (best, words) in enumerate(zip(rows, said, strict=True)):
-        for place, (gain, one) in enumerate(best):
-            features[row, place] = torch.tensor([one.tag, one.likeness, gain, 1.0])
-            rivals[row, place, : len(best)] = torch.tensor([one.rivals(other) for _, other in best])
-            right[row, place], there[row, place] = float(one.keyword in words), True
+    right = torch.zeros(there.shape)
+    for row, (best, words) in enumerate(zip(_best(told), told.said, strict=True)):
+        for place, (_, one) in enumerate(best):
+            right[row, place] = float(one.keyword in words)
+    mask = torch.tensor([float(name in used or name == "prior") for name in WEIGHTS])
     weights = torch.zeros(len(WEIGHTS), requires_grad=True)
     optimiser = torch.optim.Adam([weights], lr=RATE)
-    loss = torch.zeros(())
     for _ in range(STEPS):
-        chance = log_chances(features @ weights, rivals).exp().clamp(LEAST, 1 - LEAST)
-        loss = torch.nn.functional.binary_cross_entropy(chance[there], right[there])
+        chance = log_chances(features @ (weights * mask), competing).exp().clamp(LEAST, 1 - LEAST)
         optimiser.zero_grad()
-        loss.backward()
+        binary_cross_entropy(chance[there], right[there]).backward()
         optimiser.step()
-    return dict(zip(WEIGHTS, (round(one, 3) for one in weights.tolist()), strict=True)), loss.item()
+    return {name: round(one, 3) for name, one in zip(WEIGHTS, (weights * mask).tolist(), strict=True)}
 
 
 def log_chances(odds: Tensor, rivals: Tensor) -> Tensor:
@@ -88,6 +111,39 @@ def log_chances(odds: Tensor, rivals: Tensor) -> Tensor:
         rivals: Which keyword stands in the place of which, `(utterances, keywords, keywords)`.
     """
     return odds - softplus(odds[:, None].masked_fill(~rivals, -torch.inf).logsumexp(-1))
+
+
+def _table(told: Told, rivals: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """Features `(utterances, keywords, 4)`, who competes with whom, and where there is a keyword at all."""
+    rows = _best(told)
+    most = max(map(len, rows), default=0)
+    features, there = torch.zeros(len(rows), most, len(WEIGHTS)), torch.zeros(len(rows), most, dtype=torch.bool)
+    competing = torch.eye(most, dtype=torch.bool).repeat(len(rows), 1, 1)
+    for row, best in enumerate(rows):
+        for place, (gain, one) in enumerate(best):
+            features[row, place] = torch.tensor([one.tag, one.likeness, gain, 1.0])
+            there[row, place] = True
+            if rivals:
+                competing[row, place, : len(best)] = torch.tensor([one.rivals(other) for _, other in best])
+    return features, competing, there
+
+
+def _best(told: Told) -> list[list[tuple[float, Written]]]:
+    return [in_best_place(*one) for one in told.evidence]
+
+
+def _written(told: Told, weights: dict[str, float], rivals: bool) -> str:
+    """Recall where precision is 0.8, and where there is one false alarm in 100 utterances."""
+    features, competing, _ = _table(told, rivals)
+    found = log_chances(features @ torch.tensor(list(weights.values())), competing).tolist()
+    scored = [
+        {one.keyword: score for (_, one), score in zip(best, row, strict=False)}
+        for best, row in zip(_best(told), found, strict=True)
+    ]
+    points = curve(scored, told.said)
+    precise = max((row["recall"] for row in points if (row["precision"] or 0.0) >= 0.8), default=0.0)
+    careful = max((row["recall"] for row in points if row["false_alarms_per_100"] <= 1.0), default=0.0)
+    return f"recall {precise:.3f} at precision 0.8, {careful:.3f} at 1 false alarm / 100"
 
 
 if __name__ == "__main__":

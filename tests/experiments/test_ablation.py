@@ -14,7 +14,7 @@ from experiments.picture import draw, relevance, shares
 from experiments.report import summarise, write_page
 from experiments.run import corpus, train, with_lists
 from experiments.run import test as run_test
-from experiments.weights import fit
+from experiments.weights import Told, fit
 from sap2.errors import ParamsError
 from sap2.inference import Recogniser
 from sap2.inference.first_pass import FirstPass
@@ -124,8 +124,7 @@ def test_from_the_corpora_to_the_page(tmp_path, monkeypatch):
 
     recogniser.first_pass = FirstPass(prior=9.0)  # so that a model that has learnt nothing tries some
     told = recogniser.evidence([tmp_path / "corpora" / "slides" / heard.audio], [heard.keywords])
-    weights, _ = fit([*told, *told], [spoken(heard)] * 2)
-    assert FirstPass(**weights)
+    assert FirstPass(**fit(Told(told, [spoken(heard)])))
 
     summary = summarise(grid, tmp_path / "results", samples=20)
     assert list(summary["trainings"]) == ["tpi", "pc"]

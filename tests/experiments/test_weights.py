@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from experiments.weights import WEIGHTS, fit, log_chances
+from experiments.weights import WEIGHTS, Told, _written, fit, log_chances
 from sap2.errors import InputError
 from sap2.inference.first_pass import FirstPass, Written, chances, in_best_place
 
@@ -36,14 +36,25 @@ def drawn(count: int, seed: int = 0):
 
 def test_the_weights_that_made_the_data_are_found():
     told, said = drawn(1500)
-    weights, loss = fit([*told, ([], [])], [*said, []])
+    weights = fit(Told([*told, ([], [])], [*said, []]))
     assert weights == pytest.approx({name: getattr(TRUE, name) for name in WEIGHTS}, abs=0.35)
-    assert 0 < loss < 0.6
+    alone = fit(Told(told, said), ("tag",), rivals=False)
+    assert alone["tag"] > 0.2 and alone["likeness"] == alone["likelihood"] == 0
+
+
+def test_rivals_and_more_evidence_are_worth_something():
+    dev, test = Told(*drawn(800)), Told(*drawn(800, seed=1))
+
+    def recall(*how):
+        return float(_written(test, fit(dev, *how), how[1]).split()[1])
+
+    everything = recall(WEIGHTS, True)
+    assert everything > recall(WEIGHTS, False) + 0.02 and everything > recall(("tag",), True) + 0.02
 
 
 def test_nothing_to_fit_is_told():
     with pytest.raises(InputError, match="none of dev's keywords"):
-        fit([([], [])], [[]])
+        fit(Told([([], [])], [[]]))
 
 
 def test_chances_are_those_of_the_recogniser():
