@@ -268,7 +268,8 @@ def train_pruner(params: ParamsOption = PARAMS, profile: ProfileOption = None, s
 def prune(params: ParamsOption = PARAMS, profile: ProfileOption = None, set_: SetOption = None) -> None:
     """Add the pruner's answers to the manifests.
 
-    Every split goes to data/pruned, each utterance with the keywords that the pruner heard in `predicted`."""
+    Every split goes to data/pruned, each utterance with the keywords that the pruner heard in `predicted`; those of
+    train only with pruning.train."""
     from sap2 import stages
 
     print(stages.prune(_load(params, profile, set_).pruning))

@@ -369,6 +369,7 @@ class FirstPassSection(Section):
 class PruningSection(DecodingSection):
     """How the pruner's answers are decoded."""
 
+    train: bool = True  # the train split as well, for `recogniser.lists: predicted`; else its lists go on whole
     max_list: int = Field(200, ge=1)  # most keywords of a prompt; a longer list is pruned in parts
     # Added to the logits of naming no (further) keyword: below 0 more is heard, above 0 less is heard falsely.
     stop_bias: float = Field(0.0, ge=-20, le=20)
@@ -389,7 +390,7 @@ class PruningSection(DecodingSection):
 
     def options(self) -> dict[str, Any]:
         """What `sap2.inference.Recogniser` takes beside how its answers are searched for."""
-        return self.model_dump(exclude={*DecodingSection.model_fields, "max_false_alarms"})
+        return self.model_dump(exclude={*DecodingSection.model_fields, "max_false_alarms", "train"})
 
 
 class InferenceSection(DecodingSection):
@@ -531,6 +532,12 @@ class Params(Section):
     gate: GateSection = GateSection()
     tracking: TrackingSection = TrackingSection()
     resources: ResourcesSection = ResourcesSection()
+
+    @model_validator(mode="after")
+    def _predicted_lists_are_made(self) -> "Params":
+        if self.recogniser.lists == "predicted" and self.model.method == "tpi" and not self.pruning.train:
+            raise ValueError("recogniser.lists is predicted: set pruning.train to true, or no training list is pruned")
+        return self
 
 
 def load_params(path: Path | str = "params.yaml", profile: str | None = None, overrides: Iterable[str] = ()) -> Params:
@@ -679,6 +686,8 @@ def _explain(error: Any, origins: dict[tuple[str, ...], str], path: str) -> str:
     keys = tuple(str(part) for part in error["loc"])
     location = origins.get(keys[:2], path)
     message = error["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+    if not keys:  # a rule over sections
+        return f"{path}: {message}"
     if len(keys) == 1:  # a rule over a whole section: its message names the keys
         return f"{location}: {keys[0]}: {message}"
     if error["type"] == "extra_forbidden":  # a section's own keys were looked up before; this is one further down

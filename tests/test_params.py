@@ -108,6 +108,10 @@ def test_a_section_within_a_section_is_changed_key_by_key(tmp_path):
         ("pruner: {learning_rate: fast}", "pruner.learning_rate is 'fast', must be a valid number"),
         ("pruner: {learning_rate: .nan}", "pruner.learning_rate is nan, must be a finite number"),
         ("recogniser: {lists: gold}", "recogniser.lists is 'gold', must be 'oracle', 'predicted' or 'corrupted'"),
+        (
+            "recogniser: {lists: predicted}\npruning: {train: false}",
+            "yaml: recogniser.lists is predicted: set pruning.train",
+        ),
         ("pruner: {list_sizes: [9, 3]}", "pruner.list_sizes is [9, 3], must be [fewest, most]"),
         ("resources: {training_nodes: 2, checkpoints: null}", "training_nodes above 1 needs a volume"),
         ("inference: {contexts: [none, none]}", "names a context twice"),

@@ -34,7 +34,8 @@ def prune_splits(
     With the methods PC and JPI, which have no pruner, whole lists go on.
 
     Args:
-        manifests: By split name, among them dev; the same names are written in `output`.
+        manifests: By split name, among them dev; the same names are written in `output`, `train` as it was if
+            `section.train` is off.
     Returns: What summary.json holds: the method; the threshold that was applied, set or found on dev; recall, precision
         and false alarms of the answers, by split. threshold.csv has these of dev for every threshold.
     """
@@ -48,6 +49,10 @@ def prune_splits(
     with atomic_dir(output) as partial:
         for split in sorted(read, key=lambda split: split != "dev"):  # dev first: the threshold is found on it
             started, utterances, scored = time.monotonic(), read[split], []
+            place = output / f"{split}.jsonl"
+            if split == "train" and not section.train:
+                write_manifest(partial / place.name, (relocated(one, manifests[split], place) for one in utterances))
+                continue
             if method == TPI:
                 for batch in _batches(utterances, section.batch_size, f"prune {split}"):
                     audio = [audio_path(one, manifests[split]) for one in batch]
@@ -63,10 +68,13 @@ def prune_splits(
                     threshold = least if found is None else found
             kept = [list(above(scores, threshold)) for scores in scored]
             answered = [one.with_predicted(words) for one, words in zip(utterances, kept, strict=True)]
-            moved = (relocated(one, manifests[split], output / f"{split}.jsonl") for one in answered)
-            write_manifest(partial / f"{split}.jsonl", moved)
+            write_manifest(partial / place.name, (relocated(one, manifests[split], place) for one in answered))
             by_split[split] = _agreement(answered) | {"seconds": round(time.monotonic() - started, 1)}
-        facts = {"method": method, "threshold": threshold, **{split: by_split[split] for split in read}}
+        facts = {
+            "method": method,
+            "threshold": threshold,
+            **{split: by_split[split] for split in read if split in by_split},
+        }
         (partial / "summary.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
     return facts
 

@@ -25,7 +25,9 @@ DROP_SHARE = 0.15  # corrupted lists: a spoken keyword that stage 1 missed
 # Corrupted lists: keywords that stage 1 let through though nobody said them, at most; more of a list of thousands.
 FEW, MANY, MANY_SHARE = 2, 10, 0.3
 ALIKE_SHARE = 0.7  # of these, such as are spelt like what is said, if anything is; the others are the utterance's own
-NOT_PRUNED = 'run "sap2 prune" and train on its manifests, or set recogniser.lists to oracle or corrupted'
+NOT_PRUNED = (
+    'run "sap2 prune" with pruning.train and train on its manifests, or set recogniser.lists to oracle or corrupted'
+)
 
 
 @dataclass(frozen=True)

@@ -74,6 +74,19 @@ def test_pruned_manifests_keep_every_utterance_and_find_its_audio(tmp_path, load
     assert loaded[1][1]["prefilter"] == 300
 
 
+def test_the_train_split_goes_on_as_it_is_unless_stage_2_learns_from_stage_1s_answers(tmp_path, loaded):
+    manifests = {split: tmp_path / "prepared" / f"{split}.jsonl" for split in ("train", "dev")}
+    for manifest in manifests.values():
+        write_manifest(manifest, [make(number) for number in range(20)])
+    for train in (False, True):
+        section = PruningSection(batch_size=1, train=train)
+        facts = corpus.prune_splits(section, manifests, "base", "pruner", tmp_path / "pruned")
+        rows = read_manifest(tmp_path / "pruned" / "train.jsonl")
+        assert [one.audio for one in rows] == [f"../prepared/audio/{one.id}.flac" for one in rows] and len(rows) == 20
+        assert all((one.predicted is not None) == train for one in rows) and ("train" in facts) == train
+        assert read_manifest(tmp_path / "pruned" / "dev.jsonl")[0].predicted == ["name0"]
+
+
 @pytest.mark.parametrize(
     ("settings", "threshold", "left"),
     [
