@@ -178,7 +178,7 @@ def unpack(archive: Path, target: Path, inner: str | None = None) -> None:
                     raise InputError(
                         f"{archive}: unpacks to more than the {free:,} bytes that are free in {target.parent}"
                     )
-                tar.extract(member, scratch, filter="data")
+                _extract(tar, member, scratch)
             while tar.fileobj.read(BLOCK):  # to its end, where gzip has its check sum
                 pass
             kept = scratch / inner if inner else scratch
@@ -190,6 +190,19 @@ def unpack(archive: Path, target: Path, inner: str | None = None) -> None:
     except (tarfile.TarError, zlib.error, EOFError, OSError) as error:
         raise InputError(f"{archive}: cannot be unpacked ({error}); delete it and fetch it again") from error
     archive.unlink()
+
+
+def _extract(tar: tarfile.TarFile, member: tarfile.TarInfo, folder: Path) -> None:
+    """One file or folder of an archive; `TarFile.extract` has filters only from Python 3.10.12 and 3.11.4 on."""
+    place = (folder / member.name).resolve()
+    if not (member.isfile() or member.isdir()) or not place.is_relative_to(folder.resolve()):
+        raise tarfile.TarError(f"{member.name!r} is a link or a device, or would land elsewhere")
+    if member.isdir():
+        place.mkdir(parents=True, exist_ok=True)
+        return
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with place.open("xb") as file:
+        shutil.copyfileobj(tar.extractfile(member), file, BLOCK)
 
 
 def _check_space(root: Path, archives: list[Archive]) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 from sap2.errors import ModelError
 from sap2.hub import HUB_SOURCE, fetch_named
-from sap2.params import InferenceSection, PruningSection, TrackingSection
+from sap2.params import DecodingSection, InferenceSection, PruningSection, TrackingSection
 from sap2.tracking.store import fluent, reporting, tracking_uri
 
 __all__ = [
@@ -141,7 +141,7 @@ def sections(settings: Mapping[str, Any]) -> tuple[PruningSection, InferenceSect
     decoding, pruning_decoding, options = _decodings(settings)
     segmentation = {name: options.pop(name) for name in InferenceSection().segmentation() if name in options}
     return (
-        PruningSection(**asdict(pruning_decoding), **options),
+        PruningSection(**{name: getattr(pruning_decoding, name) for name in DecodingSection.model_fields}, **options),
         InferenceSection(**asdict(decoding), **segmentation),
     )
 

@@ -15,7 +15,7 @@ from sap2.data.audio import save_audio
 from sap2.errors import ModelError, TrackingError
 from sap2.inference import Decoding, Recogniser
 from sap2.tracking import load_registered, start_run
-from sap2.tracking.packaging import log_model, pip_requirements
+from sap2.tracking.packaging import log_model, pip_requirements, sections
 from sap2.tracking.store import client, fluent
 
 KEYWORDS = ["Kathryn", "Maier", "Myer", "Zbigniew", "graphs"]
@@ -234,3 +234,14 @@ def test_model_of_somebody_else_is_named(section, tmp_path):
     assert client(section).get_run(tracker.run_id).info.status == "FINISHED"
     with pytest.raises(ModelError, match="holds no artifacts, expected base, pruner, recogniser"):
         load_registered(section, info.model_uri)
+
+
+def test_settings_of_each_stage_come_back_as_its_own_section():
+    settings = {
+        "decoding": {"rescoring": 2.0, "num_beams": 3},
+        "pruning_decoding": {"num_beams": 2},
+        "max_segment": 3.0,
+    }
+    pruning, inference = sections(settings | {"first_pass": {"tag": 0.5}})
+    assert (pruning.num_beams, inference.num_beams, inference.rescoring, inference.max_segment) == (2, 3, 2.0, 3.0)
+    assert pruning.first_pass.tag == 0.5
