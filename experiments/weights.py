@@ -9,8 +9,9 @@ they are, and filled with other names of their split to `--size`.
 import argparse
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -34,7 +35,8 @@ STEPS, RATE = 200, 0.1
 LEAST = 1e-6
 
 
-class Told(NamedTuple):
+@dataclass(frozen=True)
+class Told:
     """What is known of some utterances.
 
     Args:
@@ -44,6 +46,11 @@ class Told(NamedTuple):
 
     evidence: list[tuple[Sequence[Written], Sequence[float]]]
     said: list[list[str]]
+
+    @cached_property
+    def best(self) -> list[list[tuple[float, Written]]]:
+        """Each utterance's keywords with their gains, once, where these are greatest."""
+        return [in_best_place(*one) for one in self.evidence]
 
 
 def main() -> None:
@@ -89,7 +96,7 @@ def fit(told: Told, used: Sequence[str] = WEIGHTS, rivals: bool = True) -> dict[
     if not there.any():
         raise InputError("none of dev's keywords is likely enough to be tried; train the pruner longer")
     right = torch.zeros(there.shape)
-    for row, (best, words) in enumerate(zip(_best(told), told.said, strict=True)):
+    for row, (best, words) in enumerate(zip(told.best, told.said, strict=True)):
         for place, (_, one) in enumerate(best):
             right[row, place] = float(one.keyword in words)
     mask = torch.tensor([float(name in used or name == "prior") for name in WEIGHTS])
@@ -115,7 +122,7 @@ def log_chances(odds: Tensor, rivals: Tensor) -> Tensor:
 
 def _table(told: Told, rivals: bool) -> tuple[Tensor, Tensor, Tensor]:
     """Features `(utterances, keywords, 4)`, who competes with whom, and where there is a keyword at all."""
-    rows = _best(told)
+    rows = told.best
     most = max(map(len, rows), default=0)
     features, there = torch.zeros(len(rows), most, len(WEIGHTS)), torch.zeros(len(rows), most, dtype=torch.bool)
     competing = torch.eye(most, dtype=torch.bool).repeat(len(rows), 1, 1)
@@ -128,17 +135,13 @@ def _table(told: Told, rivals: bool) -> tuple[Tensor, Tensor, Tensor]:
     return features, competing, there
 
 
-def _best(told: Told) -> list[list[tuple[float, Written]]]:
-    return [in_best_place(*one) for one in told.evidence]
-
-
 def _written(told: Told, weights: dict[str, float], rivals: bool) -> str:
     """Recall where precision is 0.8, and where there is one false alarm in 100 utterances."""
     features, competing, _ = _table(told, rivals)
     found = log_chances(features @ torch.tensor(list(weights.values())), competing).tolist()
     scored = [
         {one.keyword: score for (_, one), score in zip(best, row, strict=False)}
-        for best, row in zip(_best(told), found, strict=True)
+        for best, row in zip(told.best, found, strict=True)
     ]
     points = curve(scored, told.said)
     precise = max((row["recall"] for row in points if (row["precision"] or 0.0) >= 0.8), default=0.0)

@@ -376,9 +376,8 @@ class PruningSection(DecodingSection):
     threshold: float | None = Field(None, le=0)  # least log-probability of a selected keyword; null = no bound
     # Keywords selected and not said in 100 dev utterances, at most: the threshold is found on dev; null = as set above.
     max_false_alarms: float | None = Field(None, ge=0)
-    first_pass: FirstPassSection | None = (
-        None  # what the base heard without context counts beside tags; null = tags alone
-    )
+    # What the base hears without context, as evidence beside the tags; null = tags alone.
+    first_pass: FirstPassSection | None = None
     orders: int = Field(1, ge=1, le=100)  # of a list, in which its keywords are tagged; their mean counts
     prefilter: int | None = Field(None, ge=1)  # keywords a first pass leaves of a longer list; null = none made
 

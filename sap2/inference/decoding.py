@@ -132,10 +132,7 @@ def answers(
     keywords = [[]] * len(items) if keywords is None else keywords
     if not len(items) == len(prompts) == len(keywords):
         raise InputError(f"{len(items)} items, {len(prompts)} prompts, {len(keywords)} lists; give one each")
-    lengths = [
-        processor.prompt_length(prompt, words, _frames(processor, item))
-        for item, prompt, words in zip(items, prompts, keywords, strict=True)
-    ]
+    lengths = _lengths(processor, items, prompts, keywords)
     found = [Answer("")] * len(items)
     for rows in _batches(lengths, batch_size, batch_tokens // num_beams, label):
         batch = _answer(
@@ -165,10 +162,7 @@ def tags(
         items, prompt, keywords, batch_size, batch_tokens, label: As of `answers`.
     Returns: Of each keyword the log-odds that it is spoken, in the list's order.
     """
-    lengths = [
-        processor.prompt_length(prompt, words, _frames(processor, item))
-        for item, words in zip(items, keywords, strict=True)
-    ]
+    lengths = _lengths(processor, items, [prompt] * len(items), keywords)
     found: list[dict[str, float]] = [{}] * len(items)
     for rows in _batches(lengths, batch_size, batch_tokens, label):
         lists = [keywords[row] for row in rows]
@@ -191,20 +185,17 @@ def likelihoods(
     *,
     batch_size: int = 16,
     batch_tokens: int = 16_384,
-    label: str | None = None,
 ) -> list[float]:
     """The log-probability of each text as the answer to its prompt, its end included.
 
     Args:
-        items, prompts, keywords, batch_size, batch_tokens, label: As of `answers`.
+        items, prompts, keywords, batch_size, batch_tokens: As of `answers`.
     """
     targets = [processor.target(text) for text in texts]
-    lengths = [
-        processor.prompt_length(prompt, words, _frames(processor, item)) + len(target)
-        for item, prompt, words, target in zip(items, prompts, keywords, targets, strict=True)
-    ]
+    prompted = _lengths(processor, items, prompts, keywords)
+    lengths = [length + len(target) for length, target in zip(prompted, targets, strict=True)]
     found = [0.0] * len(items)
-    for rows in _batches(lengths, batch_size, batch_tokens, label):
+    for rows in _batches(lengths, batch_size, batch_tokens, None):
         inputs = _inputs(
             model, processor, *([column[row] for row in rows] for column in (items, prompts, keywords)), "left",
             [texts[row] for row in rows],
@@ -350,6 +341,14 @@ def _states(model, processor, items: Sequence[Speech]) -> list[Tensor]:
     known = [item for item in [*encoded.values(), *items] if isinstance(item, Tensor)]
     empty = known[0].new_zeros(0, known[0].shape[-1]) if known else torch.zeros(0, 1)
     return [encoded[row] if row in encoded else empty if item is None else item for row, item in enumerate(items)]
+
+
+def _lengths(processor, items, prompts, keywords) -> list[int]:
+    """Tokens of each row's prompt, with its list and speech."""
+    return [
+        processor.prompt_length(prompt, words, _frames(processor, item))
+        for item, prompt, words in zip(items, prompts, keywords, strict=True)
+    ]
 
 
 def _frames(processor, item: Speech) -> int:

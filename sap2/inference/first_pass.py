@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sap2.inference.prefilter import closeness, stretches
+from sap2.inference.places import Replacement, likeness
 
 __all__ = ["FirstPass", "Written", "chances", "in_best_place", "written"]
 
@@ -38,26 +38,17 @@ class FirstPass:
 
 
 @dataclass(frozen=True)
-class Written:
+class Written(Replacement):
     """A keyword in the place of some words of the first transcript.
 
     Args:
-        keyword: In the list's spelling.
-        start, end: The words it stands for; `end` is the first that it does not.
         tag, likeness: The evidence there is without asking the model: see `FirstPass`.
         text: The transcript with it.
     """
 
-    keyword: str
-    start: int
-    end: int
     tag: float
     likeness: float
     text: str
-
-    def rivals(self, other: "Written") -> bool:
-        """Whether the two stand in the same place."""
-        return self.start == other.start or (self.start < other.end and other.start < self.end)
 
 
 def written(text: str, tags: Mapping[str, float], weights: FirstPass) -> list[Written]:
@@ -75,18 +66,17 @@ def written(text: str, tags: Mapping[str, float], weights: FirstPass) -> list[Wr
     words, listed = text.split(), list(tags)
     if not listed:
         return []
-    spans = stretches(len(words), listed)
-    alike = closeness([" ".join(words[start:end]) for start, end in spans], listed)  # (stretches, keywords)
-    likeness = alike.max(axis=0)
-    odds = weights.tag * np.array([tags[word] for word in listed]) + weights.likeness * likeness + weights.prior
+    spans, alike = likeness(words, listed)
+    most = alike.max(axis=0)
+    odds = weights.tag * np.array([tags[word] for word in listed]) + weights.likeness * most + weights.prior
     found = []
     for column in np.argsort(-odds, kind="stable")[: weights.candidates]:
         if odds[column] < EVEN:
             break
         for row in np.argsort(-alike[:, column], kind="stable")[:PLACES]:
-            (start, end), keyword = spans[row], listed[column]
-            inserted = " ".join([*words[:start], keyword, *words[end:]])
-            found.append(Written(keyword, start, end, tags[keyword], float(likeness[column]), inserted))
+            one = Replacement(*spans[row], listed[column])
+            inserted = " ".join(one.within(words))
+            found.append(Written(one.start, one.end, one.keyword, tags[one.keyword], float(most[column]), inserted))
     return found
 
 
@@ -101,11 +91,12 @@ def chances(tried: Sequence[Written], gains: Sequence[float], weights: FirstPass
     best = in_best_place(tried, gains)
     if not best:
         return {}
-    rows = [
-        weights.tag * one.tag + weights.likeness * one.likeness + weights.likelihood * gain + weights.prior
-        for gain, one in best
-    ]
-    odds = np.array(rows)
+    odds = np.array(
+        [
+            weights.tag * one.tag + weights.likeness * one.likeness + weights.likelihood * gain + weights.prior
+            for gain, one in best
+        ]
+    )
     rivals = np.array([[one.rivals(other) for _, other in best] for _, one in best])  # (keywords, keywords)
     total = np.logaddexp.reduce(np.where(rivals, odds, -np.inf), axis=1)
     return dict(zip((one.keyword for _, one in best), (odds - np.logaddexp(0.0, total)).tolist(), strict=True))

@@ -5,30 +5,16 @@ transcript is tried with a keyword in the place of what looks or sounds like it,
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
-from sap2.inference.prefilter import closeness, stretches
+from sap2.inference.places import Replacement, likeness
 
-__all__ = ["Replacement", "replaced", "replacements"]
+__all__ = ["replaced", "replacements"]
 
 LEAST = 0.5  # likeness (0 to 2: `prefilter.closeness`) of what a keyword may replace
 SAME = 1.999  # likeness of a keyword to itself
 MOST = 8  # keywords that are tried in one place
-
-
-@dataclass(frozen=True)
-class Replacement:
-    """A keyword in the place of the words from `start` on, of which `end` is the first that stays."""
-
-    start: int
-    end: int
-    keyword: str
-
-    def within(self, words: Sequence[str]) -> list[str]:
-        """The transcript's words with it."""
-        return [*words[: self.start], self.keyword, *words[self.end :]]
 
 
 def replacements(text: str, keywords: Sequence[str]) -> list[Replacement]:
@@ -42,8 +28,7 @@ def replacements(text: str, keywords: Sequence[str]) -> list[Replacement]:
     words = text.split()
     if not words or not keywords:
         return []
-    spans = stretches(len(words), keywords)
-    alike = closeness([" ".join(words[start:end]) for start, end in spans], keywords)  # (stretches, keywords)
+    spans, alike = likeness(words, keywords)
     known = {place for (start, end), row in zip(spans, alike, strict=True) if row.max() > SAME
              for place in range(start, end)}  # fmt: skip
     return [
@@ -59,7 +44,7 @@ def replaced(text: str, tried: Sequence[Replacement], gains: Sequence[float]) ->
     """The transcript with those that gain anything, the best first; no two in one place."""
     words, taken = text.split(), []
     for gain, one in sorted(zip(gains, tried, strict=True), key=lambda pair: -pair[0]):
-        if gain > 0 and all(one.end <= other.start or other.end <= one.start for other in taken):
+        if gain > 0 and not any(map(one.rivals, taken)):
             taken.append(one)
     if not taken:
         return text

@@ -19,7 +19,7 @@ def drawn(count: int, seed: int = 0):
     told, said = [], []
     for _ in range(count):
         tried = [
-            Written(f"{place}{name}", place, place + 1, rng.normal(0, 2), rng.uniform(0, 2), "")
+            Written(place, place + 1, f"{place}{name}", rng.normal(0, 2), rng.uniform(0, 2), "")
             for place in (0, 3) for name in "ab"
         ]  # fmt: skip
         gains = list(-rng.exponential(4.0, len(tried)))

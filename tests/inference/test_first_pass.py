@@ -56,7 +56,7 @@ def test_tried_are_those_that_are_likely_before_the_model_is_asked(heard, tags):
 
 
 def place(keyword: str, start: int, end: int, tag: float = 0.0) -> Written:
-    return Written(keyword, start, end, tag, 1.0, keyword)
+    return Written(start, end, keyword, tag, 1.0, keyword)
 
 
 def odds(tag: float, gain: float) -> float:

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import sap2.inference.rescoring as module
-from sap2.inference.rescoring import Replacement, replaced, replacements
+from sap2.inference.places import Replacement
+from sap2.inference.rescoring import replaced, replacements
 
 words = st.text("abcdeiou", min_size=1, max_size=6)
 
