@@ -4,6 +4,7 @@ The frozen encoder hears an utterance once: `encode` gives states that every lat
 """
 
 from collections.abc import Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import (
+    Cache,
     GenerationConfig,
     LogitsProcessor,
     LogitsProcessorList,
@@ -181,32 +183,49 @@ def likelihoods(
     items: Sequence[Speech],
     prompts: Sequence[str],
     keywords: Sequence[Sequence[str]],
-    texts: Sequence[str],
+    texts: Sequence[Sequence[str]],
     *,
     batch_size: int = 16,
     batch_tokens: int = 16_384,
-) -> list[float]:
-    """The log-probability of each text as the answer to its prompt, its end included.
+) -> list[list[float]]:
+    """The log-probability of each of a row's texts as the answer to its prompt, the end included.
+
+    A prompt is read once, however many texts it has.
 
     Args:
         items, prompts, keywords, batch_size, batch_tokens: As of `answers`.
     """
-    targets = [processor.target(text) for text in texts]
-    prompted = _lengths(processor, items, prompts, keywords)
-    lengths = [length + len(target) for length, target in zip(prompted, targets, strict=True)]
-    found = [0.0] * len(items)
-    for rows in _batches(lengths, batch_size, batch_tokens, None):
+    found = [[0.0] * len(several) for several in texts]
+    for rows in _batches(_lengths(processor, items, prompts, keywords), batch_size, batch_tokens, None):
+        asked = [(place, number) for place, row in enumerate(rows) for number in range(len(texts[row]))]
+        targets = [processor.target(texts[rows[place]][number]) for place, number in asked]
         inputs = _inputs(
-            model, processor, *([column[row] for row in rows] for column in (items, prompts, keywords)), "left",
-            [texts[row] for row in rows],
-        )  # fmt: skip
-        longest = max(len(targets[row]) for row in rows)
-        labels = inputs.pop("labels")[:, -longest:]
-        logits = model(**inputs, logits_to_keep=longest + 1).logits[:, :-1].float()
-        chosen = logits.log_softmax(-1).gather(-1, labels.clamp(min=0)[..., None])[..., 0]
-        for row, total in zip(rows, (chosen * (labels != -100)).sum(-1).tolist(), strict=True):
-            found[row] = total
+            model, processor, *([column[row] for row in rows] for column in (items, prompts, keywords)), "left"
+        )
+        read = model(**inputs, use_cache=True, logits_to_keep=1)
+        mask, width = inputs["attention_mask"], inputs["attention_mask"].shape[1]
+        for some in _batches([width + len(target) for target in targets], batch_size, batch_tokens, None):
+            places = torch.tensor([asked[one][0] for one in some], device=model.device)
+            labels = pad_sequence([torch.tensor(targets[one]) for one in some], batch_first=True, padding_value=-100)
+            labels = labels.to(model.device)
+            written = model(
+                input_ids=labels.clamp(min=0), attention_mask=torch.cat([mask[places], (labels != -100).to(mask)], 1),
+                past_key_values=_selected(read.past_key_values, places), use_cache=True,
+            ).logits[:, :-1]  # fmt: skip
+            logprobs = torch.cat([read.logits[places], written], 1).float().log_softmax(-1)
+            chosen = logprobs.gather(-1, labels.clamp(min=0)[..., None])[..., 0]
+            for one, total in zip(some, (chosen * (labels != -100)).sum(-1).tolist(), strict=True):
+                place, number = asked[one]
+                found[rows[place]][number] = total
     return found
+
+
+def _selected(cache: Cache, places: Tensor) -> Cache:
+    """A cache of these rows of a batch, some perhaps more than once; the batch's own stays as it is."""
+    chosen = copy(cache)
+    chosen.layers = [copy(layer) for layer in cache.layers]
+    chosen.batch_select_indices(places)
+    return chosen
 
 
 def trim_loop(tokens: Sequence[int]) -> list[int]:
@@ -322,10 +341,10 @@ def _answer(
     return found
 
 
-def _inputs(model, processor, items, prompts, keywords, padding_side: str, targets=None) -> dict[str, Tensor]:
+def _inputs(model, processor, items, prompts, keywords, padding_side: str) -> dict[str, Tensor]:
     states = _states(model, processor, items)
     frames = [len(one) for one in states]
-    batch = processor(prompts, keywords, frames=frames, targets=targets, padding_side=padding_side)
+    batch = processor(prompts, keywords, frames=frames, padding_side=padding_side)
     inputs = {name: tensor.to(model.device) for name, tensor in batch.items()}
     if any(len(frames) for frames in states):
         inputs["speech_states"] = pad_sequence(states, batch_first=True).to(model.device)

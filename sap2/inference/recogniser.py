@@ -450,15 +450,15 @@ class Recogniser:
             written(text, odds, self.first_pass or FirstPass())
             for text, odds in zip(texts, tagged.values(), strict=True)
         ]
-        rows = [
-            (row, text)
-            for row, (own, ones) in enumerate(zip(texts, tried, strict=True))
-            for text in dict.fromkeys([own, *(one.text for one in ones)] if ones else [])
+        asked = [
+            list(dict.fromkeys([own, *(one.text for one in ones)])) if ones else []
+            for own, ones in zip(texts, tried, strict=True)
         ]
-        found = self._likelihoods(BASE, [states[row] for row, _ in rows], [[]] * len(rows), [text for _, text in rows])
-        likely = dict(zip(rows, found, strict=True))
-        for row, (own, ones) in enumerate(zip(texts, tried, strict=True)):
-            yield ones, [likely[row, one.text] - likely[row, own] for one in ones]
+        for own, ones, one_by_one, found in zip(
+            texts, tried, asked, self._likelihoods(BASE, states, [[]] * len(states), asked), strict=True
+        ):
+            likely = dict(zip(one_by_one, found, strict=True))
+            yield ones, [likely[one.text] - likely[own] for one in ones]
 
     def _without_context(self, states: list[Tensor]) -> list[str]:
         """What the base hears in each segment by itself."""
@@ -525,32 +525,31 @@ class Recogniser:
     def _rescored(self, states: list[Tensor], keywords: list[list[str]], texts: list[str]) -> list[str]:
         """The transcripts, with keywords in the place of what is nearly one where that costs little."""
         tried = [replacements(text, words) for text, words in zip(texts, keywords, strict=True)]
-        rows = [
-            (row, " ".join(words))
-            for row, (text, ones) in enumerate(zip(texts, tried, strict=True))
-            if ones
-            for words in (text.split(), *(one.within(text.split()) for one in ones))
+        asked = [
+            [" ".join(words) for words in (text.split(), *(one.within(text.split()) for one in ones))] if ones else []
+            for text, ones in zip(texts, tried, strict=True)
         ]
-        lists = [keywords[row] for row, _ in rows]
-        found = self._likelihoods(RECOGNISER, [states[row] for row, _ in rows], lists, [text for _, text in rows])
-        likely = iter(found)
         rescored = []
-        for text, ones in zip(texts, tried, strict=True):
-            own = next(likely) if ones else 0.0
-            gains = [next(likely) - own + self.decoding.rescoring for _ in ones]
+        found = self._likelihoods(RECOGNISER, states, keywords, asked)
+        for text, ones, likely in zip(texts, tried, found, strict=True):
+            gains = [with_it - likely[0] + self.decoding.rescoring for with_it in likely[1:]]
             rescored.append(replaced(text, ones, gains))
         return rescored
 
     def _likelihoods(
-        self, stage: str, states: list[Tensor], keywords: list[list[str]], texts: list[str]
-    ) -> list[float]:
-        """The log-probability of each text as a transcript."""
-        prompts = [recognition_prompt(bool(words)) for words in keywords]
+        self, stage: str, states: list[Tensor], keywords: list[list[str]], texts: list[list[str]]
+    ) -> list[list[float]]:
+        """The log-probability of each of a segment's texts as its transcript."""
+        asked = [row for row, several in enumerate(texts) if several]
+        lists = [keywords[row] for row in asked]
         with self._adapter(stage):
-            return likelihoods(
-                *self._parts(stage), self._heard_by(stage, states), prompts, keywords, texts,
+            found = likelihoods(
+                *self._parts(stage), self._heard_by(stage, [states[row] for row in asked]),
+                [recognition_prompt(bool(words)) for words in lists], lists, [texts[row] for row in asked],
                 batch_size=self.decoding.batch_size, batch_tokens=self.decoding.batch_tokens,
             )  # fmt: skip
+        likely = dict(zip(asked, found, strict=True))
+        return [likely.get(row, []) for row in range(len(texts))]
 
     def _heard_by(self, stage: str, states: list[Tensor]) -> list[Tensor]:
         """The stage's own of `encode`'s states."""

@@ -64,18 +64,33 @@ def test_scores_are_the_log_probabilities_of_the_answers_tokens(loaded, monkeypa
             torch.testing.assert_close(scores, expected[: len(scores)], atol=1e-3, rtol=1e-3)
 
 
-@pytest.mark.parametrize("budget", [{"batch_size": 5}, {"batch_size": 2}, {"batch_tokens": 1}])
+@pytest.mark.parametrize("budget", [{"batch_size": 5}, {"batch_size": 2}, {"batch_tokens": 250}, {"batch_tokens": 1}])
 def test_likelihoods_are_the_models_own(loaded, budget):
     """As the loss of training has them, a row at a time: its mean over the answer's tokens and their end."""
     model, processor = loaded
-    texts = ["ask maier", "", "a", "thank kathryn for the proof", "a"]
+    texts = [["ask maier", "", "thank kathryn for the proof"], ["", "a"], ["a"], [], ["the proof", "ask", "a"]]
     found = likelihoods(model, processor, WAVES, PROMPTS, LISTS, texts, **budget)
-    for wave, prompt, words, text, total in zip(WAVES, PROMPTS, LISTS, texts, found, strict=True):
-        batch = processor([prompt], [words], audio=[wave], targets=[text])
-        with torch.no_grad():
-            loss = model(**batch).loss.item()
-        assert total == pytest.approx(-loss * len(processor.target(text)), rel=1e-3)
-    assert len(set(found)) == 5 and likelihoods(model, processor, [], [], [], []) == []
+    assert [len(several) for several in found] == [3, 2, 1, 0, 3]
+    for wave, prompt, words, several, totals in zip(WAVES, PROMPTS, LISTS, texts, found, strict=True):
+        for text, total in zip(several, totals, strict=True):
+            batch = processor([prompt], [words], audio=[wave], targets=[text])
+            with torch.no_grad():
+                loss = model(**batch).loss.item()
+            assert total == pytest.approx(-loss * len(processor.target(text)), rel=1e-3)
+    assert len(set(sum(found, []))) == 9 and likelihoods(model, processor, [], [], [], []) == []
+
+
+def test_a_prompt_is_read_once_for_all_its_texts(loaded, monkeypatch):
+    model, processor = loaded
+    read = []
+    run = model.model.merge
+    monkeypatch.setattr(model.model, "merge", lambda ids, *rest: read.append(ids.numel()) or run(ids, *rest))
+    texts = [["ask maier", "thank kathryn"] * 8, ["a"]]
+    likelihoods(model, processor, WAVES[:2], PROMPTS[:2], LISTS[:2], texts)
+    targets = [processor.target(text) for several in texts for text in several]
+    width = max(processor.prompt_length(prompt, words, processor.frames(len(wave)))
+                for prompt, words, wave in zip(PROMPTS[:2], LISTS[:2], WAVES, strict=False))  # fmt: skip
+    assert read[0] == 2 * width and sum(read[1:]) <= len(targets) * max(map(len, targets))
 
 
 def test_states_encoded_once_give_the_answers_of_the_audio(loaded, alone):

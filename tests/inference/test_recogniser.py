@@ -163,8 +163,8 @@ def test_a_first_pass_speaks_for_what_it_heard_and_against_what_it_did_not(folde
 
     def likely(model, processor, states, prompts, lists, answers, **options):
         assert bare(model) and len(states) == len(answers) and not any(lists)
-        asked.extend(answers)
-        return [-2.0 * ("Meyr" in text) - 10.0 * (text not in texts) for text in answers]
+        asked.extend(sum(answers, []))
+        return [[-2.0 * ("Meyr" in text) - 10.0 * (text not in texts) for text in several] for several in answers]
 
     monkeypatch.setattr(module, "answers", answer)
     monkeypatch.setattr(module, "likelihoods", likely)
@@ -198,8 +198,8 @@ def test_transcripts_are_rescored_with_their_own_lists(folders, monkeypatch):
     def likely(model, processor, states, prompts, keywords, answers, **options):
         assert model.active_adapter == "recogniser" and prompts == [recognition_prompt(True)] * len(states)
         asked.extend(zip(keywords, answers, strict=True))
-        return [{"ask mayer": -1.0, "ask Maier": -2.5, "thank zorban": -1.0, "thank Zorvan": -4.0}.get(text, -50.0)
-                for text in answers]  # fmt: skip
+        known = {"ask mayer": -1.0, "ask Maier": -2.5, "thank zorban": -1.0, "thank Zorvan": -4.0}
+        return [[known.get(text, -50.0) for text in several] for several in answers]
 
     monkeypatch.setattr(module, "likelihoods", likely)
     both = Recogniser.load(
