@@ -60,7 +60,7 @@ ablation: $(READY) ## Train and test the methods, three seeds each (hours), and 
 	$(BIN)/python -m experiments.report
 
 ablation-more: $(READY) ## The same for poolings, windows and lists (more hours)
-	$(WITH_ENV) dvc repro experiments/dvc.yaml:test-more
+	$(WITH_ENV) dvc repro experiments/dvc.yaml:test-more experiments/dvc.yaml:test-again
 	$(BIN)/python -m experiments.report
 
 lock: $(TOOLS)/.ready ## Write requirements.lock anew: every package of the environment with its hashes

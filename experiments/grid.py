@@ -41,11 +41,12 @@ class Grid(_Strict):
     trainings: dict[str, Training]
     main: list[str]  # trained with every seed
     more: list[str]  # with the first one
+    again: list[str]  # not trained: the models of the first training and seed, tested with other params
 
     @model_validator(mode="after")
     def _names_are_known(self) -> "Grid":
-        if sorted([*self.main, *self.more]) != sorted(self.trainings):
-            raise ValueError("main and more together do not name each of trainings once")
+        if sorted([*self.main, *self.more, *self.again]) != sorted(self.trainings):
+            raise ValueError("main, more and again together do not name each of trainings once")
         for name, training in self.trainings.items():
             if strange := sorted(set(training.sizes) - set(self.sizes.lists)):
                 raise ValueError(f"trainings.{name}.sizes has {strange}, of which sizes.lists makes no lists")
@@ -57,10 +58,14 @@ class Grid(_Strict):
         return next(iter(self.corpora))
 
     def runs(self) -> list[tuple[str, int]]:
-        """Every training with its seeds."""
+        """Every training that is tested, with its seeds."""
         return [(name, seed) for name in self.main for seed in self.seeds] + [
-            (name, self.seeds[0]) for name in self.more
+            (name, self.seeds[0]) for name in (*self.more, *self.again)
         ]
+
+    def models(self, name: str, seed: int) -> str:
+        """The folder of the models that a training is tested with."""
+        return f"{self.main[0] if name in self.again else name}-{seed}"
 
     def params(self, *changes: str) -> Params:
         """The params of the profile with these changes on top of `common`."""

@@ -108,7 +108,7 @@ def train(grid: Grid, name: str, seed: int, work: Path = HERE, base: Path = stag
 def test(grid: Grid, name: str, seed: int, work: Path = HERE, base: Path = stages.BASE) -> None:
     """Results of every test set under `work/results/NAME-SEED/SET/CONTEXT.jsonl`, and what they came from."""
     params = _params(grid, name, seed)
-    corpora, models = work / "corpora", work / "models" / f"{name}-{seed}"
+    corpora, models = work / "corpora", work / "models" / grid.models(name, seed)
     sets = {corpus: corpora / corpus / "test.jsonl" for corpus in grid.corpora}
     if seed == grid.seeds[0]:
         sets |= {SIZED.format(size): corpora / f"{SIZED.format(size)}.jsonl" for size in grid.trainings[name].sizes}

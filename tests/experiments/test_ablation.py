@@ -39,7 +39,7 @@ def written(folder: Path, **changes) -> Path:
 
 def test_every_training_of_the_grid_has_params_the_project_takes():
     grid = load_grid(GRID)
-    assert len(grid.runs()) == len(grid.main) * len(grid.seeds) + len(grid.more)
+    assert len(grid.runs()) == len(grid.main) * len(grid.seeds) + len(grid.more) + len(grid.again)
     for name, seed in grid.runs():
         params = grid.params(f"pruner.seed={seed}", *grid.trainings[name].params)
         assert params.pruner.seed == seed
@@ -51,7 +51,7 @@ def test_every_training_of_the_grid_has_params_the_project_takes():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"more": []}, "main and more together do not name each of trainings once"),
+        ({"more": []}, "main, more and again together do not name each of trainings once"),
         ({"sedes": [1]}, "sedes: Extra inputs are not permitted"),
         ({"sizes": {"of": 200, "lists": [10]}}, r"trainings.tpi.sizes has \[50, 100"),
     ],
@@ -68,9 +68,24 @@ def test_dvc_makes_a_stage_of_every_training_and_seed():
     ).stdout.split()  # fmt: skip
     made = {stage.rpartition(":")[2] for stage in listed}
     grid = load_grid(GRID)
-    for step in ("train", "test"):
-        for name, seed in grid.runs():
-            assert f"{step}{'' if name in grid.main else '-more'}@{name}-{seed}" in made
+    groups = {"": grid.main, "-more": grid.more, "-again": grid.again}
+    expected = {
+        f"{step}{group}@{name}-{seed}"
+        for group, names in groups.items()
+        for name, seed in grid.runs()
+        for step in ("train", "test")
+        if name in names and (step, group) != ("train", "-again")
+    }
+    assert made == expected | {"corpus"}
+
+
+def test_what_is_tested_again_has_the_training_of_the_first():
+    """Else its models would not be those that its params ask for."""
+    grid = load_grid(GRID)
+    for name in grid.again:
+        ours, first = (grid.params(*grid.trainings[one].params) for one in (name, grid.main[0]))
+        for section in ("model", "lora", "pruner", "recogniser"):
+            assert getattr(ours, section) == getattr(first, section)
 
 
 def test_lists_of_any_length_hold_what_is_said():
@@ -100,9 +115,11 @@ def test_from_the_corpora_to_the_page(tmp_path, monkeypatch):
             "tpi": {"says": "two stages", "sizes": [5, 30]},
             "pc": {"says": "the whole list", "params": ["model.method=pc"]},
             "jpi": {"says": "never run", "params": ["model.method=jpi"]},
+            "tags": {"says": "tested again", "params": ["pruning.first_pass=null"]},
         },
         "main": ["tpi", "pc", "jpi"],
         "more": [],
+        "again": ["tags"],
     }
     grid = load_grid(written(tmp_path, **small))
     corpus(grid, tmp_path)
@@ -110,6 +127,7 @@ def test_from_the_corpora_to_the_page(tmp_path, monkeypatch):
     for name in ("tpi", "pc"):
         train(grid, name, 1, tmp_path, EMBEDDED)
         run_test(grid, name, 1, tmp_path, EMBEDDED)
+    run_test(grid, "tags", 1, tmp_path, EMBEDDED)
 
     recogniser = Recogniser.load(EMBEDDED, pruner=tmp_path / "models" / "tpi-1" / "pruner")
     heard = read_manifest(tmp_path / "corpora" / "slides" / "test.jsonl")[0]
@@ -127,7 +145,7 @@ def test_from_the_corpora_to_the_page(tmp_path, monkeypatch):
     assert FirstPass(**fit(Told(told, [spoken(heard)])))
 
     summary = summarise(grid, tmp_path / "results", samples=20)
-    assert list(summary["trainings"]) == ["tpi", "pc"]
+    assert list(summary["trainings"]) == ["tpi", "pc", "tags"]
     tpi = summary["trainings"]["tpi"]["sets"]
     assert set(tpi) == {"slides", "alike", "n5", "n30"} and set(tpi["n30"]) == {"predicted"}
     rows = [json.loads(line) for line in (tmp_path / "results/tpi-1/n30/predicted.jsonl").read_text().splitlines()]
