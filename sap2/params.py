@@ -359,10 +359,10 @@ class DecodingSection(Section):
 class FirstPassSection(Section):
     """Weights of a first pass's evidence: see sap2/inference/first_pass.py."""
 
-    tag: float = Field(0.54, ge=0, le=100)
-    likeness: float = Field(3.5, ge=0, le=100)
-    likelihood: float = Field(0.19, ge=0, le=100)
-    prior: float = Field(-0.5, ge=-100, le=100)
+    tag: float = Field(0.4, ge=0, le=100)
+    likeness: float = Field(2.2, ge=0, le=100)
+    likelihood: float = Field(0.3, ge=0, le=100)
+    prior: float = Field(2.2, ge=-100, le=100)
     candidates: int = Field(20, ge=1)  # keywords of a segment that are tried at most
 
 
@@ -378,7 +378,6 @@ class PruningSection(DecodingSection):
     max_false_alarms: float | None = Field(None, ge=0)
     # What the base hears without context, as evidence beside the tags; null = tags alone.
     first_pass: FirstPassSection | None = None
-    orders: int = Field(1, ge=1, le=100)  # of a list, in which its keywords are tagged; their mean counts
     prefilter: int | None = Field(None, ge=1)  # keywords a first pass leaves of a longer list; null = none made
 
     @model_validator(mode="after")

@@ -14,8 +14,8 @@ from sap2.inference.places import Replacement, likeness
 
 __all__ = ["FirstPass", "Written", "chances", "in_best_place", "written"]
 
-PLACES = 2  # of the transcript in which a keyword is tried
-EVEN = 0.0  # log-odds below which a keyword is not tried: asking the model seldom adds to them
+PLACES = 4  # of the transcript in which a keyword is tried
+PROMISING = 3.0  # log-odds from which a keyword is tried: asking the model takes from them, and seldom adds
 
 
 @dataclass(frozen=True)
@@ -30,10 +30,10 @@ class FirstPass:
         candidates: Keywords of a segment that are tried, at most.
     """
 
-    tag: float = 0.54
-    likeness: float = 3.5
-    likelihood: float = 0.19
-    prior: float = -0.5
+    tag: float = 0.4
+    likeness: float = 2.2
+    likelihood: float = 0.3
+    prior: float = 2.2
     candidates: int = 20
 
 
@@ -71,7 +71,7 @@ def written(text: str, tags: Mapping[str, float], weights: FirstPass) -> list[Wr
     odds = weights.tag * np.array([tags[word] for word in listed]) + weights.likeness * most + weights.prior
     found = []
     for column in np.argsort(-odds, kind="stable")[: weights.candidates]:
-        if odds[column] < EVEN:
+        if odds[column] < PROMISING:
             break
         for row in np.argsort(-alike[:, column], kind="stable")[:PLACES]:
             one = Replacement(*spans[row], listed[column])

@@ -23,7 +23,7 @@ def identity(recogniser: "Recogniser") -> str:
     decodings = [asdict(one) for one in (recogniser.decoding, recogniser.pruning_decoding)]
     settings = {
         "decoding": [{key: value for key, value in one.items() if key not in OF_SPEED} for one in decodings],
-        **{name: getattr(recogniser, name) for name in ("max_list", "stop_bias", "threshold", "prefilter", "orders")},
+        **{name: getattr(recogniser, name) for name in ("max_list", "stop_bias", "threshold", "prefilter")},
         "first_pass": recogniser.first_pass and asdict(recogniser.first_pass),
     }
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())

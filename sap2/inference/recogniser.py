@@ -5,14 +5,12 @@ answers with its selection and the transcript. Both have one adapter and no stag
 """
 
 import math
-import random
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from statistics import fmean
 
 import numpy as np
 import torch
@@ -113,7 +111,6 @@ class Recogniser:
             where keywords are tagged, more likely spoken than not.
         first_pass: Weights of what the base heard without context, beside the tags: the fields of
             `sap2.inference.first_pass.FirstPass`. None = the tags alone.
-        orders: Orders of a list in which keywords are tagged; a tag is the mean of them.
         prefilter: Keywords that a first pass without context leaves of a longer list; None = stage 1 reads it all.
         max_segment: Seconds of a segment of a longer recording, at most; None = what the encoder takes.
         segment_overlap: Seconds that two segments share where no pause parts them: see `sap2.data.segmentation`.
@@ -130,7 +127,6 @@ class Recogniser:
         stop_bias: float = 0.0,
         threshold: float | None = None,
         first_pass: Mapping[str, float] | None = None,
-        orders: int = 1,
         prefilter: int | None = None,
         max_segment: Seconds | None = None,
         segment_overlap: Seconds = 1.0,
@@ -155,7 +151,6 @@ class Recogniser:
         self.pruning_decoding = pruning_decoding or self.decoding
         self.stop_bias, self.prefilter = stop_bias, prefilter
         self.first_pass = None if first_pass is None else FirstPass(**first_pass)
-        self.orders = orders
         self.threshold = EVEN if threshold is None and self.tagging else threshold
 
     @classmethod
@@ -170,7 +165,6 @@ class Recogniser:
         stop_bias: float = 0.0,
         threshold: float | None = None,
         first_pass: Mapping[str, float] | None = None,
-        orders: int = 1,
         prefilter: int | None = None,
         max_segment: Seconds | None = None,
         segment_overlap: Seconds = 1.0,
@@ -206,8 +200,7 @@ class Recogniser:
         model = model.to(device) if device else model
         return cls(
             model, processor, decoding, max_list, stop_bias=stop_bias, threshold=threshold,
-            first_pass=first_pass, orders=orders, prefilter=prefilter, max_segment=max_segment,
-            segment_overlap=segment_overlap,
+            first_pass=first_pass, prefilter=prefilter, max_segment=max_segment, segment_overlap=segment_overlap,
         )  # fmt: skip
 
     @classmethod
@@ -421,22 +414,19 @@ class Recogniser:
     def _tagged(
         self, speech: Sequence[Heard], lists: Sequence[list[str]], label: str | None
     ) -> dict[tuple[int, int], dict[str, float]]:
-        """Of utterance and segment each keyword's log-odds, in the mean over the orders of its part of the list."""
+        """Of utterance and segment each keyword's log-odds."""
         rows = self._chunked(speech, lists)
-        orders = [[_shuffled(words, order) for *_, words in rows] for order in range(self.orders)]
         states = self._heard_by(PRUNER, [speech[utterance].states[segment] for utterance, segment, _ in rows])
         model, processor = self._parts(PRUNER)
         model = model.get_base_model() if isinstance(model, PeftModel) else model  # with the adapter's layers in it
         decoding = self.pruning_decoding
         with self._adapter(PRUNER):
             found = tags(
-                model, processor, states * self.orders, pruning_prompt(), sum(orders, []),
+                model, processor, states, pruning_prompt(), [words for *_, words in rows],
                 batch_size=decoding.batch_size, batch_tokens=decoding.batch_tokens, label=label,
             )  # fmt: skip
         tagged: dict[tuple[int, int], dict[str, float]] = {}
-        for row, (utterance, segment, words) in enumerate(rows):
-            several = found[row :: len(rows)]
-            odds = {word: fmean(one[word] for one in several) for word in words}
+        for (utterance, segment, _), odds in zip(rows, found, strict=True):
             tagged.setdefault((utterance, segment), {}).update(odds)
         return tagged
 
@@ -646,14 +636,6 @@ def _load(item: str | Path | np.ndarray) -> np.ndarray:
     from sap2.data.audio import load_audio
 
     return load_audio(item)
-
-
-def _shuffled(words: Sequence[str], order: int) -> list[str]:
-    """One of a list's orders, always the same for the same number; the first is its own."""
-    words = list(words)
-    if order:
-        random.Random(order).shuffle(words)
-    return words
 
 
 def _log_chances(odds: dict[str, float]) -> dict[str, float]:

@@ -41,7 +41,7 @@ def test_the_same_model_elsewhere_and_in_other_batches_is_the_same(folders, load
     "change",
     [
         {"recogniser": "scaled"}, {"threshold": -1.0}, {"stop_bias": -2.0}, {"max_list": 7},
-        {"orders": 2}, {"first_pass": {}}, {"first_pass": {"tag": 0.5}},
+        {"first_pass": {}}, {"first_pass": {"tag": 0.5}},
         {"prefilter": 5}, {"decoding": Decoding(num_beams=2)}, {"decoding": Decoding(max_new_tokens=9)},
         {"decoding": Decoding(rescoring=1.0)},
         {"aggregate": "max"},

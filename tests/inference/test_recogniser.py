@@ -116,30 +116,6 @@ def test_a_stage_one_that_tags_prunes_by_its_tags_without_an_answer(folders, mon
     assert not Recogniser.load(folders / "base", folders / "pruner", decoding=DECODING).tagging
 
 
-def test_tags_are_the_mean_over_several_orders_of_the_list(folders, monkeypatch):
-    """A tag that says where its keyword stood: the mean is of places in different orders, of its own row's."""
-    both = Recogniser.load(folders / "base", folders / "tagger", folders / "tagged", orders=3)
-    seen = []
-
-    def by_place(model, processor, states, prompt, lists, **options):
-        seen.extend((len(frames), words) for frames, words in zip(states, lists, strict=True))
-        return [{word: len(frames) + place for place, word in enumerate(words)}
-                for frames, words in zip(states, lists, strict=True)]  # fmt: skip
-
-    monkeypatch.setattr(module, "tags", by_place)
-    monkeypatch.setattr(module, "_log_chances", lambda odds: odds)
-    lists = [[f"word{number}" for number in range(9)], ["Maier", "Myer"]]
-    scores = both.weigh([tone(0.8), tone(0.5)], lists)
-    assert [words for _, words in seen[:2]] == lists and len(seen) == 6
-    for row, words in enumerate(lists):
-        orders = seen[row::2]
-        assert all(sorted(order) == sorted(words) for _, order in orders)
-        for word in words:
-            expected = np.mean([frames + order.index(word) for frames, order in orders])
-            assert scores[row][word] == pytest.approx(expected)
-    assert len({tuple(order) for _, order in seen[::2]}) == 3, "no two orders of a list are equal"
-
-
 def test_a_first_pass_speaks_for_what_it_heard_and_against_what_it_did_not(folders, monkeypatch):
     """Each segment has its own first pass, by the base alone; chunks of the list compete, the best segment counts."""
     weights = {"tag": 1.0, "likeness": 2.0, "likelihood": 0.5, "prior": -1.0}
