@@ -118,7 +118,7 @@ def test_a_stage_one_that_tags_prunes_by_its_tags_without_an_answer(folders, mon
 
 def test_a_first_pass_speaks_for_what_it_heard_and_against_what_it_did_not(folders, monkeypatch):
     """Each segment has its own first pass, by the base alone; chunks of the list compete, the best segment counts."""
-    weights = {"tag": 1.0, "likeness": 2.0, "likelihood": 0.5, "prior": -1.0}
+    weights = {"tag": 1.0, "likeness": 2.0, "likelihood": 0.5, "prior": 1.0}
     both = Recogniser.load(
         folders / "base", folders / "tagger", folders / "tagged", max_list=3, first_pass=weights,
         max_segment=1.0, segment_overlap=0.1,
@@ -147,11 +147,11 @@ def test_a_first_pass_speaks_for_what_it_heard_and_against_what_it_did_not(folde
     (scores,) = both.weigh([tone(1.6)], [list(tagged)])
     assert "q" not in scores and "ask Maier" in asked and not any("q" in text.split() for text in asked)
     alike = closeness(["maier"], ["Maier", "Meyr"])[0]
-    odds = dict(zip(["Maier", "Meyr"], 2.0 * alike + np.array([0.0, 0.5]) + [-5.0, -6.0] - 1.0, strict=True))
+    odds = dict(zip(["Maier", "Meyr"], 2.0 * alike + np.array([0.0, 0.5]) + [-5.0, -6.0] + 1.0, strict=True))
     for word, own in odds.items():
         expected = own - np.logaddexp(0.0, np.logaddexp(*odds.values()))
         assert scores.get(word, module.DOUBTFUL) == pytest.approx(max(expected, module.DOUBTFUL), abs=1e-5)
-    alone = 2.0 * 2.0 - 5.0 - 1.0
+    alone = 2.0 * 2.0 - 5.0 + 1.0
     assert scores["Zorvan"] == pytest.approx(alone - np.logaddexp(0.0, alone), abs=0.01), "hardly any rival there"
 
 
