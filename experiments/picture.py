@@ -7,9 +7,9 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-import torch
 from matplotlib.figure import Figure
 
+from experiments.relevance import frame_scores
 from sap2.inference import Recogniser
 from sap2.manifest import audio_path, read_manifest, spoken
 
@@ -29,22 +29,11 @@ def main() -> None:
     said = spoken(row)
     keywords = sorted([*said, *[word for word in row.keywords if word not in said][: KEYWORDS - len(said)]])
     recogniser = Recogniser.load(asked.models / "base", pruner=asked.models / "pruner")
-    scores, tokens, windows = relevance(recogniser, audio_path(row, manifest), keywords)
-    draw(scores, tokens, windows, row.text, said, recogniser.frame_seconds, asked.output)
+    ids, windows = recogniser.processor.tokenise_context(keywords)
+    scores = frame_scores(recogniser, audio_path(row, manifest), ids)
+    tokens = [recogniser.processor.tokenizer.decode([one]) for one in ids]
+    draw(scores, tokens, np.array(windows), row.text, said, recogniser.frame_seconds, asked.output)
     print(f"{asked.output}: {row.id}, {row.text!r}, list {', '.join(keywords)}")
-
-
-@torch.no_grad()
-def relevance(recogniser: Recogniser, audio: Path, keywords: list[str]):
-    """Scores `(heads, frames, tokens)` as `pool_context` has them, the list's tokens, and their windows."""
-    (states,) = recogniser.encode([audio])[0].states
-    recogniser.model.set_adapter("pruner", inference_mode=True)
-    model, processor = recogniser.model.get_base_model(), recogniser.processor
-    ids, windows = processor.tokenise_context(keywords)
-    speech = model.model.multi_modal_projector(states).float().unflatten(-1, (model.config.pooling_heads, -1))
-    context = model.get_input_embeddings()(torch.tensor(ids)).float().unflatten(-1, (model.config.pooling_heads, -1))
-    scores = torch.einsum("thd,chd->htc", speech, context) * speech.shape[-1] ** -0.5
-    return scores.numpy(), [processor.tokenizer.decode([one]) for one in ids], np.array(windows)
 
 
 def shares(scores: np.ndarray, windows: np.ndarray) -> np.ndarray:

@@ -10,7 +10,8 @@ import pytest
 import yaml
 
 from experiments.grid import load_grid
-from experiments.picture import draw, relevance, shares
+from experiments.picture import draw, shares
+from experiments.relevance import frame_scores, pooled
 from experiments.report import summarise, write_page
 from experiments.run import corpus, train, with_lists
 from experiments.run import test as run_test
@@ -131,17 +132,21 @@ def test_from_the_corpora_to_the_page(tmp_path, monkeypatch):
 
     recogniser = Recogniser.load(EMBEDDED, pruner=tmp_path / "models" / "tpi-1" / "pruner")
     heard = read_manifest(tmp_path / "corpora" / "slides" / "test.jsonl")[0]
-    scores, tokens, windows = relevance(
-        recogniser, tmp_path / "corpora" / "slides" / heard.audio, ["kaylen", "maier zorvan"]
-    )
+    audio = tmp_path / "corpora" / "slides" / heard.audio
+    ids, windows = recogniser.processor.tokenise_context(["kaylen", "maier zorvan"])
+    windows, tokens = np.array(windows), recogniser.processor.tokenizer.convert_ids_to_tokens(ids)
+    scores = frame_scores(recogniser, audio, ids)
     assert scores.shape[2] == len(tokens) == len(windows)
     sums = np.zeros(windows.max() + 1)
     np.add.at(sums, windows, shares(scores, windows))
     np.testing.assert_allclose(sums, 1, rtol=1e-5)
     draw(scores, tokens, windows, heard.text, spoken(heard), recogniser.frame_seconds, tmp_path / "pooling.png")
 
+    asked = pooled(recogniser, recogniser.encode([audio]), [["kaylen", "maier zorvan"]])
+    assert all(set(words) == {"kaylen", "maier zorvan"} for (words,) in asked.values())
+
     recogniser.first_pass = FirstPass(prior=9.0)  # so that a model that has learnt nothing tries some
-    told = recogniser.evidence([tmp_path / "corpora" / "slides" / heard.audio], [heard.keywords])
+    told = recogniser.evidence([audio], [heard.keywords])
     assert FirstPass(**fit(Told(told, [spoken(heard)])))
 
     summary = summarise(grid, tmp_path / "results", samples=20)

@@ -1,0 +1,93 @@
+"""Are the pooling's own scores a pruner? Which keywords the speech's frames call for, beside stage 1's tags.
+
+    python -m experiments.relevance --models models --lists data/lists
+
+Nothing is trained for it: the scores are the dot products of speech and embeddings that `pool_context` weighs by.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from sap2.inference import Heard, Recogniser
+from sap2.inference.recogniser import Utterable
+from sap2.inference.threshold import curve
+from sap2.manifest import audio_path, read_manifest, spoken
+
+PRECISION = 0.8
+
+Scores = dict[str, float]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", type=Path, default=Path("models"), help="folder with base and pruner")
+    parser.add_argument("--lists", type=Path, default=Path("data/lists"), help="folder with test.jsonl")
+    asked = parser.parse_args()
+    manifest = asked.lists / "test.jsonl"
+    rows = read_manifest(manifest)
+    audio, lists = [audio_path(one, manifest) for one in rows], [one.keywords for one in rows]
+    recogniser = Recogniser.load(asked.models / "base", pruner=asked.models / "pruner")
+    heard = recogniser.encode(audio, label="encode")
+    alike = pooled(recogniser, heard, lists)
+    alike["stage 1's tags"] = recogniser.weigh(heard, lists, label="tag")
+    said = [spoken(one) for one in rows]
+    for kind, scored in alike.items():
+        print(f"{kind}: recall {recall(scored, said):.3f} at precision {PRECISION}")
+
+
+def pooled(recogniser: Recogniser, heard: Sequence[Heard], lists: Sequence[Sequence[str]]) -> dict[str, list[Scores]]:
+    """Each utterance's keywords with what the frames say of their tokens, in two ways."""
+    alike: dict[str, list[Scores]] = {"each token's best frame": [], "the same, in order": []}
+    for one, words in zip(heard, lists, strict=True):
+        tokens = [recogniser.processor.tokenise_word(word, first=False) for word in words]
+        scores = frame_scores(recogniser, one, sum(tokens, [])).mean(0)  # (frames, tokens)
+        each = np.split(scores, np.cumsum([len(ids) for ids in tokens])[:-1], axis=1)
+        for kind, of in zip(alike, (anywhere, in_order), strict=True):
+            alike[kind].append(dict(zip(words, map(of, each), strict=True)))
+    return alike
+
+
+@torch.no_grad()
+def frame_scores(recogniser: Recogniser, audio: Utterable, tokens: Sequence[int]) -> np.ndarray:
+    """How much each frame calls for each token, as `pool_context` has it, `(heads, frames, tokens)`."""
+    (states,) = recogniser.encode([audio])[0].states
+    recogniser.model.set_adapter("pruner", inference_mode=True)
+    model = recogniser.model.get_base_model()
+    heads = model.config.pooling_heads
+    speech = model.model.multi_modal_projector(states).float().unflatten(-1, (heads, -1))
+    context = model.get_input_embeddings()(torch.tensor(tokens)).float().unflatten(-1, (heads, -1))
+    return (torch.einsum("thd,chd->htc", speech, context) * speech.shape[-1] ** -0.5).numpy()
+
+
+def anywhere(scores: np.ndarray) -> float:
+    """The mean of each token's best frame; `scores` is `(frames, tokens)`."""
+    return float(scores.max(0).mean())
+
+
+def in_order(scores: np.ndarray) -> float:
+    """The same where the tokens' frames must follow each other; -inf if there are fewer frames than tokens.
+
+    >>> in_order(np.array([[0.0, 5.0], [1.0, 0.0], [0.0, 2.0]]))
+    1.5
+    """
+    best = np.maximum.accumulate(scores[:, 0])
+    for token in scores.T[1:]:
+        best = np.maximum.accumulate(np.concatenate(([-np.inf], best[:-1])) + token)
+    return float(best[-1] / scores.shape[1])
+
+
+def recall(scored: Sequence[Scores], said: Sequence[Sequence[str]]) -> float:
+    """The most that is found with a precision of `PRECISION`."""
+    most = max((score for one in scored for score in one.values()), default=0.0)
+    # `curve` takes scores up to 0; a keyword of more tokens than frames has none.
+    shifted = [{word: score - most for word, score in one.items() if np.isfinite(score)} for one in scored]
+    found = [row["recall"] for row in curve(shifted, said) if (row["precision"] or 0) >= PRECISION]
+    return max((float(one) for one in found if one is not None), default=0.0)
+
+
+if __name__ == "__main__":
+    main()
