@@ -106,17 +106,21 @@ def train(grid: Grid, name: str, seed: int, work: Path = HERE, base: Path = stag
 
 
 def test(grid: Grid, name: str, seed: int, work: Path = HERE, base: Path = stages.BASE) -> None:
-    """Results of every test set under `work/results/NAME-SEED/SET/CONTEXT.jsonl`, and what they came from."""
+    """Results under `work/results/NAME-SEED/SET/CONTEXT.jsonl`, and what they came from.
+
+    Only what the page shows is transcribed: of `grid.main` all contexts of the first test set, else stage 1's answer.
+    """
     params = _params(grid, name, seed)
     corpora, models = work / "corpora", work / "models" / grid.models(name, seed)
-    sets = {corpus: corpora / corpus / "test.jsonl" for corpus in grid.corpora}
+    shown = grid.corpora if name in grid.main else [grid.first]
+    sets = {corpus: corpora / corpus / "test.jsonl" for corpus in shown}
     if seed == grid.seeds[0]:
         sets |= {SIZED.format(size): corpora / f"{SIZED.format(size)}.jsonl" for size in grid.trainings[name].sizes}
     dev = corpora / grid.first / "dev.jsonl"
     with atomic_dir(work / "results" / f"{name}-{seed}") as partial:
         prune_splits(params.pruning, {"dev": dev, **sets}, base, models / "pruner", partial / "pruned")
         for one in sets:
-            contexts = params.inference.contexts if one in grid.corpora else ["predicted"]
+            contexts = params.inference.contexts if name in grid.main and one == grid.first else ["predicted"]
             section = params.inference.model_copy(update={"contexts": contexts})
             decode_split(section, partial / "pruned" / f"{one}.jsonl", base, models / "recogniser", partial / one)
         made = code_state() | {"grid": sha256(GRID), "params": sha256("params.yaml")}

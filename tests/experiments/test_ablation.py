@@ -152,7 +152,9 @@ def test_from_the_corpora_to_the_page(tmp_path, monkeypatch):
     summary = summarise(grid, tmp_path / "results", samples=20)
     assert list(summary["trainings"]) == ["tpi", "pc", "tags"]
     tpi = summary["trainings"]["tpi"]["sets"]
-    assert set(tpi) == {"slides", "alike", "n5", "n30"} and set(tpi["n30"]) == {"predicted"}
+    assert set(tpi) == {"slides", "alike", "n5", "n30"} and set(tpi["n30"]) == set(tpi["alike"]) == {"predicted"}
+    assert set(tpi["slides"]) == {"none", "full", "predicted", "oracle"}
+    assert {one: set(found) for one, found in summary["trainings"]["tags"]["sets"].items()} == {"slides": {"predicted"}}
     rows = [json.loads(line) for line in (tmp_path / "results/tpi-1/n30/predicted.jsonl").read_text().splitlines()]
     assert len(rows) == tpi["n30"]["predicted"]["utterances"] == 3
 
