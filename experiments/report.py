@@ -37,6 +37,8 @@ def main() -> None:
     argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     grid = load_grid(GRID)
     summary = summarise(grid)
+    if not summary["trainings"]:
+        raise SystemExit(f"{HERE / 'results'}: nothing has been tested yet; run `make ablation`")
     with atomic_file(SUMMARY) as partial:
         partial.write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
     write_page(grid, summary)
