@@ -55,7 +55,7 @@ format: $(READY) ## Put the code in format
 base: $(READY) ## Make the embedded base again from nothing (hours)
 	$(BIN)/python -m sap2.base.recipe
 
-ablation: $(READY) ## Train and test the methods, three seeds each (hours), and write docs/results.md
+ablation: $(READY) ## Train and test the methods, three seeds each (an hour or two), and write docs/results.md
 	$(WITH_ENV) dvc repro experiments/dvc.yaml:test
 	$(BIN)/python -m experiments.report
 
