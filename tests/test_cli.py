@@ -73,6 +73,12 @@ def test_every_command_explains_itself_with_an_example(command):
     assert f"sap2 {command}" in shown.output
 
 
+def test_help_loads_the_commands_and_no_room():
+    code = "import sys, sap2.cli; print(*(name for name in sys.modules if name.startswith('sap2.')))"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT).stdout.split()
+    assert {name for name in loaded if not name.startswith("sap2.cli")} == {"sap2.errors"}
+
+
 def test_version_is_printed():
     shown = CliRunner().invoke(cli.app, ["--version"])
     assert (shown.exit_code, shown.output) == (0, f"sap2 {__version__}\n")

@@ -1,0 +1,175 @@
+"""Kubeflow pipelines and TrainJobs: compile, run, submit."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from sap2.cli.options import PARAMS, ParamsOption, ProfileOption, SetOption, load
+
+app = typer.Typer()
+pipeline = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Kubeflow pipelines: compile, run here, submit.\n\nThe stages as containers in a cluster, or here.",
+    epilog="Example: sap2 pipeline run --local --profile test",
+)
+PipelineArgument = Annotated[
+    Literal["train-and-evaluate", "evaluate-only", "transcribe-batch"],
+    typer.Argument(metavar="PIPELINE", help="train-and-evaluate, evaluate-only or transcribe-batch."),
+]
+ArgumentOption = Annotated[
+    list[str] | None,
+    typer.Option("--argument", "-a", metavar="KEY=VALUE", help="A parameter of the pipeline, as talks=/data/talks."),
+]
+WHOLE_FLOW = "train-and-evaluate"
+HostOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL", envvar="KF_PIPELINES_ENDPOINT", help="Address of Kubeflow Pipelines. A login: SAP2_KFP_TOKEN."
+    ),
+]
+NamespaceOption = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Whose runs, where several users share the cluster.")
+]
+
+
+@app.command(epilog="Example: sap2 trainjob --profile qwen2-audio-7b --nodes 2 > job.yaml")
+def trainjob(
+    nodes: Annotated[
+        int | None,
+        typer.Option(
+            min=1, metavar="N", help="Each with resources.training_accelerators; else resources.training_nodes."
+        ),
+    ] = None,
+    stage: Annotated[Literal["pruner", "recogniser"], typer.Option(help="Which of the two trainings.")] = "pruner",
+    name: Annotated[str | None, typer.Option(metavar="NAME", help="Of the job; else sap2-STAGE-PROFILE.")] = None,
+    run: Annotated[
+        bool, typer.Option("--run", help="Run it in kubectl's cluster: follow its logs, delete it at the end.")
+    ] = False,
+    namespace: Annotated[str, typer.Option(metavar="NAME", help="With --run: where.")] = "kubeflow",
+    params: ParamsOption = PARAMS,
+    profile: ProfileOption = None,
+    set_: SetOption = None,
+) -> None:
+    """Print a Kubeflow TrainJob, on several nodes, or run it.
+
+    Its nodes share the volume resources.checkpoints: what earlier stages made lies in its folder `flow`, as in a
+    repository, and the adapter appears there. The runtime is in deploy/pipelines."""
+    from pipelines.trainjob import trainjob as manifest
+    from pipelines.trainjob import trainjob_yaml
+
+    loaded = load(params, profile, set_)
+    wanted = loaded, stage, nodes or loaded.resources.training_nodes, name, set_ or ()
+    if not run:
+        print(trainjob_yaml(*wanted), end="")
+        return
+    from components.nodes import run_trainjob
+
+    run_trainjob(manifest(*wanted), namespace, lambda line: print(line, file=sys.stderr))
+
+
+@pipeline.command("compile", epilog="Example: sap2 pipeline compile --profile qwen2-audio-7b -o flow.yaml")
+def compile_(
+    name: PipelineArgument = WHOLE_FLOW,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Else PIPELINE-PROFILE.yaml.")
+    ] = None,
+    params: ParamsOption = PARAMS,
+    profile: ProfileOption = None,
+    set_: SetOption = None,
+) -> None:
+    """Write a pipeline as YAML for Kubeflow.
+
+    The profile's sections are the defaults of its parameters, the section `resources` is built in."""
+    from pipelines.running import compile_pipeline
+
+    loaded = load(params, profile, set_)
+    print(f"wrote {compile_pipeline(name, loaded, output or Path(f'{name}-{loaded.profile}.yaml'))}")
+
+
+@pipeline.command("run", epilog="Example: sap2 pipeline run --local --profile test --folder kubeflow")
+def run_pipeline(
+    name: PipelineArgument = WHOLE_FLOW,
+    local: Annotated[bool, typer.Option("--local", help="On this machine, by KFP's local runner.")] = False,
+    folder: Annotated[
+        Path, typer.Option(metavar="DIR", help="For the compiled pipeline, artifacts, cache and checkpoints.")
+    ] = Path("kubeflow"),
+    cache: Annotated[bool, typer.Option(help="Take outputs of equal steps in earlier runs.")] = True,
+    argument: ArgumentOption = None,
+    params: ParamsOption = PARAMS,
+    profile: ProfileOption = None,
+    set_: SetOption = None,
+) -> None:
+    """Run a pipeline on this machine, as it is compiled.
+
+    A step that fails is tried again as in a cluster, a training that was interrupted goes on from its checkpoint."""
+    if not local:
+        raise typer.BadParameter(
+            "expected --local; in a cluster a pipeline is run by `sap2 pipeline submit --host URL`"
+        )
+    from pipelines.running import run_locally
+
+    loaded = load(params, profile, set_)
+    run_locally(name, loaded, folder, argument or (), cache)
+    print(f"{name}: done; artifacts are in {folder / 'artifacts'}")
+
+
+@pipeline.command(epilog="Example: sap2 pipeline submit --host http://localhost:8080 --profile qwen2-audio-7b --wait")
+def submit(
+    name: PipelineArgument = WHOLE_FLOW,
+    host: HostOption = None,
+    namespace: NamespaceOption = None,
+    experiment: Annotated[
+        str | None, typer.Option(metavar="NAME", help="One that exists; else that of the section tracking, made new.")
+    ] = None,
+    argument: ArgumentOption = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Follow the run; exit 1 when it fails.")] = False,
+    params: ParamsOption = PARAMS,
+    profile: ProfileOption = None,
+    set_: SetOption = None,
+) -> None:
+    """Upload a version to a cluster and start a run.
+
+    A version that is there already is used again. The run's page is printed."""
+    loaded = load(params, profile, set_)
+    cluster = _cluster(host, namespace)
+    run = cluster.submit(name, loaded, experiment, argument or ())
+    print(run)
+    print(f"sap2 pipeline status {run.id} --host {cluster.host}", file=sys.stderr)
+    if wait:
+        _follow(cluster, run.id)
+
+
+@pipeline.command(epilog="Example: sap2 pipeline status 5f2c9a --host http://localhost:8080 --wait")
+def status(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="Its id, as submit prints it.")],
+    host: HostOption = None,
+    namespace: NamespaceOption = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Follow the run; exit 1 when it fails.")] = False,
+) -> None:
+    """Say what has become of a run, step by step."""
+    cluster = _cluster(host, namespace)
+    if wait:
+        _follow(cluster, run)
+    else:
+        print(cluster.run(run))
+
+
+def _cluster(host: str | None, namespace: str | None) -> Any:
+    if not host:
+        raise typer.BadParameter(
+            "expected the address of Kubeflow Pipelines; give --host http://localhost:8080 after "
+            "`kubectl port-forward -n kubeflow svc/ml-pipeline-ui 8080:80`, or set KF_PIPELINES_ENDPOINT"
+        )
+    from pipelines.remote import Cluster
+
+    return Cluster(host, namespace)
+
+
+def _follow(cluster: Any, run_id: str) -> None:
+    run = cluster.follow(run_id, lambda line: print(line, file=sys.stderr))
+    print(run)
+    if run.state not in ("SUCCEEDED", "SKIPPED"):
+        raise typer.Exit(1)

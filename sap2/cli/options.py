@@ -1,0 +1,37 @@
+"""Options and checks that several groups of commands share."""
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from sap2.params import Params
+
+ParamsOption = Annotated[Path, typer.Option("--params", metavar="FILE", help="The params file.")]
+ProfileOption = Annotated[
+    str | None,
+    typer.Option(
+        "--profile", metavar="NAME", help="Profile of the params file; else SAP2_PROFILE, else its own choice."
+    ),
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", "-S", metavar="KEY=VALUE", help="Change one param, as inference.num_beams=2. Repeatable."),
+]
+PARAMS = Path("params.yaml")
+
+
+def load(path: Path, profile: str | None, overrides: list[str] | None) -> "Params":
+    """Read the params file with the chosen profile and overrides."""
+    from sap2.params import load_params
+
+    return load_params(path, profile, overrides or ())
+
+
+def finite(value: float | None) -> float | None:
+    """Refuse nan and infinity, which pass typer's bounds."""
+    if value is not None and not math.isfinite(value):
+        raise typer.BadParameter(f"{value} is not a finite number")
+    return value

@@ -1,0 +1,100 @@
+"""Versions of the model in MLflow: promotion, rollback, reproduction, and metrics sent later."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sap2.cli.options import PARAMS, ParamsOption, ProfileOption, SetOption, load
+
+app = typer.Typer()
+REFUSED = 3
+
+
+@app.command(epilog="Example: sap2 resend models/.checkpoints/pruner-run.1a2b3c4d.unsent.jsonl")
+def resend(
+    files: Annotated[
+        list[Path] | None, typer.Argument(metavar="FILE", help="What a run kept; else all in models/.checkpoints.")
+    ] = None,
+    params: ParamsOption = PARAMS,
+    profile: ProfileOption = None,
+    set_: SetOption = None,
+) -> None:
+    """Send MLflow what runs could not.
+
+    A training whose server is away goes on and keeps its curve in a file; `sap2 register` sends it, too."""
+    from sap2.stages import CHECKPOINTS
+    from sap2.tracking.runs import UNSENT
+    from sap2.tracking.runs import resend as send
+
+    runs = send(load(params, profile, set_).tracking, files or sorted(CHECKPOINTS.glob(f"*{UNSENT}")))
+    print(f"resend: {', '.join(runs) or 'nothing was kept'}")
+
+
+@app.command(epilog="Example: sap2 promote 7 --force 'the champion fails on German names'")
+def promote(
+    version: Annotated[
+        str, typer.Argument(metavar="VERSION", help="Number or alias; the challenger is the newest one registered.")
+    ] = "challenger",
+    force: Annotated[
+        str | None, typer.Option(metavar="REASON", help="Promote whatever the rules say, and record why.")
+    ] = None,
+    params: ParamsOption = PARAMS,
+    profile: ProfileOption = None,
+    set_: SetOption = None,
+) -> None:
+    """Make a version the champion, if the gate holds.
+
+    It is held against the champion on the same test set, by the rules in the section `gate`: B-WER better by more than
+    noise, WER and U-WER no worse than a margin, false alarms and time within limits. A refusal exits 3."""
+    from sap2 import stages
+
+    loaded = load(params, profile, set_)
+    summary = stages.promote(loaded.gate, loaded.evaluation, loaded.tracking, version, force)
+    print(summary)
+    if not summary.facts["promoted"]:
+        raise typer.Exit(REFUSED)
+
+
+@app.command(epilog="Example: sap2 rollback --reason 'mishears numbers'")
+def rollback(
+    reason: Annotated[str, typer.Option(metavar="REASON", help="Why; kept with the version that goes.")] = "",
+    params: ParamsOption = PARAMS,
+    profile: ProfileOption = None,
+    set_: SetOption = None,
+) -> None:
+    """Make the previous champion the champion again."""
+    from sap2.tracking.promotion import rollback as roll_back
+
+    was, now = roll_back(load(params, profile, set_).tracking, reason)
+    print(f"rollback: champion was version {was}, is version {now}")
+
+
+@app.command(epilog="Example: sap2 models --profile qwen2-audio-7b")
+def models(params: ParamsOption = PARAMS, profile: ProfileOption = None, set_: SetOption = None) -> None:
+    """List the registered versions, scores and aliases."""
+    from sap2.tracking.promotion import versions, versions_table
+
+    loaded = load(params, profile, set_)
+    print(versions_table(versions(loaded.tracking), loaded.gate.context))
+
+
+@app.command(epilog="Example: sap2 reproduce models:/sap2-asr@champion --run")
+def reproduce(
+    which: Annotated[str, typer.Argument(metavar="RUN", help="A run's id, a version's number, or models:/….")],
+    run: Annotated[bool, typer.Option("--run", help="Carry the commands out, not only print them.")] = False,
+    params: ParamsOption = PARAMS,
+    profile: ProfileOption = None,
+    set_: SetOption = None,
+) -> None:
+    """Print the commands that make a run again.
+
+    With its commit and changes, its params, and the hashes of its data: a shell script. Each run gets a work tree of
+    its own beside this repository."""
+    from sap2.tracking.reproduce import recipe
+    from sap2.tracking.reproduce import run as carry_out
+
+    found = recipe(load(params, profile, set_).tracking, which)
+    print(found)
+    if run:
+        carry_out(found)

@@ -1,0 +1,150 @@
+"""Recordings to text, slides to keywords, and the demo page."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from sap2.cli.options import finite
+from sap2.errors import InputError
+
+app = typer.Typer()
+
+
+@app.command(epilog='Example: sap2 transcribe talk.wav --keywords "Meyer, Kathryn, Zorvan" --show-keywords')
+def transcribe(
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILE", help="WAV, FLAC, MP3 or Ogg, any rate; with slides MP4 too.")
+    ],
+    keywords: Annotated[str | None, typer.Option(metavar="LIST", help="Words to expect, separated by commas.")] = None,
+    keywords_file: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Words to expect, one a line or separated by commas.")
+    ] = None,
+    model: Annotated[
+        str, typer.Option(metavar="DIR", help="Folder with base, pruner and recogniser, or models:/NAME/VERSION.")
+    ] = "models",
+    pruner_model: Annotated[
+        str | None,
+        typer.Option(metavar="DIR", help="A whole checkpoint for stage 1; --model is then one for stage 2."),
+    ] = None,
+    show_keywords: Annotated[
+        bool, typer.Option("--show-keywords", help="Say which words of the list were found.")
+    ] = False,
+    max_segment: Annotated[
+        float | None,
+        typer.Option(min=1, callback=finite, help="Seconds of the parts of a long recording, at most 30."),
+    ] = None,
+    segment_overlap: Annotated[
+        float | None, typer.Option(min=0, callback=finite, help="Seconds two parts share where no pause is in reach.")
+    ] = None,
+    slides: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="What was shown: as `sap2 keywords` takes it, or its list. Repeatable."),
+    ] = None,
+    slide_times: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Lines of time and page, or a video with a chapter a page.")
+    ] = None,
+    slide_context: Annotated[
+        int, typer.Option(min=0, metavar="K", help="Pages before and after those shown whose keywords are listed too.")
+    ] = 2,
+    language: Annotated[str, typer.Option(metavar="CODE", help="Of the slides: en, de, fr, …")] = "en",
+    explain: Annotated[
+        bool, typer.Option("--explain", help="With slides: list, stage 1's choice, and text without it, by segment.")
+    ] = False,
+    journal: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="With slides: segments done go there; the next run goes on.")
+    ] = None,
+    format_: Annotated[
+        Literal["text", "json", "srt", "vtt", "md"],
+        typer.Option("--format", help="json has a line a recording; md, with slides, marks each keyword."),
+    ] = "text",
+) -> None:
+    """Print the text of recordings, with a keyword list.
+
+    With slides each segment of a talk gets the keywords of what was shown meanwhile, by --slide-times, the recording's
+    chapter marks where it has one a page, or else what is said:
+    sap2 transcribe talk.wav --slides deck.pdf --format md"""
+    from sap2 import stages
+    from sap2.data.biasing import read_list
+    from sap2.serving.formats import subtitles, verbose
+
+    if slides:
+        if len(files) > 1:
+            raise typer.BadParameter(f"expected one recording with --slides, got {len(files)}")
+        from sap2.serving.talks import rendered
+
+        talk, notices = stages.transcribe_talk(
+            files[0], slides, read_list(keywords, keywords_file), slide_times, slide_context, language, explain,
+            journal, model, pruner_model, max_segment, segment_overlap,
+        )  # fmt: skip
+        for notice in notices:
+            print(f"sap2: {notice}", file=sys.stderr)
+        print(rendered(talk, files[0].name, format_, explain, show_keywords), end="")
+        return
+    if slide_times or explain or journal or format_ == "md":
+        raise typer.BadParameter("--slide-times, --explain, --journal and --format md go with --slides")
+    if format_ in ("srt", "vtt") and len(files) > 1:
+        raise typer.BadParameter(f"expected one recording for --format {format_}, got {len(files)}")
+    listed = read_list(keywords, keywords_file)
+    failed = 0
+    for path, outcome in stages.transcribe_files(files, listed, model, pruner_model, max_segment, segment_overlap):
+        if isinstance(outcome, InputError):
+            print(f"sap2: {outcome}", file=sys.stderr)
+            failed += 1
+            continue
+        if format_ == "json":
+            print(json.dumps({"file": str(path)} | verbose(outcome), ensure_ascii=False))
+            continue
+        if format_ in ("srt", "vtt"):
+            print(subtitles(outcome, format_))
+            continue
+        print(f"{path}: {outcome.text}" if len(files) > 1 else outcome.text)
+        if show_keywords:
+            print(f"  keywords found: {', '.join(outcome.found) or 'none'}")
+    if failed:
+        raise typer.Exit(1)
+
+
+@app.command(epilog="Example: sap2 keywords deck.pdf speakers.csv > keywords.tsv")
+def keywords(
+    files: Annotated[
+        list[Path],
+        typer.Argument(metavar="FILE", help="PDF, PPTX, picture, Markdown, HTML, text, BibTeX, or CSV of people."),
+    ],
+    language: Annotated[
+        str, typer.Option(metavar="CODE", help="Of the slides; tells which words are rare: en, de, fr, …")
+    ] = "en",
+    format_: Annotated[Literal["tsv", "json"], typer.Option("--format", help="Both can be edited and read back.")] = (
+        "tsv"
+    ),
+) -> None:
+    """Print the keywords of slides, with page and reason.
+
+    Names, acronyms, products' spellings and rare words, page by page. Pages without text are read by OCR. Pages of
+    several files count on. Edit the list, then: sap2 transcribe talk.wav --slides keywords.tsv"""
+    from sap2.slides.keywords import keywords_json, keywords_tsv, slides_keywords
+
+    found = slides_keywords(files, language)
+    for notice in found.notices:
+        print(f"sap2: {notice}", file=sys.stderr)
+    print((keywords_tsv if format_ == "tsv" else keywords_json)(found.keywords), end="")
+
+
+@app.command(epilog="Example: sap2 demo --port 8080")
+def demo(
+    model: Annotated[str, typer.Option(metavar="MODEL", help="As `sap2 transcribe` takes it.")] = "models",
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 7860,
+    max_segment: Annotated[
+        float | None,
+        typer.Option(min=1, callback=finite, help="Seconds of the parts of a long recording, at most 30."),
+    ] = None,
+) -> None:
+    """Open a page to try talks with slides.
+
+    On this machine alone: upload a recording and slides, see and hear the names, edit the keywords, run again,
+    download."""
+    from sap2 import stages
+
+    stages.demo(model, port, max_segment)
