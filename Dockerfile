@@ -44,7 +44,8 @@ COPY README.md LICENSE NOTICE ./
 COPY sap2 sap2
 COPY components components
 COPY pipelines pipelines
-RUN pip install --no-deps --no-build-isolation --target /opt/code .
+# The package is sap2 alone; components and pipelines lie beside it, as in the repository.
+RUN pip install --no-deps --no-build-isolation --target /opt/code . && cp -r components pipelines /opt/code/
 
 # --- What runs: packages, code and params; no compiler, no root.
 FROM ${BASE_IMAGE}

@@ -38,7 +38,7 @@ EXTRAS = dict.fromkeys(["fastapi", "uvicorn", "multipart", "python_multipart", "
 EXTRAS |= dict.fromkeys(
     ["pypdfium2", "pptx", "lxml", "wordfreq", "bibtexparser", "rapidocr", "onnxruntime", "av"], "talks"
 )
-EXTRAS |= dict.fromkeys(["kfp", "kfp_server_api", "kubernetes", "components", "pipelines"], "kubeflow")
+EXTRAS |= dict.fromkeys(["kfp", "kfp_server_api", "kubernetes"], "kubeflow")
 
 
 def main() -> None:

@@ -1,12 +1,19 @@
-"""Kubeflow pipelines and TrainJobs: compile, run, submit."""
+"""Kubeflow pipelines and TrainJobs: compile, run, submit.
 
+They are made by the folders `components` and `pipelines`, which lie beside `sap2` in the repository and in the image,
+but are not part of the installed package: as top-level packages their names would shadow others.
+"""
+
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
+import sap2
 from sap2.cli.options import PARAMS, ParamsOption, ProfileOption, SetOption, load
+from sap2.errors import InputError
 
 app = typer.Typer()
 pipeline = typer.Typer(
@@ -57,6 +64,7 @@ def trainjob(
 
     Its nodes share the volume resources.checkpoints: what earlier stages made lies in its folder `flow`, as in a
     repository, and the adapter appears there. The runtime is in deploy/pipelines."""
+    _import_from_repository()
     from pipelines.trainjob import trainjob as manifest
     from pipelines.trainjob import trainjob_yaml
 
@@ -83,6 +91,7 @@ def compile_(
     """Write a pipeline as YAML for Kubeflow.
 
     The profile's sections are the defaults of its parameters, the section `resources` is built in."""
+    _import_from_repository()
     from pipelines.running import compile_pipeline
 
     loaded = load(params, profile, set_)
@@ -109,6 +118,7 @@ def run_pipeline(
         raise typer.BadParameter(
             "expected --local; in a cluster a pipeline is run by `sap2 pipeline submit --host URL`"
         )
+    _import_from_repository()
     from pipelines.running import run_locally
 
     loaded = load(params, profile, set_)
@@ -163,6 +173,7 @@ def _cluster(host: str | None, namespace: str | None) -> Any:
             "expected the address of Kubeflow Pipelines; give --host http://localhost:8080 after "
             "`kubectl port-forward -n kubeflow svc/ml-pipeline-ui 8080:80`, or set KF_PIPELINES_ENDPOINT"
         )
+    _import_from_repository()
     from pipelines.remote import Cluster
 
     return Cluster(host, namespace)
@@ -173,3 +184,22 @@ def _follow(cluster: Any, run_id: str) -> None:
     print(run)
     if run.state not in ("SUCCEEDED", "SKIPPED"):
         raise typer.Exit(1)
+
+
+def _import_from_repository() -> None:
+    """Make `components` and `pipelines` importable, here and in the processes that the local runner starts.
+
+    Raises: InputError: they do not lie beside the package `sap2`.
+    """
+    root = Path(sap2.__file__).resolve().parents[1]
+    if not all((root / name).is_file() for name in ("components/nodes.py", "pipelines/trainjob.py")):
+        raise InputError(
+            f"{root}: has no folders components and pipelines, which make the pipelines and TrainJobs; they are in the "
+            'repository and the image, not in the installed package: clone the repository and run "pip install '
+            "--editable '.[kubeflow]'\" in it"
+        )
+    if str(root) not in sys.path:
+        sys.path.insert(0, str(root))
+    inherited = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    if str(root) not in inherited:
+        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(root), *inherited]))
