@@ -13,7 +13,7 @@ NAME = "sap2-evaluate-only"
 
 def build(params: Params):
     """The pipeline for a profile: its corpus and scoring are the defaults, `resources` is built in."""
-    default = params.model_dump(mode="json", exclude_none=True)  # KFP takes no null: a key left out is null by default
+    default = params.without_nulls()
     resources = params.resources
     same_corpus = params.prepare.source == "lectures"
 

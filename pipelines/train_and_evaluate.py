@@ -26,7 +26,7 @@ def build(params: Params):
 
     Raises: ParamsError: a training's processes and accelerators do not match.
     """
-    default = params.model_dump(mode="json", exclude_none=True)  # KFP takes no null: a key left out is null by default
+    default = params.without_nulls()
     resources = params.resources
     train_pruner, train_recogniser = _training(params, "pruner"), _training(params, "recogniser")
     # A folder's content or a hub's newest revision may change under the same name: then a cached step would lie.

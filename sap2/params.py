@@ -1,7 +1,9 @@
 """params.yaml as typed, validated sections; the only reader of it.
 
-One section a stage. The file's top level is the `default` profile; `profiles.NAME` holds only what NAME changes. Which
-profile counts: the argument (`--profile`), else the environment variable SAP2_PROFILE, else the file's `profile` key.
+One section per stage. The defaults here are those of the shipped file's profile `default`, so leaving a key out of a
+file, or the file itself, changes nothing. The file's top level is the `default` profile; `profiles.NAME` holds only
+what NAME changes. Which profile counts: the argument (`--profile`), else the environment variable SAP2_PROFILE, else
+the file's `profile` key.
 """
 
 import difflib
@@ -47,12 +49,42 @@ __all__ = [
 Seconds = float
 Context = Literal["none", "full", "predicted", "oracle"]
 PROFILE_VARIABLE = "SAP2_PROFILE"
+NULL = "null"  # stands for None in parameters of Kubeflow
 
 
 class Section(BaseModel):
     """A part of params.yaml: unknown keys fail, values never change after loading."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=())
+
+    def without_nulls(self) -> dict[str, Any]:
+        """As JSON that holds no null, which Kubeflow's parameters cannot: validating it gives the same section.
+
+        A key that is null by default is left out; another one that is null holds the text "null".
+        """
+        values, result = self.model_dump(mode="json"), {}
+        for name, field in type(self).model_fields.items():
+            value = getattr(self, name)
+            if isinstance(value, Section):
+                result[name] = value.without_nulls()
+            elif value is not None:
+                result[name] = values[name]
+            elif field.default is not None:
+                result[name] = NULL
+        return result
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_null(cls, values: Any) -> Any:
+        """Read the text "null" as None where None is valid and not the default, as `without_nulls` writes it."""
+        if not isinstance(values, dict):
+            return values
+        nullable = {
+            name
+            for name, field in cls.model_fields.items()
+            if field.default is not None and type(None) in get_args(field.annotation)
+        }
+        return {key: None if value == NULL and key in nullable else value for key, value in values.items()}
 
 
 class CheckSettings(Section):
@@ -130,10 +162,10 @@ class PrepareSection(Section):
     kaldi: CorpusSource | None = None
     lhotse: CorpusSource | None = None
     seed: int = Field(1, ge=0)  # same seed and code: same corpus, byte for byte
-    train_utterances: int = Field(3000, ge=1)  # number of utterances the embedded corpus makes for training
+    train_utterances: int = Field(6000, ge=1)  # number of utterances the embedded corpus makes for training
     dev_utterances: int = Field(200, ge=1)
     test_utterances: int = Field(400, ge=1)
-    list_size: int = Field(50, ge=1, le=10_000)  # lectures: names on an utterance's slides together
+    list_size: int = Field(20, ge=1, le=10_000)  # lectures: names on an utterance's slides together
     slides: int = Field(5, ge=1, le=100)  # slides round an utterance whose words are its keywords
     hard_share: float = Field(0.1, ge=0, le=1)  # lectures: names that sound almost like another one of their slide
     dev_share: float = Field(0.1, gt=0, lt=0.5)  # share of the recordings for dev, where the source has no splits
@@ -229,7 +261,7 @@ class ModelSection(Section):
     projection_rank: int = Field(0, ge=0, le=1024)  # rank of the learned query and key projections; 0 = none
     # Weight of the loss with which stage 1 learns to tag every listed keyword as spoken or not, and by whose tags it
     # then prunes; 0 = none, it prunes by its answer.
-    tagging: float = Field(0.0, ge=0, le=100)
+    tagging: float = Field(1.0, ge=0, le=100)
 
     def sap_fields(self) -> dict[str, Any]:
         """The fields of `sap2.model.SapQwen2AudioConfig`."""
@@ -241,9 +273,9 @@ class ModelSection(Section):
 class LoraSection(Section):
     """The low-rank adapter both stages train."""
 
-    rank: int = Field(8, ge=1, le=1024)
-    alpha: float = Field(32, gt=0)  # the update is scaled by alpha / rank
-    dropout: float = Field(0.05, ge=0, lt=1)
+    rank: int = Field(32, ge=1, le=1024)
+    alpha: float = Field(64, gt=0)  # the update is scaled by alpha / rank
+    dropout: float = Field(0.0, ge=0, lt=1)
     targets: list[str] = Field(  # names of the linear layers that get one; "projector" = the audio projector's
         ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj", "projector"], min_length=1
     )
@@ -268,10 +300,10 @@ class TrainSection(Section):
 
     epochs: float = Field(1.0, gt=0)  # passes over the training manifest; max_steps wins where both are set
     max_steps: int | None = Field(None, ge=1)  # optimizer steps
-    batch_size: int = Field(8, ge=1)  # utterances a process and forward pass; with batch_tokens, at most
+    batch_size: int = Field(16, ge=1)  # utterances a process and forward pass; with batch_tokens, at most
     batch_tokens: int | None = Field(None, ge=16)  # most tokens of a forward pass, padding included; null = no bound
     grad_accum: int = Field(1, ge=1)  # forward passes an optimizer step
-    learning_rate: float = Field(1e-4, gt=0, lt=1)  # peak
+    learning_rate: float = Field(5e-4, gt=0, lt=1)  # peak
     weight_decay: float = Field(0.0, ge=0, lt=1)
     warmup: float = Field(0.05, ge=0, lt=1)  # share of the steps in which the learning rate rises to its peak
     scheduler: Literal["cosine", "linear", "constant"] = "cosine"
@@ -288,7 +320,7 @@ class TrainSection(Section):
     bf16: bool = False  # mixed precision; off where the processor is slow at it
     gradient_checkpointing: bool = False  # compute layers again in the backward pass: less memory, a third more time
     max_length: int = Field(4096, ge=16)  # tokens an utterance (speech, prompt and answer); a longer one is an error
-    list_sizes: tuple[int, int] = (10, 100)  # fewest and most keywords of the lists drawn anew in every epoch
+    list_sizes: tuple[int, int] = (5, 25)  # fewest and most keywords of the lists drawn anew in every epoch
     no_context_share: float = Field(0.02, ge=0, le=1)  # share of utterances with an empty list
     unspoken_share: float = Field(0.13, ge=0, le=1)  # share of stage 1's lists of which no word is spoken
     hard_share: float = Field(0.0, ge=0, le=1)  # share of a list's distractors that are spelt like what is said
@@ -297,7 +329,7 @@ class TrainSection(Section):
     freeze_llm: bool = False  # True: no adapter on the language model
     freeze_vit: bool = True  # True: the audio encoder stays as it is
     freeze_aligner: bool = False  # True: no adapter on the projector
-    cache_encoder: bool = False  # keep the frozen encoder's output instead of computing it in every epoch
+    cache_encoder: bool = True  # keep the frozen encoder's output instead of computing it in every epoch
 
     @field_validator("list_sizes")
     @classmethod
@@ -340,7 +372,7 @@ class RecogniserSection(TrainSection):
     """The second stage's training, and which lists it sees."""
 
     no_context_share: float = Field(0.15, ge=0, le=1)  # stage 2 must also work without context
-    lists: Literal["oracle", "predicted", "corrupted"] = "predicted"  # of tpi; pc and jpi draw whole lists as stage 1
+    lists: Literal["oracle", "predicted", "corrupted"] = "corrupted"  # of tpi; pc and jpi draw whole lists as stage 1
 
 
 class DecodingSection(Section):
@@ -369,15 +401,15 @@ class FirstPassSection(Section):
 class PruningSection(DecodingSection):
     """How the pruner's answers are decoded."""
 
-    train: bool = True  # the train split as well, for `recogniser.lists: predicted`; else its lists go on whole
-    max_list: int = Field(200, ge=1)  # most keywords of a prompt; a longer list is pruned in parts
+    train: bool = False  # the train split as well, for `recogniser.lists: predicted`; else its lists go on whole
+    max_list: int = Field(50, ge=1)  # most keywords of a prompt; a longer list is pruned in parts
     # Added to the logits of naming no (further) keyword: below 0 more is heard, above 0 less is heard falsely.
     stop_bias: float = Field(0.0, ge=-20, le=20)
-    threshold: float | None = Field(None, le=0)  # least log-probability of a selected keyword; null = no bound
+    threshold: float | None = Field(-1.6, le=0)  # least log-probability of a selected keyword; null = no bound
     # Keywords selected and not said in 100 dev utterances, at most: the threshold is found on dev; null = as set above.
     max_false_alarms: float | None = Field(None, ge=0)
     # What the base hears without context, as evidence beside the tags; null = tags alone.
-    first_pass: FirstPassSection | None = None
+    first_pass: FirstPassSection | None = FirstPassSection()
     prefilter: int | None = Field(None, ge=1)  # keywords a first pass leaves of a longer list; null = none made
 
     @model_validator(mode="after")
@@ -401,8 +433,8 @@ class InferenceSection(DecodingSection):
     # Seconds of a long recording's segments, at most, best no longer than the utterances of the training; null = what
     # the encoder takes. For a registered model, and for `sap2 transcribe` and `serve` with a folder; a manifest's
     # utterances are not cut.
-    max_segment: Seconds | None = Field(None, ge=1)
-    segment_overlap: Seconds = Field(1.0, ge=0, le=10)  # that two segments share where no pause parts them
+    max_segment: Seconds | None = Field(3.0, ge=1)
+    segment_overlap: Seconds = Field(0.5, ge=0, le=10)  # that two segments share where no pause parts them
 
     def decoding(self) -> dict[str, Any]:
         """As of `DecodingSection`, with what is done to transcripts alone."""
@@ -530,6 +562,18 @@ class Params(Section):
     gate: GateSection = GateSection()
     tracking: TrackingSection = TrackingSection()
     resources: ResourcesSection = ResourcesSection()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _train_is_pruned_where_it_is_read(cls, content: Any) -> Any:
+        """Set `pruning.train` where `recogniser.lists: predicted` needs it and a file, as those of 0.1.0, lacks it."""
+        if not isinstance(content, dict):
+            return content
+        recogniser, pruning = content.get("recogniser"), content.get("pruning", {})
+        lists = recogniser.get("lists") if isinstance(recogniser, dict) else getattr(recogniser, "lists", None)
+        if lists == "predicted" and isinstance(pruning, dict) and "train" not in pruning:
+            return content | {"pruning": pruning | {"train": True}}
+        return content
 
     @model_validator(mode="after")
     def _predicted_lists_are_made(self) -> "Params":

@@ -35,6 +35,7 @@ def test_params_of_earlier_versions_are_valid(folder, monkeypatch):
     monkeypatch.delenv("SAP2_PROFILE", raising=False)
     path = folder / "params.yaml"
     assert [load_params(path, name).profile for name in profile_names(path)] == profile_names(path)
+    assert load_params(path, "qwen2-audio-7b").pruning.train, "it trains on predicted lists, which train must have"
 
 
 @version
@@ -54,5 +55,7 @@ def test_adapters_and_settings_of_earlier_versions_load(folder, tmp_path):
     weights = [weight for name, weight in model.named_parameters() if "lora_" in name]
     assert len(weights) > 20 and all(torch.isfinite(weight).all() and weight.abs().sum() > 0 for weight in weights)
     assert (model.config.method, model.config.window, model.config.weighting) == ("tpi", 2, "speech")
-    pruning, _ = sections(json.loads((folder / "settings.json").read_text(encoding="utf-8")))
+    pruning, inference = sections(json.loads((folder / "settings.json").read_text(encoding="utf-8")))
     assert (pruning.threshold, pruning.max_list) == (-1.5, 200)
+    # What the version did not have is off, whatever the defaults are today.
+    assert pruning.first_pass is None and inference.max_segment is None

@@ -49,6 +49,29 @@ def test_the_file_spells_out_every_key_of_the_default():
         assert set(content[section]) == set(getattr(Params(), section).__class__.model_fields)
 
 
+def flat(values, prefix=""):
+    """Every key with dots and its value, through sections within sections."""
+    for key, value in values.items():
+        yield from flat(value, f"{prefix}{key}.") if isinstance(value, dict) and value else [(f"{prefix}{key}", value)]
+
+
+def test_defaults_of_code_and_file_are_the_same():
+    shipped, code = load_params(SHIPPED, "default"), Params()
+    assert dict(flat(code.model_dump(mode="json"))) == dict(flat(shipped.model_dump(mode="json")))
+
+
+def test_an_empty_file_means_the_default_profile(tmp_path):
+    assert load_params(write(tmp_path, "{}\n")) == load_params(SHIPPED, "default")
+
+
+def test_a_section_without_nulls_is_the_same_section():
+    params = load_params(SHIPPED, overrides=["pruning.threshold=null", "inference.max_segment=null"])
+    sent = params.without_nulls()
+    assert (sent["pruning"]["threshold"], sent["inference"]["max_segment"]) == ("null", "null")
+    assert "prefilter" not in sent["pruning"] and sent["prepare"]["checks"]["min_sample_rate"] == 8000
+    assert Params.model_validate(sent) == params
+
+
 def test_the_7b_profile_holds_the_papers_settings():
     params = load_params(SHIPPED, "qwen2-audio-7b")
     assert (params.model.window, params.model.heads) == (2, 4)
@@ -88,7 +111,9 @@ def test_overrides_come_last_and_are_yaml(tmp_path):
 
 def test_a_section_within_a_section_is_changed_key_by_key(tmp_path):
     path = write(
-        tmp_path, "pruner: {spec_augment: {freq_masks: 1}}\nprofiles: {a: {pruner: {spec_augment: {time_masks: 1}}}}\n"
+        tmp_path,
+        "pruner: {spec_augment: {freq_masks: 1}, cache_encoder: false}\n"
+        "profiles: {a: {pruner: {spec_augment: {time_masks: 1}}}}\n",
     )
     found = load_params(path, "a", ["pruner.spec_augment.freq_width=9"]).pruner.spec_augment
     assert (found.freq_masks, found.time_masks, found.freq_width) == (1, 1, 9)

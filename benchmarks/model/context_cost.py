@@ -55,7 +55,7 @@ def cost(arguments, window: int, lists, waves, device) -> tuple[int, int, float,
     base = load_model(arguments.base, dtype=torch.float32, window=window)
     base.config.use_cache = False
     processor = load_processor(arguments.base, **processor_fields(base.config))
-    model = attach(base, processor, TrainSection(), LoraSection()).to(device)
+    model = attach(base, processor, TrainSection(), LoraSection(rank=8, alpha=32, dropout=0.05)).to(device)
     prompts = [pruning_prompt()] * len(waves)
     batch = processor(prompts, lists, waves, targets=[", ".join(words[:2]) for words in lists])
     batch = {name: tensor.to(device) for name, tensor in batch.items()}

@@ -35,7 +35,7 @@ def main() -> None:
         projection_rank=arguments.projection_rank,
     )  # fmt: skip
     processor = load_processor(arguments.base, **processor_fields(base.config))
-    model = attach(base, processor, TrainSection(), LoraSection()).to(device).train()
+    model = attach(base, processor, TrainSection(), LoraSection(rank=8, alpha=32, dropout=0.05)).to(device).train()
     rows, waves = utterances(arguments, arguments.batch_size)
     lists = [row.keywords[: arguments.list_size] for row in rows]
     batch = processor([pruning_prompt()] * len(rows), lists, waves, targets=[", ".join(words[:2]) for words in lists])

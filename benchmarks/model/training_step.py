@@ -35,7 +35,7 @@ def main() -> None:
     base = load_model(arguments.base, dtype=dtype, weighting=arguments.weighting, windows="fixed")
     processor = load_processor(arguments.base, **processor_fields(base.config))
     # No dropout: the two sides must come to the same loss.
-    model = attach(base, processor, TrainSection(), LoraSection(dropout=0.0)).to(device).train()
+    model = attach(base, processor, TrainSection(), LoraSection(rank=8, alpha=32, dropout=0.0)).to(device).train()
     rows, waves = utterances(arguments, arguments.batch_size * (arguments.steps + 1))
     section = TrainSection(list_sizes=tuple(arguments.list_sizes))
     drawer = ListDrawer("pruner", rows, **section.model_dump(include=ListDrawer.SETTINGS))

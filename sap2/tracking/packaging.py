@@ -32,6 +32,9 @@ __all__ = [
 PARTS = ("base", "pruner", "recogniser")
 MODEL_NAME = "sap2"
 OPTIONS = (*PruningSection().options(), *InferenceSection().segmentation())
+# What a setting that a version of 0.1.0 does not hold meant there; today's defaults are others.
+ABSENT = {"max_list": 200, "stop_bias": 0.0, "threshold": None, "first_pass": None, "prefilter": None}
+ABSENT |= {"max_segment": None, "segment_overlap": 1.0}
 PACKAGE = Path(__file__).parents[1]
 # What transcribing imports, directly or through these.
 REQUIREMENTS = (
@@ -139,7 +142,8 @@ def sections(settings: Mapping[str, Any]) -> tuple[PruningSection, InferenceSect
     Raises: ModelError: a setting is unknown.
     """
     decoding, pruning_decoding, options = _decodings(settings)
-    segmentation = {name: options.pop(name) for name in InferenceSection().segmentation() if name in options}
+    options = ABSENT | options
+    segmentation = {name: options.pop(name) for name in InferenceSection().segmentation()}
     return (
         PruningSection(**{name: getattr(pruning_decoding, name) for name in DecodingSection.model_fields}, **options),
         InferenceSection(**asdict(decoding), **segmentation),

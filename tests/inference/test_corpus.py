@@ -57,7 +57,9 @@ def loaded(monkeypatch):
 def test_pruned_manifests_keep_every_utterance_and_find_its_audio(tmp_path, loaded):
     source = tmp_path / "prepared" / "dev.jsonl"
     write_manifest(source, [make(number, talk="t") for number in range(20)])
-    facts = corpus.prune_splits(PruningSection(batch_size=1), {"dev": source}, "base", "pruner", tmp_path / "pruned")
+    facts = corpus.prune_splits(
+        PruningSection(batch_size=1, threshold=None), {"dev": source}, "base", "pruner", tmp_path / "pruned"
+    )
     pruned = read_manifest(tmp_path / "pruned" / "dev.jsonl")
     assert [one.id for one in pruned] == [f"u{number:02d}" for number in range(20)]
     for number, one in enumerate(pruned):
@@ -69,8 +71,10 @@ def test_pruned_manifests_keep_every_utterance_and_find_its_audio(tmp_path, load
     assert facts["dev"]["false_alarms_per_100"] == 5.0
     assert json.loads((tmp_path / "pruned" / "summary.json").read_text()) == facts
     options = loaded[0][1]
-    assert (options["max_list"], options["threshold"], options["prefilter"]) == (200, None, None)
-    corpus.prune_splits(PruningSection(prefilter=300), {"dev": source}, "base", "pruner", tmp_path / "pruned")
+    assert (options["max_list"], options["threshold"], options["prefilter"]) == (50, None, None)
+    corpus.prune_splits(
+        PruningSection(prefilter=300, threshold=None), {"dev": source}, "base", "pruner", tmp_path / "pruned"
+    )
     assert loaded[1][1]["prefilter"] == 300
 
 
@@ -90,10 +94,10 @@ def test_the_train_split_goes_on_as_it_is_unless_stage_2_learns_from_stage_1s_an
 @pytest.mark.parametrize(
     ("settings", "threshold", "left"),
     [
-        ({}, None, 20),
+        ({"threshold": None}, None, 20),
         ({"threshold": -1.0}, -1.0, 10),
-        ({"max_false_alarms": 4.9}, -1.8, 18),
-        ({"max_false_alarms": 5.0}, None, 20),
+        ({"threshold": None, "max_false_alarms": 4.9}, -1.8, 18),
+        ({"threshold": None, "max_false_alarms": 5.0}, None, 20),
     ],
 )
 def test_a_threshold_is_set_or_found_on_dev_and_holds_for_every_split(tmp_path, loaded, settings, threshold, left):
@@ -102,7 +106,9 @@ def test_a_threshold_is_set_or_found_on_dev_and_holds_for_every_split(tmp_path, 
         # Of train every selection is wrong: the threshold found on it would be another.
         rows = [make(number) for number in range(20)]
         write_manifest(path, [row.model_copy(update={"text": "x"}) for row in rows] if split == "train" else rows)
-    facts = corpus.prune_splits(PruningSection(**settings), manifests, "base", "pruner", tmp_path / "pruned")
+    facts = corpus.prune_splits(
+        PruningSection(train=True, **settings), manifests, "base", "pruner", tmp_path / "pruned"
+    )
     assert list(facts) == ["method", "threshold", "train", "dev", "test"] and facts["threshold"] == threshold
     for split in manifests:
         assert sum(len(one.predicted) for one in read_manifest(tmp_path / "pruned" / f"{split}.jsonl")) == left
@@ -131,7 +137,7 @@ def test_a_method_without_stage_1_passes_whole_lists_on(tmp_path, loaded, method
     source, folder = tmp_path / "prepared" / "dev.jsonl", tmp_path / "pruner"
     write_manifest(source, [make(number) for number in range(4)])
     leave_out(folder, ModelSection(method=method))
-    section = PruningSection(max_false_alarms=0.0)
+    section = PruningSection(threshold=None, max_false_alarms=0.0)
     facts = corpus.prune_splits(section, {"dev": source}, "base", folder, tmp_path / "pruned")
     assert not loaded, "no model is asked"
     assert [one.predicted for one in read_manifest(tmp_path / "pruned" / "dev.jsonl")] == [

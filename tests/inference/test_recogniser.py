@@ -277,7 +277,7 @@ def one_model(folders, monkeypatch):
     """Load the one model of a method, with the folder that says there is no pruner; its answers are `answer`s."""
 
     def load(method, answer):
-        leave_out(folders / f"no-{method}", ModelSection(method=method))
+        leave_out(folders / f"no-{method}", ModelSection(method=method, tagging=0.0))
         loaded = Recogniser.load(folders / "base", folders / f"no-{method}", folders / method, decoding=DECODING)
         asked = []
 

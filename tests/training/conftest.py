@@ -46,7 +46,8 @@ def job(corpus, tmp_path):
         base = settings.pop("base", corpus / "base")
         model = settings.pop("model", ModelSection())
         lora = settings.pop("lora", LoraSection(rank=4, dropout=0.1))
-        defaults = {"max_steps": 4, "batch_size": 4, "learning_rate": 1e-2, "list_sizes": (2, 6), "warmup": 0.0}
+        defaults = {"max_steps": 4, "batch_size": 4, "learning_rate": 1e-2, "list_sizes": (2, 6)}
+        defaults |= {"warmup": 0.0, "cache_encoder": False}
         if stage == "recogniser":
             defaults["lists"] = "oracle"
         section = (TrainSection if stage == "pruner" else RecogniserSection)(**(defaults | settings))

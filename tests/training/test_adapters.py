@@ -21,7 +21,7 @@ def trained(model):
         ({}, {"multi_modal_projector", "language_model"}),
         ({"freeze_llm": True}, {"multi_modal_projector"}),
         ({"freeze_aligner": True}, {"language_model"}),
-        ({"freeze_vit": False}, {"multi_modal_projector", "language_model", "audio_tower"}),
+        ({"freeze_vit": False, "cache_encoder": False}, {"multi_modal_projector", "language_model", "audio_tower"}),
     ],
 )
 def test_what_is_frozen_gets_no_adapter(corpus, frozen, places):

@@ -42,7 +42,7 @@ def test_length_is_the_number_of_tokens(parts):
 
 def test_length_follows_the_speed_and_masks_change_only_the_features(parts, corpus):
     _, plain, waves, _ = parts
-    section = TrainSection(speed=[0.8, 1.25], spec_augment=SpecAugment())
+    section = TrainSection(speed=[0.8, 1.25], spec_augment=SpecAugment(), cache_encoder=False)
     augmenter = Augmenter(section, limit=2.0)
     examples = Examples(plain.utterances, plain.drawer, augmenter=augmenter)
     collator = Collator(waves.processor, corpus / "train.jsonl", augmenter=augmenter)

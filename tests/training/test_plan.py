@@ -31,7 +31,10 @@ def test_examples_in_docstrings_run():
 
 
 @pytest.mark.parametrize("known", [True, False])
-@pytest.mark.parametrize(("frozen", "rank"), [({}, 0), ({"freeze_llm": True}, 0), ({"freeze_vit": False}, 0), ({}, 3)])
+@pytest.mark.parametrize(
+    ("frozen", "rank"),
+    [({}, 0), ({"freeze_llm": True}, 0), ({"freeze_vit": False, "cache_encoder": False}, 0), ({}, 3)],
+)
 def test_weights_are_those_of_the_model_that_would_be_trained(bases, known, frozen, rank):
     section, lora = TrainSection(**frozen), LoraSection(rank=2)
     base = load_model(bases[known], projection_rank=rank)
@@ -47,9 +50,12 @@ def test_the_published_shape_is_qwen2_audios():
 
 
 def test_the_papers_settings_are_planned_without_a_download():
-    section = {"batch_size": 32, "nproc": 8, "bf16": True, "learning_rate": 1e-4}
+    section = {"batch_size": 32, "nproc": 8, "bf16": True, "cache_encoder": False}
     params = Params(
-        base=BaseSection(path=HUB), pruner=TrainSection(**section), recogniser=RecogniserSection(**section, epochs=2)
+        base=BaseSection(path=HUB),
+        pruner=TrainSection(**section),
+        recogniser=RecogniserSection(**section, epochs=2),
+        lora=LoraSection(rank=8, alpha=32, dropout=0.05),
     )
     plan = plan_training(params, gpus=4, utterances=1000)
     pruner, recogniser = plan.stages
@@ -93,7 +99,11 @@ def test_a_method_of_one_model_plans_one_training_with_whole_lists():
 
 
 def test_slower_speech_is_planned_for_up_to_what_the_encoder_takes():
-    params = Params(base=BaseSection(path=HUB), pruner=TrainSection(speed=[0.5]), recogniser=RecogniserSection())
+    params = Params(
+        base=BaseSection(path=HUB),
+        pruner=TrainSection(speed=[0.5], cache_encoder=False),
+        recogniser=RecogniserSection(),
+    )
     pruner, recogniser = plan_training(params, utterances=1000).stages
     assert pruner.mean.frames == 2 * recogniser.mean.frames
     assert pruner.longest.frames == recogniser.longest.frames == 750

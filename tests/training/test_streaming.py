@@ -84,7 +84,10 @@ def sharded(corpus, tmp_path_factory) -> Path:
 
 
 def split(folder: Path, plan: StreamPlan) -> ShardedBatches:
-    shards, section = Shards(folder / "train.jsonl"), RecogniserSection(lists="predicted", speed=[0.9, 1.1])
+    shards, section = (
+        Shards(folder / "train.jsonl"),
+        RecogniserSection(lists="predicted", speed=[0.9, 1.1], cache_encoder=False),
+    )
     drawer = ListDrawer("recogniser", [], seed=1, lists="predicted", pool=shards.keywords)
     augmenter = Augmenter(section, 2.0)
     collator = Collator(load_processor(folder / "base"), folder / "train.jsonl", augmenter=augmenter)
@@ -106,7 +109,7 @@ def test_batches_are_those_of_the_recordings_as_files(sharded, corpus):
     plan = StreamPlan([shard.durations for shard in Shards(sharded / "train.jsonl").shards], 24, 24, seed=1, most=1)
     batch = split(sharded, plan)[0]
     rows = {row.id: row for row in read_manifest(corpus / "train.jsonl")}
-    section = RecogniserSection(lists="predicted", speed=[0.9, 1.1])
+    section = RecogniserSection(lists="predicted", speed=[0.9, 1.1], cache_encoder=False)
     augmenter = Augmenter(section, 2.0)
     drawer = ListDrawer("recogniser", list(rows.values()), seed=1, lists="predicted")
     collator = Collator(load_processor(corpus / "base"), corpus / "train.jsonl", augmenter=augmenter)
@@ -132,6 +135,7 @@ class Crash:
 def job(folder: Path, place: Path, name: str, **settings) -> dict:
     tracker = settings.pop("tracker", None)
     defaults = {"epochs": 2.0, "batch_size": 4, "learning_rate": 1e-2, "list_sizes": (2, 6), "lists": "oracle"}
+    defaults["cache_encoder"] = False
     return train(
         "recogniser", folder / "base", folder / "train.jsonl", folder / "dev.jsonl",
         output=place / name, checkpoints=place / "checkpoints",

@@ -200,7 +200,7 @@ def test_bfloat16_training_comes_to_the_loss_of_float32(job):
     [
         ({"freeze_llm": True}, {"multi_modal_projector"}),
         ({"freeze_aligner": True}, {"language_model"}),
-        ({"freeze_vit": False}, {"multi_modal_projector", "language_model", "audio_tower"}),
+        ({"freeze_vit": False, "cache_encoder": False}, {"multi_modal_projector", "language_model", "audio_tower"}),
     ],
 )
 def test_what_is_frozen_stays_and_the_rest_moves(job, tmp_path, frozen, places):
