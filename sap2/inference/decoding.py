@@ -22,7 +22,7 @@ from transformers import (
 
 from sap2.errors import InputError
 from sap2.inference.constraint import ListConstraint, Selection
-from sap2.model import SapQwen2AudioProcessor
+from sap2.model import CACHE, SapQwen2AudioProcessor
 from sap2.progress import track
 
 # What a row hears: a waveform (16 kHz mono), states encoded before `(frames, encoder_hidden)`, or nothing.
@@ -210,7 +210,7 @@ def likelihoods(
             labels = labels.to(model.device)
             written = model(
                 input_ids=labels.clamp(min=0), attention_mask=torch.cat([mask[places], (labels != -100).to(mask)], 1),
-                past_key_values=_selected(read.past_key_values, places), use_cache=True,
+                use_cache=True, **{CACHE: _selected(getattr(read, CACHE), places)},
             ).logits[:, :-1]  # fmt: skip
             logprobs = torch.cat([read.logits[places], written], 1).float().log_softmax(-1)
             chosen = logprobs.gather(-1, labels.clamp(min=0)[..., None])[..., 0]

@@ -15,11 +15,12 @@ from sap2.model.loading import (
     save_adapter,
     save_sap_settings,
 )
-from sap2.model.modeling import SapQwen2AudioForConditionalGeneration, SapQwen2AudioModel
+from sap2.model.modeling import CACHE, SapQwen2AudioForConditionalGeneration, SapQwen2AudioModel
 from sap2.model.pooling import pool_context
 from sap2.model.processing import SAMPLE_RATE, SapQwen2AudioProcessor
 
 __all__ = [
+    "CACHE",
     "LORA_TARGETS",
     "POOLING",
     "SAMPLE_RATE",

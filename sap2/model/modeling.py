@@ -4,6 +4,8 @@ States only what differs from `transformers`' Qwen2-Audio: the encoder slices it
 and the prompt's `<|context|>` placeholders take pooled vectors as its `<|AUDIO|>` placeholders take speech.
 """
 
+from dataclasses import fields
+
 import torch
 from torch import Tensor, nn
 from transformers import (
@@ -31,6 +33,10 @@ from sap2.model.pooling import ContextPooling, LowRankProjection
 PREFILL_INPUTS = (
     "input_features", "feature_attention_mask", "speech_states", "speech_mask", "context_ids", "context_windows",
 )  # fmt: skip
+# What transformers calls the keys and values that were read before, in inputs and outputs: `cache` since 5.24.
+CACHE = next(
+    field.name for field in fields(Qwen2AudioModelOutputWithPast) if field.name in ("cache", "past_key_values")
+)
 SPOKEN_WEIGHT = 4.0  # of a spoken keyword in the tags' loss: few of a list are
 
 
@@ -74,10 +80,16 @@ def frame_count(mel_frames):
 
 
 class PoolingWeights:
-    """What both model classes say of the pooling's weights, if it has any: float32, and the identity at the start."""
+    """What both model classes share: the pooling's weights, if any, are float32 and start as the identity."""
 
     _keep_in_fp32_modules_strict = ["context_pooling"]
     _keys_to_ignore_on_load_missing = [r"context_pooling\."]  # no base has them, training starts them
+
+    @property
+    def is_gradient_checkpointing(self) -> bool:
+        """Whether activations are computed again in the backward pass: PEFT reads it by this name, of which
+        transformers 5.24 warns."""
+        return any(getattr(module, "gradient_checkpointing", False) for module in self.modules())
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
@@ -152,7 +164,6 @@ class SapQwen2AudioModel(PoolingWeights, Qwen2AudioModel):
         attention_mask: Tensor | None = None,
         feature_attention_mask: Tensor | None = None,
         position_ids: Tensor | None = None,
-        past_key_values=None,
         inputs_embeds: Tensor | None = None,
         use_cache: bool | None = None,
         context_ids: Tensor | None = None,
@@ -176,14 +187,13 @@ class SapQwen2AudioModel(PoolingWeights, Qwen2AudioModel):
         outputs = self.language_model(
             attention_mask=attention_mask,
             position_ids=position_ids,
-            past_key_values=past_key_values,
             inputs_embeds=inputs_embeds,
             use_cache=use_cache,
             **kwargs,
         )
         return Qwen2AudioModelOutputWithPast(
             last_hidden_state=outputs.last_hidden_state,
-            past_key_values=outputs.past_key_values,
+            **{CACHE: getattr(outputs, CACHE)},
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
             attention_mask=attention_mask,
@@ -213,7 +223,6 @@ class SapQwen2AudioForConditionalGeneration(PoolingWeights, Qwen2AudioForConditi
         attention_mask: Tensor | None = None,
         feature_attention_mask: Tensor | None = None,
         position_ids: Tensor | None = None,
-        past_key_values=None,
         inputs_embeds: Tensor | None = None,
         labels: Tensor | None = None,
         use_cache: bool | None = None,
@@ -243,7 +252,6 @@ class SapQwen2AudioForConditionalGeneration(PoolingWeights, Qwen2AudioForConditi
             attention_mask=attention_mask,
             feature_attention_mask=feature_attention_mask,
             position_ids=position_ids,
-            past_key_values=past_key_values,
             inputs_embeds=inputs_embeds,
             use_cache=use_cache,
             context_ids=context_ids,
@@ -270,7 +278,7 @@ class SapQwen2AudioForConditionalGeneration(PoolingWeights, Qwen2AudioForConditi
         return Qwen2AudioCausalLMOutputWithPast(
             loss=loss,
             logits=logits,
-            past_key_values=outputs.past_key_values,
+            **{CACHE: getattr(outputs, CACHE)},
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
             attention_mask=attention_mask,

@@ -23,6 +23,7 @@ from sap2 import __version__
 from sap2.errors import InputError, Stopped
 from sap2.files import atomic_file, read_jsonl, write_jsonl
 from sap2.params import TrackingSection
+from sap2.tracking.mlflow_internals import SystemMetrics
 from sap2.tracking.provenance import adapter_digest, code_state
 from sap2.tracking.store import brief, client, experiment_id, reporting, tracking_uri
 from sap2.tracking.values import flat_params, safe_key
@@ -66,7 +67,7 @@ def start_run(
         else:
             asking.update_run(run_id, status="RUNNING")
         log_params(asking, run_id, flat)
-    tracker = Tracker(asking, run_id, unsent_file(run_id, state), machine=_Machine(run_id, uri) if state else None)
+    tracker = Tracker(asking, run_id, unsent_file(run_id, state), machine=SystemMetrics(run_id, uri) if state else None)
     try:
         yield tracker
     except (KeyboardInterrupt, Stopped):
@@ -98,7 +99,7 @@ class Tracker:
         run_id: str,
         unsent: Path,
         flush_seconds: Seconds = FLUSH_SECONDS,
-        machine: "_Machine | None" = None,
+        machine: SystemMetrics | None = None,
     ):
         self.run_id, self._machine = run_id, machine
         self._client, self._unsent, self._flush_seconds = asking, unsent, flush_seconds
@@ -141,16 +142,16 @@ class Tracker:
 
     def _work(self) -> None:
         while not self._closing.wait(self._flush_seconds):
-            self._look_at_the_machine()
+            self._log_system_metrics()
             self._send()
-        self._look_at_the_machine()
+        self._log_system_metrics()
         self._send()
 
-    def _look_at_the_machine(self) -> None:
+    def _log_system_metrics(self) -> None:
         if self._machine is None:
             return
         try:
-            self.log(*self._machine.look())
+            self.log(*self._machine.read())
         except Exception as error:  # a driver that is away must not stop a training
             self._machine = None
             _say(f"the machine's load is not logged: {brief(error)}")
@@ -215,27 +216,6 @@ def _deliver(asking, run_id: str, rows: list[dict[str, Any]]) -> int:
     else:
         asking.set_terminated(run_id, rows[0]["status"], rows[0]["end_time"])
     return 1
-
-
-class _Machine:
-    """Load of processor, memory, disk, network and GPUs, as MLflow's own monitor reads them and its pages show them.
-
-    Only read by it: sent by the tracker, which no server stops.
-    """
-
-    def __init__(self, run_id: str, uri: str):
-        from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
-
-        self._monitor, self._looks = SystemMetricsMonitor(run_id, tracking_uri=uri), 0
-
-    def look(self) -> tuple[dict[str, float], int]:
-        """Figures of now, and how many looks there were before."""
-        self._monitor.collect_metrics()
-        figures = {f"system/{name}": value for name, value in self._monitor.aggregate_metrics().items()}
-        for monitor in self._monitor.monitors:
-            monitor.clear_metrics()
-        self._looks += 1
-        return figures, self._looks - 1
 
 
 def _interrupted(asking, state: Path | None, fingerprint: str) -> str | None:

@@ -9,6 +9,7 @@ from transformers import AutoTokenizer
 
 from sap2.errors import ModelError
 from sap2.model import POOLING
+from sap2.training.deepspeed_internals import size
 
 PROJECTOR = "projector"
 ENCODER_LAYERS = "q_proj|k_proj|v_proj|out_proj|fc1|fc2"
@@ -54,7 +55,7 @@ def target_pattern(targets: list[str], section) -> str:
 
 def trainable_count(model) -> int:
     """Number of weights that are trained, on all processes together."""
-    return sum(getattr(p, "ds_numel", p.numel()) for p in model.parameters() if p.requires_grad)
+    return sum(size(p) for p in model.parameters() if p.requires_grad)
 
 
 def name_base(model: PeftModel, base: str | Path, output: Path) -> None:

@@ -5,7 +5,7 @@ from torch import distributed
 from transformers import TrainerCallback
 
 from sap2.errors import Stopped
-from sap2.training.trainer import on_sigterm
+from sap2.training.signals import on_sigterm
 
 
 class Termination(TrainerCallback):

@@ -4,75 +4,40 @@ Run by `sap2.training.train`, in its own process or as `python -m torch.distribu
 """
 
 import argparse
-import gc
 import json
 import os
 import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from importlib import resources
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 from sap2.errors import InputError, SapError
-from sap2.files import atomic_dir, atomic_file, writing
-from sap2.params import LoraSection, ModelSection, RecogniserSection, TrainSection
+from sap2.files import atomic_dir, atomic_file
+from sap2.params import TrainSection
+from sap2.training.job import Job
+from sap2.training.launch import FAILURE, JOB, LOG, RESULT, Report
 
 LOG_STEPS = 10
 CLIP = 1.0  # gradient norm
 LOADERS = 4  # processes that read and tokenise beside a GPU; on a CPU they would take the trainer's cores
 OF_THIS_RUN = ("seconds", "samples_per_second", "resumed_from_step")  # of the summary; an equal run has others
-SECTIONS = {"pruner": TrainSection, "recogniser": RecogniserSection}
 
 
-@dataclass(frozen=True)
-class Job:
-    """What is trained from what, as `train` was asked."""
+def run(job: Job, report: Report, launcher: int | None = None) -> dict[str, Any]:
+    """Train as one process of the job.
 
-    stage: str
-    base: str
-    train: Path
-    dev: Path
-    output: Path
-    checkpoints: Path
-    section: TrainSection
-    model: ModelSection
-    lora: LoraSection
-    resume: bool = True
-    launcher: int | None = None  # process id that a worker must not outlive
+    Args:
+        report: Called as `report(metrics, step)` in the first process.
+        launcher: Process id of the launching process; this one ends when it is gone.
+    Returns: The summary, in every process.
+    """
+    from sap2.training.transformers_internals import without_traces
 
-    @classmethod
-    def from_spec(cls, spec: dict[str, Any]) -> "Job":
-        paths = {name: Path(spec[name]) for name in ("train", "dev", "output", "checkpoints")}
-        return cls(
-            stage=spec["stage"],
-            base=spec["base"],
-            section=SECTIONS[spec["stage"]](**spec["section"]),
-            model=ModelSection(**spec["model"]),
-            lora=LoraSection(**spec["lora"]),
-            resume=spec["resume"],
-            launcher=spec.get("launcher"),
-            **paths,
-        )
-
-    def settings(self) -> dict[str, Any]:
-        """What the result depends on, apart from base and data."""
-        from sap2.training.checkpoints import WITHOUT_EFFECT
-
-        # With early stopping the checkpoints are what is chosen from.
-        without_effect = WITHOUT_EFFECT - {"save_steps"} if self.section.early_stopping else WITHOUT_EFFECT
-        section = self.section.model_dump(mode="json", exclude=without_effect)
-        model, lora = self.model.model_dump(mode="json"), self.lora.model_dump(mode="json")
-        return {"stage": self.stage, "section": section, "model": model, "lora": lora}
-
-
-def run(spec: dict[str, Any], report) -> dict[str, Any]:
-    """Train as this process's part of the whole; returns the summary (on every process)."""
-    job = Job.from_spec(spec)
-    with _distributed(job.section.deepspeed != "none"), _clean():
+    with _distributed(job.section.deepspeed != "none"), without_traces():
         from sap2.training import checkpoints
         from sap2.training.termination import Termination
 
@@ -80,22 +45,21 @@ def run(spec: dict[str, Any], report) -> dict[str, Any]:
         folder = job.checkpoints / checkpoints.fingerprint(job.base, [job.train, job.dev], job.settings())
         with termination.heard():
             if _rank() > 0:
-                return _train(job, folder, report, termination)
+                return _train(job, folder, report, launcher, termination)
             with checkpoints.locked(folder):
                 if not job.resume:
                     checkpoints.clear(folder)
                 checkpoints.note(folder, job.settings())
                 for other in checkpoints.foreign(folder):
                     print(f"{job.stage}: {other}", file=sys.stderr)
-                summary = _train(job, folder, report, termination)
+                summary = _train(job, folder, report, launcher, termination)
         checkpoints.clear(folder, all_of_it=True)
         return summary
 
 
-def _train(job: Job, folder: Path, report, termination) -> dict[str, Any]:
+def _train(job: Job, folder: Path, report: Report, launcher: int | None, termination) -> dict[str, Any]:
     import torch
-    from torch.utils.data import SequentialSampler
-    from transformers import EarlyStoppingCallback, Trainer, set_seed
+    from transformers import EarlyStoppingCallback, PrinterCallback, set_seed
 
     from sap2.manifest import read_manifest
     from sap2.model import SAMPLE_RATE, load_model, load_processor, processor_fields, save_adapter
@@ -104,6 +68,7 @@ def _train(job: Job, folder: Path, report, termination) -> dict[str, Any]:
     from sap2.training.collator import Batches, Collator, Examples, only
     from sap2.training.progress import Progress
     from sap2.training.streaming import ShardedBatches
+    from sap2.training.transformers_internals import PlannedTrainer
 
     section = job.section
     set_seed(section.seed)
@@ -137,45 +102,8 @@ def _train(job: Job, folder: Path, report, termination) -> dict[str, Any]:
     unlogged = checkpoints.kept_loss(resumed[0]) if resumed else {}
     progress = Progress(
         job.stage, report, folder, _utterances_seen(sizes, section), utterances,
-        resumed[1] if resumed else 0.0, keep=section.save_total_limit, launcher=job.launcher,
+        resumed[1] if resumed else 0.0, keep=section.save_total_limit, launcher=launcher,
     )  # fmt: skip
-
-    class PlannedTrainer(Trainer):
-        """Takes the planned batches as they stand; dev has a collator of its own, which knows where its audio lies.
-
-        A checkpoint keeps the loss since the last line, so that the next one says the same as without a break.
-        """
-
-        def _maybe_log_save_evaluate(self, tr_loss, *args, **kwargs):
-            if unlogged:
-                tr_loss += unlogged.pop("loss")
-                self._globalstep_last_logged = unlogged.pop("since")
-            self._unlogged = tr_loss
-            super()._maybe_log_save_evaluate(tr_loss, *args, **kwargs)
-
-        def _save_checkpoint(self, *args, **kwargs):
-            checkpoint = folder / f"checkpoint-{self.state.global_step}"
-            with writing(checkpoint):
-                super()._save_checkpoint(*args, **kwargs)
-                loss = self.accelerator.gather(self._unlogged).mean().item()
-                if self.is_world_process_zero():
-                    checkpoints.keep_loss(checkpoint, loss, self._globalstep_last_logged)
-
-        def _get_train_sampler(self, train_dataset=None):
-            return SequentialSampler(self.train_dataset)
-
-        def get_eval_dataloader(self, eval_dataset=None):
-            self.data_collator = dev_collator
-            try:
-                return super().get_eval_dataloader(eval_dataset)
-            finally:
-                self.data_collator = only
-
-        def evaluation_loop(self, *args, **kwargs):
-            output = super().evaluation_loop(*args, **kwargs)
-            if score is not None:
-                output.metrics[f"eval_{score.name}"] = score(self.model)
-            return output
 
     patience = [EarlyStoppingCallback(section.early_stopping)] if section.early_stopping else []
     trainer = PlannedTrainer(
@@ -185,8 +113,12 @@ def _train(job: Job, folder: Path, report, termination) -> dict[str, Any]:
         train_dataset=batches,
         eval_dataset=Examples(splits["dev"], drawers["dev"], _by_length(splits["dev"], drawers["dev"], dev_collator)),
         callbacks=[progress, termination, *patience],
+        folder=folder,
+        dev_collator=dev_collator,
+        dev_score=score,
+        unlogged=unlogged,
     )
-    _quieten(trainer)
+    trainer.remove_callback(PrinterCallback)
     try:
         trainer.train(resume_from_checkpoint=str(resumed[0]) if resumed else None)
         termination.check(f"at step {trainer.state.global_step}")
@@ -323,10 +255,13 @@ def _arguments(job: Job, folder: Path):
     import torch
     from transformers import TrainingArguments
 
+    from sap2.training.transformers_internals import checkpointing_name
+
     section, cpu = job.section, not torch.cuda.is_available()
     options: dict[str, Any] = {}
     if section.gradient_checkpointing:  # not re-entrant: that kind needs an input that takes gradients
-        options |= {"gradient_checkpointing": True, "gradient_checkpointing_kwargs": {"use_reentrant": False}}
+        name = checkpointing_name(TrainingArguments)
+        options |= {name: True, f"{name}_kwargs": {"use_reentrant": False}}
     if section.early_stopping:
         from sap2.training.dev_score import METRICS
 
@@ -387,11 +322,9 @@ def _distributed(deepspeed: bool) -> Iterator[None]:
         return
     if not torch.cuda.is_available():
         os.environ.setdefault("DS_ACCELERATOR", "cpu")
-        import deepspeed.ops
+        from sap2.training.deepspeed_internals import compile_no_operation
 
-        # None of its compiled operations is used on a CPU. Left alone, it would try a compiler on each, then build its
-        # shared-memory collectives: a C++ compiler and a minute at the first run, for what gloo does as well.
-        deepspeed.ops.__compatible_ops__ = {}
+        compile_no_operation()
     if "RANK" in os.environ:
         yield
         return
@@ -422,44 +355,26 @@ def _barrier() -> None:
         torch.distributed.barrier()
 
 
-def _quieten(trainer) -> None:
-    from transformers import PrinterCallback
-
-    trainer.remove_callback(PrinterCallback)
-
-
-@contextmanager
-def _clean() -> Iterator[None]:
-    """Leave no trace in a process that goes on, however it ends: the global DeepSpeed setting, accelerate's state."""
-    try:
-        yield
-    finally:
-        from accelerate.state import AcceleratorState
-        from transformers.integrations.deepspeed import unset_hf_deepspeed_config
-
-        unset_hf_deepspeed_config()
-        AcceleratorState._reset_state(reset_partial_state=True)
-        gc.collect()
-
-
 def main() -> int:
     """Entry of a process started by torchrun."""
     parser = argparse.ArgumentParser(description="One process of a training, started by torchrun.")
-    parser.add_argument("--spec", type=Path, required=True, help="JSON file written by sap2.training.train")
-    spec = json.loads(parser.parse_args().spec.read_text(encoding="utf-8"))
+    parser.add_argument("--folder", type=Path, required=True, help="where sap2.training.launch wrote the job")
+    parser.add_argument("--launcher", type=int, required=True, help="process id that must not be outlived")
+    options = parser.parse_args()
+    job = Job.from_json((options.folder / JOB).read_text(encoding="utf-8"))
 
     def report(metrics: dict[str, float], step: int) -> None:
-        with open(spec["log"], "a", encoding="utf-8") as log:
+        with (options.folder / LOG).open("a", encoding="utf-8") as log:
             log.write(json.dumps({"step": step, "metrics": metrics}) + "\n")
 
     try:
-        summary = run(spec, report)
+        summary = run(job, report, options.launcher)
     except SapError as error:
-        with atomic_file(spec["failure"]) as partial:
+        with atomic_file(options.folder / FAILURE) as partial:
             partial.write_text(json.dumps({"type": type(error).__name__, "message": str(error)}), encoding="utf-8")
         return 1
     if _rank() == 0:
-        with atomic_file(spec["result"]) as partial:
+        with atomic_file(options.folder / RESULT) as partial:
             partial.write_text(json.dumps(summary), encoding="utf-8")
     return 0
 

@@ -1,0 +1,62 @@
+"""What of other libraries is relied on beyond their documented interface is as it was when it was read."""
+
+import hashlib
+import importlib
+import inspect
+import sys
+from importlib.metadata import version
+
+import pytest
+
+# By object: the version it was read at, and a digest of its source there. The modules *_internals.py use them. When an
+# entry fails: read the object again, correct what relies on it, then put the new version and digest here.
+READ = {
+    "transformers.trainer:Trainer._maybe_log_save_evaluate": ("5.24.0", "af101534f0f7b2d7"),
+    "transformers.trainer:Trainer._save_checkpoint": ("5.24.0", "a9111e30faa99339"),
+    "transformers.trainer:Trainer._get_train_sampler": ("5.24.0", "1580d7493244e637"),
+    "transformers.trainer:Trainer.get_eval_dataloader": ("5.24.0", "dd1c9287ad46f5ae"),
+    "transformers.trainer:Trainer.evaluation_loop": ("5.24.0", "a0fe4d6536f8a84a"),
+    "transformers.integrations.deepspeed:unset_hf_deepspeed_config": ("5.24.0", "088d722afab96382"),
+    "accelerate.state:AcceleratorState._reset_state": ("1.15.0", "ba8df8354c8a072d"),
+    "accelerate.state:PartialState._reset_state": ("1.15.0", "7ba36c47986e0eaa"),
+    "deepspeed.ops:": ("0.19.8", "1009dc47650541a1"),
+    "deepspeed.comm.torch:build_shm_op": ("0.19.8", "2bf3cff9e3d1f058"),
+    "deepspeed.runtime.zero.partition_parameters:Init._convert_to_deepspeed_param": ("0.19.8", "77281d2526a148fb"),
+    "mlflow.system_metrics.system_metrics_monitor:SystemMetricsMonitor.__init__": ("3.17.2", "4add667276c76b41"),
+    "mlflow.system_metrics.system_metrics_monitor:SystemMetricsMonitor.collect_metrics": ("3.17.2", "d0dccacb8093d982"),
+    "mlflow.system_metrics.system_metrics_monitor:SystemMetricsMonitor.aggregate_metrics": (
+        "3.17.2",
+        "eb6b50f6b5245eb0",
+    ),
+    "mlflow.system_metrics.metrics.base_metrics_monitor:BaseMetricsMonitor": ("3.17.2", "c50de462f40ffc10"),
+}
+
+
+def source(path: str) -> str:
+    module, _, name = path.partition(":")
+    found = importlib.import_module(module)
+    for part in filter(None, name.split(".")):
+        found = getattr(found, part)
+    return inspect.getsource(found)
+
+
+def digest(path: str) -> str:
+    return hashlib.sha256(source(path).encode()).hexdigest()[:16]
+
+
+@pytest.mark.parametrize("path", READ)
+def test_what_is_relied_on_is_as_it_was_read(path):
+    library = path.partition(".")[0]
+    if library == "transformers" and sys.version_info < (3, 11):
+        pytest.skip("pyproject.toml takes an earlier version of transformers for this Python")
+    at, expected = READ[path]
+    assert digest(path) == expected, f"{path} is another in {library} {version(library)} than in {at}: read it again"
+
+
+def test_the_trainer_overrides_only_what_was_read():
+    from transformers import Trainer
+
+    from sap2.training.transformers_internals import PlannedTrainer
+
+    overridden = {name for name in vars(PlannedTrainer) if hasattr(Trainer, name) and not name.startswith("__")}
+    assert overridden == {path.rpartition(".")[2] for path in READ if path.startswith("transformers.trainer:")}
