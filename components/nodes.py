@@ -7,11 +7,11 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from sap2.constants import Seconds
 from sap2.errors import SapError
 
 __all__ = ["TrainJobError", "run_trainjob"]
 
-Seconds = float
 API = {"group": "trainer.kubeflow.org", "version": "v1alpha1", "plural": "trainjobs"}
 OWNER = "jobset.sigs.k8s.io/jobset-name"  # label of a job's pods; Trainer makes a JobSet of the job's name
 INDEX = "batch.kubernetes.io/job-completion-index"  # which node a pod is

@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from sap2.constants import Seconds
+
 __all__ = ["announce_champion", "announce_end", "log_figures", "show"]
 
-Seconds = float
 WEBHOOK = "SAP2_WEBHOOK"
 PATIENCE: Seconds = 10
 

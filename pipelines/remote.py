@@ -17,11 +17,11 @@ from pathlib import Path
 
 from pipelines.errors import PipelineError
 from pipelines.running import compile_pipeline, parse_arguments
+from sap2.constants import Seconds
 from sap2.params import Params
 
 __all__ = ["TOKEN", "Cluster", "Run", "Step"]
 
-Seconds = float
 TOKEN = "SAP2_KFP_TOKEN"  # variable with the bearer token, where the cluster wants a login
 PATIENCE: Seconds = 10
 MISSES = 10  # answers in a row that may fail while a run is followed

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from sap2.constants import Seconds
 from sap2.errors import InputError
 from sap2.files import read_jsonl, write_jsonl
 
@@ -29,7 +30,6 @@ __all__ = [
     "write_manifest",
 ]
 
-Seconds = float
 
 NO_UTTERANCE = "{}: holds no utterance, expected one JSON object a line"
 

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from sap2.constants import Seconds
 from sap2.errors import ParamsError
 
 __all__ = [
@@ -46,7 +47,6 @@ __all__ = [
     "source_names",
 ]
 
-Seconds = float
 Context = Literal["none", "full", "predicted", "oracle"]
 PROFILE_VARIABLE = "SAP2_PROFILE"
 NULL = "null"  # stands for None in parameters of Kubeflow

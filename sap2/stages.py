@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from sap2.constants import SPLITS
 from sap2.data.audio import load_audio
 from sap2.errors import InputError
 from sap2.files import json_file
@@ -80,7 +81,6 @@ RESULTS = Path("results")
 REPORTS = Path("reports")
 
 SHORTEST = 0.1  # seconds of a recording that can hold a word
-SPLITS = ("train", "dev", "test")
 
 
 @dataclass(frozen=True)

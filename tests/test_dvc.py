@@ -21,7 +21,7 @@ from sap2.params import Params
 ROOT = Path(__file__).parent.parent
 STAGES = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
 # Code that shapes no output: it parses, names places, writes files and keeps the score of a run.
-SHELLS = {"sap2", "sap2.errors", "sap2.files", "sap2.hub", "sap2.params", "sap2.progress"}
+SHELLS = {"sap2", "sap2.constants", "sap2.errors", "sap2.files", "sap2.hub", "sap2.params", "sap2.progress"}
 # The trainings send their loss to the first, and early stopping, where it is on, asks the second for dev's score: a
 # change of the scorer must not train anything again.
 WATCHING = ("sap2.tracking", "sap2.evaluation")

@@ -21,6 +21,9 @@ def test_the_flow_runs_from_a_fresh_clone_to_a_registered_model(repository, run,
     for stage in STAGES:
         assert f"\n{stage}: wrote " in output, f"{stage} says nothing of what it wrote"
 
+    for library in ("Warning", "warn(", "INFO", "[transformers]", "Loading weights", "DeepSpeed", "deprecated"):
+        assert library not in output, "what libraries say belongs in a log file"
+
     for manifest in ("prepared", "lists", "pruned"):
         for split, count in (("train", 24), ("dev", 6), ("test", 8)):
             lines = (repository / "data" / manifest / f"{split}.jsonl").read_text(encoding="utf-8").splitlines()

@@ -210,7 +210,7 @@ def test_mlflow_serves_the_version_and_answers_its_input_example(champion, folde
 def serving(folder, params):
     port = free_port()
     command = ["-m", "sap2", "serve", "--model", f"models:/{params.tracking.model_name}@champion", "--port", str(port)]
-    command += ["--params", str(PARAMS), "--poll", "0.3", "--keep", str(folder / "served")]
+    command += ["--params", str(PARAMS), "--poll", "0.3", "--requests", str(folder / "served")]
     with process(f"http://127.0.0.1:{port}/readyz", sys.executable, *command, cwd=folder) as server:
         yield openai.OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="none", max_retries=0), server
 
@@ -252,7 +252,7 @@ def test_a_long_recording_is_served_with_times_that_rise(served, folder):
 
 
 def test_what_is_served_is_kept_looked_at_and_learnt_from(served, folder, trained):
-    """By the commands: serve --keep, monitor, feedback add, and the line of the manifest."""
+    """By the commands: serve --requests, monitor, feedback add, and the line of the manifest."""
     asking, _ = served
     manifest = folder / "data" / "lists" / "test.jsonl"
     one = read_manifest(manifest)[0]
@@ -268,13 +268,13 @@ def test_what_is_served_is_kept_looked_at_and_learnt_from(served, folder, traine
 
     added = folder / "data" / "feedback.jsonl"
     said = sap2(
-        "feedback", "add", id_, f"{one.text} indeed", "--kept", str(folder / "served"), "--manifest", str(added)
+        "feedback", "add", id_, f"{one.text} indeed", "--requests", str(folder / "served"), "--manifest", str(added)
     )
     assert f"{added}: {id_}: {one.text} indeed" in said
     [row] = read_manifest(added)
     assert (row.id, row.text, row.keywords) == (id_, f"{one.text} indeed", one.keywords)
     assert np.allclose(load_audio(audio_path(row, added)), load_audio(audio_path(one, manifest)), atol=1e-3)
-    told = sap2("monitor", str(folder / "served"), "--params", str(PARAMS), "--profile", "test")
+    told = sap2("monitor", "--requests", str(folder / "served"), "--params", str(PARAMS), "--profile", "test")
     run = trained.get_run(re.search(r"run: (?:\S*/)?([0-9a-f]{32})", told)[1])
     assert run.info.status == "FINISHED" and run.data.metrics
 

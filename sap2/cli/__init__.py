@@ -30,7 +30,7 @@ app = typer.Typer(
 # In the order of `sap2 --help`.
 for _group in (flow, registry, transcribe, serve, score, plan, kubeflow):
     app.add_typer(_group.app)
-app.add_typer(serve.feedback, name="feedback", epilog="Example: sap2 feedback add ID 'ask jon meyer' --kept served")
+app.add_typer(serve.feedback, name="feedback", epilog="Example: sap2 feedback add ID 'ask jon meyer' --requests served")
 app.add_typer(kubeflow.pipeline, name="pipeline")
 
 STOPPED = 128 + signal.SIGTERM

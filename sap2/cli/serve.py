@@ -8,6 +8,9 @@ import typer
 from sap2.cli.options import PARAMS, ParamsOption, ProfileOption, SetOption, finite, load
 
 app = typer.Typer()
+RequestsOption = Annotated[
+    Path, typer.Option("--requests", metavar="DIR", help="Folder that `sap2 serve --requests DIR` wrote.")
+]
 feedback = typer.Typer(no_args_is_help=True, help="Learn from what was served.", rich_markup_mode=None)
 
 
@@ -32,7 +35,7 @@ def serve(
     poll: Annotated[
         float, typer.Option(min=0.1, callback=finite, help="Seconds between two looks at the alias.")
     ] = 5.0,
-    keep: Annotated[
+    requests: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Keep recordings, lists and texts, for monitor and feedback.")
     ] = None,
     params: ParamsOption = PARAMS,
@@ -59,12 +62,12 @@ def serve(
         queue=queue,
         max_batch=max_batch,
     )
-    run(model, tracking, limits, host, port, poll, keep, inference)
+    run(model, tracking, limits, host, port, poll, requests, inference)
 
 
-@app.command(epilog="Example: sap2 monitor served")
+@app.command(epilog="Example: sap2 monitor --requests served")
 def monitor(
-    kept: Annotated[Path, typer.Argument(metavar="DIR", help="What `sap2 serve --keep DIR` kept.")],
+    requests: RequestsOption,
     params: ParamsOption = PARAMS,
     profile: ProfileOption = None,
     set_: SetOption = None,
@@ -73,19 +76,19 @@ def monitor(
 
     By day: requests with a found keyword, keywords found and kept of those listed, how sure stage 1 is, errors of
     corrected ones. The curves become a run in MLflow."""
-    from sap2.serving.keeping import corrections, requests
+    from sap2.serving import keeping
     from sap2.tracking.monitoring import drift, drift_table, log_drift
 
-    figures = drift(requests(kept), corrections(kept))
+    figures = drift(keeping.requests(requests), keeping.corrections(requests))
     print(drift_table(figures))
     print(f"run: {log_drift(load(params, profile, set_).tracking, figures)}")
 
 
-@feedback.command("add", epilog="Example: sap2 feedback add 4f1c… 'ask jon meyer' --kept served")
+@feedback.command("add", epilog="Example: sap2 feedback add 4f1c… 'ask jon meyer' --requests served")
 def feedback_add(
     id: Annotated[str, typer.Argument(metavar="ID", help="The answer's header x-sap2-id.")],
     text: Annotated[str, typer.Argument(metavar="TEXT", help="What was really said.")],
-    kept: Annotated[Path, typer.Option(metavar="DIR", help="What `sap2 serve --keep DIR` kept.")],
+    requests: RequestsOption,
     manifest: Annotated[Path, typer.Option(metavar="FILE", help="Manifest that gains the utterance.")] = Path(
         "data/feedback.jsonl"
     ),
@@ -93,5 +96,5 @@ def feedback_add(
     """Add a corrected transcript to a manifest, as training data."""
     from sap2.serving.keeping import add_correction
 
-    added = add_correction(kept, id, text, manifest)
+    added = add_correction(requests, id, text, manifest)
     print(f"{manifest}: {added.id}: {added.text}")

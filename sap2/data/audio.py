@@ -7,13 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
+from sap2.constants import SAMPLE_RATE, Seconds
 from sap2.errors import InputError
 
 __all__ = ["SAMPLE_RATE", "check_samples", "load_audio", "save_audio", "sliced"]
 
-Seconds = float
 
-SAMPLE_RATE = 16_000  # Hz, the audio encoder's
 HIGHEST_RATE = 192_000  # Hz, a studio's
 BLOCK = 1 << 20  # samples a channel that are read at once
 

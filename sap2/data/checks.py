@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sap2.constants import Seconds
 from sap2.data.entries import Entry
 from sap2.errors import InputError
 from sap2.manifest import MARKER, keyword_fault
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Measures", "audio_fault", "entry_fault", "id_fault", "measure", "speed_fault"]
 
-Seconds = float
 
 _ID = re.compile(r"[\w+-][\w.+-]*(/[\w+-][\w.+-]*)*")
 # Control characters but white space, halves of surrogate pairs, private use: bytes read with the wrong encoding.

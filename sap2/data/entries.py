@@ -14,14 +14,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from sap2.constants import SPLITS, Seconds
 from sap2.data.quarantine import Rejected
 from sap2.errors import InputError
 
 __all__ = ["SPLITS", "Entry", "Read", "confined", "fields_by_id", "part_folder", "plain_words", "text_lines"]
 
-Seconds = float
 
-SPLITS = ("train", "dev", "test")
 LONGEST_LINE = 1 << 20  # bytes; a longer line is no transcript
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from sap2.constants import SPLITS
 from sap2.data.audio import save_audio
 from sap2.data.card import Card
 from sap2.data.names import Sound, Split, draw_sound, similar_sound, split_of
@@ -27,7 +28,6 @@ from sap2.progress import track
 
 __all__ = ["COMMON_WORDS", "Sentence", "draw_sentence", "prepare_lectures", "render"]
 
-SPLITS: tuple[Split, ...] = ("train", "dev", "test")
 SENTENCES_A_SLIDE = 2
 CHUNK = 100  # utterances spoken by one process
 RATES = (170, 220)  # words a minute

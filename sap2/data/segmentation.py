@@ -9,11 +9,11 @@ from functools import lru_cache
 
 import numpy as np
 
+from sap2.constants import Seconds
 from sap2.data.audio import SAMPLE_RATE
 
 __all__ = ["join", "segments", "speech", "without_doubles"]
 
-Seconds = float
 Span = tuple[Seconds, Seconds]
 
 PAUSE = 0.2  # seconds without speech that may end a segment

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
+from sap2.constants import SAMPLE_RATE
 from sap2.errors import SapError
 
 __all__ = ["SAMPLE_RATE", "VOICES", "Synthesiser", "augment"]
 
-SAMPLE_RATE = 16_000  # Hz, what every model here listens at
 ENGINE_RATE = 22_050  # Hz, what eSpeak NG renders
 ACCENTS = ("en-us", "en-gb-x-rp", "en-gb-scotland")
 VARIANTS = ("", "+m1", "+m2", "+m3", "+m4", "+m7", "+f1", "+f2", "+f3")

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
+from sap2.constants import Seconds
 from sap2.data.audio import SAMPLE_RATE
 from sap2.data.segmentation import speech
 
 __all__ = ["Cue", "Stretch", "read_cues", "stretches"]
 
-Seconds = float
 
 SLACK = 0.3  # seconds that a subtitle may be early or late
 

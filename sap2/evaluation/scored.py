@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from sap2.constants import Seconds
 from sap2.evaluation.alignment import Kind
 from sap2.evaluation.keywords import KeywordCounts
 from sap2.evaluation.rates import Errors
@@ -29,7 +30,6 @@ __all__ = [
 if TYPE_CHECKING:
     import numpy as np
 
-Seconds = float
 Unit = Literal["utterance", "speaker", "talk"]
 
 

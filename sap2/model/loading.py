@@ -4,7 +4,8 @@ An adapter folder holds PEFT's files, the processor's, and `sap_config.json`: me
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 from peft import PeftModel
 from safetensors import SafetensorError
 from transformers import AutoConfig
+from transformers.utils import logging
 
 from sap2.errors import ModelError, out_of_memory
 from sap2.files import atomic_dir, atomic_file
@@ -52,14 +54,15 @@ def load_model(
     processor = load_processor(base_dir)
     config = _sap_config(base_dir, processor, overrides)
     try:
-        model, info = SapQwen2AudioForConditionalGeneration.from_pretrained(
-            base_dir,
-            config=config,
-            dtype=dtype,
-            attn_implementation=attn_implementation,
-            output_loading_info=True,
-            use_safetensors=True,
-        )
+        with _without_bar():
+            model, info = SapQwen2AudioForConditionalGeneration.from_pretrained(
+                base_dir,
+                config=config,
+                dtype=dtype,
+                attn_implementation=attn_implementation,
+                output_loading_info=True,
+                use_safetensors=True,
+            )
     except (OSError, RuntimeError, SafetensorError) as error:
         if out_of_memory(error):
             raise
@@ -176,6 +179,18 @@ def _settings(adapter_dir: str | Path) -> dict:
     except (ValueError, AttributeError) as error:
         raise ModelError(f"{path}: not readable as JSON settings ({error}); train the stage again") from error
     return settings
+
+
+@contextmanager
+def _without_bar() -> Iterator[None]:
+    """Keep transformers' bar of loaded weights off the terminal."""
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def _base_folder(model) -> str:

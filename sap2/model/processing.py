@@ -12,12 +12,12 @@ import numpy as np
 import torch
 from transformers import AddedToken, AutoProcessor, BatchFeature, Qwen2AudioProcessor
 
+from sap2.constants import SAMPLE_RATE
 from sap2.errors import InputError
 from sap2.model.configuration import WINDOWS, SapQwen2AudioConfig
 from sap2.model.modeling import frame_count
 from sap2.prompts import TAGS
 
-SAMPLE_RATE = 16_000  # Hz, Whisper's
 # Mel frames of true silence behind the longest recording: the convolutions' reach, so that nothing differs from a 30 s
 # padding.
 EDGE = 8

@@ -34,7 +34,9 @@ class Keeper:
         try:
             (folder / AUDIO).mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise InputError(f"--keep {folder}: cannot be written ({error.strerror}); name another folder") from error
+            raise InputError(
+                f"--requests {folder}: cannot be written ({error.strerror}); name another folder"
+            ) from error
 
     def add(self, id: str, audio: np.ndarray, keywords: Sequence[str], answer: Answer) -> None:
         """Keep one answer; its audio is there before its line is."""
@@ -69,7 +71,7 @@ def requests(folder: Path) -> list[dict[str, Any]]:
     path = folder / REQUESTS
     rows = [_checked(_Kept, row, f"{path}:{number}") for number, row in read_jsonl(path)]
     if not rows:
-        raise InputError(f"{path}: holds no answers; they come from `sap2 serve --keep {folder}`")
+        raise InputError(f"{path}: holds no answers; they come from `sap2 serve --requests {folder}`")
     return rows
 
 

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from sap2.constants import Seconds
 from sap2.data.audio import SAMPLE_RATE, check_samples, load_audio
 from sap2.errors import InputError
 
 __all__ = ["VIDEO", "load_recording", "read_chapters"]
 
-Seconds = float
 
 VIDEO = (".mp4", ".m4v", ".m4a", ".mov", ".mkv", ".webm")
 # Containers that hold their own streams: a playlist would be a way to other files and to the network.

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from sap2.constants import Seconds
 from sap2.data.audio import SAMPLE_RATE
 from sap2.data.segmentation import segments, without_doubles
 from sap2.errors import InputError
@@ -23,7 +24,6 @@ from sap2.slides.timing import Shown, align, pages_around, shown_between
 
 __all__ = ["Talk", "TalkSegment", "transcribe_talk"]
 
-Seconds = float
 GROUP = 8  # segments that are recognised, then kept, at once
 
 

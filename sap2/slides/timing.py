@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from sap2.constants import Seconds
 from sap2.errors import InputError
 from sap2.evaluation.normalise import normalise, words
 from sap2.inference.prefilter import closeness
@@ -18,7 +19,6 @@ __all__ = [
     "steps", "times_known",
 ]  # fmt: skip
 
-Seconds = float
 Shown = tuple[Seconds, int]  # from when on, and the page
 
 SHARPNESS = 16.0  # of hearing: a word that is half like another is e^-8 times as likely heard for it as itself

@@ -19,6 +19,7 @@ import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
+from sap2.constants import Seconds
 from sap2.errors import TrackingError
 from sap2.tracking.runs import user
 from sap2.tracking.store import brief
@@ -36,7 +37,6 @@ __all__ = [
     "version_number",
 ]
 
-Seconds = float
 
 CHAMPION, PREVIOUS, CHALLENGER = "champion", "previous", "challenger"
 JOURNAL = "sap2.moving"

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from sap2 import __version__
+from sap2.constants import Seconds
 from sap2.errors import InputError, Stopped
 from sap2.files import atomic_file, read_jsonl, write_jsonl
 from sap2.params import TrackingSection
@@ -30,7 +31,6 @@ from sap2.tracking.values import flat_params, safe_key
 
 __all__ = ["ADAPTER_TAG", "Tracker", "log_params", "resend", "run_tags", "start_run", "unsent_file", "user"]
 
-Seconds = float
 
 ADAPTER_TAG = "sap2.adapter_sha256"
 FLUSH_SECONDS: Seconds = 5

@@ -9,13 +9,13 @@ from pathlib import Path
 from types import ModuleType
 from urllib.parse import urlsplit
 
+from sap2.constants import Seconds
 from sap2.errors import SapError, TrackingError
 from sap2.params import TrackingSection
 from sap2.tracking.values import public
 
 __all__ = ["brief", "check_server", "client", "experiment_id", "fluent", "reachable", "reporting", "tracking_uri"]
 
-Seconds = float
 
 URI_VARIABLE = "MLFLOW_TRACKING_URI"
 ARTIFACTS = "mlartifacts"  # beside a SQLite file; a server decides for itself
@@ -23,6 +23,7 @@ KIND = {"mlflow.experimentKind": "custom_model_development"}  # its pages show t
 PATIENCE: Seconds = 5
 QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",  # a run tells nobody but its own store
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }

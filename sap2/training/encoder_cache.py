@@ -12,6 +12,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from sap2.constants import SAMPLE_RATE
 from sap2.data.audio import load_audio
 from sap2.errors import InputError
 from sap2.files import atomic_file, sha256
@@ -72,7 +73,7 @@ class EncodedSpeech:
         waves = [load_audio(path) for path in recordings]
         order = sorted(range(len(waves)), key=lambda place: len(waves[place]))
         states: list[torch.Tensor] = [torch.empty(0)] * len(waves)
-        for batch in _by_seconds(order, [len(wave) / 16_000 for wave in waves]):
+        for batch in _by_seconds(order, [len(wave) / SAMPLE_RATE for wave in waves]):
             try:
                 features = self.processor.features([waves[place] for place in batch])
             except InputError as error:

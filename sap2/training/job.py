@@ -28,6 +28,11 @@ class Job:
     lora: LoraSection
     resume: bool = True
 
+    @property
+    def log(self) -> Path:
+        """What libraries said during the training, if anything."""
+        return self.checkpoints.with_name(f"{self.checkpoints.name}.log")
+
     def to_json(self) -> str:
         """The job as text, for the processes that torchrun starts."""
         sections = {name: getattr(self, name).model_dump(mode="json") for name in ("section", "model", "lora")}

@@ -95,6 +95,7 @@ def _environment(nproc: int) -> dict[str, str]:
     environment = dict(os.environ)
     # torchrun would set one thread a process; the cores are there to be shared out.
     environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // nproc)))
+    environment.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # c10d warns of every address that it tries
     # The package must be found however the launching process found it.
     root = str(Path(sap2.errors.__file__).parent.parent)
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [root, environment.get("PYTHONPATH")]))

@@ -4,6 +4,7 @@ The adapter appears whole at `output`; checkpoints lie below `checkpoints` while
 second call with the same inputs and settings goes on from the last whole one.
 """
 
+import sys
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -52,12 +53,19 @@ def train(
         if not Path(path).is_file():
             raise InputError(f'{path}: no such {name} manifest; run "sap2 prepare" or correct the path')
     job = Job(stage, str(base), Path(train), Path(dev), Path(output), Path(checkpoints), section, model, lora, resume)
+    job.log.unlink(missing_ok=True)  # of an earlier training
     report: Report = tracker.log if tracker is not None else lambda metrics, step: None
-    if section.nproc > 1 or node_count() > 1:
-        return launch(job, report)
-    from sap2.training.worker import run
+    try:
+        if section.nproc > 1 or node_count() > 1:
+            return launch(job, report)
+        from sap2.training.worker import run
 
-    return run(job, report)
+        return run(job, report)
+    finally:
+        if job.log.is_file() and not job.log.stat().st_size:
+            job.log.unlink()
+        elif job.log.is_file():
+            print(f"{stage}: messages of libraries are in {job.log}", file=sys.stderr)
 
 
 def leave_out(output: Path, model: ModelSection) -> dict[str, Any]:

@@ -35,9 +35,17 @@ def run(job: Job, report: Report, launcher: int | None = None) -> dict[str, Any]
         launcher: Process id of the launching process; this one ends when it is gone.
     Returns: The summary, in every process.
     """
+    from sap2.training.messages import library_messages
+
+    with library_messages(job.log), _distributed(job.section.deepspeed != "none"):
+        return _locked(job, report, launcher)
+
+
+def _locked(job: Job, report: Report, launcher: int | None) -> dict[str, Any]:
+    """Train while no other process trains the same; the first process holds the lock for all of them."""
     from sap2.training.transformers_internals import without_traces
 
-    with _distributed(job.section.deepspeed != "none"), without_traces():
+    with without_traces():
         from sap2.training import checkpoints
         from sap2.training.termination import Termination
 
@@ -75,7 +83,7 @@ def _train(job: Job, folder: Path, report: Report, launcher: int | None, termina
     shards = _shards(job)
     splits = {"train": [] if shards else read_manifest(job.train), "dev": read_manifest(job.dev)}
     base = load_model(job.base, dtype=torch.bfloat16 if section.bf16 else torch.float32, **job.model.sap_fields())
-    base.config.use_cache = False
+    base.config.use_cache = base.config.text_config.use_cache = False
     processor = load_processor(job.base, **processor_fields(base.config))
 
     encoded = _encode(job, base, processor, splits)

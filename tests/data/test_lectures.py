@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from sap2.data.lectures import COMMON_WORDS, SPLITS, prepare_lectures
+from sap2.constants import SPLITS
+from sap2.data.lectures import COMMON_WORDS, prepare_lectures
 from sap2.data.names import split_of
 from sap2.files import sha256
 from sap2.manifest import audio_path, read_manifest, spoken
