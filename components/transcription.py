@@ -2,7 +2,7 @@
 
 from kfp.dsl import Dataset, Input, Markdown, Metrics, Output
 
-from components.stages import step
+from components.flow import step
 
 __all__ = ["collect_transcripts", "deal_talks", "transcribe_shard"]
 

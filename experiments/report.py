@@ -19,7 +19,7 @@ from jinja2 import Environment, StrictUndefined
 from experiments.grid import Grid, load_grid
 from experiments.run import GRID, HERE, SIZED
 from sap2.evaluation.results import CONTEXTS, Result, read_contexts
-from sap2.evaluation.scored import Measure
+from sap2.evaluation.scores import Measure
 from sap2.evaluation.scoring import Details, Given, Options, score_systems
 from sap2.files import atomic_file
 

@@ -2,7 +2,7 @@
 
 from kfp import dsl
 
-from components import stages as steps
+from components import flow as steps
 from pipelines.resources import place
 from sap2.params import Params
 

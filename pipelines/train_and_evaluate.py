@@ -11,7 +11,7 @@ from typing import Any, Literal
 from kfp import dsl
 from kfp.dsl import PipelineTask
 
-from components import stages as steps
+from components import flow as steps
 from pipelines.resources import CHECKPOINTS, check_processes, place
 from pipelines.trainjob import trainjob
 from sap2.params import Params

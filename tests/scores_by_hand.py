@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from sap2.evaluation.alignment import align
 from sap2.evaluation.keywords import KeywordCounts
 from sap2.evaluation.rates import Errors
-from sap2.evaluation.scored import (
+from sap2.evaluation.scores import (
     ErrorType,
     KeywordErrors,
     Line,

@@ -32,7 +32,7 @@ from sap2.data.checks import id_fault
 from sap2.data.entries import SPLITS, Entry, Read, confined, plain_words, text_lines
 from sap2.data.quarantine import Rejected
 from sap2.data.slides import Slide, read_slides, shown_between
-from sap2.data.talks import read_cues, stretches
+from sap2.data.subtitles import read_cues, stretches
 from sap2.errors import InputError
 from sap2.manifest import MARKER
 from sap2.params import PrepareSection

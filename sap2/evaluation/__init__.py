@@ -8,7 +8,7 @@ from sap2.evaluation.comparison import Comparison, compare
 from sap2.evaluation.keywords import KeywordCounts, spoken
 from sap2.evaluation.normalise import NORMALISERS, normalise
 from sap2.evaluation.rates import Errors
-from sap2.evaluation.scored import Measure, Scores, System, Utterance
+from sap2.evaluation.scores import Measure, Scores, System, Utterance
 from sap2.evaluation.scoring import score
 from sap2.evaluation.testset import score_contexts, score_files
 

@@ -10,7 +10,7 @@ from os.path import commonprefix
 
 from markupsafe import Markup
 
-from sap2.evaluation.scored import Measure
+from sap2.evaluation.scores import Measure
 
 __all__ = ["Band", "interval_chart", "scatter_chart", "stacked_chart", "ticks", "written"]
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from sap2.errors import InputError
 from sap2.evaluation.figures import FIGURES
-from sap2.evaluation.scored import Measure, Scores, Settings, System
+from sap2.evaluation.scores import Measure, Scores, Settings, System
 from sap2.evaluation.scoring import by_unit, units_of
 from sap2.evaluation.significance import bounds, paired_p, resample, swapped
 

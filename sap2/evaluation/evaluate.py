@@ -9,7 +9,7 @@ from sap2.evaluation.figures import HALVES, KINDS
 from sap2.evaluation.keywords import KeywordCounts
 from sap2.evaluation.plots import draw_error_rates, draw_recall
 from sap2.evaluation.report import markdown_table, render_report
-from sap2.evaluation.scored import Measure, Scores, Selection
+from sap2.evaluation.scores import Measure, Scores, Selection
 from sap2.evaluation.testset import score_contexts
 from sap2.files import atomic_dir, atomic_file, json_file, write_csv
 

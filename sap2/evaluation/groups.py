@@ -7,7 +7,7 @@ import numpy as np
 
 from sap2.evaluation.figures import COUNTS, ROW_FIGURES, keyword_figures
 from sap2.evaluation.keywords import KeywordCounts
-from sap2.evaluation.scored import Row, Utterance
+from sap2.evaluation.scores import Row, Utterance
 from sap2.evaluation.significance import Figure, Sums, bounds, measure
 
 __all__ = ["Part", "Parts", "parts_of_utterances", "rows_of"]

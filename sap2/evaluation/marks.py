@@ -7,7 +7,7 @@ from itertools import chain
 from sap2.evaluation.alignment import Alignment, Definition, Moves, edits_of
 from sap2.evaluation.keywords import Keyword, KeywordList, Places, caseless, covered
 from sap2.evaluation.normalise import folded
-from sap2.evaluation.scored import KeywordErrors, Line, Utterance, WordPair
+from sap2.evaluation.scores import KeywordErrors, Line, Utterance, WordPair
 
 __all__ = ["KeywordTally", "MarkedLines", "differences", "marked"]
 

@@ -6,7 +6,7 @@ from typing import Any
 from sap2.evaluation.comparison import Comparison, Difference, KeywordChange, UtteranceChange
 from sap2.evaluation.figures import HALVES
 from sap2.evaluation.keywords import KeywordCounts
-from sap2.evaluation.scored import Measure, Row, Scores, Selection, Settings, System
+from sap2.evaluation.scores import Measure, Row, Scores, Selection, Settings, System
 
 __all__ = ["comparison_json", "comparison_text", "made_how", "scores_json", "scores_text"]
 

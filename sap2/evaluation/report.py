@@ -15,7 +15,7 @@ from typing import Any
 
 from sap2.evaluation.charts import Band, interval_chart, scatter_chart, stacked_chart, written
 from sap2.evaluation.output import made_how
-from sap2.evaluation.scored import Line, Measure, Row, Scores, System, Utterance, WordPair
+from sap2.evaluation.scores import Line, Measure, Row, Scores, System, Utterance, WordPair
 
 __all__ = ["markdown_table", "render_report"]
 

@@ -20,7 +20,7 @@ from sap2.evaluation.keywords import Keyword, KeywordCounts, KeywordList, ListCe
 from sap2.evaluation.marks import KeywordTally, MarkedLines
 from sap2.evaluation.normalise import NORMALISERS, WORDS_RULE, normaliser_of, words
 from sap2.evaluation.rates import Errors, check_same_ids, count_edits
-from sap2.evaluation.scored import ErrorType, Scores, Selection, Settings, System, Unit, Utterance
+from sap2.evaluation.scores import ErrorType, Scores, Selection, Settings, System, Unit, Utterance
 from sap2.evaluation.significance import Sums, bounds, measure, resample
 
 __all__ = ["Details", "Given", "Options", "by_unit", "score", "score_systems", "units_of"]

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sap2.evaluation.scored import Measure
+from sap2.evaluation.scores import Measure
 
 __all__ = ["Figure", "Sums", "bounds", "measure", "paired_p", "resample", "swapped"]
 

@@ -8,7 +8,7 @@ from sap2.evaluation.keywords import caseless
 from sap2.evaluation.normalise import normalise
 from sap2.evaluation.rates import names
 from sap2.evaluation.reading import Row, Source, read_lists, read_source, read_training
-from sap2.evaluation.scored import Scores
+from sap2.evaluation.scores import Scores
 from sap2.evaluation.scoring import Details, Given, Options, score_systems
 
 __all__ = ["score_contexts", "score_files"]

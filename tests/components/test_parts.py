@@ -8,7 +8,7 @@ from kfp import dsl, local
 from ruamel.yaml import YAML
 from trees import kaldi
 
-from components import stages as steps
+from components import flow as steps
 from pipelines.running import compile_pipeline
 from sap2 import stages
 from sap2.params import PrepareSection, load_params

@@ -15,7 +15,7 @@ from kubernetes.client import ApiClient, Configuration
 from kubernetes_server import Kubernetes, serving
 from tiny import build_tiny_base, tone
 
-from components import nodes, stages, training
+from components import flow, nodes, training
 from components.nodes import TrainJobError
 from pipelines.trainjob import trainjob
 from sap2 import stages as local
@@ -27,8 +27,8 @@ ROOT = Path(__file__).parent.parent.parent
 STEPS = ("max_steps=4", "save_steps=2", "batch_size=2")
 CHANGES = [*(f"{stage}.{one}" for stage in ("pruner", "recogniser") for one in STEPS), "resources.training_nodes=2"]
 TRAININGS = {  # and the manifests each reads
-    "pruner": (stages.train_pruner_on_nodes, "listed"),
-    "recogniser": (stages.train_recogniser_on_nodes, "pruned"),
+    "pruner": (flow.train_pruner_on_nodes, "listed"),
+    "recogniser": (flow.train_recogniser_on_nodes, "pruned"),
 }
 
 

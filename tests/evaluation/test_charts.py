@@ -5,7 +5,7 @@ from xml.etree import ElementTree
 import pytest
 
 from sap2.evaluation.charts import Band, interval_chart, scatter_chart, stacked_chart, ticks
-from sap2.evaluation.scored import Measure
+from sap2.evaluation.scores import Measure
 
 HOSTILE = '"><b>&'
 NONE = Measure(None)

@@ -5,7 +5,7 @@ import pytest
 from sap2.errors import InputError
 from sap2.evaluation import compare
 from sap2.evaluation.comparison import KeywordChange, UtteranceChange
-from sap2.evaluation.scored import Measure
+from sap2.evaluation.scores import Measure
 from sap2.evaluation.scoring import Given, Options, score_systems
 
 REFERENCES = {"a": "ask jon meyer", "b": "good bye", "c": "see kathryn", "d": "hello"}

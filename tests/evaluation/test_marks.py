@@ -1,7 +1,7 @@
 """Aligned lines: keywords marked found, missed or false, and what stood in the place of a missed one."""
 
 from sap2.evaluation import score
-from sap2.evaluation.scored import WordPair
+from sap2.evaluation.scores import WordPair
 
 
 def marked(reference, hypothesis, keywords, **options):

@@ -10,7 +10,7 @@ from scores_by_hand import HOSTILE, HOSTILE_WORD, SETTINGS, contexts, system, ut
 
 from sap2.evaluation.output import made_how
 from sap2.evaluation.report import markdown_table, render_report
-from sap2.evaluation.scored import Measure, Scores
+from sap2.evaluation.scores import Measure, Scores
 
 
 def one_system(**more):

@@ -7,7 +7,7 @@ from browser import browser_or_skip
 from scores_by_hand import HOSTILE, HOSTILE_WORD, SETTINGS, contexts, system, utterance
 
 from sap2.evaluation.report import render_report
-from sap2.evaluation.scored import KeywordErrors, Scores
+from sap2.evaluation.scores import KeywordErrors, Scores
 
 SHOWN = "[...document.querySelectorAll('article h3')].map(node => node.textContent)"
 COUNT = "document.getElementById('shown').textContent"

@@ -13,7 +13,7 @@ from sap2.evaluation import score, score_contexts
 from sap2.evaluation.keywords import KeywordCounts
 from sap2.evaluation.normalise import words
 from sap2.evaluation.rates import Errors
-from sap2.evaluation.scored import Measure
+from sap2.evaluation.scores import Measure
 from sap2.evaluation.scoring import Details, Given, Options, score_systems
 
 

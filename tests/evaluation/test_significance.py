@@ -6,7 +6,7 @@ import pytest
 from sap2.evaluation import score
 from sap2.evaluation.figures import COUNTS, FIGURES, SELECTION_FIGURES
 from sap2.evaluation.keywords import KeywordCounts
-from sap2.evaluation.scored import Measure
+from sap2.evaluation.scores import Measure
 from sap2.evaluation.significance import Figure, bounds, measure, paired_p, resample, swapped
 
 rate = Figure(("errors",), ("words",), 100)

@@ -15,7 +15,6 @@ import pytest
 from kfp import dsl
 from mlflow import MlflowClient
 
-from components import stages
 from pipelines import running
 from pipelines.errors import PipelineError
 from pipelines.resources import place
@@ -208,7 +207,7 @@ def test_a_step_that_fails_once_is_tried_again_and_an_equal_one_taken_from_the_c
 def a_step_that_never_succeeds(params):
     @dsl.pipeline(name="in-vain")
     def flow(mark: str):
-        end = place(stages.report_end(pipeline="in-vain", profile="test"), params.resources, "light", "Report the end")
+        end = place(flow.report_end(pipeline="in-vain", profile="test"), params.resources, "light", "Report the end")
         with dsl.ExitHandler(end, name="flow"):
             place(flaky(mark=mark), params.resources, "light", "Fail")
 

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 from ruamel.yaml import YAML
 
-from components import stages as components
+from components import flow as components
 from sap2 import stages
 from sap2.params import Params, load_params, profile_names
 from sap2.tracking import promotion

@@ -13,7 +13,7 @@ from sap2.data.entries import SPLITS
 from sap2.data.folder import read
 from sap2.data.quarantine import Rejected
 from sap2.data.speech import Synthesiser
-from sap2.data.talks import Cue, read_cues, stretches
+from sap2.data.subtitles import Cue, read_cues, stretches
 from sap2.params import PrepareSection
 
 SENTENCES = [
