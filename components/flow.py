@@ -601,6 +601,7 @@ def register(
         summary: The same to read.
         Output: The version's number.
     """
+    import tempfile
     from pathlib import Path
 
     from components.outputs import show
@@ -624,18 +625,22 @@ def register(
             tracking=tracking,
         )
     )
-    done = stages.register(
-        params,
-        lists=Path(listed.path),
-        pruned=Path(pruned.path),
-        base=Path(base_model.path),
-        pruner=Path(pruner_adapter.path),
-        recogniser=Path(recogniser_adapter.path),
-        results=Path(results.path),
-        reports=Path(reports.path),
-        output=Path(registration.path),
-        checkpoints=Path(checkpoints),
-    )
+    with tempfile.TemporaryDirectory(prefix="sap2-settings-") as folder:
+        settings = Path(folder) / "settings.json"
+        stages.settings(Path(pruned.path), Path(results.path), settings)
+        done = stages.register(
+            params,
+            lists=Path(listed.path),
+            pruned=Path(pruned.path),
+            base=Path(base_model.path),
+            pruner=Path(pruner_adapter.path),
+            recogniser=Path(recogniser_adapter.path),
+            settings=settings,
+            results=Path(results.path),
+            reports=Path(reports.path),
+            output=Path(registration.path),
+            checkpoints=Path(checkpoints),
+        )
     show(done, summary)
     return str(done.facts["version"])
 

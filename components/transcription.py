@@ -18,7 +18,7 @@ def deal_talks(talks: str, shards: int) -> list[str]:
     Returns:
         Output: The shards, named "0/8", "1/8" and so on.
     """
-    from sap2.inference.talks import find_talks
+    from sap2.inference.buckets import find_talks
 
     dealt = min(shards, len(find_talks(talks)))
     return [f"{shard}/{dealt}" for shard in range(dealt)]

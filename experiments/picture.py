@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from experiments.relevance import frame_scores
-from sap2.inference import Recogniser
+from sap2.inference import load_pruner
 from sap2.manifest import audio_path, read_manifest, spoken
 
 KEYWORDS = 7  # of the list that are drawn, those that are said among them
@@ -28,11 +28,12 @@ def main() -> None:
     row = next(one for one in rows if (one.id == asked.utterance if asked.utterance else len(spoken(one)) == 2))
     said = spoken(row)
     keywords = sorted([*said, *[word for word in row.keywords if word not in said][: KEYWORDS - len(said)]])
-    recogniser = Recogniser.load(asked.models / "base", pruner=asked.models / "pruner")
-    ids, windows = recogniser.processor.tokenise_context(keywords)
-    scores = frame_scores(recogniser, audio_path(row, manifest), ids)
-    tokens = [recogniser.processor.tokenizer.decode([one]) for one in ids]
-    draw(scores, tokens, np.array(windows), row.text, said, recogniser.frame_seconds, asked.output)
+    pruner = load_pruner(asked.models / "base", asked.models / "pruner")
+    stage = pruner.stage
+    ids, windows = stage.processor.tokenise_context(keywords)
+    scores = frame_scores(pruner, audio_path(row, manifest), ids)
+    tokens = [stage.processor.tokenizer.decode([one]) for one in ids]
+    draw(scores, tokens, np.array(windows), row.text, said, stage.frame_seconds, asked.output)
     print(f"{asked.output}: {row.id}, {row.text!r}, list {', '.join(keywords)}")
 
 

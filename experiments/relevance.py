@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from sap2.inference import Heard, Recogniser
-from sap2.inference.recogniser import Utterable
+from sap2.inference import AudioInput, EncodedAudio, Pruner, load_pruner
 from sap2.inference.threshold import curve
 from sap2.manifest import audio_path, read_manifest, spoken
+from sap2.settings import PrunerSettings
 
 PRECISION = 0.8
 
@@ -30,21 +30,22 @@ def main() -> None:
     manifest = asked.lists / "test.jsonl"
     rows = read_manifest(manifest)
     audio, lists = [audio_path(one, manifest) for one in rows], [one.keywords for one in rows]
-    recogniser = Recogniser.load(asked.models / "base", pruner=asked.models / "pruner")
-    heard = recogniser.encode(audio, label="encode")
-    alike = pooled(recogniser, heard, lists)
-    alike["stage 1's tags"] = recogniser.weigh(heard, lists, label="tag")
+    tags_alone = PrunerSettings(first_pass=None, prefilter=None)
+    pruner = load_pruner(asked.models / "base", asked.models / "pruner", tags_alone)
+    speech = pruner.encode(audio, label="encode")
+    alike = pooled(pruner, speech, lists)
+    alike["stage 1's tags"] = pruner.score_keywords(speech, lists, label="tag")
     said = [spoken(one) for one in rows]
     for kind, scored in alike.items():
         print(f"{kind}: recall {recall(scored, said):.3f} at precision {PRECISION}")
 
 
-def pooled(recogniser: Recogniser, heard: Sequence[Heard], lists: Sequence[Sequence[str]]) -> dict[str, list[Scores]]:
+def pooled(pruner: Pruner, speech: Sequence[EncodedAudio], lists: Sequence[Sequence[str]]) -> dict[str, list[Scores]]:
     """Each utterance's keywords with what the frames say of their tokens, in two ways."""
     alike: dict[str, list[Scores]] = {"each token's best frame": [], "the same, in order": []}
-    for one, words in zip(heard, lists, strict=True):
-        tokens = [recogniser.processor.tokenise_word(word, first=False) for word in words]
-        scores = frame_scores(recogniser, one, sum(tokens, [])).mean(0)  # (frames, tokens)
+    for one, words in zip(speech, lists, strict=True):
+        tokens = [pruner.stage.processor.tokenise_word(word, first=False) for word in words]
+        scores = frame_scores(pruner, one, sum(tokens, [])).mean(0)  # (frames, tokens)
         each = np.split(scores, np.cumsum([len(ids) for ids in tokens])[:-1], axis=1)
         for kind, of in zip(alike, (anywhere, in_order), strict=True):
             alike[kind].append(dict(zip(words, map(of, each), strict=True)))
@@ -52,13 +53,13 @@ def pooled(recogniser: Recogniser, heard: Sequence[Heard], lists: Sequence[Seque
 
 
 @torch.no_grad()
-def frame_scores(recogniser: Recogniser, audio: Utterable, tokens: Sequence[int]) -> np.ndarray:
+def frame_scores(pruner: Pruner, audio: AudioInput, tokens: Sequence[int]) -> np.ndarray:
     """How much each frame calls for each token, as `pool_context` has it, `(heads, frames, tokens)`."""
-    (states,) = recogniser.encode([audio])[0].states
-    recogniser.model.set_adapter("pruner", inference_mode=True)
-    model = recogniser.model.get_base_model()
+    (states,) = pruner.encode([audio])[0].by(pruner.stage)
+    model = pruner.stage.model.get_base_model()
     heads = model.config.pooling_heads
-    speech = model.model.multi_modal_projector(states).float().unflatten(-1, (heads, -1))
+    with pruner.stage.switched_on():
+        speech = model.model.multi_modal_projector(states).float().unflatten(-1, (heads, -1))
     context = model.get_input_embeddings()(torch.tensor(tokens)).float().unflatten(-1, (heads, -1))
     return (torch.einsum("thd,chd->htc", speech, context) * speech.shape[-1] ** -0.5).numpy()
 

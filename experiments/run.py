@@ -117,12 +117,19 @@ def test(grid: Grid, name: str, seed: int, work: Path = HERE, base: Path = stage
     if seed == grid.seeds[0]:
         sets |= {SIZED.format(size): corpora / f"{SIZED.format(size)}.jsonl" for size in grid.trainings[name].sizes}
     dev = corpora / grid.first / "dev.jsonl"
+    limits = {"max_false_alarms": params.pruning.max_false_alarms}
     with atomic_dir(work / "results" / f"{name}-{seed}") as partial:
-        prune_splits(params.pruning, {"dev": dev, **sets}, base, models / "pruner", partial / "pruned")
+        prune_splits(params.pruning, {"dev": dev, **sets}, base, models / "pruner", partial / "pruned", **limits)
         for one in sets:
             contexts = params.inference.contexts if name in grid.main and one == grid.first else ["predicted"]
-            section = params.inference.model_copy(update={"contexts": contexts})
-            decode_split(section, partial / "pruned" / f"{one}.jsonl", base, models / "recogniser", partial / one)
+            decode_split(
+                params.inference,
+                contexts,
+                partial / "pruned" / f"{one}.jsonl",
+                base,
+                models / "recogniser",
+                partial / one,
+            )
         made = code_state() | {"grid": sha256(GRID), "params": sha256("params.yaml")}
         (partial / "made.json").write_text(json.dumps(made, indent=2) + "\n", encoding="utf-8")
 

@@ -19,11 +19,12 @@ from torch.nn.functional import binary_cross_entropy, softplus
 
 from experiments.run import with_lists
 from sap2.errors import InputError
-from sap2.inference import Recogniser
-from sap2.inference.first_pass import FirstPass, Written, in_best_place
+from sap2.inference import load_pruner
+from sap2.inference.first_pass import Written, in_best_place
 from sap2.inference.threshold import curve
 from sap2.manifest import audio_path, read_manifest, spoken
 from sap2.params import load_params
+from sap2.settings import FirstPassWeights
 
 WEIGHTS = ("tag", "likeness", "likelihood", "prior")
 KINDS = {
@@ -40,7 +41,7 @@ class Told:
     """What is known of some utterances.
 
     Args:
-        evidence: Of each what `Recogniser.evidence` gives.
+        evidence: Of each what `Pruner.evidence` gives.
         said: Its spoken keywords.
     """
 
@@ -60,16 +61,15 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=1000, help="names of the long lists (1000)")
     parser.add_argument("--utterances", type=int, default=200, help="of each split at most (200)")
     asked = parser.parse_args()
-    options = load_params().pruning.options()
-    recogniser = Recogniser.load(asked.models / "base", pruner=asked.models / "pruner", **options)
-    if not recogniser.tagging:
+    pruner = load_pruner(asked.models / "base", asked.models / "pruner", load_params().pruning)
+    if not pruner.tagging:
         parser.error(f"{asked.models / 'pruner'} has learnt no tags; train it with model.tagging above 0")
 
     def told(split, size: int | None) -> Told:
         manifest = asked.lists / f"{split}.jsonl"
         rows = [one for one in read_manifest(manifest) if one.keywords][: asked.utterances]
         rows = rows if size is None else list(with_lists(rows, size, split=split))
-        evidence = recogniser.evidence([audio_path(one, manifest) for one in rows], [one.keywords for one in rows])
+        evidence = pruner.evidence([audio_path(one, manifest) for one in rows], [one.keywords for one in rows])
         return Told(evidence, [spoken(one) for one in rows])
 
     tests = {"own lists": told("test", None), f"lists of {asked.size}": told("test", asked.size)}
@@ -81,7 +81,7 @@ def main() -> None:
             weights = fit(dev, used, rivals)
             for name, test in tests.items():
                 print(f"{kind}{', rivals' if rivals else ''}; {name}: {_written(test, weights, rivals)}", flush=True)
-    print(json.dumps(weights | {"candidates": FirstPass().candidates}))
+    print(json.dumps(weights | {"candidates": FirstPassWeights().candidates}))
 
 
 def fit(told: Told, used: Sequence[str] = WEIGHTS, rivals: bool = True) -> dict[str, float]:

@@ -13,16 +13,16 @@ from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from sap2.constants import Seconds
 from sap2.errors import ParamsError
+from sap2.settings import PrunerSettings, RecogniserSettings, Settings, TranscriberSettings
 
 __all__ = [
     "BaseSection",
     "CheckSettings",
     "CorpusSource",
-    "DecodingSection",
     "EvaluationSection",
     "FolderSource",
     "GateSection",
@@ -43,6 +43,7 @@ __all__ = [
     "TrackingSection",
     "TrainSection",
     "load_params",
+    "override_settings",
     "profile_names",
     "source_names",
 ]
@@ -52,10 +53,8 @@ PROFILE_VARIABLE = "SAP2_PROFILE"
 NULL = "null"  # stands for None in parameters of Kubeflow
 
 
-class Section(BaseModel):
+class Section(Settings):
     """A part of params.yaml: unknown keys fail, values never change after loading."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=())
 
     def without_nulls(self) -> dict[str, Any]:
         """As JSON that holds no null, which Kubeflow's parameters cannot: validating it gives the same section.
@@ -375,42 +374,12 @@ class RecogniserSection(TrainSection):
     lists: Literal["oracle", "predicted", "corrupted"] = "corrupted"  # of tpi; pc and jpi draw whole lists as stage 1
 
 
-class DecodingSection(Section):
-    """How answers are searched for."""
-
-    batch_size: int = Field(16, ge=1)  # utterances decoded together
-    batch_tokens: int = Field(16_384, ge=1)  # most prompt tokens decoded together, padding included
-    max_new_tokens: int = Field(128, ge=1, le=4096)  # most tokens of an answer
-    num_beams: int = Field(1, ge=1, le=64)  # 1 = greedy
-
-    def decoding(self) -> dict[str, Any]:
-        """The fields of `sap2.inference.Decoding`."""
-        return self.model_dump(include=set(DecodingSection.model_fields))
-
-
-class FirstPassSection(Section):
-    """Weights of a first pass's evidence: see sap2/inference/first_pass.py."""
-
-    tag: float = Field(0.4, ge=0, le=100)
-    likeness: float = Field(2.2, ge=0, le=100)
-    likelihood: float = Field(0.3, ge=0, le=100)
-    prior: float = Field(2.2, ge=-100, le=100)
-    candidates: int = Field(20, ge=1)  # keywords of a segment that are tried at most
-
-
-class PruningSection(DecodingSection):
-    """How the pruner's answers are decoded."""
+class PruningSection(PrunerSettings, Section):
+    """Stage 1's settings, and what `sap2 prune` does with its answers."""
 
     train: bool = False  # the train split as well, for `recogniser.lists: predicted`; else its lists go on whole
-    max_list: int = Field(50, ge=1)  # most keywords of a prompt; a longer list is pruned in parts
-    # Added to the logits of naming no (further) keyword: below 0 more is heard, above 0 less is heard falsely.
-    stop_bias: float = Field(0.0, ge=-20, le=20)
-    threshold: float | None = Field(-1.6, le=0)  # least log-probability of a selected keyword; null = no bound
-    # Keywords selected and not said in 100 dev utterances, at most: the threshold is found on dev; null = as set above.
+    # Keywords selected and not said in 100 dev utterances, at most: the threshold is tuned on dev; null = as set above.
     max_false_alarms: float | None = Field(None, ge=0)
-    # What the base hears without context, as evidence beside the tags; null = tags alone.
-    first_pass: FirstPassSection | None = FirstPassSection()
-    prefilter: int | None = Field(None, ge=1)  # keywords a first pass leaves of a longer list; null = none made
 
     @model_validator(mode="after")
     def _one_threshold(self) -> "PruningSection":
@@ -418,31 +387,11 @@ class PruningSection(DecodingSection):
             raise ValueError("max_false_alarms sets the threshold, which is set already; set one of the two to null")
         return self
 
-    def options(self) -> dict[str, Any]:
-        """What `sap2.inference.Recogniser` takes beside how its answers are searched for."""
-        return self.model_dump(exclude={*DecodingSection.model_fields, "max_false_alarms", "train"})
 
-
-class InferenceSection(DecodingSection):
-    """How the transcripts are decoded, and with which lists."""
+class InferenceSection(TranscriberSettings, Section):
+    """Stage 2's settings, and with which lists `sap2 decode` transcribes the test split."""
 
     contexts: list[Context] = Field(["none", "full", "predicted", "oracle"], min_length=1)
-    # Log-probability that a transcript may lose for a keyword of its list in the place of what is nearly it: more names
-    # are written as listed, and more of them falsely; null = transcripts stay as decoded.
-    rescoring: float | None = Field(None, ge=0, le=100)
-    # Seconds of a long recording's segments, at most, best no longer than the utterances of the training; null = what
-    # the encoder takes. For a registered model, and for `sap2 transcribe` and `serve` with a folder; a manifest's
-    # utterances are not cut.
-    max_segment: Seconds | None = Field(3.0, ge=1)
-    segment_overlap: Seconds = Field(0.5, ge=0, le=10)  # that two segments share where no pause parts them
-
-    def decoding(self) -> dict[str, Any]:
-        """As of `DecodingSection`, with what is done to transcripts alone."""
-        return super().decoding() | {"rescoring": self.rescoring}
-
-    def segmentation(self) -> dict[str, Any]:
-        """What `sap2.inference.Recogniser` takes for recordings that are too long for its encoder."""
-        return self.model_dump(include={"max_segment", "segment_overlap"})
 
     @field_validator("contexts")
     @classmethod
@@ -617,6 +566,16 @@ def load_params(path: Path | str = "params.yaml", profile: str | None = None, ov
         return Params.model_validate(merged)
     except ValidationError as error:
         raise ParamsError("; ".join(_explain(one, origins, str(path)) for one in error.errors())) from error
+
+
+def override_settings(settings: RecogniserSettings, overrides: Iterable[str]) -> RecogniserSettings:
+    """A recogniser's settings changed by `inference.num_beams=4` texts, in the words of the params.
+
+    Raises: ParamsError: a text is not KEY=VALUE. ModelError: the key is not a setting, or its value out of range.
+    """
+    for location, layer in _parsed(overrides):
+        settings = settings.with_changes(layer, location)
+    return settings
 
 
 def source_names() -> tuple[str, ...]:

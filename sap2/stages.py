@@ -1,6 +1,6 @@
 """One function a stage of the flow: typed params and paths in, files out. DVC, pipelines and people all call these.
 
-prepare → lists → base → train_pruner → prune → train_recogniser → decode → evaluate → register → promote
+prepare → lists → base → train_pruner → prune → train_recogniser → decode → settings → evaluate → register → promote
 
 Every stage reads only the paths it is given, writes only its outputs, each whole or not at all, and returns a summary
 of what it wrote. Only `promote` writes no file: it changes which version is in production. The defaults of the paths
@@ -40,10 +40,12 @@ from sap2.params import (
     TrainSection,
     load_params,
 )
+from sap2.settings import join_settings, read_settings
 
 if TYPE_CHECKING:
-    from sap2.inference import Recogniser, Transcript
-    from sap2.slides.talk import Talk
+    from sap2.inference import Recogniser
+    from sap2.transcripts.talk import Talk
+    from sap2.transcripts.transcript import Transcript
 
 __all__ = [
     "Summary",
@@ -61,6 +63,7 @@ __all__ = [
     "promote",
     "prune",
     "register",
+    "settings",
     "train_pruner",
     "train_recogniser",
     "transcribe_files",
@@ -74,6 +77,7 @@ PRUNED = Path("data/pruned")
 BASE = Path("models/base")
 PRUNER = Path("models/pruner")
 RECOGNISER = Path("models/recogniser")
+SETTINGS = Path("models/settings.json")
 INGESTED = Path("data/.ingested")  # no output: recordings converted before, by their content
 CHAMPION_ALREADY = "it is the champion already"
 CHECKPOINTS = Path("models/.checkpoints")  # no output: what an interrupted training needs to go on
@@ -184,7 +188,8 @@ def prune(
     from sap2.inference.corpus import prune_splits
 
     manifests = {split: lists / f"{split}.jsonl" for split in SPLITS}
-    return Summary("prune", [output], prune_splits(section, manifests, base, pruner, output))
+    limits = {"train": section.train, "max_false_alarms": section.max_false_alarms}
+    return Summary("prune", [output], prune_splits(section, manifests, base, pruner, output, **limits))
 
 
 def train_recogniser(
@@ -211,8 +216,16 @@ def decode(
     """Transcribe the test split once a context: without keywords, with the whole list, the pruned one, the oracle."""
     from sap2.inference.corpus import decode_split
 
-    facts = decode_split(section, pruned / "test.jsonl", base, recogniser, output)
+    facts = decode_split(section, section.contexts, pruned / "test.jsonl", base, recogniser, output)
     return Summary("decode", [output / f"{context}.jsonl" for context in section.contexts], facts)
+
+
+def settings(pruned: Path = PRUNED, results: Path = RESULTS, output: Path = SETTINGS) -> Summary:
+    """Write the settings that `prune` and `decode` ran with beside the models, so that whoever loads those decodes
+    alike."""
+    joined = join_settings(pruned, results)
+    joined.save(output)
+    return Summary("settings", [output], joined.deciding_text())
 
 
 def evaluate(section: EvaluationSection, results: Path = RESULTS, output: Path = REPORTS) -> Summary:
@@ -235,6 +248,7 @@ def register(
     base: Path = BASE,
     pruner: Path = PRUNER,
     recogniser: Path = RECOGNISER,
+    settings: Path = SETTINGS,
     results: Path = RESULTS,
     reports: Path = REPORTS,
     output: Path = REPORTS / "registration.json",
@@ -266,13 +280,7 @@ def register(
             lists / "card.md",
         ],
         manifests=[lists / f"{split}.jsonl" for split in SPLITS],
-        settings={
-            "decoding": params.inference.decoding(),
-            "pruning_decoding": params.pruning.decoding(),
-            **params.pruning.options(),
-            **params.inference.segmentation(),
-            "threshold": _threshold(pruned),
-        },
+        settings=read_settings(settings),
         figures=_figures(lists, results, metrics),
         example=_example(lists),
     )
@@ -318,17 +326,18 @@ def decode_version(
     """
     from sap2.inference.corpus import decode_split, prune_splits
     from sap2.tracking.aliases import version_number
-    from sap2.tracking.packaging import fetch_registered, present, sections
+    from sap2.tracking.packaging import fetch_registered, present
     from sap2.tracking.store import reachable
 
     number = version_number(reachable(tracking), tracking.model_name, version)
     with tempfile.TemporaryDirectory(prefix="sap2-version-") as folder:
         parts, settings = fetch_registered(tracking, f"models:/{tracking.model_name}/{number}", Path(folder))
-        pruning, inference = sections(settings)
+        contexts = InferenceSection().contexts
         base, pruned = present(parts["base"]), Path(folder) / "pruned"
-        prune_splits(pruning, {"test": lists / "test.jsonl"}, base, Path(parts["pruner"]), pruned)
-        facts = decode_split(inference, pruned / "test.jsonl", base, Path(parts["recogniser"]), output)
-    written = [output / f"{context}.jsonl" for context in inference.contexts]
+        prune_splits(settings.pruning, {"test": lists / "test.jsonl"}, base, Path(parts["pruner"]), pruned)
+        test = pruned / "test.jsonl"
+        facts = decode_split(settings.inference, contexts, test, base, Path(parts["recogniser"]), output)
+    written = [output / f"{context}.jsonl" for context in contexts]
     return Summary("decode-version", written, {"version": number, **facts})
 
 
@@ -361,8 +370,7 @@ def transcribe_files(
     keywords: list[str],
     model: str = "models",
     pruner_model: str | None = None,
-    max_segment: float | None = None,
-    segment_overlap: float | None = None,
+    overrides: Sequence[str] = (),
 ) -> Iterator[tuple[Path, Transcript | InputError]]:
     """Recognise recordings of any format with the trained model, one after another.
 
@@ -370,8 +378,7 @@ def transcribe_files(
         keywords: The list for all of them; may be empty.
         model: Folder with `base`, `pruner` and `recogniser`, or `models:/NAME/VERSION` of the registry.
         pruner_model: Stage 1's whole checkpoint, where each stage has one; `model` is then stage 2's.
-        max_segment, segment_overlap: Seconds, of long recordings; None = as the registered model has it, or for a
-            folder params.yaml.
+        overrides: Changes of the model's settings, as `inference.num_beams=4`; they are printed.
     Yields: Each file with its transcript, or with the reason why it cannot be read: the others still count.
     """
     recogniser = None
@@ -381,7 +388,7 @@ def transcribe_files(
         except InputError as error:
             yield path, error
             continue
-        recogniser = recogniser or _load_recogniser(model, pruner_model, max_segment, segment_overlap)
+        recogniser = recogniser or _load_recogniser(model, pruner_model, overrides)
         yield path, recogniser(audio, keywords)
 
 
@@ -396,8 +403,7 @@ def transcribe_talk(
     journal: Path | None = None,
     model: str = "models",
     pruner_model: str | None = None,
-    max_segment: float | None = None,
-    segment_overlap: float | None = None,
+    overrides: Sequence[str] = (),
 ) -> tuple[Talk, list[str]]:
     """Recognise a talk with its slides; also returned is what a person should know of how the slides were read.
 
@@ -406,7 +412,7 @@ def transcribe_talk(
         keywords: Listed all the time.
         slide_times, slide_context, explain, journal: See `sap2.slides.talk.transcribe_talk`.
         language: Of the slides.
-        model, pruner_model, max_segment, segment_overlap: As `transcribe_files` takes them.
+        model, pruner_model, overrides: As `transcribe_files` takes them.
     Raises: InputError: recording, slides, times or journal cannot be used.
     """
     from sap2.progress import track
@@ -418,7 +424,7 @@ def transcribe_talk(
     listed = slides_keywords(slides, language)
     times, notices = times_known(path, len(listed.texts), slide_times)
     audio = load_recording(path, min_duration=SHORTEST)
-    recogniser = _load_recogniser(model, pruner_model, max_segment, segment_overlap)
+    recogniser = _load_recogniser(model, pruner_model, overrides)
     everywhere = [Keyword(0, word) for word in keywords]
     talk = transcribe(
         recogniser, audio, [*listed.keywords, *everywhere], listed.texts, times, slide_context, explain, journal, track
@@ -426,15 +432,15 @@ def transcribe_talk(
     return talk, [*listed.notices, *notices, *talk.notices]
 
 
-def demo(model: str = "models", port: int = 7860, max_segment: float | None = None) -> None:
+def demo(model: str = "models", port: int = 7860, overrides: Sequence[str] = ()) -> None:
     """Serve the demo's page on this machine until told to stop.
 
     Args:
-        model, max_segment: As `transcribe_files` takes them.
+        model, overrides: As `transcribe_files` takes them.
     """
     from sap2.serving.demo import serve_demo
 
-    recogniser = _load_recogniser(model, None, max_segment)
+    recogniser = _load_recogniser(model, overrides=overrides)
     print(f"demo: http://127.0.0.1:{port}/", file=sys.stderr)
     serve_demo(recogniser, port)
 
@@ -450,7 +456,7 @@ def transcribe_talks(
         model: As `transcribe_files` takes it; loaded once.
         shard: Number of this shard, from 0.
     """
-    from sap2.inference.talks import transcribe_shard
+    from sap2.inference.buckets import transcribe_shard
 
     recogniser = _load_recogniser(model)
 
@@ -520,38 +526,12 @@ def _example(lists: Path) -> tuple[Path, list[str]]:
     return audio_path(first, manifest), first.keywords
 
 
-def _threshold(pruned: Path) -> float | None:
-    """The threshold stage 1 ran with: the one set, or the one found on dev."""
-    summary, way_out = pruned / "summary.json", 'run "sap2 prune" first'
-    found = json_file(summary, way_out)
-    if "threshold" not in found:
-        raise InputError(f"{summary}: names no threshold; {way_out}")
-    return found["threshold"]
+def _load_recogniser(model: str, pruner_model: str | None = None, overrides: Sequence[str] = ()) -> Recogniser:
+    from sap2.tracking.packaging import load_recogniser
 
-
-def _load_recogniser(
-    model: str,
-    pruner_model: str | None = None,
-    max_segment: float | None = None,
-    segment_overlap: float | None = None,
-) -> Recogniser:
     here = Path("params.yaml")
-    params = load_params(here) if here.is_file() else None
-    if pruner_model is not None:
-        from sap2.inference import Recogniser
-        from sap2.inference.corpus import best_device
-
-        recogniser = Recogniser.from_checkpoints(pruner_model, model, device=best_device())
-    else:
-        from sap2.tracking.packaging import load_recogniser
-
-        tracking, inference = (params.tracking, params.inference) if params else (TrackingSection(), InferenceSection())
-        recogniser = load_recogniser(tracking, model, inference.segmentation())
-    if max_segment is not None:
-        recogniser.max_segment = max_segment
-    if segment_overlap is not None:
-        recogniser.segment_overlap = segment_overlap
-    return recogniser
+    tracking = load_params(here).tracking if here.is_file() else TrackingSection()
+    return load_recogniser(tracking, model, overrides, pruner_model)
 
 
 def _without_digests(card: dict[str, Any]) -> dict[str, Any]:

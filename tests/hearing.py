@@ -15,12 +15,10 @@ class Hearing:
     """Hears `PLAIN` in segments of two seconds, and spells what it hears as the list does."""
 
     segment_limit, segment_overlap = 2.0, 0.0
+    name = "three segments"
 
     def __init__(self):
         self.asked = []
-
-    def identity(self):
-        return "three segments"
 
     @staticmethod
     def place(wave):

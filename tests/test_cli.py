@@ -23,6 +23,7 @@ COMMANDS = [
     "prune",
     "train-recogniser",
     "decode",
+    "settings",
     "evaluate",
     "register",
     "resend",
@@ -136,12 +137,12 @@ def test_errors_of_any_room_become_one_line(monkeypatch, capsys):
 
 def test_transcripts_are_printed_with_the_words_found(monkeypatch, tmp_path):
     from sap2 import stages
-    from sap2.inference import Segment, Transcript
+    from sap2.transcripts.transcript import Segment, Transcript
 
     asked = {}
 
-    def answer(files, keywords, model, pruner_model, *segmentation):
-        asked.update(files=files, keywords=keywords, model=model, pruner_model=pruner_model, segmentation=segmentation)
+    def answer(files, keywords, model, pruner_model, overrides):
+        asked.update(files=files, keywords=keywords, model=model, pruner_model=pruner_model, overrides=overrides)
         for path in files:
             if path.name == "bad.wav":
                 yield path, InputError(f"{path}: no such file")
@@ -155,7 +156,7 @@ def test_transcripts_are_printed_with_the_words_found(monkeypatch, tmp_path):
     assert (shown.exit_code, shown.stdout) == (0, "ask meyer\n  keywords found: Meyer\n")
     assert asked == {
         "files": [Path("a.wav")], "keywords": ["Meyer", "Zorvan"], "model": "models", "pruner_model": None,
-        "segmentation": (None, None),
+        "overrides": [],
     }  # fmt: skip
 
     shown = run(cli.app, ["transcribe", "a.wav", "--format", "srt"])
@@ -170,8 +171,11 @@ def test_transcripts_are_printed_with_the_words_found(monkeypatch, tmp_path):
     assert asked["model"] == "models:/sap2-asr/1"
     run(cli.app, ["transcribe", "a.wav", "--pruner-model", "one", "--model", "two"])
     assert (asked["pruner_model"], asked["model"]) == ("one", "two")
-    run(cli.app, ["transcribe", "a.wav", "--max-segment", "20", "--segment-overlap", "0"])
-    assert asked["segmentation"] == (20, 0)
+    changes = ["-S", "inference.num_beams=4", "--max-segment", "20", "--segment-overlap", "0"]
+    run(cli.app, ["transcribe", "a.wav", *changes])
+    assert asked["overrides"] == [
+        "inference.num_beams=4", "inference.max_segment=20.0", "inference.segment_overlap=0.0",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("promoted", "code"), [(True, 0), (False, 3)])

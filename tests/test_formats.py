@@ -1,6 +1,5 @@
 """What earlier versions wrote is still read: a folder a version in tests/formats, never changed after its release."""
 
-import json
 from pathlib import Path
 
 import pytest
@@ -35,7 +34,6 @@ def test_params_of_earlier_versions_are_valid(folder, monkeypatch):
     monkeypatch.delenv("SAP2_PROFILE", raising=False)
     path = folder / "params.yaml"
     assert [load_params(path, name).profile for name in profile_names(path)] == profile_names(path)
-    assert load_params(path, "qwen2-audio-7b").pruning.train, "it trains on predicted lists, which train must have"
 
 
 @version
@@ -49,13 +47,13 @@ def test_adapters_and_settings_of_earlier_versions_load(folder, tmp_path):
     from tiny import build_tiny_base
 
     from sap2.model import load_model
-    from sap2.tracking.packaging import sections
+    from sap2.settings import read_settings
 
     model = load_model(build_tiny_base(tmp_path / "base", positions=100), folder / "adapter")
     weights = [weight for name, weight in model.named_parameters() if "lora_" in name]
     assert len(weights) > 20 and all(torch.isfinite(weight).all() and weight.abs().sum() > 0 for weight in weights)
     assert (model.config.method, model.config.window, model.config.weighting) == ("tpi", 2, "speech")
-    pruning, inference = sections(json.loads((folder / "settings.json").read_text(encoding="utf-8")))
-    assert (pruning.threshold, pruning.max_list) == (-1.5, 200)
-    # What the version did not have is off, whatever the defaults are today.
-    assert pruning.first_pass is None and inference.max_segment is None
+    settings = read_settings(folder / "settings.json")
+    assert (settings.pruning.threshold, settings.pruning.max_list, settings.pruning.first_pass) == (-1.5, 200, None)
+    assert (settings.pruning.max_new_tokens, settings.inference.max_new_tokens) == (64, 64)
+    assert (settings.inference.max_segment, settings.inference.segment_overlap) == (None, 1.0)

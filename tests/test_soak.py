@@ -48,10 +48,12 @@ def test_utterances_through_the_recogniser_leave_nothing(tmp_path_factory, warm,
     """Batches of 20, of other lengths and lists each time."""
     from tiny import build_tiny_base, tone
 
-    from sap2.inference import Decoding, Recogniser
+    from sap2.inference import load_recogniser
+    from sap2.settings import RecogniserSettings
 
     base = build_tiny_base(tmp_path_factory.mktemp("base"), positions=100)
-    recogniser = Recogniser.load(base, decoding=Decoding(max_new_tokens=6))
+    settings = RecogniserSettings(inference={"max_new_tokens": 6}, pruning={"max_new_tokens": 6})
+    recogniser = load_recogniser(base, settings=settings)
     rng = np.random.default_rng(0)
 
     def batch(number: int) -> None:

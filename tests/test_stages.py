@@ -11,7 +11,18 @@ import pytest
 from sap2 import stages
 from sap2.data.audio import save_audio
 from sap2.errors import InputError, ModelError, TrackingError
-from sap2.params import LoraSection, ModelSection, PrepareSection, Section, TrackingSection, TrainSection
+from sap2.params import (
+    InferenceSection,
+    LoraSection,
+    ModelSection,
+    PrepareSection,
+    PruningSection,
+    Section,
+    TrackingSection,
+    TrainSection,
+)
+from sap2.settings import RecogniserSettings, read_settings, save_part
+from sap2.tracking import packaging
 
 STAGES = ["prepare", "lists", "base", "train_pruner", "prune", "train_recogniser", "decode", "evaluate", "register"]
 
@@ -118,17 +129,17 @@ def test_files_that_cannot_be_read_do_not_stop_the_others(monkeypatch, tmp_path)
     save_audio(tmp_path / "a.wav", np.zeros(16_000))
     loaded = []
 
-    def load(model, pruner_model, *segmentation):
-        loaded.append((model, pruner_model))
+    def load(tracking, model, overrides, pruner_model):
+        loaded.append((model, list(overrides), pruner_model))
         return lambda audio, keywords: SimpleNamespace(text=f"{len(audio)} {keywords}")
 
-    monkeypatch.setattr(stages, "_load_recogniser", load)
+    monkeypatch.setattr(packaging, "load_recogniser", load)
     files = [tmp_path / "no.wav", tmp_path / "a.wav", tmp_path / "a.wav"]
-    outcomes = list(stages.transcribe_files(files, ["x"], "m", "p"))
+    outcomes = list(stages.transcribe_files(files, ["x"], "m", "p", ["inference.num_beams=2"]))
     assert [path for path, _ in outcomes] == files
     assert isinstance(outcomes[0][1], InputError)
     assert [outcome.text for _, outcome in outcomes[1:]] == ["16000 ['x']"] * 2
-    assert loaded == [("m", "p")], "the model is loaded once"
+    assert loaded == [("m", ["inference.num_beams=2"], "p")], "the model is loaded once"
 
 
 def test_promote_says_whether_the_version_is_the_champion_now(monkeypatch):
@@ -147,16 +158,20 @@ def test_promote_says_whether_the_version_is_the_champion_now(monkeypatch):
     assert "| WER % at most 20 | 23.00  | broken  |" in str(summary)
 
 
-def test_a_folders_model_cuts_long_recordings_as_params_or_the_caller_say(monkeypatch, tmp_path):
-    given = []
-
-    def load(tracking, model, segmentation):
-        given.append(segmentation)
-        return SimpleNamespace(**segmentation)
-
-    monkeypatch.setattr("sap2.tracking.packaging.load_recogniser", load)
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "params.yaml").write_text("inference: {max_segment: 7, segment_overlap: 0.25}")
-    assert stages._load_recogniser("models") == SimpleNamespace(max_segment=7, segment_overlap=0.25)
-    assert stages._load_recogniser("models", None, 12.0, 0.0) == SimpleNamespace(max_segment=12, segment_overlap=0)
-    assert given == [{"max_segment": 7, "segment_overlap": 0.25}] * 2
+def test_settings_joins_what_prune_and_decode_ran_with(tmp_path):
+    ran = RecogniserSettings().with_changes({"pruning": {"threshold": -1.25}, "inference": {"num_beams": 3}}, "test")
+    pruned, results, output = tmp_path / "pruned", tmp_path / "results", tmp_path / "models" / "settings.json"
+    with pytest.raises(InputError, match='pruned/settings.json: .*run "sap2 prune" first'):
+        stages.settings(pruned, results, output)
+    pruned.mkdir()
+    save_part(pruned / "settings.json", PruningSection(**ran.pruning.model_dump(), train=False))
+    with pytest.raises(InputError, match='results/settings.json: .*run "sap2 decode" first'):
+        stages.settings(pruned, results, output)
+    results.mkdir()
+    save_part(results / "settings.json", InferenceSection(**ran.inference.model_dump(), contexts=["none"]))
+    summary = stages.settings(pruned, results, output)
+    assert read_settings(output) == ran and summary.wrote == [output]
+    assert "threshold -1.25" in str(summary)
+    save_part(pruned / "settings.json", ran.inference)
+    with pytest.raises(ModelError, match='holds inference, expected pruning; run "sap2 prune" again'):
+        stages.settings(pruned, results, output)

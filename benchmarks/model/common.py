@@ -23,9 +23,10 @@ from torch import Tensor, nn
 from sap2.data.audio import load_audio
 from sap2.data.names import draw_sound
 from sap2.files import sha256
-from sap2.inference import Decoding, Recogniser
+from sap2.inference import Recogniser, load_recogniser
 from sap2.manifest import Utterance, audio_path, read_manifest
 from sap2.params import load_params
+from sap2.settings import RecogniserSettings
 from sap2.tracking.provenance import code_state
 from sap2.training.shapes import EMBEDDED
 
@@ -69,13 +70,12 @@ def names(count: int, seed: int = 0) -> list[str]:
     return list(drawn)
 
 
-def default_recogniser(models: Path | None, device: torch.device, **options) -> Recogniser:
+def default_recogniser(models: Path | None, device: torch.device) -> Recogniser:
     """The recogniser as params.yaml sets it up, of the folders a training left or of the embedded base alone."""
-    params = load_params()
     folders = [EMBEDDED] if models is None else [models / name for name in ("base", "pruner", "recogniser")]
-    options = params.pruning.options() | options
-    decoding = Decoding(**params.inference.decoding())
-    return Recogniser.load(*folders, decoding=decoding, device=device.type, **options)
+    adapters = dict(zip(("pruner", "recogniser"), folders[1:], strict=False))
+    settings = RecogniserSettings.from_params(load_params())
+    return load_recogniser(folders[0], **adapters, settings=settings, device=device.type)
 
 
 def alternately(sides: dict[str, Callable[[], object]], repeats: int, device: torch.device) -> dict[str, list[float]]:

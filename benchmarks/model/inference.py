@@ -11,7 +11,7 @@ from pathlib import Path
 
 from common import alternately, best_device, default_recogniser, padded_states, parser, report, utterances
 
-from sap2.inference import Heard
+from sap2.inference import EncodedAudio
 from sap2.model import SAMPLE_RATE
 
 
@@ -24,7 +24,7 @@ def main() -> None:
 
     device = best_device()
     recogniser = default_recogniser(arguments.models, device)
-    model, processor = recogniser.model, recogniser.processor
+    stage = recogniser.transcriber.stage
     rows, waves = utterances(arguments, arguments.utterances, "test")
     size = len(rows) // arguments.turns
     # The first turn is not measured.
@@ -37,7 +37,7 @@ def main() -> None:
 
     def padded(wave):
         seconds = len(wave) / SAMPLE_RATE
-        return Heard(padded_states(model, processor, [wave]), [(0.0, seconds)], seconds)
+        return EncodedAudio.whole(padded_states(stage.model, stage.processor, [wave])[0], seconds)
 
     def one_by_one(waves, lists):
         found = []

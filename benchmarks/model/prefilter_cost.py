@@ -23,12 +23,13 @@ def main() -> None:
     arguments = options.parse_args()
 
     device = best_device()
-    recogniser = default_recogniser(arguments.models, device)
+    default = default_recogniser(arguments.models, device)
     rows, waves = utterances(arguments, arguments.utterances, "test")
     pool = names(arguments.long)
 
     def recognise(size: int, keep: int | None):
-        recogniser.prefilter = keep
+        settings = default.settings.with_changes({"pruning": {"prefilter": keep}}, "--keep")
+        recogniser = default.with_settings(settings)
         speech = recogniser.encode(waves)
         lists = [list(dict.fromkeys([*row.keywords, *pool]))[:size] for row in rows]
         recogniser.transcribe(speech, recogniser.prune(speech, lists))

@@ -2,7 +2,7 @@
 
     python benchmarks/prefilter/keys.py --json benchmarks/prefilter/records/keys.json
 
-First pass and list are recall.py's (`sap2 prune`); the sum is that of the same stretch's similarities.
+First pass (the bare base's) and list are recall.py's; the sum is that of the same stretch's similarities.
 """
 
 from collections.abc import Callable, Sequence

@@ -2,10 +2,9 @@
 
     python benchmarks/prefilter/recall.py --json benchmarks/prefilter/records/recall.json
 
-First passes are made as the two stages that have a prefilter make them: `sap2 prune` has the pruner's adapter alone, so
-its first pass is the bare base's; a served model has both, so its first pass is the recogniser's. What they leave is
-what `sap2.inference.prefilter.shortlist` returns. One list serves all utterances, as a glossary does: every name said
-in any of them and others of the test split, in random order.
+The prefilter's first pass is the bare base's, in `sap2 prune` and in a served model alike; the recogniser's stands
+beside it for comparison. What they leave is what `sap2.inference.prefilter.shortlist` returns. One list serves all
+utterances, as a glossary does: every name said in any of them and others of the test split, in random order.
 """
 
 import argparse
@@ -20,11 +19,11 @@ import torch
 
 from sap2.data.names import draw_sound
 from sap2.files import sha256
-from sap2.inference import Decoding, Recogniser
-from sap2.inference.corpus import best_device
+from sap2.inference import best_device, load_recogniser
 from sap2.inference.prefilter import shortlist
 from sap2.manifest import audio_path, read_manifest, spoken
 from sap2.params import load_params
+from sap2.settings import RecogniserSettings
 
 SIZES = [1_000, 2_000, 10_000, 100_000]
 WEIGHTS = {
@@ -75,19 +74,17 @@ def parser(description: str) -> argparse.ArgumentParser:
 
 
 def first_passes(models: Path, data: Path, count: int | None) -> tuple[list[list[str]], dict[str, list[str]]]:
-    """The names said in each utterance that has some, and its transcripts without context, by stage."""
-    manifest, params = data / "test.jsonl", load_params()
+    """The names said in each utterance that has some, and its transcripts without context, by what made them."""
+    manifest = data / "test.jsonl"
     rows = [row for row in read_manifest(manifest)[:count] if spoken(row)]
     audio = [audio_path(row, manifest) for row in rows]
-    base, pruner, recogniser = (models / part for part in WEIGHTS)
-    stages = {  # as sap2/inference/corpus.py and sap2/tracking/packaging.py load them
-        "sap2 prune (bare base)": (params.pruning, {"pruner": pruner}),
-        "served (recogniser)": (params.inference, {"pruner": pruner, "recogniser": recogniser}),
+    base, *adapters = (models / part for part in WEIGHTS)
+    settings, device = RecogniserSettings.from_params(load_params()), best_device()
+    loaded = {
+        "bare base": load_recogniser(base, adapters[0], settings=settings, device=device),
+        "recogniser": load_recogniser(base, *adapters, settings, device=device),
     }
-    heard = {}
-    for name, (section, adapters) in stages.items():
-        model = Recogniser.load(base, **adapters, decoding=Decoding(**section.decoding()), device=best_device())
-        heard[name] = model.transcribe(audio, label=name)
+    heard = {name: model.transcribe(audio, label=name) for name, model in loaded.items()}
     return [spoken(row) for row in rows], heard
 
 

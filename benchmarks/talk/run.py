@@ -17,8 +17,8 @@ import numpy as np
 
 from sap2.data.audio import SAMPLE_RATE, load_audio, save_audio
 from sap2.files import atomic_file
-from sap2.inference.recogniser import standing_in
 from sap2.manifest import Utterance, audio_path, read_manifest, spoken
+from sap2.transcripts.transcript import keywords_in
 
 PAUSE = 0.5  # seconds between two utterances
 
@@ -92,7 +92,7 @@ def main() -> None:
             without = " ".join(one["without_context"] for one in whole["segments"])
             for key, text in (("recall", whole["text"]), ("recall_without", without)):
                 names = list(dict.fromkeys(said))
-                record[name][key] = round(len(standing_in(text, names)) / len(names), 3)
+                record[name][key] = round(len(keywords_in(text, names)) / len(names), 3)
             record[name]["real_time_factor"] = round(record[name]["seconds"] / whole["duration"], 3)
             if name == "long":
                 record["killed"] = _killed(folder, model, whole)

@@ -15,7 +15,7 @@ import numpy as np
 
 from sap2.data.audio import load_audio
 from sap2.files import atomic_file
-from sap2.inference import Recogniser
+from sap2.inference import load_recogniser
 from sap2.manifest import Utterance, audio_path, read_manifest, spoken
 from sap2.slides.timing import align
 
@@ -71,7 +71,7 @@ def main() -> None:
     parser.add_argument("--model", type=Path, default=Path("models"))
     parser.add_argument("--json", type=Path)
     asked = parser.parse_args()
-    recogniser = Recogniser.load(*(asked.model / part for part in ("base", "pruner", "recogniser")))
+    recogniser = load_recogniser(*(asked.model / part for part in ("base", "pruner", "recogniser")))
     utterances = list(read_manifest(asked.manifest))
     heard: list[str] = []
     for first in range(0, len(utterances), 8):

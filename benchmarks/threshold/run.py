@@ -16,11 +16,11 @@ import torch
 
 from sap2.evaluation import Scores, score
 from sap2.files import sha256
-from sap2.inference import Decoding, Recogniser
-from sap2.inference.corpus import best_device
+from sap2.inference import best_device, load_recogniser
 from sap2.inference.threshold import above, choose, curve
 from sap2.manifest import audio_path, read_manifest, spoken
-from sap2.params import Params, load_params
+from sap2.params import load_params
+from sap2.settings import RecogniserSettings
 from sap2.tracking.provenance import code_state
 
 HEAD = (
@@ -42,7 +42,9 @@ def main() -> None:
     parser.add_argument("--limits", type=float, nargs="+", default=[10, 7, 5, 3, 1], help="false alarms / 100 on dev")
     parser.add_argument("--json", type=Path, help="write the figures there, too")
     options = parser.parse_args()
-    recogniser = _load(options.models, load_params())
+    folders = (options.models / part for part in WEIGHTS)
+    settings = RecogniserSettings.from_params(load_params())
+    recogniser = load_recogniser(*folders, settings, device=best_device())
     print(HEAD)
     thresholds, rows = {}, []
     for split in ("dev", "test"):
@@ -50,10 +52,12 @@ def main() -> None:
         utterances = read_manifest(manifest)
         said = [spoken(one) for one in utterances]
         speech = recogniser.encode([audio_path(one, manifest) for one in utterances], label=f"encode {split}")
-        scored = recogniser.weigh(speech, [one.keywords for one in utterances], label=f"prune {split}")
+        scored = recogniser.score_keywords(speech, [one.keywords for one in utterances], label=f"prune {split}")
         if split == "dev":
             points = curve(scored, said)
-            thresholds = {None: recogniser.threshold} | {limit: choose(points, limit) for limit in options.limits}
+            thresholds = {None: recogniser.pruner.threshold} | {
+                limit: choose(points, limit) for limit in options.limits
+            }
         for limit, threshold in thresholds.items():
             kept = [list(above(scores, threshold)) for scores in scored]
             texts = recogniser.transcribe(speech, kept, label=f"transcribe {split}")
@@ -72,15 +76,6 @@ def line(row: Mapping[str, Any]) -> str:
     cells += [f"{row[name]:.3f}" for name in ("recall", "precision")] + [f"{row['false_alarms_per_100']:.1f}"]
     cells += [f"{row['transcripts'][name]:.1f}" for name in ("b_wer", "u_wer", "false_alarms_per_100")]
     return f"| {' | '.join(cells)} |"
-
-
-def _load(models: Path, params: Params) -> Recogniser:
-    """As the pipeline decodes."""
-    decoding = Decoding(**params.inference.decoding())
-    folders = (models / part for part in WEIGHTS)
-    recogniser = Recogniser.load(*folders, decoding=decoding, device=best_device(), **params.pruning.options())
-    recogniser.pruning_decoding = Decoding(**params.pruning.decoding())
-    return recogniser
 
 
 def _scores(utterances, texts: list[str], kept: list[list[str]]) -> Scores:

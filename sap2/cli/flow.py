@@ -167,6 +167,17 @@ def decode(params: ParamsOption = PARAMS, profile: ProfileOption = None, set_: S
     print(stages.decode(load(params, profile, set_).inference))
 
 
+@app.command(epilog="Example: sap2 settings")
+def settings() -> None:
+    """Write models/settings.json, by which the models decode.
+
+    The settings that `sap2 prune` and `sap2 decode` ran with, the tuned threshold among them. `sap2 transcribe`,
+    `serve`, `demo` and `register` read it."""
+    from sap2 import stages
+
+    print(stages.settings())
+
+
 @app.command(epilog="Example: sap2 evaluate -S evaluation.definition=slidespeech")
 def evaluate(params: ParamsOption = PARAMS, profile: ProfileOption = None, set_: SetOption = None) -> None:
     """Score the results; table and report in reports.

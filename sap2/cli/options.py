@@ -20,6 +20,12 @@ SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", "-S", metavar="KEY=VALUE", help="Change one param, as inference.num_beams=2. Repeatable."),
 ]
+ModelSetOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", "-S", metavar="KEY=VALUE", help="Change a setting of the model, as inference.num_beams=2. Repeatable."
+    ),
+]
 PARAMS = Path("params.yaml")
 
 
@@ -28,6 +34,14 @@ def load(path: Path, profile: str | None, overrides: list[str] | None) -> "Param
     from sap2.params import load_params
 
     return load_params(path, profile, overrides or ())
+
+
+def setting_changes(
+    overrides: list[str] | None, max_segment: float | None = None, segment_overlap: float | None = None
+) -> list[str]:
+    """What a command's options change in the settings of a model, as KEY=VALUE texts."""
+    options = {"max_segment": max_segment, "segment_overlap": segment_overlap}
+    return [*(overrides or ()), *(f"inference.{name}={value}" for name, value in options.items() if value is not None)]
 
 
 def finite(value: float | None) -> float | None:

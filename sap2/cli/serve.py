@@ -46,14 +46,12 @@ def serve(
 
     POST /v1/audio/transcriptions takes a recording and a keyword list; /docs describes it, /healthz, /readyz and
     /metrics are for operation. A new champion is taken without a pause. Keys of clients: SAP2_API_KEY."""
-    from sap2.params import InferenceSection, TrackingSection
+    from sap2.params import TrackingSection
     from sap2.serving.limits import Limits
     from sap2.serving.server import serve as run
+    from sap2.settings import settings_overrides
 
-    tracking, inference = TrackingSection(), InferenceSection()
-    if params.is_file():
-        loaded = load(params, profile, set_)
-        tracking, inference = loaded.tracking, loaded.inference
+    tracking = load(params, profile, set_).tracking if params.is_file() else TrackingSection()
     limits = Limits(
         max_bytes=max_mb << 20,
         max_duration=max_minutes * 60,
@@ -62,7 +60,7 @@ def serve(
         queue=queue,
         max_batch=max_batch,
     )
-    run(model, tracking, limits, host, port, poll, requests, inference)
+    run(model, tracking, limits, host, port, poll, requests, settings_overrides(set_ or ()))
 
 
 @app.command(epilog="Example: sap2 monitor --requests served")

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from sap2.cli.options import finite
+from sap2.cli.options import ModelSetOption, finite, setting_changes
 from sap2.errors import InputError
 
 app = typer.Typer()
@@ -60,6 +60,7 @@ def transcribe(
         Literal["text", "json", "srt", "vtt", "md"],
         typer.Option("--format", help="json has a line a recording; md, with slides, marks each keyword."),
     ] = "text",
+    set_: ModelSetOption = None,
 ) -> None:
     """Print the text of recordings, with a keyword list.
 
@@ -68,16 +69,17 @@ def transcribe(
     sap2 transcribe talk.wav --slides deck.pdf --format md"""
     from sap2 import stages
     from sap2.data.biasing import read_list
-    from sap2.serving.formats import subtitles, verbose
+    from sap2.transcripts.formats import subtitles, verbose
 
+    overrides = setting_changes(set_, max_segment, segment_overlap)
     if slides:
         if len(files) > 1:
             raise typer.BadParameter(f"expected one recording with --slides, got {len(files)}")
-        from sap2.serving.talks import rendered
+        from sap2.transcripts.talk_formats import rendered
 
         talk, notices = stages.transcribe_talk(
             files[0], slides, read_list(keywords, keywords_file), slide_times, slide_context, language, explain,
-            journal, model, pruner_model, max_segment, segment_overlap,
+            journal, model, pruner_model, overrides,
         )  # fmt: skip
         for notice in notices:
             print(f"sap2: {notice}", file=sys.stderr)
@@ -89,7 +91,7 @@ def transcribe(
         raise typer.BadParameter(f"expected one recording for --format {format_}, got {len(files)}")
     listed = read_list(keywords, keywords_file)
     failed = 0
-    for path, outcome in stages.transcribe_files(files, listed, model, pruner_model, max_segment, segment_overlap):
+    for path, outcome in stages.transcribe_files(files, listed, model, pruner_model, overrides):
         if isinstance(outcome, InputError):
             print(f"sap2: {outcome}", file=sys.stderr)
             failed += 1
@@ -140,6 +142,7 @@ def demo(
         float | None,
         typer.Option(min=1, callback=finite, help="Seconds of the parts of a long recording, at most 30."),
     ] = None,
+    set_: ModelSetOption = None,
 ) -> None:
     """Open a page to try talks with slides.
 
@@ -147,4 +150,4 @@ def demo(
     download."""
     from sap2 import stages
 
-    stages.demo(model, port, max_segment)
+    stages.demo(model, port, setting_changes(set_, max_segment))

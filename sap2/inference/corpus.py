@@ -9,63 +9,69 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from sap2.errors import InputError
 from sap2.files import atomic_dir, json_file, write_csv, write_jsonl
-from sap2.inference.decoding import Decoding
-from sap2.inference.recogniser import JPI, TPI, Recogniser
+from sap2.inference.loading import best_device, load_pruner, load_recogniser
 from sap2.inference.threshold import above, choose, curve
+from sap2.inference.transcriber import JPI, TPI, Written
 from sap2.manifest import Utterance, audio_path, read_manifest, relocated, spoken, to_swift, write_manifest
 from sap2.model import sap_settings
-from sap2.params import DecodingSection, InferenceSection, PruningSection
 from sap2.progress import track
+from sap2.settings import SETTINGS_FILE, PrunerSettings, RecogniserSettings, TranscriberSettings, save_part
 
-__all__ = ["best_device", "decode_split", "given_list", "prune_splits"]
+__all__ = ["decode_split", "given_list", "prune_splits"]
 
 BATCHES_AHEAD = 4  # batches whose speech is encoded and held in memory at once
 
 
 def prune_splits(
-    section: PruningSection, manifests: dict[str, Path], base: Path, pruner: Path, output: Path
+    settings: PrunerSettings,
+    manifests: dict[str, Path],
+    base: Path,
+    pruner: Path,
+    output: Path,
+    *,
+    train: bool = True,
+    max_false_alarms: float | None = None,
 ) -> dict[str, Any]:
     """Ask the pruner about every utterance: the manifests again, with `predicted`, summary.json and threshold.csv.
 
-    With the methods PC and JPI, which have no pruner, whole lists go on.
+    settings.json holds what it ran with, the tuned threshold among it. With the methods PC and JPI, which have no
+    pruner, whole lists go on.
 
     Args:
-        manifests: By split name, among them dev; the same names are written in `output`, `train` as it was if
-            `section.train` is off.
-    Returns: What summary.json holds: the method; the threshold that was applied, set or found on dev; recall, precision
+        manifests: By split name, among them dev; the same names are written in `output`.
+        train: Whether to prune the split `train`; else it is written as it was.
+        max_false_alarms: Keywords selected and not said in 100 dev utterances, at most: the threshold is tuned on dev,
+            instead of the one in the settings.
+    Returns: What summary.json holds: the method; the threshold that was applied, set or tuned on dev; recall, precision
         and false alarms of the answers, by split. threshold.csv has these of dev for every threshold.
     """
     read = {split: read_manifest(path) for split, path in manifests.items()}
     method = sap_settings(pruner).get("method", TPI)
-    if method == TPI:
-        decoding, device = _decoding(section), best_device()
-        model = Recogniser.load(base, pruner=pruner, decoding=decoding, device=device, **section.options())
-    threshold, least = (model.threshold, model.least) if method == TPI else (section.threshold, None)
+    model = load_pruner(base, pruner, settings, device=best_device()) if method == TPI else None
+    threshold, least = (model.threshold, model.least) if model else (settings.threshold, None)
     by_split: dict[str, Any] = {}
     with atomic_dir(output) as partial:
-        for split in sorted(read, key=lambda split: split != "dev"):  # dev first: the threshold is found on it
+        for split in sorted(read, key=lambda split: split != "dev"):  # dev first: the threshold is tuned on it
             started, utterances, scored = time.monotonic(), read[split], []
             place = output / f"{split}.jsonl"
-            if split == "train" and not section.train:
+            if split == "train" and not train:
                 write_manifest(partial / place.name, (relocated(one, manifests[split], place) for one in utterances))
                 continue
-            if method == TPI:
-                for batch in _batches(utterances, section.batch_size, f"prune {split}"):
+            if model:
+                for batch in _batches(utterances, settings.batch_size, f"prune {split}"):
                     audio = [audio_path(one, manifests[split]) for one in batch]
-                    # The threshold is applied below: the curve is of all keywords that were weighed.
-                    scored += model.weigh(audio, [one.keywords for one in batch])
+                    # The threshold is applied below: the curve is of all scored keywords.
+                    scored += model.score_keywords(audio, [one.keywords for one in batch])
             else:
                 scored = [dict.fromkeys(one.keywords, 0.0) for one in utterances]
             if split == "dev":
                 points = curve(scored, [spoken(one) for one in utterances])
                 write_csv(partial / "threshold.csv", points)
-                if section.max_false_alarms is not None:
-                    found = choose(points, section.max_false_alarms)
-                    threshold = least if found is None else found
+                if max_false_alarms is not None:
+                    tuned = choose(points, max_false_alarms)
+                    threshold = least if tuned is None else tuned
             kept = [list(above(scores, threshold)) for scores in scored]
             answered = [one.with_predicted(words) for one, words in zip(utterances, kept, strict=True)]
             write_manifest(partial / place.name, (relocated(one, manifests[split], place) for one in answered))
@@ -75,39 +81,50 @@ def prune_splits(
             "threshold": threshold,
             **{split: by_split[split] for split in read if split in by_split},
         }
+        save_part(partial / SETTINGS_FILE, settings.model_copy(update={"threshold": threshold}))
         (partial / "summary.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
     return facts
 
 
 def decode_split(
-    section: InferenceSection, manifest: Path, base: Path, recogniser: Path, output: Path
+    settings: TranscriberSettings,
+    contexts: Sequence[str],
+    manifest: Path,
+    base: Path,
+    recogniser: Path,
+    output: Path,
 ) -> dict[str, Any]:
     """Transcribe a split once a context into `output/CONTEXT.jsonl`; timing.json says how fast.
 
-    recogniser.json names the `lists` that the adapter was trained on, if its training.json does.
-    A result's `predicted` is stage 1's answer; with JPI it is the selection in the model's own answer.
+    Utterances are decoded whole, whatever `max_segment` says. settings.json holds what it ran with; recogniser.json
+    names the `lists` that the adapter was trained on, if its training.json does. A result's `predicted` is stage 1's
+    answer; with JPI it is the selection in the model's own answer.
 
+    Args:
+        contexts: Which lists are given: see `given_list`.
     Raises: InputError: the context "predicted" is wanted and an utterance has not been pruned.
     """
     utterances = read_manifest(manifest)
     missing = [one.id for one in utterances if one.predicted is None]
-    if missing and "predicted" in section.contexts:
+    if missing and "predicted" in contexts:
         raise InputError(
             f"{manifest} ({missing[0]}): {len(missing)} of {len(utterances)} utterances have no `predicted`; "
             'run "sap2 prune", or leave predicted out of inference.contexts'
         )
     trained = _training(recogniser)
-    model = Recogniser.load(base, recogniser=recogniser, decoding=_decoding(section), device=best_device())
-    rows: dict[str, list[dict[str, Any]]] = {context: [] for context in section.contexts}
-    seconds = dict.fromkeys(["encode", *section.contexts], 0.0)
-    for batch in _batches(utterances, section.batch_size, f"decode {manifest.stem}"):
-        # The encoder hears an utterance once, whatever the number of contexts.
+    whole = RecogniserSettings(inference=settings.model_copy(update={"max_segment": None}))
+    model = load_recogniser(base, recogniser=recogniser, settings=whole, device=best_device()).transcriber
+    joint = model.stage.method == JPI
+    rows: dict[str, list[dict[str, Any]]] = {context: [] for context in contexts}
+    seconds = dict.fromkeys(["encode", *contexts], 0.0)
+    for batch in _batches(utterances, settings.batch_size, f"decode {manifest.stem}"):
+        # An utterance is encoded once, whatever the number of contexts.
         started = time.monotonic()
         speech = model.encode([audio_path(one, manifest) for one in batch])
         seconds["encode"] += time.monotonic() - started
         placed = [relocated(one, manifest, output / "results.jsonl") for one in batch]
-        known: list[tuple[list[list[str]], list[tuple[str, list[str]]], float]] = []
-        for context in section.contexts:
+        known: list[tuple[list[list[str]], list[Written], float]] = []
+        for context in contexts:
             given = [given_list(one, context) for one in batch]
             same = next((one for one in known if one[0] == given), None)  # of PC and JPI "full" is "predicted"
             if same is None:
@@ -117,7 +134,7 @@ def decode_split(
             _, answers, taken = same
             seconds[context] += taken
             rows[context] += [
-                _result(one, context, words, text, selected if model.method == JPI else None)
+                _result(one, context, words, text, selected if joint else None)
                 for one, words, (text, selected) in zip(placed, given, answers, strict=True)
             ]
     with atomic_dir(output) as partial:
@@ -125,7 +142,8 @@ def decode_split(
             write_jsonl(partial / f"{context}.jsonl", results)
         heard = sum(one.duration for one in utterances)
         factors = _real_time_factors(seconds, _pruning_seconds(manifest), heard)
-        timing = {"device": best_device() or "cpu", "batch_size": section.batch_size, "real_time_factor": factors}
+        timing = {"device": best_device() or "cpu", "batch_size": settings.batch_size, "real_time_factor": factors}
+        save_part(partial / SETTINGS_FILE, settings)
         (partial / "timing.json").write_text(json.dumps(timing, indent=2) + "\n", encoding="utf-8")
         if trained:
             (partial / "recogniser.json").write_text(json.dumps(trained, indent=2) + "\n", encoding="utf-8")
@@ -140,11 +158,6 @@ def given_list(utterance: Utterance, context: str) -> list[str]:
     if context == "full":
         return utterance.keywords
     return spoken(utterance) if context == "oracle" else utterance.predicted or []
-
-
-def best_device() -> str | None:
-    """The first GPU when there is one."""
-    return "cuda" if torch.cuda.is_available() else None
 
 
 def _training(recogniser: Path) -> dict[str, str]:
@@ -214,7 +227,3 @@ def _batches(utterances: Sequence[Utterance], batch_size: int, label: str) -> It
     size = batch_size * BATCHES_AHEAD
     parts = [utterances[start : start + size] for start in range(0, len(utterances), size)]
     yield from track(parts, len(parts), f"{label} ({size} utterances each)")
-
-
-def _decoding(section: DecodingSection) -> Decoding:
-    return Decoding(**section.decoding())

@@ -34,27 +34,6 @@ LOOP_TOKENS = 12  # … if the copies have at least this many tokens together
 
 
 @dataclass(frozen=True)
-class Decoding:
-    """How answers are searched for.
-
-    Args:
-        batch_size: Rows a batch at most, at least 1.
-        batch_tokens: Prompt tokens a batch at most, padding included, beams counted; a longer single row still runs
-            alone.
-        max_new_tokens: Tokens an answer at most, at least 1.
-        num_beams: 1 = greedy.
-        rescoring: Log-probability that a transcript may lose for a keyword of its list in the place of what is nearly
-            it: see `sap2.inference.rescoring`. None = it stays as decoded.
-    """
-
-    batch_size: int = 16
-    batch_tokens: int = 16_384
-    max_new_tokens: int = 128
-    num_beams: int = 1
-    rescoring: float | None = None
-
-
-@dataclass(frozen=True)
 class Answer:
     """What the model answered, and how sure it was of each token.
 
@@ -124,7 +103,7 @@ def answers(
         items: What each row hears; waveforms are encoded on the way, states are used as they are.
         prompts: One for all rows or one each, from `sap2.prompts`.
         keywords: Each row's list; None = no lists.
-        batch_size, batch_tokens, max_new_tokens, num_beams: See `Decoding`.
+        batch_size, batch_tokens, max_new_tokens, num_beams: See `sap2.settings.SearchSettings`.
         selecting: Hold each answer to the row's list, as `ListConstraint` does with `stop_bias`.
         scored: With each token and its log-probability.
         label: Shows progress under this name.

@@ -11,30 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from sap2.inference.places import Replacement, likeness
+from sap2.settings import FirstPassWeights
 
-__all__ = ["FirstPass", "Written", "chances", "in_best_place", "written"]
+__all__ = ["Written", "chances", "in_best_place", "written"]
 
 PLACES = 4  # of the transcript in which a keyword is tried
 PROMISING = 3.0  # log-odds from which a keyword is tried: asking the model takes from them, and seldom adds
-
-
-@dataclass(frozen=True)
-class FirstPass:
-    """Weights of the evidence; together they are a keyword's log-odds against what the first pass wrote by itself.
-
-    Args:
-        tag: Of stage 1's tag, in log-odds.
-        likeness: Of the keyword's likeness to the best stretch of the transcript, 0 to 2: `prefilter.similarity`.
-        likelihood: Of how much less likely the transcript is with the keyword in it, a difference of log-probabilities.
-        prior: Added.
-        candidates: Keywords of a segment that are tried, at most.
-    """
-
-    tag: float = 0.4
-    likeness: float = 2.2
-    likelihood: float = 0.3
-    prior: float = 2.2
-    candidates: int = 20
 
 
 @dataclass(frozen=True)
@@ -42,7 +24,7 @@ class Written(Replacement):
     """A keyword in the place of some words of the first transcript.
 
     Args:
-        tag, likeness: The evidence there is without asking the model: see `FirstPass`.
+        tag, likeness: The evidence there is without asking the model: see `FirstPassWeights`.
         text: The transcript with it.
     """
 
@@ -51,10 +33,10 @@ class Written(Replacement):
     text: str
 
 
-def written(text: str, tags: Mapping[str, float], weights: FirstPass) -> list[Written]:
+def written(text: str, tags: Mapping[str, float], weights: FirstPassWeights) -> list[Written]:
     """The likeliest keywords, each written into the first transcript in the places that are most like it.
 
-    >>> for one in written("ask cathrin about it", {"Kathryn": 1.0, "Dorst": -9.0}, FirstPass()):
+    >>> for one in written("ask cathrin about it", {"Kathryn": 1.0, "Dorst": -9.0}, FirstPassWeights()):
     ...     print(one.text)
     ask Kathryn about it
     Kathryn about it
@@ -80,7 +62,7 @@ def written(text: str, tags: Mapping[str, float], weights: FirstPass) -> list[Wr
     return found
 
 
-def chances(tried: Sequence[Written], gains: Sequence[float], weights: FirstPass) -> dict[str, float]:
+def chances(tried: Sequence[Written], gains: Sequence[float], weights: FirstPassWeights) -> dict[str, float]:
     """The log-probability that each keyword was said; those of one place are at most 1 together.
 
     Args:

@@ -4,7 +4,7 @@ The first pass misspells the names, or there would be no need for a list; so bot
 words are tried alone and joined with their neighbours, as a name is often heard as two words.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -13,7 +13,7 @@ import numpy as np
 from rapidfuzz.distance import Levenshtein
 from rapidfuzz.process import cdist
 
-__all__ = ["closeness", "shortlist", "similarity", "stretches"]
+__all__ = ["closeness", "shorten", "shortlist", "similarity", "stretches"]
 
 LONGEST = 4  # words of the transcript joined at most
 
@@ -29,6 +29,22 @@ class _Keys:
     def of(cls, texts: Sequence[str]) -> "_Keys":
         letters = ["".join(filter(str.isalnum, text.casefold())) for text in texts]
         return cls(letters, [jellyfish.metaphone(text) for text in letters])
+
+
+def shorten(
+    lists: Sequence[list[str]], keep: int | None, first_pass: Callable[[list[int]], list[str]]
+) -> list[list[str]]:
+    """The lists, those longer than `keep` cut by a first pass of their utterances.
+
+    Args:
+        keep: None = the lists stay as they are.
+        first_pass: Transcribes the utterances of these rows without context.
+    """
+    long = [row for row, words in enumerate(lists) if keep is not None and len(words) > keep]
+    if keep is None or not long:
+        return list(lists)
+    kept = dict(zip(long, shortlist(first_pass(long), [lists[row] for row in long], keep), strict=True))
+    return [kept.get(row, words) for row, words in enumerate(lists)]
 
 
 def shortlist(hypotheses: Sequence[str], lists: Sequence[Sequence[str]], keep: int) -> list[list[str]]:

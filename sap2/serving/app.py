@@ -19,22 +19,23 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from sap2 import __version__
 from sap2.errors import SapError
-from sap2.serving.engine import Answer, Closed, Engine, Full, Late
-from sap2.serving.formats import FORMATS, MEDIA_TYPES, ResponseFormat, subtitles, verbose
+from sap2.serving.engine import Answer, Engine, EngineClosed, QueueFull, RequestTimeout
 from sap2.serving.keeping import Keeper
 from sap2.serving.limits import Limits
 from sap2.serving.models import ModelSource
-from sap2.serving.upload import FIELDS, Asked, Refused, read_audio, read_form, understood
+from sap2.serving.upload import FIELDS, FORMATS, Asked, Refused, ResponseFormat, read_audio, read_form, understood
+from sap2.transcripts.formats import subtitles, verbose
 
 __all__ = ["create_app"]
 
 Seconds = float
 
 TRANSCRIPTIONS = "/v1/audio/transcriptions"
+MEDIA_TYPES = {"text": "text/plain", "srt": "application/x-subrip", "vtt": "text/vtt"}
 MODEL_HEADER = "x-sap2-model"
 ID_HEADER = "x-sap2-id"
 DECODERS = 4  # uploads that are decoded at once: each may take tens of MB while it is
-MINUTES = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6, 51.2, 102.4)
+LATENCY_BUCKETS: tuple[Seconds, ...] = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6, 51.2, 102.4)
 
 
 class Metrics:
@@ -45,7 +46,7 @@ class Metrics:
         self.requests = Counter("sap2_requests", "Requests answered.", ["path", "status"], registry=self.registry)
         self.latency = Histogram(
             "sap2_request_seconds", "From a request's arrival to its answer.", ["path"],
-            buckets=MINUTES, registry=self.registry,
+            buckets=LATENCY_BUCKETS, registry=self.registry,
         )  # fmt: skip
         self.batch = Histogram(
             "sap2_batch_recordings", "Recordings recognised together.",
@@ -133,12 +134,12 @@ class Service:
         left = until - time.monotonic()
         try:
             futures = self.engine.submit([(waves[place], asked.keywords) for place in good], left)
-        except Full as error:
+        except QueueFull as error:
             raise Refused(
                 429, f"{self.engine.depth} recordings wait already; {error}", code="rate_limit_exceeded",
                 Retry_After=str(math.ceil(error.retry_after)),
             ) from error  # fmt: skip
-        except Closed as error:
+        except EngineClosed as error:
             raise Refused(503, self.no_answer(), code="unavailable", Retry_After="5") from error
         waiting = [asyncio.wrap_future(future) for future in futures]
         done, late = await asyncio.wait(waiting, timeout=max(0.0, left)) if waiting else (set(), set())
@@ -174,9 +175,9 @@ class Service:
         if error is None:
             self.metrics.answered(asked.keywords, future.result())
             return future.result()
-        if isinstance(error, Late):
+        if isinstance(error, RequestTimeout):
             return self._late()
-        if isinstance(error, Closed):
+        if isinstance(error, EngineClosed):
             return Refused(503, self.no_answer(), code="unavailable", Retry_After="5")
         return Refused(500, "the recording could not be recognised; the server's log says why", code="internal_error")
 

@@ -29,12 +29,13 @@ from sap2.data.biasing import read_list
 from sap2.errors import InputError, SapError
 from sap2.serving.engine import Engine
 from sap2.serving.limits import Limits
-from sap2.serving.talks import marked, rendered, talk_json
 from sap2.serving.upload import SHORTEST, Refused, printable, read_body, read_form
 from sap2.slides.keywords import Keyword, keywords_tsv, read_keywords, slides_keywords
 from sap2.slides.recording import load_recording
-from sap2.slides.talk import Talk, transcribe_talk
+from sap2.slides.talk import transcribe_talk
 from sap2.slides.timing import Shown, times_known
+from sap2.transcripts.talk import Talk
+from sap2.transcripts.talk_formats import marked, rendered, talk_json
 
 __all__ = ["LIMITS", "create_demo", "serve_demo"]
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from sap2.serving.limits import Limits
 
-__all__ = ["Answer", "Closed", "Engine", "Full", "Late", "Recognising"]
+__all__ = ["Answer", "Engine", "EngineClosed", "QueueFull", "Recognising", "RequestTimeout"]
 
 SAMPLE_RATE = 16_000  # Hz
 Seconds = float
@@ -33,7 +33,7 @@ class Recognising(Protocol):
     def recognise(self, audio: Sequence[np.ndarray], keywords: Sequence[Sequence[str]]) -> list[Any]: ...
 
 
-class Full(Exception):
+class QueueFull(Exception):
     """The queue has no room; `retry_after` says when it may have some."""
 
     def __init__(self, retry_after: Seconds):
@@ -41,11 +41,11 @@ class Full(Exception):
         self.retry_after = retry_after
 
 
-class Closed(Exception):
+class EngineClosed(Exception):
     """The server is stopping, has no model yet, or can recognise nothing any more."""
 
 
-class Late(Exception):
+class RequestTimeout(Exception):
     """The request's time was over before its turn came."""
 
 
@@ -117,16 +117,16 @@ class Engine:
     ) -> list["Future[Answer]"]:
         """Queue recordings with their lists, all or none.
 
-        Raises: Full: there is no room for all of them. Closed: there is no model, or it closes or is not alive.
+        Raises: QueueFull: there is no room for all of them. EngineClosed: there is no model, or it closes or has died.
         """
         until = time.monotonic() + timeout
         jobs = [_Job(audio, keywords, until) for audio, keywords in recordings]
         with self._changed:
             if self._closed or self._model is None or not self.alive:
-                raise Closed
+                raise EngineClosed
             self._waiting = deque(job for job in self._waiting if not job.future.cancelled())
             if len(self._waiting) + len(jobs) > self._limits.queue:
-                raise Full(max(1.0, len(self._waiting) * self._seconds_each))
+                raise QueueFull(max(1.0, len(self._waiting) * self._seconds_each))
             self._waiting += jobs
             self._changed.notify()
         return [job.future for job in jobs]
@@ -139,7 +139,7 @@ class Engine:
         self._thread.join(patience)
         with self._changed:
             while self._waiting:
-                _fail(self._waiting.popleft(), Closed())
+                _fail(self._waiting.popleft(), EngineClosed())
 
     def _work(self) -> None:
         tidied = time.monotonic()
@@ -193,7 +193,7 @@ class Engine:
         if not job.future.set_running_or_notify_cancel():
             return False
         if time.monotonic() > job.until:
-            job.future.set_exception(Late())
+            job.future.set_exception(RequestTimeout())
             return False
         return True
 

@@ -1,7 +1,9 @@
 """Which model is served: a folder, a version, or whichever version an alias points to; and when that changes."""
 
+from collections.abc import Sequence
+
 from sap2.errors import TrackingError
-from sap2.params import InferenceSection, TrackingSection
+from sap2.params import TrackingSection
 from sap2.serving.engine import Recognising
 
 __all__ = ["ModelSource"]
@@ -12,11 +14,11 @@ class ModelSource:
 
     Args:
         uri: A folder with base, pruner and recogniser; `models:/NAME/VERSION`; or `models:/NAME@ALIAS`.
-        inference: How a folder's model cuts long recordings; a registered one knows.
+        overrides: Changes of the model's settings, as `inference.num_beams=4`.
     """
 
-    def __init__(self, uri: str, tracking: TrackingSection, inference: InferenceSection):
-        self.uri, self._tracking, self._inference = uri, tracking, inference
+    def __init__(self, uri: str, tracking: TrackingSection, overrides: Sequence[str] = ()):
+        self.uri, self._tracking, self._overrides = uri, tracking, overrides
 
     @property
     def moves(self) -> bool:
@@ -61,6 +63,6 @@ class ModelSource:
 
         from sap2.tracking.packaging import load_recogniser
 
-        recogniser = load_recogniser(self._tracking, current, self._inference.segmentation())
+        recogniser = load_recogniser(self._tracking, current, self._overrides)
         recogniser.recognise([np.zeros(16_000, np.float32)], [["warm"]])
         return recogniser

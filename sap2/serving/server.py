@@ -3,6 +3,7 @@
 import ipaddress
 import logging
 import os
+from collections.abc import Sequence
 from copy import deepcopy
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import uvicorn
 from uvicorn.config import LOGGING_CONFIG
 
 from sap2.errors import InputError
-from sap2.params import InferenceSection, TrackingSection
+from sap2.params import TrackingSection
 from sap2.serving.app import create_app
 from sap2.serving.keeping import Keeper
 from sap2.serving.limits import Limits
@@ -32,13 +33,13 @@ def serve(
     port: int = 8000,
     poll: Seconds = 5.0,
     keep: Path | None = None,
-    inference: InferenceSection | None = None,
+    overrides: Sequence[str] = (),
 ) -> None:
     """Serve a model until the process is told to stop; then finish what was begun.
 
     Args:
         keep: Folder in which what is served is kept; None = nothing is.
-        inference: How a folder's model cuts long recordings.
+        overrides: Changes of the model's settings, as `inference.num_beams=4`.
     Raises: InputError: the world could ask and no key is set. SapError: the model cannot be loaded.
     """
     keys = [key.strip() for key in os.environ.get(KEYS_VARIABLE, "").split(",") if key.strip()]
@@ -52,7 +53,7 @@ def serve(
     def give_up() -> None:
         server.should_exit = True
 
-    source = ModelSource(model, tracking, inference or InferenceSection())
+    source = ModelSource(model, tracking, overrides)
     app = create_app(source, limits, keys, poll, Keeper(keep) if keep else None, give_up)
     log = deepcopy(LOGGING_CONFIG)
     log["handlers"]["access"]["stream"] = "ext://sys.stderr"

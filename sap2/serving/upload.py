@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from starlette.datastructures import FormData, Headers, UploadFile
@@ -15,11 +16,23 @@ from starlette.requests import Request
 from sap2.data.audio import load_audio
 from sap2.errors import InputError
 from sap2.manifest import keyword_fault, unique_keywords
-from sap2.serving.formats import FORMATS, ResponseFormat
 from sap2.serving.limits import Limits
 
-__all__ = ["FIELDS", "Asked", "Refused", "printable", "read_audio", "read_body", "read_form", "understood"]
+__all__ = [
+    "FIELDS",
+    "FORMATS",
+    "Asked",
+    "Refused",
+    "ResponseFormat",
+    "printable",
+    "read_audio",
+    "read_body",
+    "read_form",
+    "understood",
+]
 
+ResponseFormat = Literal["json", "text", "verbose_json", "srt", "vtt"]
+FORMATS: tuple[ResponseFormat, ...] = ("json", "text", "verbose_json", "srt", "vtt")
 FIELDS = {
     "file": "The recording: WAV, FLAC, MP3, Ogg or AIFF, any rate, mono or stereo.",
     "model": "Name of the served model, or nothing.",

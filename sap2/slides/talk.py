@@ -6,7 +6,7 @@ first pass without context ─► pages of each segment ─► their keywords �
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -18,73 +18,15 @@ from sap2.data.audio import SAMPLE_RATE
 from sap2.data.segmentation import segments, without_doubles
 from sap2.errors import InputError
 from sap2.files import atomic_file, writing
-from sap2.inference.recogniser import Recogniser, Segment, Transcript, standing_in
+from sap2.inference import Recogniser
+from sap2.inference.identity import identity
 from sap2.slides.keywords import Keyword
 from sap2.slides.timing import Shown, align, pages_around, shown_between
+from sap2.transcripts.talk import Talk, TalkSegment
 
-__all__ = ["Talk", "TalkSegment", "transcribe_talk"]
+__all__ = ["transcribe_talk"]
 
 GROUP = 8  # segments that are recognised, then kept, at once
-
-
-@dataclass(frozen=True)
-class TalkSegment:
-    """A stretch of a talk, and how its text came about.
-
-    Args:
-        text: What stage 2 wrote.
-        pages: Those shown.
-        listed: The list it was given: each keyword with its page (0 = of no page).
-        kept: What stage 1 left of it, with scores.
-        plain: What is heard without context; None where nobody asked.
-    """
-
-    start: Seconds
-    end: Seconds
-    text: str
-    pages: tuple[int, ...]
-    listed: dict[str, int]
-    kept: dict[str, float]
-    plain: str | None = None
-
-    @property
-    def written(self) -> dict[str, int]:
-        """Keywords that stage 2 was given and wrote, with their pages."""
-        return {word: self.listed[word] for word in standing_in(self.text, list(self.kept))}
-
-
-@dataclass(frozen=True)
-class Talk:
-    """A transcript whose segments know their slides."""
-
-    segments: list[TalkSegment]
-    duration: Seconds
-    notices: tuple[str, ...] = ()  # what a person should know of how it was made
-
-    @property
-    def transcript(self) -> Transcript:
-        """The same as of a recording without slides, for the formats all transcripts have."""
-        kept: dict[str, float] = {}
-        for one in self.segments:
-            for word, score in one.kept.items():
-                kept[word] = max(score, kept.get(word, score))
-        return Transcript(
-            " ".join(filter(None, (one.text for one in self.segments))),
-            predicted=list(kept),
-            found=list(self.written),
-            timings={"audio": self.duration},
-            scores=kept,
-            segments=[Segment(one.start, one.end, one.text) for one in self.segments],
-        )
-
-    @property
-    def written(self) -> dict[str, int]:
-        """Keywords that acted, with the page each came from first."""
-        found: dict[str, int] = {}
-        for one in self.segments:
-            for word, page in one.written.items():
-                found.setdefault(word, page)
-        return found
 
 
 def transcribe_talk(
@@ -112,7 +54,7 @@ def transcribe_talk(
     Raises: InputError: the journal is that of another talk, model or setting.
     """
     spans = segments(wave, recogniser.segment_limit, recogniser.segment_overlap)
-    made_by = "" if journal is None else recogniser.identity()
+    made_by = "" if journal is None else identity(recogniser)
     done = _Journal(journal, len(spans), wave, made_by, keywords, texts, times, around, spans)
 
     def sound(places: Sequence[int]) -> list[np.ndarray]:

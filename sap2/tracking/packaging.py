@@ -6,16 +6,16 @@ Models-from-code and safetensors: nothing is pickled, and loading needs the pinn
 import base64
 import importlib.metadata
 import shutil
+import sys
 import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from sap2.errors import ModelError
 from sap2.hub import HUB_SOURCE, fetch_named
-from sap2.params import DecodingSection, InferenceSection, PruningSection, TrackingSection
+from sap2.params import TrackingSection, override_settings
+from sap2.settings import SETTINGS_FILE, RecogniserSettings, parse_settings, read_settings
 from sap2.tracking.store import fluent, reporting, tracking_uri
 
 __all__ = [
@@ -26,15 +26,10 @@ __all__ = [
     "log_model",
     "pip_requirements",
     "present",
-    "sections",
 ]
 
 PARTS = ("base", "pruner", "recogniser")
 MODEL_NAME = "sap2"
-OPTIONS = (*PruningSection().options(), *InferenceSection().segmentation())
-# What a setting that a version of 0.1.0 does not hold meant there; today's defaults are others.
-ABSENT = {"max_list": 200, "stop_bias": 0.0, "threshold": None, "first_pass": None, "prefilter": None}
-ABSENT |= {"max_segment": None, "segment_overlap": 1.0}
 PACKAGE = Path(__file__).parents[1]
 # What transcribing imports, directly or through these.
 REQUIREMENTS = (
@@ -47,7 +42,7 @@ def log_model(
     base: Path,
     pruner: Path,
     recogniser: Path,
-    settings: Mapping[str, Any] | None = None,
+    settings: RecogniserSettings | None = None,
     example: tuple[Path, Sequence[str]] | None = None,
     copy_base: bool = False,
 ):
@@ -55,14 +50,13 @@ def log_model(
 
     Args:
         base, pruner, recogniser: Their folders, copied whole; of a base from the hub only its id and commit.
-        settings: How it decodes, kept with the model: see `build`.
+        settings: Kept with the model.
         example: A recording and its list, the model's input example.
         copy_base: Copy a base from the hub, too.
-    Raises: ModelError: a folder is missing, or a setting unknown.
+    Raises: ModelError: a folder is missing.
     """
     import mlflow
 
-    _decodings(settings or {})  # found out now, not by whoever loads the version
     folders = dict(zip(PARTS, map(Path, (base, pruner, recogniser)), strict=True))
     for name, folder in folders.items():
         if not folder.is_dir():
@@ -83,45 +77,56 @@ def log_model(
             python_model=str(code / "tracking" / "pyfunc_model.py"),
             code_paths=[str(code)],
             artifacts={name: str(folder) for name, folder in folders.items()},
-            model_config=dict(settings or {}),
+            model_config=(settings or RecogniserSettings()).model_dump(),
             signature=_signature(),
             input_example=None if example is None else _example(*example),
             pip_requirements=pip_requirements(),
         )
 
 
-def load_recogniser(section: TrackingSection, model: str, segmentation: Mapping[str, Any] | None = None):
+def load_recogniser(
+    section: TrackingSection, model: str, overrides: Sequence[str] = (), pruner_model: str | None = None
+):
     """The recogniser of a folder with `base`, `pruner` and `recogniser`, or of the registry (`models:/…`).
 
+    Its settings are those of settings.json in the folder, or of the registered version. What else counts, and why, is
+    printed to stderr.
+
     Args:
-        segmentation: Of a folder, which keeps no settings: `InferenceSection.segmentation()`.
-    Raises: ModelError: the folder lacks a part. TrackingError: see `load_registered`.
+        overrides: `inference.num_beams=4` texts, which change settings.
+        pruner_model: Stage 1's whole checkpoint, where each stage has one; `model` is then stage 2's.
+    Raises: ModelError: the folder lacks a part, or a setting is unusable. TrackingError: see `load_registered`.
     """
-    if model.startswith("models:/"):
-        return load_registered(section, model)
+    if pruner_model is None and model.startswith("models:/"):
+        return load_registered(section, model, overrides)
     folder = Path(model)
     missing = [name for name in PARTS if not (folder / name).is_dir()]
-    if missing:
+    if missing and pruner_model is None:
         raise ModelError(
             f"{folder}: holds no {' and no '.join(missing)}, expected the folders {', '.join(PARTS[:-1])} and "
             f"{PARTS[-1]}; run `make repro` to train them, or name the folder with --model"
         )
-    from sap2.inference import Recogniser
-    from sap2.inference.corpus import best_device
+    settings = _overridden(*_folder_settings(folder), overrides)
+    from sap2.inference import best_device, load_checkpoints
 
-    return Recogniser.load(*(folder / part for part in PARTS), device=best_device(), **segmentation or {})
+    if pruner_model is not None:
+        return load_checkpoints(pruner_model, model, settings, device=best_device())
+    return build({part: str(folder / part) for part in PARTS}, settings)
 
 
-def load_registered(section: TrackingSection, uri: str):
+def load_registered(section: TrackingSection, uri: str, overrides: Sequence[str] = ()):
     """Load `models:/NAME/VERSION` (or `models:/NAME@ALIAS`, `runs:/…`) as a `sap2.inference.Recogniser`.
 
+    Args:
+        overrides: See `load_recogniser`.
     Raises: TrackingError: no such model, or the store does not answer. ModelError: it is not one of ours.
     """
     with tempfile.TemporaryDirectory(prefix="sap2-model-") as folder:
-        return build(*fetch_registered(section, uri, Path(folder)))
+        artifacts, settings = fetch_registered(section, uri, Path(folder))
+        return build(artifacts, _overridden(settings, uri, overrides))
 
 
-def fetch_registered(section: TrackingSection, uri: str, folder: Path) -> tuple[dict[str, str], dict[str, Any]]:
+def fetch_registered(section: TrackingSection, uri: str, folder: Path) -> tuple[dict[str, str], RecogniserSettings]:
     """Fetch a registered model into a folder: where its parts lie, by name, and the settings kept with them.
 
     Raises: as `load_registered`.
@@ -133,39 +138,14 @@ def fetch_registered(section: TrackingSection, uri: str, folder: Path) -> tuple[
     artifacts = {name: str(local / found["path"]) for name, found in (flavor.get("artifacts") or {}).items()}
     if set(artifacts) != set(PARTS):
         raise ModelError(f"{uri}: holds {sorted(artifacts) or 'no artifacts'}, expected {', '.join(PARTS)}")
-    return artifacts, flavor.get("config") or {}
+    return artifacts, parse_settings(flavor.get("config") or {}, uri)
 
 
-def sections(settings: Mapping[str, Any]) -> tuple[PruningSection, InferenceSection]:
-    """The settings kept with a model, as sections of the params: how both stages of it decode.
+def build(artifacts: Mapping[str, str], settings: RecogniserSettings):
+    """A recogniser of three folders and its settings, on the GPU when there is one."""
+    from sap2.inference import best_device, load_recogniser
 
-    Raises: ModelError: a setting is unknown.
-    """
-    decoding, pruning_decoding, options = _decodings(settings)
-    options = ABSENT | options
-    segmentation = {name: options.pop(name) for name in InferenceSection().segmentation()}
-    return (
-        PruningSection(**{name: getattr(pruning_decoding, name) for name in DecodingSection.model_fields}, **options),
-        InferenceSection(**asdict(decoding), **segmentation),
-    )
-
-
-def build(artifacts: Mapping[str, str], settings: Mapping[str, Any]):
-    """A recogniser of three folders and the settings kept with them, on the GPU when there is one.
-
-    Args:
-        settings: `decoding` and `pruning_decoding`, fields of `sap2.inference.Decoding`, and the options of
-            `sap2.inference.Recogniser` that `sap2.params.PruningSection` and `InferenceSection` name.
-    """
-    import torch
-
-    from sap2.inference import Recogniser
-
-    decoding, pruning_decoding, options = _decodings(settings)
-    options["device"] = "cuda" if torch.cuda.is_available() else None
-    recogniser = Recogniser.load(*(present(artifacts[part]) for part in PARTS), decoding=decoding, **options)
-    recogniser.pruning_decoding = pruning_decoding
-    return recogniser
+    return load_recogniser(*(present(artifacts[part]) for part in PARTS), settings, device=best_device())
 
 
 def pip_requirements() -> list[str]:
@@ -181,26 +161,25 @@ def present(folder: str | Path) -> Path:
     return fetch_named(named) if named.is_file() and not (folder / "config.json").is_file() else folder
 
 
-def _decodings(settings: Mapping[str, Any]):
-    """How both stages decode, and the recogniser's other options.
+def _folder_settings(folder: Path) -> tuple[RecogniserSettings, str]:
+    """A folder's settings, and where they are from; without a file the defaults."""
+    path = folder / SETTINGS_FILE
+    if path.is_file():
+        return read_settings(path), str(path)
+    print(
+        f'settings: {folder} holds no {SETTINGS_FILE}, so that the defaults count; "sap2 settings" writes those that '
+        "the flow decoded with",
+        file=sys.stderr,
+    )
+    return RecogniserSettings(), "defaults"
 
-    Raises: ModelError: a setting is unknown.
-    """
-    from sap2.inference import Decoding
 
-    left = dict(settings)
-    try:
-        decoding = Decoding(**left.pop("decoding", {}))
-        pruning = left.pop("pruning_decoding", None)
-        pruning_decoding = decoding if pruning is None else Decoding(**pruning)
-    except TypeError as error:
-        raise ModelError(
-            f"settings of the model: {error}; known: {', '.join(Decoding.__dataclass_fields__)}"
-        ) from error
-    if unknown := sorted(left.keys() - set(OPTIONS)):
-        known = ", ".join(("decoding", "pruning_decoding", *OPTIONS))
-        raise ModelError(f"unknown settings of the model: {', '.join(unknown)}; known: {known}")
-    return decoding, pruning_decoding, left
+def _overridden(settings: RecogniserSettings, source: str, overrides: Sequence[str]) -> RecogniserSettings:
+    """The settings as a command's options change them; what is changed is printed."""
+    changed = override_settings(settings, overrides)
+    if differences := changed.differences(settings):
+        print(f"settings: {source}; {', '.join(differences)}", file=sys.stderr)
+    return changed
 
 
 def _example(recording: Path, keywords: Sequence[str]):

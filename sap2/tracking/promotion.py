@@ -21,7 +21,7 @@ from sap2.tracking.aliases import (
     version_number,
 )
 from sap2.tracking.gate import Rule, judge, table
-from sap2.tracking.registry import RESULTS, SPEED
+from sap2.tracking.registry import RESULTS, SETTINGS_TAG, SPEED
 from sap2.tracking.runs import user
 from sap2.tracking.store import reachable, reporting, tracking_uri
 
@@ -153,7 +153,16 @@ def versions_table(listed: list[dict[str, Any]], context: str) -> str:
         shown = (str(one["version"]), ", ".join(sorted(one["aliases"])), f"{one['registered']:%Y-%m-%d %H:%M}")
         rows.append((*shown, *map(_two_decimals, scores), _last_decision(tags)))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
+    lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+    return "\n".join([*lines, *_settings_lines(listed)])
+
+
+def _settings_lines(listed: list[dict[str, Any]]) -> list[str]:
+    """The settings of the versions, once for those that share them."""
+    by_settings: dict[str, list[str]] = {}
+    for one in listed:
+        by_settings.setdefault(one["tags"].get(SETTINGS_TAG, "not recorded"), []).append(str(one["version"]))
+    return [f"settings of {', '.join(versions)}: {settings}" for settings, versions in by_settings.items()]
 
 
 def _two_decimals(value: str) -> str:

@@ -17,6 +17,7 @@ import mlflow
 import pandas as pd
 
 from sap2.errors import InputError
+from sap2.settings import parse_settings
 from sap2.tracking.packaging import build
 
 LONGEST_PATH = 4096  # characters
@@ -27,7 +28,8 @@ class TwoStageRecogniser(mlflow.pyfunc.PythonModel):
     """Recognise a table of recordings at a time, each with its list."""
 
     def load_context(self, context):
-        self._recogniser = build(context.artifacts, context.model_config or {})
+        settings = parse_settings(context.model_config or {}, "the model's settings")
+        self._recogniser = build(context.artifacts, settings)
         self._one_at_a_time = threading.Lock()  # the two stages take turns with one model's adapters
 
     def predict(self, context, model_input: pd.DataFrame, params=None) -> pd.DataFrame:

@@ -10,6 +10,7 @@ from sap2 import __version__
 from sap2.errors import InputError
 from sap2.files import atomic_file, read_jsonl, sha256
 from sap2.params import TrackingSection
+from sap2.settings import RecogniserSettings
 from sap2.tracking.aliases import version_number
 from sap2.tracking.creation import create, digest, made_before
 from sap2.tracking.describe import describe
@@ -20,10 +21,21 @@ from sap2.tracking.runs import start_run, unsent_file
 from sap2.tracking.store import client, fluent, reporting, tracking_uri
 from sap2.tracking.values import flat, numbers, public, public_values, safe_key
 
-__all__ = ["PARAMS_FILE", "PATCH_FILE", "RECIPE", "RESULTS", "SPEED", "log_evaluation", "register", "scores"]
+__all__ = [
+    "PARAMS_FILE",
+    "PATCH_FILE",
+    "RECIPE",
+    "RESULTS",
+    "SETTINGS_TAG",
+    "SPEED",
+    "log_evaluation",
+    "register",
+    "scores",
+]
 
 RESULTS = "results"  # where the run keeps the transcripts, by which the gate compares versions
 SPEED = "real_time_factor"
+SETTINGS_TAG = "sap2.settings"  # of a version: its settings in one line
 RECIPE = "reproduce"  # where the run keeps what it takes to make it again
 PARAMS_FILE = "params.yaml"
 PATCH_FILE = "changes.patch"
@@ -43,7 +55,7 @@ def register(
     results: Path | None = None,
     files: Iterable[Path] = (),
     manifests: Iterable[Path] = (),
-    settings: Mapping[str, Any] | None = None,
+    settings: RecogniserSettings | None = None,
     figures: Mapping[str, Mapping[str, Any]] | None = None,
     example: tuple[Path, Sequence[str]] | None = None,
     lock: Path = Path("dvc.lock"),
@@ -61,14 +73,14 @@ def register(
         results: Folder with the transcripts of the test split: kept with the run, for the gate.
         files: Reports and plots, files or folders, kept with the run under "reports".
         manifests: The data: their digests are logged.
-        settings: How the model decodes, as `sap2.tracking.packaging.build` takes them.
+        settings: Kept with the model, and shown by `sap2 models`; None = the defaults.
         figures: What each stage counted and measured, by its name in dvc.yaml; logged with its own run.
         example: A recording and its list: the input example of the model.
         lock: DVC's lock file: logged with its digest when it is there, its stages as runs below.
     Returns: `run`, `model`, `version`, `uri`, `tracking_uri`, `scores`, `trained_by` (stage to run, as far as found).
     Raises: InputError: a file is missing. ModelError: a model folder is. TrackingError: the store fails or refuses.
     """
-    files, manifests = list(files), list(manifests)
+    files, manifests, settings = list(files), list(manifests), settings or RecogniserSettings()
     transcripts = [] if results is None else [results, *sorted(results.glob("*.jsonl"))]
     for path in (*files, *manifests, *transcripts):
         if not path.exists():
@@ -81,9 +93,10 @@ def register(
     origin = _origin(code, digests, lock)
     about = describe(params, metrics, code["commit"], code["dirty"] == "true")
     given = [base, pruner, recogniser, *files, *manifests, *transcripts, *([] if example is None else [example[0]])]
-    facts = {"metrics": metrics, "params": params, "settings": settings, "figures": figures, "stages": stages,
-             "code": code, "changes": code_changes(), "environment": environment(), "sap2": __version__,
-             "keywords": None if example is None else list(example[1]), "copy_base": section.copy_base}  # fmt: skip
+    facts = {"metrics": metrics, "params": params, "settings": settings.model_dump(), "figures": figures,
+             "stages": stages, "code": code, "changes": code_changes(), "environment": environment(),
+             "sap2": __version__, "keywords": None if example is None else list(example[1]),
+             "copy_base": section.copy_base}  # fmt: skip
     registration = digest(facts, given)
     with reporting(uri, "no run can be opened"):
         before = made_before(asking, section.model_name, registration)
@@ -114,6 +127,7 @@ def register(
         # The registry shows all tags of all versions at once: digests of the data are the run's.
         own = {name: value for name, value in origin.items() if not name.startswith("data.")}
         tags = {**scores(metrics), **speeds, **_texts(metrics), **own, "sap2.version": __version__}
+        tags[SETTINGS_TAG] = settings.summary()
         with fluent(section):  # the registry looks the logged model up in the global store
             version = create(asking, section.model_name, model, run, registration, tags, about)
         return _answer(asking, section, version, metrics, output)

@@ -5,7 +5,7 @@ Stage 2 is scored by B-WER (deep-bias definition, no normaliser), with the lists
 what is spoken where dev has not been pruned.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch.distributed as distributed
@@ -76,15 +76,8 @@ class DevScore:
 
     def _answers(self, model, places: Sequence[int]) -> dict[int, str | list[str]]:
         """By place: stage 1's keywords, or stage 2's text."""
-        from sap2.inference import Decoding, Recogniser
-
         section, training = self.section, model.training
-        decoding = Decoding(section.batch_size, section.batch_tokens or Decoding.batch_tokens)
-        # The base with the adapter's layers in it: to the recogniser a model like any other.
-        recogniser = Recogniser(
-            model.get_base_model(), self.processor, decoding, max_list=max(1, section.list_sizes[1])
-        )  # fmt: skip
-        decode = recogniser.prune if self.stage == "pruner" else recogniser.transcribe
+        decode = self._decoder(model)
         model.eval()
         answers: dict[int, str | list[str]] = {}
         step = section.batch_size * AHEAD
@@ -95,12 +88,31 @@ class DevScore:
         model.train(training)
         return answers
 
+    def _decoder(self, model) -> Callable[[Sequence, Sequence[Sequence[str]]], list]:
+        """How the stage answers about speech with lists, by the adapter alone, as far as it is trained."""
+        from sap2.inference import Pruner, StageModel, make_transcriber
+        from sap2.settings import PrunerSettings, TranscriberSettings
+
+        search = {"batch_size": self.section.batch_size}
+        if self.section.batch_tokens is not None:
+            search["batch_tokens"] = self.section.batch_tokens
+        # The base with the adapter's layers in it: to a stage a model like any other.
+        stage = StageModel(model.get_base_model(), self.processor)
+        if self.stage == "recogniser":
+            settings = TranscriberSettings(**search, rescoring=None, max_segment=None)
+            return make_transcriber(stage, settings).transcribe
+        settings = PrunerSettings(
+            **search, max_list=max(1, self.section.list_sizes[1]), threshold=None, first_pass=None, prefilter=None
+        )
+        pruner = Pruner(stage, stage, settings)
+        return lambda audio, lists: [list(scores) for scores in pruner.select(audio, lists)]
+
     def _speech(self, place: int):
-        from sap2.inference import Heard
+        from sap2.inference import EncodedAudio
 
         if self.encoded is not None:
-            duration = self.utterances[place].duration
-            return Heard([self.encoded.states(self.rows[place]).float()], [(0.0, duration)], duration)
+            states = self.encoded.states(self.rows[place]).float()
+            return EncodedAudio.whole(states, self.utterances[place].duration)
         return audio_path(self.utterances[place], self.manifest)
 
     def _score(self, answers: list) -> float:

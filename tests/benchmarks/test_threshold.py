@@ -4,11 +4,12 @@ import json
 import runpy
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from sap2 import inference
 from sap2.files import sha256
-from sap2.inference import Recogniser
 from sap2.manifest import Utterance, write_manifest
 
 ROOT = Path(__file__).parents[2]
@@ -22,9 +23,9 @@ class Sure:
     def encode(self, audio, label):
         return [int(Path(path).stem) for path in audio]
 
-    threshold = None
+    pruner = SimpleNamespace(threshold=None)
 
-    def weigh(self, speech, lists, label):
+    def score_keywords(self, speech, lists, label):
         return [{"said": -0.1, f"false{number}": -0.5 - number} for number in speech]
 
     def transcribe(self, speech, kept, label):
@@ -43,7 +44,7 @@ def record(tmp_path, monkeypatch, capsys) -> dict:
     for part, name in (("base", "model"), ("pruner", "adapter_model"), ("recogniser", "adapter_model")):
         (tmp_path / part).mkdir()
         (tmp_path / part / f"{name}.safetensors").write_bytes(part.encode())
-    monkeypatch.setattr(Recogniser, "load", lambda *_, **__: Sure())
+    monkeypatch.setattr(inference, "load_recogniser", lambda *_, **__: Sure())
     monkeypatch.chdir(ROOT)
     written = tmp_path / "records" / "record.json"
     options = ["--models", str(tmp_path), "--lists", str(tmp_path), "--limits", "50", "0", "--json", str(written)]

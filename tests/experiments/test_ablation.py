@@ -17,9 +17,9 @@ from experiments.run import corpus, train, with_lists
 from experiments.run import test as run_test
 from experiments.weights import Told, fit
 from sap2.errors import ParamsError
-from sap2.inference import Recogniser
-from sap2.inference.first_pass import FirstPass
+from sap2.inference import load_pruner
 from sap2.manifest import Utterance, read_manifest, spoken
+from sap2.settings import FirstPassWeights, PrunerSettings
 from sap2.training.shapes import EMBEDDED
 
 ROOT = Path(__file__).parents[2]
@@ -130,24 +130,26 @@ def test_from_the_corpora_to_the_page(tmp_path, monkeypatch):
         run_test(grid, name, 1, tmp_path, EMBEDDED)
     run_test(grid, "tags", 1, tmp_path, EMBEDDED)
 
-    recogniser = Recogniser.load(EMBEDDED, pruner=tmp_path / "models" / "tpi-1" / "pruner")
+    # Weights with which a model that has learnt nothing tries some keywords.
+    settings = PrunerSettings(first_pass={"prior": 9.0})
+    pruner = load_pruner(EMBEDDED, tmp_path / "models" / "tpi-1" / "pruner", settings)
+    stage = pruner.stage
     heard = read_manifest(tmp_path / "corpora" / "slides" / "test.jsonl")[0]
     audio = tmp_path / "corpora" / "slides" / heard.audio
-    ids, windows = recogniser.processor.tokenise_context(["kaylen", "maier zorvan"])
-    windows, tokens = np.array(windows), recogniser.processor.tokenizer.convert_ids_to_tokens(ids)
-    scores = frame_scores(recogniser, audio, ids)
+    ids, windows = stage.processor.tokenise_context(["kaylen", "maier zorvan"])
+    windows, tokens = np.array(windows), stage.processor.tokenizer.convert_ids_to_tokens(ids)
+    scores = frame_scores(pruner, audio, ids)
     assert scores.shape[2] == len(tokens) == len(windows)
     sums = np.zeros(windows.max() + 1)
     np.add.at(sums, windows, shares(scores, windows))
     np.testing.assert_allclose(sums, 1, rtol=1e-5)
-    draw(scores, tokens, windows, heard.text, spoken(heard), recogniser.frame_seconds, tmp_path / "pooling.png")
+    draw(scores, tokens, windows, heard.text, spoken(heard), stage.frame_seconds, tmp_path / "pooling.png")
 
-    asked = pooled(recogniser, recogniser.encode([audio]), [["kaylen", "maier zorvan"]])
+    asked = pooled(pruner, pruner.encode([audio]), [["kaylen", "maier zorvan"]])
     assert all(set(words) == {"kaylen", "maier zorvan"} for (words,) in asked.values())
 
-    recogniser.first_pass = FirstPass(prior=9.0)  # so that a model that has learnt nothing tries some
-    told = recogniser.evidence([audio], [heard.keywords])
-    assert FirstPass(**fit(Told(told, [spoken(heard)])))
+    told = pruner.evidence([audio], [heard.keywords])
+    assert FirstPassWeights(**fit(Told(told, [spoken(heard)])))
 
     summary = summarise(grid, tmp_path / "results", samples=20)
     assert list(summary["trainings"]) == ["tpi", "pc", "tags"]

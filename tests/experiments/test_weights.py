@@ -8,9 +8,10 @@ import torch
 
 from experiments.weights import WEIGHTS, Told, _written, fit, log_chances
 from sap2.errors import InputError
-from sap2.inference.first_pass import FirstPass, Written, chances, in_best_place
+from sap2.inference.first_pass import Written, chances, in_best_place
+from sap2.settings import FirstPassWeights
 
-TRUE = FirstPass(tag=1.0, likeness=2.0, likelihood=0.5, prior=-1.0)
+TRUE = FirstPassWeights(tag=1.0, likeness=2.0, likelihood=0.5, prior=-1.0)
 
 
 def drawn(count: int, seed: int = 0):

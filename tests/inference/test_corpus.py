@@ -7,7 +7,8 @@ import pytest
 from sap2.errors import InputError
 from sap2.inference import corpus
 from sap2.manifest import Utterance, read_manifest, write_manifest
-from sap2.params import InferenceSection, ModelSection, PruningSection
+from sap2.params import InferenceSection, ModelSection
+from sap2.settings import PrunerSettings, TranscriberSettings
 from sap2.training import leave_out
 
 
@@ -21,19 +22,26 @@ def make(number: int, **fields) -> Utterance:
 class Echo:
     """Answers with what it was given, so that any mix-up of utterances shows."""
 
+    method, least = "tpi", None
+    asked = 0
+
+    def __init__(self, settings):
+        self.settings, self.threshold, self.stage = settings, getattr(settings, "threshold", None), self
+
+    @property
+    def transcriber(self):
+        return self
+
     def encode(self, audio):
         return [str(path) for path in audio]
 
-    def weigh(self, audio, keywords):
+    def score_keywords(self, audio, keywords):
         """The spoken word, less surely from utterance to utterance; of u03 the other one, least surely but one."""
         numbers = [int(path.stem[1:]) for path in audio]
         return [
             {words[1]: -1.85} if number == 3 else {words[0]: -number / 10}
             for number, words in zip(numbers, keywords, strict=True)
         ]
-
-    method, threshold, least = "tpi", None, None
-    asked = 0
 
     def integrate(self, speech, keywords):
         type(self).asked += 1
@@ -42,24 +50,40 @@ class Echo:
 
 @pytest.fixture
 def loaded(monkeypatch):
+    """Settings of every model that was loaded."""
     calls = []
 
-    def load(base, **options):
-        calls.append((base, options))
-        echo = Echo()
-        echo.threshold = options.get("threshold")
-        return echo
+    def load_pruner(base, pruner, settings, device=None):
+        calls.append(settings)
+        return Echo(settings)
 
-    monkeypatch.setattr(corpus.Recogniser, "load", load)
+    def load_recogniser(base, recogniser=None, settings=None, device=None):
+        calls.append(settings.inference)
+        return Echo(settings.inference)
+
+    monkeypatch.setattr(corpus, "load_pruner", load_pruner)
+    monkeypatch.setattr(corpus, "load_recogniser", load_recogniser)
     return calls
+
+
+PLAIN = PrunerSettings(batch_size=1, max_list=200, threshold=None, first_pass=None, prefilter=None)
+CONTEXTS = InferenceSection().contexts
+
+
+def prune(tmp_path, manifests, pruner="pruner", threshold=None, **limits):
+    settings = PLAIN.model_copy(update={"threshold": threshold})
+    return corpus.prune_splits(settings, manifests, "base", pruner, tmp_path / "pruned", **limits)
+
+
+def decode(tmp_path, source, contexts=CONTEXTS, adapter="recogniser", **settings):
+    found = TranscriberSettings(**settings)
+    return corpus.decode_split(found, contexts, source, "base", adapter, tmp_path / "results")
 
 
 def test_pruned_manifests_keep_every_utterance_and_find_its_audio(tmp_path, loaded):
     source = tmp_path / "prepared" / "dev.jsonl"
     write_manifest(source, [make(number, talk="t") for number in range(20)])
-    facts = corpus.prune_splits(
-        PruningSection(batch_size=1, threshold=None), {"dev": source}, "base", "pruner", tmp_path / "pruned"
-    )
+    facts = prune(tmp_path, {"dev": source})
     pruned = read_manifest(tmp_path / "pruned" / "dev.jsonl")
     assert [one.id for one in pruned] == [f"u{number:02d}" for number in range(20)]
     for number, one in enumerate(pruned):
@@ -70,12 +94,7 @@ def test_pruned_manifests_keep_every_utterance_and_find_its_audio(tmp_path, load
     assert facts["dev"]["keyword_precision"] == 0.95
     assert facts["dev"]["false_alarms_per_100"] == 5.0
     assert json.loads((tmp_path / "pruned" / "summary.json").read_text()) == facts
-    options = loaded[0][1]
-    assert (options["max_list"], options["threshold"], options["prefilter"]) == (50, None, None)
-    corpus.prune_splits(
-        PruningSection(prefilter=300, threshold=None), {"dev": source}, "base", "pruner", tmp_path / "pruned"
-    )
-    assert loaded[1][1]["prefilter"] == 300
+    assert loaded == [PLAIN]
 
 
 def test_the_train_split_goes_on_as_it_is_unless_stage_2_learns_from_stage_1s_answers(tmp_path, loaded):
@@ -83,8 +102,7 @@ def test_the_train_split_goes_on_as_it_is_unless_stage_2_learns_from_stage_1s_an
     for manifest in manifests.values():
         write_manifest(manifest, [make(number) for number in range(20)])
     for train in (False, True):
-        section = PruningSection(batch_size=1, train=train)
-        facts = corpus.prune_splits(section, manifests, "base", "pruner", tmp_path / "pruned")
+        facts = prune(tmp_path, manifests, train=train)
         rows = read_manifest(tmp_path / "pruned" / "train.jsonl")
         assert [one.audio for one in rows] == [f"../prepared/audio/{one.id}.flac" for one in rows] and len(rows) == 20
         assert all((one.predicted is not None) == train for one in rows) and ("train" in facts) == train
@@ -94,10 +112,10 @@ def test_the_train_split_goes_on_as_it_is_unless_stage_2_learns_from_stage_1s_an
 @pytest.mark.parametrize(
     ("settings", "threshold", "left"),
     [
-        ({"threshold": None}, None, 20),
+        ({}, None, 20),
         ({"threshold": -1.0}, -1.0, 10),
-        ({"threshold": None, "max_false_alarms": 4.9}, -1.8, 18),
-        ({"threshold": None, "max_false_alarms": 5.0}, None, 20),
+        ({"max_false_alarms": 4.9}, -1.8, 18),
+        ({"max_false_alarms": 5.0}, None, 20),
     ],
 )
 def test_a_threshold_is_set_or_found_on_dev_and_holds_for_every_split(tmp_path, loaded, settings, threshold, left):
@@ -106,10 +124,10 @@ def test_a_threshold_is_set_or_found_on_dev_and_holds_for_every_split(tmp_path, 
         # Of train every selection is wrong: the threshold found on it would be another.
         rows = [make(number) for number in range(20)]
         write_manifest(path, [row.model_copy(update={"text": "x"}) for row in rows] if split == "train" else rows)
-    facts = corpus.prune_splits(
-        PruningSection(train=True, **settings), manifests, "base", "pruner", tmp_path / "pruned"
-    )
+    facts = prune(tmp_path, manifests, **settings)
     assert list(facts) == ["method", "threshold", "train", "dev", "test"] and facts["threshold"] == threshold
+    noted = json.loads((tmp_path / "pruned" / "settings.json").read_text())
+    assert noted == {"pruning": PLAIN.model_dump() | {"threshold": threshold}}
     for split in manifests:
         assert sum(len(one.predicted) for one in read_manifest(tmp_path / "pruned" / f"{split}.jsonl")) == left
     lines = (tmp_path / "pruned" / "threshold.csv").read_text().splitlines()
@@ -125,8 +143,7 @@ def test_real_time_factors_are_of_both_stages_where_both_took_part(tmp_path, loa
     write_manifest(source, [make(number, predicted=[]) for number in range(4)])
     if pruned:
         (tmp_path / "pruned" / "summary.json").write_text('{"test": {"seconds": 6.0}}')
-    section = InferenceSection(contexts=["none", "predicted"])
-    corpus.decode_split(section, source, "base", "recogniser", tmp_path / "results")
+    decode(tmp_path, source, ["none", "predicted"])
     factors = json.loads((tmp_path / "results" / "timing.json").read_text())["real_time_factor"]
     assert set(factors) == contexts
     assert factors["none"] == 2 / 4 and factors.get("predicted", 8 / 4) == 8 / 4
@@ -137,8 +154,7 @@ def test_a_method_without_stage_1_passes_whole_lists_on(tmp_path, loaded, method
     source, folder = tmp_path / "prepared" / "dev.jsonl", tmp_path / "pruner"
     write_manifest(source, [make(number) for number in range(4)])
     leave_out(folder, ModelSection(method=method))
-    section = PruningSection(threshold=None, max_false_alarms=0.0)
-    facts = corpus.prune_splits(section, {"dev": source}, "base", folder, tmp_path / "pruned")
+    facts = prune(tmp_path, {"dev": source}, folder, max_false_alarms=0.0)
     assert not loaded, "no model is asked"
     assert [one.predicted for one in read_manifest(tmp_path / "pruned" / "dev.jsonl")] == [
         [f"name{number}", f"other{number}"] for number in range(4)
@@ -152,7 +168,7 @@ def test_a_joint_answers_selection_is_scored_as_stage_1s(tmp_path, loaded, monke
     write_manifest(source, [row.with_predicted(row.keywords) for row in rows])
     monkeypatch.setattr(Echo, "method", "jpi")
     monkeypatch.setattr(Echo, "asked", 0)
-    corpus.decode_split(InferenceSection(), source, "base", "recogniser", tmp_path / "results")
+    decode(tmp_path, source)
     assert Echo.asked == 3, "full and predicted are one question"
     for context, selected in (("none", []), ("full", ["name1"]), ("predicted", ["name1"]), ("oracle", ["name1"])):
         lines = (tmp_path / "results" / f"{context}.jsonl").read_text().splitlines()
@@ -168,10 +184,9 @@ def test_a_joint_answers_selection_is_scored_as_stage_1s(tmp_path, loaded, monke
 def test_every_context_gets_its_own_list(tmp_path, loaded):
     source = tmp_path / "pruned" / "test.jsonl"
     write_manifest(source, [make(number, predicted=[f"other{number}"]) for number in range(3)])
-    section = InferenceSection(num_beams=3)
-    corpus.decode_split(section, source, "base", "recogniser", tmp_path / "results")
+    decode(tmp_path, source, num_beams=3, max_segment=2.0)
     given = {"none": [], "full": ["name1", "other1"], "predicted": ["other1"], "oracle": ["name1"]}
-    for context in section.contexts:
+    for context in CONTEXTS:
         rows = [json.loads(line) for line in (tmp_path / "results" / f"{context}.jsonl").read_text().splitlines()]
         assert [row["id"] for row in rows] == ["u00", "u01", "u02"]
         row = rows[1]
@@ -182,17 +197,20 @@ def test_every_context_gets_its_own_list(tmp_path, loaded):
         assert (row["labels"], row["predicted"], row["keywords"]) == ("ask name1", ["other1"], ["name1", "other1"])
         assert f"<|startofcontext|>{', '.join(given[context])}<|endofcontext|>" in row["messages"][0]["content"]
         assert row["audio"] == "../pruned/audio/u01.flac"
-    assert loaded[0][1]["decoding"].num_beams == 3
+    (settings,) = loaded
+    assert (settings.num_beams, settings.max_segment) == (3, None), "utterances of a manifest are not cut"
+    noted = json.loads((tmp_path / "results" / "settings.json").read_text())["inference"]
+    assert (noted["num_beams"], noted["max_segment"]) == (3, 2.0), "what is noted is how long recordings are cut"
 
 
 def test_a_split_that_was_not_pruned_is_refused_before_the_model_loads(tmp_path, loaded):
     source = tmp_path / "test.jsonl"
     write_manifest(source, [make(0, predicted=[]), make(1)])
     with pytest.raises(InputError, match=r"test.jsonl \(u01\): 1 of 2 utterances have no `predicted`"):
-        corpus.decode_split(InferenceSection(), source, "base", "recogniser", tmp_path / "results")
+        decode(tmp_path, source)
     assert not loaded and not (tmp_path / "results").exists()
-    corpus.decode_split(InferenceSection(contexts=["oracle"]), source, "base", "recogniser", tmp_path / "results")
-    assert {path.name for path in (tmp_path / "results").iterdir()} == {"oracle.jsonl", "timing.json"}
+    decode(tmp_path, source, ["oracle"])
+    assert {path.name for path in (tmp_path / "results").iterdir()} == {"oracle.jsonl", "settings.json", "timing.json"}
 
 
 @pytest.mark.parametrize("lists", ["oracle", None])
@@ -201,7 +219,7 @@ def test_results_name_the_lists_the_recogniser_was_trained_on(tmp_path, loaded, 
     write_manifest(source, [make(0, predicted=[])])
     adapter.mkdir()
     (adapter / "training.json").write_text(json.dumps({"steps": 3} | ({"lists": lists} if lists else {})))
-    corpus.decode_split(InferenceSection(contexts=["oracle"]), source, "base", adapter, tmp_path / "results")
+    decode(tmp_path, source, ["oracle"], adapter)
     noted = tmp_path / "results" / "recogniser.json"
     assert noted.is_file() == bool(lists) and (not lists or json.loads(noted.read_text()) == {"lists": "oracle"})
 
@@ -209,10 +227,10 @@ def test_results_name_the_lists_the_recogniser_was_trained_on(tmp_path, loaded, 
 def test_a_failure_leaves_the_old_results_alone(tmp_path, loaded, monkeypatch):
     source = tmp_path / "test.jsonl"
     write_manifest(source, [make(0, predicted=[])])
-    corpus.decode_split(InferenceSection(), source, "base", "recogniser", tmp_path / "results")
+    decode(tmp_path, source)
     before = (tmp_path / "results" / "none.jsonl").read_bytes()
     monkeypatch.setattr(Echo, "integrate", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        corpus.decode_split(InferenceSection(), source, "base", "recogniser", tmp_path / "results")
+        decode(tmp_path, source)
     assert (tmp_path / "results" / "none.jsonl").read_bytes() == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["results", "test.jsonl"]

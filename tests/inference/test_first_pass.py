@@ -1,23 +1,18 @@
 """What a first pass tells of each keyword: places, competition, weights."""
 
 import math
-from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sap2.inference.first_pass import PLACES, PROMISING, FirstPass, Written, chances, written
+from sap2.inference.first_pass import PLACES, PROMISING, Written, chances, written
 from sap2.inference.prefilter import similarity
-from sap2.params import FirstPassSection
+from sap2.settings import FirstPassWeights
 
-WEIGHTS = FirstPass()
+WEIGHTS = FirstPassWeights()
 words = st.text("abcdeiou", min_size=1, max_size=6)
-
-
-def test_params_have_the_same_weights():
-    assert FirstPassSection().model_dump() == vars(WEIGHTS)
 
 
 def test_a_keyword_is_written_where_it_is_most_alike():
@@ -33,7 +28,7 @@ def test_a_phrase_takes_the_place_of_as_many_words():
 
 def test_surest_first_and_no_more_than_asked_for():
     heard, odds = "ask maier about zorvan", {"Maier": -1.0, "Zorvan": 3.0, "Dorst": 0.0, "Meier": 1.0, "q": -30.0}
-    tried = written(heard, odds, replace(WEIGHTS, candidates=3))
+    tried = written(heard, odds, WEIGHTS.model_copy(update={"candidates": 3}))
     assert list(dict.fromkeys(one.keyword for one in tried)) == ["Zorvan", "Meier", "Maier"]
     likeness = dict(zip(odds, similarity(heard, list(odds)), strict=True))
     assert {one.keyword: one.likeness for one in tried} == {
@@ -44,7 +39,7 @@ def test_surest_first_and_no_more_than_asked_for():
 
 @given(st.lists(words, max_size=6), st.dictionaries(words, st.floats(-20, 20), max_size=8))
 def test_tried_are_those_that_are_likely_before_the_model_is_asked(heard, tags):
-    tried = written(" ".join(heard), tags, replace(WEIGHTS, candidates=len(tags) + 1))
+    tried = written(" ".join(heard), tags, WEIGHTS.model_copy(update={"candidates": len(tags) + 1}))
     alike = similarity(" ".join(heard), list(tags))
     expected = {
         word for word, like in zip(tags, alike, strict=True)

@@ -7,8 +7,10 @@ import pytest
 import torch
 from tiny import build_tiny_base
 
-from sap2.inference import Decoding, Recogniser
+from sap2.inference import load_checkpoints, load_recogniser
+from sap2.inference.identity import identity
 from sap2.model import LORA_TARGETS, load_model, load_processor, save_adapter
+from sap2.settings import RecogniserSettings
 
 
 @pytest.fixture(scope="module")
@@ -25,48 +27,50 @@ def folders(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def loaded(folders):
-    def loaded(base="base", pruner="adapter", recogniser="adapter", **settings):
-        return Recogniser.load(folders / base, folders / pruner, folders / recogniser, **settings)
+    def loaded(base="base", pruner="adapter", recogniser="adapter", sap=None, **changes):
+        settings = RecogniserSettings().with_changes(changes, "test")
+        return load_recogniser(folders / base, folders / pruner, folders / recogniser, settings, **sap or {})
 
     return loaded
 
 
 def test_the_same_model_elsewhere_and_in_other_batches_is_the_same(folders, loaded):
     shutil.copytree(folders / "base", folders / "moved" / "base")
-    moved = loaded("moved/base", decoding=Decoding(batch_size=3, batch_tokens=99))
-    assert moved.identity() == loaded().identity()
+    speed = {"batch_size": 3, "batch_tokens": 99}
+    moved = loaded("moved/base", pruning=speed, inference=speed)
+    assert identity(moved) == identity(loaded())
 
 
 @pytest.mark.parametrize(
     "change",
     [
-        {"recogniser": "scaled"}, {"threshold": -1.0}, {"stop_bias": -2.0}, {"max_list": 7},
-        {"first_pass": {}}, {"first_pass": {"tag": 0.5}},
-        {"prefilter": 5}, {"decoding": Decoding(num_beams=2)}, {"decoding": Decoding(max_new_tokens=9)},
-        {"decoding": Decoding(rescoring=1.0)},
-        {"aggregate": "max"},
+        {"recogniser": "scaled"}, {"sap": {"aggregate": "max"}},
+        {"pruning": {"threshold": -1.0}}, {"pruning": {"stop_bias": -2.0}}, {"pruning": {"max_list": 7}},
+        {"pruning": {"first_pass": {}}}, {"pruning": {"first_pass": {"tag": 0.5}}}, {"pruning": {"prefilter": 5}},
+        {"pruning": {"num_beams": 2}}, {"inference": {"num_beams": 2}}, {"inference": {"max_new_tokens": 9}},
+        {"inference": {"rescoring": 1.0}}, {"inference": {"max_segment": 1.5}},
     ],
     ids=str,
 )  # fmt: skip
 def test_another_model_or_setting_is_another(loaded, change):
-    assert loaded(**change).identity() != loaded().identity()
+    assert identity(loaded(**change)) != identity(loaded())
 
 
 def test_another_base_is_another(folders):
-    one, other = (Recogniser.load(folders / base) for base in ("base", "other base"))
-    assert one.identity() != other.identity()
+    one, other = (load_recogniser(folders / base) for base in ("base", "other base"))
+    assert identity(one) != identity(other)
 
 
 @pytest.mark.parametrize("stage", ["pruner", "recogniser"])
 def test_one_weight_of_an_adapter_makes_another(loaded, stage):
-    trained, before = loaded(), loaded().identity()
-    weights = next(one for name, one in trained.model.named_parameters() if f"lora_B.{stage}" in name)
+    trained, before = loaded(), identity(loaded())
+    weights = next(one for name, one in trained.transcriber.stage.model.named_parameters() if f"lora_B.{stage}" in name)
     with torch.no_grad():
         weights[-1, -1] += 1e-6
-    assert trained.identity() != before
+    assert identity(trained) != before
 
 
 def test_a_stage_1_of_its_own_counts(folders):
     bases = [folders / "base", folders / "other base"]
-    one, other = (Recogniser.from_checkpoints(pruner, bases[0]) for pruner in bases)
-    assert one.identity() != other.identity() and other.identity() != Recogniser.load(bases[0]).identity()
+    one, other = (load_checkpoints(pruner, bases[0]) for pruner in bases)
+    assert len({identity(one), identity(other), identity(load_recogniser(bases[0]))}) == 3

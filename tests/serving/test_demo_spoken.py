@@ -7,7 +7,7 @@ import lecture
 import pytest
 from browser import browser_or_skip
 
-from sap2.inference.recogniser import standing_in
+from sap2.transcripts.transcript import keywords_in
 
 pytestmark = pytest.mark.slow
 WORDS = "[...document.querySelectorAll('{}')].map(one => one.firstChild.textContent.trim())"
@@ -32,7 +32,7 @@ def page(tmp_path_factory):
 def test_the_decks_names_stand_in_the_transcript_as_the_deck_spells_them(page):
     heard = " ".join(page.value(WORDS.format(".said, #segments .keyword")))
     assert " ".join(heard.split()) == " ".join(lecture.TEXT)
-    assert standing_in(heard, lecture.UNSAID) == []
+    assert keywords_in(heard, lecture.UNSAID) == []
 
 
 def test_each_name_has_the_colour_of_its_slide(page):

@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from sap2.serving import engine as room
-from sap2.serving.engine import Closed, Engine, Full
+from sap2.serving.engine import Engine, EngineClosed, QueueFull
 from sap2.serving.limits import Limits
 
 MEGABYTE = 1 << 20
@@ -91,13 +91,13 @@ def hold(engine, model):
 def test_whoever_has_gone_takes_no_place_in_the_queue(engine, model):
     hold(engine, model)
     gone = engine.submit([SECOND, SECOND], 60)
-    with pytest.raises(Full):
+    with pytest.raises(QueueFull):
         engine.submit([SECOND], 60)
     assert engine.depth == 2
     assert all(future.cancel() for future in gone)
     assert engine.depth == 0
     [first], [second] = engine.submit([SECOND], 60), engine.submit([SECOND], 60)
-    with pytest.raises(Full):
+    with pytest.raises(QueueFull):
         engine.submit([SECOND], 60)
     model.go.set()
     assert [future.result(60).transcript.text for future in (first, second)] == ["yes", "yes"]
@@ -108,7 +108,7 @@ def test_an_end_finds_those_who_have_gone_and_those_who_wait(engine, model):
     gone, waiting = engine.submit([SECOND, SECOND], 60)
     gone.cancel()
     engine.close(0)
-    with pytest.raises(Closed):
+    with pytest.raises(EngineClosed):
         waiting.result(0)
 
 
@@ -136,7 +136,7 @@ def test_an_engine_whose_thread_has_ended_says_so_and_takes_nothing(engine, mode
     while engine.alive and time.monotonic() < until:
         time.sleep(0.01)
     assert not engine.alive
-    with pytest.raises(Closed):
+    with pytest.raises(EngineClosed):
         engine.submit([SECOND], 60)
 
 

@@ -9,13 +9,14 @@ from tiny import build_tiny_base, tone
 from typer.testing import CliRunner
 from videos import video
 
-from sap2 import cli, stages
+from sap2 import cli
 from sap2.data.audio import save_audio
 from sap2.errors import InputError
-from sap2.inference import Recogniser
-from sap2.serving.talks import explained, markdown, marked, rendered, talk_json
+from sap2.inference import load_recogniser
 from sap2.slides import Keyword, talk
 from sap2.slides.talk import transcribe_talk
+from sap2.tracking import packaging
+from sap2.transcripts.talk_formats import explained, markdown, marked, rendered, talk_json
 
 TIMES = [(0.0, 1), (2.0, 2), (4.0, 3)]
 DECK = [Keyword(1, "Zorvan"), Keyword(2, "Kathryn Meyer"), Keyword(3, "Quine"), Keyword(0, "everywhere")]
@@ -24,6 +25,7 @@ DECK = [Keyword(1, "Zorvan"), Keyword(2, "Kathryn Meyer"), Keyword(3, "Quine"), 
 @pytest.fixture
 def wave(monkeypatch):
     monkeypatch.setattr(talk, "segments", lambda *_: SPANS)
+    monkeypatch.setattr(talk, "identity", lambda hearing: hearing.name)
     return WAVE
 
 
@@ -78,8 +80,7 @@ def test_what_is_done_is_not_done_again(wave, tmp_path, monkeypatch):
 
 
 class OtherModel(Hearing):
-    def identity(self):
-        return "another model"
+    name = "another model"
 
 
 @pytest.mark.parametrize(
@@ -169,8 +170,8 @@ def test_marking_takes_the_longest_whole_words_and_escapes_the_rest():
 
 def test_a_real_recogniser_with_a_real_deck_from_the_command_line(tmp_path, monkeypatch):
     build_tiny_base(tmp_path / "base", positions=100)
-    recogniser = Recogniser.load(tmp_path / "base")
-    monkeypatch.setattr(stages, "_load_recogniser", lambda *_: recogniser)
+    recogniser = load_recogniser(tmp_path / "base")
+    monkeypatch.setattr(packaging, "load_recogniser", lambda *_: recogniser)
     save_audio(tmp_path / "a.wav", tone(5.0))
     (tmp_path / "deck.pdf").write_bytes(pdf([slide("Zorvan's graphs"), slide("<|im_start|>", "Kathryn Meyer")]))
     (tmp_path / "times.tsv").write_text("0 1\n3 2\n")

@@ -6,6 +6,7 @@ import time
 import pytest
 
 from sap2.params import TrackingSection
+from sap2.settings import RecogniserSettings
 from sap2.tracking import check_server, register, start_run
 
 METRICS = {
@@ -23,11 +24,12 @@ CARD = {
     "splits": {"test": {"utterances": 1, "hours": 0.5}},
     "manifests": {"test": "f00"},
 }
-SETTINGS = {
-    "max_list": 3,
-    "decoding": {"max_new_tokens": 12},
-    "pruning_decoding": {"max_new_tokens": 8, "num_beams": 2},
-}
+SETTINGS = RecogniserSettings.model_validate(
+    {
+        "pruning": {"max_list": 3, "max_new_tokens": 8, "num_beams": 2, "threshold": None, "first_pass": None},
+        "inference": {"max_new_tokens": 12, "max_segment": None},
+    }
+)
 
 
 @pytest.fixture(autouse=True)

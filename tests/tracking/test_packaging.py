@@ -13,11 +13,19 @@ from tiny import tone
 
 from sap2.data.audio import save_audio
 from sap2.errors import ModelError, TrackingError
-from sap2.inference import Decoding, Recogniser
+from sap2.inference import load_recogniser
+from sap2.settings import RecogniserSettings
 from sap2.tracking import load_registered, start_run
-from sap2.tracking.packaging import log_model, pip_requirements, sections
+from sap2.tracking.packaging import load_recogniser as load_model_of
+from sap2.tracking.packaging import log_model, pip_requirements
 from sap2.tracking.store import client, fluent
 
+SETTINGS = RecogniserSettings.model_validate(
+    {
+        "pruning": {"max_list": 3, "max_new_tokens": 8, "num_beams": 2, "threshold": None, "first_pass": None},
+        "inference": {"max_new_tokens": 12, "max_segment": None},
+    }
+)
 KEYWORDS = ["Kathryn", "Maier", "Myer", "Zbigniew", "graphs"]
 
 
@@ -31,11 +39,7 @@ def recording(tmp_path_factory):
 @pytest.fixture(scope="module")
 def expected(models, recording):
     """What the recogniser says when it is used without MLflow."""
-    recogniser = Recogniser.load(
-        *(models / part for part in ("base", "pruner", "recogniser")), decoding=Decoding(max_new_tokens=12), max_list=3
-    )
-    recogniser.pruning_decoding = Decoding(max_new_tokens=8, num_beams=2)
-    return recogniser(recording, KEYWORDS)
+    return load_recogniser(*(models / part for part in ("base", "pruner", "recogniser")), SETTINGS)(recording, KEYWORDS)
 
 
 @pytest.fixture(scope="module")
@@ -50,8 +54,8 @@ def model_folder(registered, shared_section, tmp_path_factory):
 def test_registered_model_answers_as_the_recogniser_it_was_made_of(registered, shared_section, recording, expected):
     loaded = load_registered(shared_section, registered[0]["uri"])
     assert loaded(recording, KEYWORDS) == expected
-    assert loaded.model.config.projection_rank == 2
-    assert (loaded.max_list, loaded.decoding.max_new_tokens, loaded.pruning_decoding.num_beams) == (3, 12, 2)
+    assert loaded.transcriber.stage.model.config.projection_rank == 2
+    assert loaded.settings == SETTINGS
 
 
 def required(requirements: list[str]) -> set[str]:
@@ -186,12 +190,10 @@ def test_a_base_from_the_hub_is_referred_to_by_id_and_commit_not_copied(
 
     base = shutil.copytree(models / "base", tmp_path / "base")
     (base / "hub.json").write_text('{"id": "some/base", "revision": "abc123"}')
-    settings = {"max_list": 3, "decoding": {"max_new_tokens": 12},
-                "pruning_decoding": {"max_new_tokens": 8, "num_beams": 2}}  # fmt: skip
     sizes, uris = [], []
     for copy in (False, True):
         with start_run(section, "hub") as tracker, fluent(section) as mlflow, mlflow.start_run(run_id=tracker.run_id):
-            info = log_model(base, models / "pruner", models / "recogniser", settings, copy_base=copy)
+            info = log_model(base, models / "pruner", models / "recogniser", SETTINGS, copy_base=copy)
         with fluent(section) as mlflow:
             folder = mlflow.artifacts.download_artifacts(info.model_uri, dst_path=str(tmp_path / str(copy)))
         sizes.append(sorted(path.name for path in Path(folder, "artifacts", "base").iterdir()))
@@ -204,18 +206,6 @@ def test_a_base_from_the_hub_is_referred_to_by_id_and_commit_not_copied(
 
     monkeypatch.setattr(packaging, "fetch_named", fetched)
     assert load_registered(section, uris[0])(recording, KEYWORDS) == expected
-
-
-@pytest.mark.parametrize(
-    ("settings", "named"),
-    [
-        ({"decoding": {"max_list": 3}}, "max_list"),
-        ({"beams": 2}, "settings of the model: beams; known: decoding"),
-    ],
-)
-def test_settings_nobody_could_load_are_refused_before_they_are_registered(models, settings, named):
-    with pytest.raises(ModelError, match=named):
-        log_model(models / "base", models / "pruner", models / "recogniser", settings)
 
 
 def test_unknown_version_is_a_tracking_error(registered, shared_section):
@@ -236,12 +226,53 @@ def test_model_of_somebody_else_is_named(section, tmp_path):
         load_registered(section, info.model_uri)
 
 
-def test_settings_of_each_stage_come_back_as_its_own_section():
-    settings = {
-        "decoding": {"rescoring": 2.0, "num_beams": 3},
-        "pruning_decoding": {"num_beams": 2},
-        "max_segment": 3.0,
-    }
-    pruning, inference = sections(settings | {"first_pass": {"tag": 0.5}})
-    assert (pruning.num_beams, inference.num_beams, inference.rescoring, inference.max_segment) == (2, 3, 2.0, 3.0)
-    assert pruning.first_pass.tag == 0.5
+def folder_of(models, tmp_path, settings=None):
+    """A folder as the flow leaves it."""
+    for part in ("base", "pruner", "recogniser"):
+        (tmp_path / part).symlink_to(models / part)
+    if settings is not None:
+        settings.save(tmp_path / "settings.json")
+    return str(tmp_path)
+
+
+def test_a_folder_decodes_by_its_settings_file(section, models, recording, expected, tmp_path, capsys):
+    loaded = load_model_of(section, folder_of(models, tmp_path, SETTINGS))
+    assert loaded.settings == SETTINGS and loaded(recording, KEYWORDS) == expected
+    assert "settings" not in capsys.readouterr().err
+
+
+def test_options_override_the_settings_and_say_so(section, models, registered, shared_section, tmp_path, capsys):
+    changes = ["inference.max_segment=1.5", "pruning.threshold=-0.5"]
+    folder, version = folder_of(models, tmp_path, SETTINGS), registered[0]["uri"]
+    for tracking, model, source in ((section, folder, f"{folder}/settings.json"), (shared_section, version, version)):
+        loaded = load_model_of(tracking, model, changes)
+        assert (loaded.settings.inference.max_segment, loaded.settings.pruning.threshold) == (1.5, -0.5)
+        assert (
+            f"settings: {source}; pruning.threshold -0.5 instead of none, inference.max_segment 1.5 instead of none\n"
+        ) in capsys.readouterr().err
+
+
+def test_a_folder_without_settings_takes_the_defaults_and_says_so(section, models, tmp_path, capsys):
+    loaded = load_model_of(section, folder_of(models, tmp_path))
+    assert loaded.settings == RecogniserSettings()
+    assert f'settings: {tmp_path} holds no settings.json, so that the defaults count; "sap2 settings"' in (
+        capsys.readouterr().err
+    )
+
+
+def test_two_checkpoints_decode_by_the_settings_of_stage_2s_folder(section, models, tmp_path):
+    import shutil
+
+    checkpoint = shutil.copytree(models / "base", tmp_path / "checkpoint")
+    SETTINGS.save(checkpoint / "settings.json")
+    loaded = load_model_of(section, str(checkpoint), ["inference.max_segment=1.5"], str(models / "base"))
+    assert loaded.settings == SETTINGS.with_changes({"inference": {"max_segment": 1.5}}, "test")
+    assert loaded.pruner is not None
+
+
+def test_an_unusable_settings_file_is_refused_before_a_model_loads(section, models, tmp_path):
+    folder = folder_of(models, tmp_path)
+    (tmp_path / "settings.json").write_text('{"pruning": {"treshold": -1}}')
+    named = r"settings.json: unknown key pruning.treshold; the nearest valid one is pruning.threshold"
+    with pytest.raises(ModelError, match=named):
+        load_model_of(section, folder)

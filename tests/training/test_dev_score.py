@@ -4,9 +4,10 @@ import pytest
 
 from sap2.errors import InputError
 from sap2.evaluation import KeywordCounts
-from sap2.inference import Recogniser
+from sap2.inference import load_pruner
 from sap2.manifest import audio_path, read_manifest, spoken
 from sap2.params import RecogniserSection, TrainSection
+from sap2.settings import PrunerSettings
 from sap2.training.dev_score import DevScore
 
 
@@ -17,7 +18,8 @@ def test_the_score_is_that_of_the_saved_adapter(job, corpus, tmp_path, cached):
     assert 0 < summary["best_score"] < 1
     rows = read_manifest(corpus / "dev.jsonl")
     audio = [audio_path(row, corpus / "dev.jsonl") for row in rows]
-    answers = Recogniser.load(corpus / "base", tmp_path / "adapter").prune(audio, [row.keywords for row in rows])
+    plain = PrunerSettings(threshold=None, first_pass=None)
+    answers = load_pruner(corpus / "base", tmp_path / "adapter", plain).select(audio, [row.keywords for row in rows])
     counts = KeywordCounts()
     for row, answer in zip(rows, answers, strict=True):
         got, said = set(answer), set(spoken(row))

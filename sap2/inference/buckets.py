@@ -8,6 +8,7 @@ from typing import Any
 
 from sap2.errors import InputError
 from sap2.files import write_jsonl
+from sap2.transcripts.formats import verbose
 
 __all__ = ["find_talks", "transcribe_shard"]
 
@@ -44,8 +45,6 @@ def transcribe_shard(
         transcribe: Answers files with themselves and a transcript, or an InputError.
     Returns: `transcribed` and `failed`; a talk that cannot be read has an `error` in its line.
     """
-    from sap2.serving.formats import verbose
-
     files, root = _opened(place)
     rows = []
     for name in find_talks(place)[shard::shards]:

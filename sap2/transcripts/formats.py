@@ -1,18 +1,13 @@
-"""Transcripts as text, JSON, SubRip and WebVTT: for `sap2 transcribe` and for the server alike."""
+"""Transcripts as JSON, SubRip and WebVTT: for `sap2 transcribe` and for the server alike."""
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
-if TYPE_CHECKING:
-    from sap2.inference import Transcript
+from sap2.transcripts.transcript import Transcript
 
-__all__ = ["FORMATS", "MEDIA_TYPES", "ResponseFormat", "subtitles", "verbose"]
-
-ResponseFormat = Literal["json", "text", "verbose_json", "srt", "vtt"]
-FORMATS: tuple[ResponseFormat, ...] = ("json", "text", "verbose_json", "srt", "vtt")
-MEDIA_TYPES = {"text": "text/plain", "srt": "application/x-subrip", "vtt": "text/vtt"}
+__all__ = ["subtitles", "verbose"]
 
 
-def verbose(transcript: "Transcript") -> dict[str, Any]:
+def verbose(transcript: Transcript) -> dict[str, Any]:
     """Text, length, segments with their times in seconds, and what became of the keyword list."""
     return {
         "task": "transcribe",
@@ -30,7 +25,7 @@ def verbose(transcript: "Transcript") -> dict[str, Any]:
     }
 
 
-def subtitles(transcript: "Transcript", kind: Literal["srt", "vtt"]) -> str:
+def subtitles(transcript: Transcript, kind: Literal["srt", "vtt"]) -> str:
     """A cue for each segment that holds words; where two overlap, the first keeps the time."""
     point = "," if kind == "srt" else "."
     blocks, before = [], 0.0

@@ -1,7 +1,7 @@
 """Transcripts as subtitles."""
 
-from sap2.inference import Segment, Transcript
-from sap2.serving.formats import subtitles
+from sap2.transcripts.formats import subtitles
+from sap2.transcripts.transcript import Segment, Transcript
 
 
 def test_cues_of_overlapping_segments_follow_one_another():

@@ -8,7 +8,7 @@ import pytest
 from object_store import object_store
 
 from sap2.errors import InputError
-from sap2.inference.talks import find_talks, transcribe_shard
+from sap2.inference.buckets import find_talks, transcribe_shard
 
 
 def heard(text: str) -> SimpleNamespace:

@@ -3,18 +3,16 @@
 import json
 import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
-from sap2.serving.formats import subtitles, verbose
-
-if TYPE_CHECKING:
-    from sap2.slides.talk import Talk, TalkSegment
+from sap2.transcripts.formats import subtitles, verbose
+from sap2.transcripts.talk import Talk, TalkSegment
 
 __all__ = ["explained", "marked", "markdown", "rendered", "talk_json"]
 
 
 def rendered(
-    talk: "Talk",
+    talk: Talk,
     title: str,
     kind: Literal["text", "json", "srt", "vtt", "md"],
     explain: bool = False,
@@ -34,7 +32,7 @@ def rendered(
     return text + ("\n" + explained(talk) if explain else "")
 
 
-def talk_json(talk: "Talk") -> dict[str, Any]:
+def talk_json(talk: Talk) -> dict[str, Any]:
     """What `verbose` has, and of each segment its slides, list, stage 1's choice and the keywords written."""
     whole = verbose(talk.transcript)
     for row, one in zip(whole["segments"], talk.segments, strict=True):
@@ -47,7 +45,7 @@ def talk_json(talk: "Talk") -> dict[str, Any]:
     return whole | {"written": talk.written}
 
 
-def markdown(talk: "Talk", title: str) -> str:
+def markdown(talk: Talk, title: str) -> str:
     """Paragraphs with times; keywords that acted are bold, the slide each came from beside it."""
     blocks = [f"# {_escaped(title)}"]
     for one in talk.segments:
@@ -78,12 +76,12 @@ def marked(text: str, words: dict[str, int], mark: Callable[[str, int], str], pl
     return out + plain(text[last:])
 
 
-def explained(talk: "Talk") -> str:
+def explained(talk: Talk) -> str:
     """By segment: the list given, what stage 1 kept and how surely, what stage 2 wrote, the text without context."""
     return "\n".join(_explained(one) for one in talk.segments)
 
 
-def _explained(one: "TalkSegment") -> str:
+def _explained(one: TalkSegment) -> str:
     rows = [
         ("slides", ", ".join(map(str, one.pages))),
         ("list", ", ".join(f"{word} ({_slide(page)})" for word, page in one.listed.items())),

@@ -1,0 +1,174 @@
+"""Stage 1: which keywords of a list are spoken, with the certainty of each."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+
+from sap2.data.segmentation import join
+from sap2.inference.encoded import AudioEncoder, AudioInput, EncodedAudio
+from sap2.inference.first_pass import Written, chances, written
+from sap2.inference.prefilter import shorten
+from sap2.inference.scoring import best, keyword_scores
+from sap2.inference.stage_model import StageModel
+from sap2.inference.threshold import above
+from sap2.prompts import pruning_prompt, recognition_prompt
+from sap2.settings import FirstPassWeights, PrunerSettings
+
+__all__ = ["LEAST_TAG_SCORE", "TAG_THRESHOLD", "Pruner"]
+
+TAG_THRESHOLD = math.log(0.5)  # of a tagged keyword, where none is set: as likely spoken as not
+LEAST_TAG_SCORE = math.log(0.01)  # a keyword that is less likely than this is never taken into account
+
+
+class Pruner:
+    """Selects the spoken keywords of lists of any length.
+
+    Args:
+        stage: The model with stage 1's adapter.
+        base: The same base without an adapter: what it transcribes without context is the same before stage 2 is
+            trained and after.
+        settings: Of stage 1; the first passes of the base are decoded with the same search.
+    """
+
+    def __init__(self, stage: StageModel, base: StageModel, settings: PrunerSettings):
+        self.stage, self.base, self.settings = stage, base, settings
+        self.tagging = stage.tagging
+        self.threshold = TAG_THRESHOLD if settings.threshold is None and self.tagging else settings.threshold
+        # The lowest score of what `score_keywords` returns, where that is not all that stage 1 answers with.
+        self.least = LEAST_TAG_SCORE if self.tagging else None
+        self.encode = AudioEncoder(self.stages, settings.batch_size)
+
+    @property
+    def stages(self) -> list[StageModel]:
+        """The stage models that read the audio."""
+        first_pass = self.settings.prefilter is not None or (self.tagging and self.settings.first_pass is not None)
+        return [self.stage, self.base] if first_pass else [self.stage]
+
+    def select(
+        self, audio: Sequence[AudioInput], keywords: Sequence[Sequence[str]], label: str | None = None
+    ) -> list[dict[str, float]]:
+        """Each utterance's selected keywords with their scores, in its list's spelling and order.
+
+        They are those of `score_keywords` that reach the threshold.
+        """
+        return [above(scores, self.threshold) for scores in self.score_keywords(audio, keywords, label)]
+
+    def score_keywords(
+        self, audio: Sequence[AudioInput], keywords: Sequence[Sequence[str]], label: str | None = None
+    ) -> list[dict[str, float]]:
+        """Score the keywords that stage 1 takes into account: those of its answer, or where it tags, all but the
+        hopeless; at most `max_list`, the surest, in the list's order.
+
+        A long list goes through the prefilter, if there is any, then in chunks of `max_list`; all chunks and segments
+        of all utterances are decoded together. A keyword's score is the best of its chunks and segments.
+        """
+        speech = self.encode(audio)
+        lists = self._shortlist(speech, [list(dict.fromkeys(words)) for words in keywords])
+        scored: list[list[dict[str, float]]] = [[] for _ in speech]
+        for utterance, scores in (self._by_tags if self.tagging else self._by_answers)(speech, lists, label):
+            scored[utterance].append(scores)
+        return [self._merge(words, several) for words, several in zip(lists, scored, strict=True)]
+
+    def evidence(
+        self, audio: Sequence[AudioInput], keywords: Sequence[Sequence[str]]
+    ) -> list[tuple[list[Written], list[float]]]:
+        """What `sap2.inference.first_pass.chances` weighs, for each utterance of a single segment with a list: the
+        keywords that were tried in its first transcript, and how much likelier each makes it.
+        """
+        speech = AudioEncoder([self.stage, self.base], self.settings.batch_size)(audio)
+        return list(self._evidence(speech, self._tagged(speech, [list(words) for words in keywords], None)))
+
+    def _by_answers(
+        self, speech: Sequence[EncodedAudio], lists: Sequence[list[str]], label: str | None
+    ) -> Iterator[tuple[int, dict[str, float]]]:
+        """Of utterances the scores of one chunk and segment each."""
+        rows = self._chunked(speech, lists)
+        states = [speech[utterance].by(self.stage)[segment] for utterance, segment, _ in rows]
+        chunks = [chunk for *_, chunk in rows]
+        replies = self.stage.answers(
+            states, [pruning_prompt()] * len(rows), chunks, self.settings,
+            selecting=True, stop_bias=self.settings.stop_bias, label=label,
+        )  # fmt: skip
+        for (utterance, *_), answer, chunk in zip(rows, replies, chunks, strict=True):
+            yield utterance, keyword_scores(answer, chunk)
+
+    def _by_tags(
+        self, speech: Sequence[EncodedAudio], lists: Sequence[list[str]], label: str | None
+    ) -> Iterator[tuple[int, dict[str, float]]]:
+        """Of utterances the scores of one segment each."""
+        tagged, weights = self._tagged(speech, lists, label), self.settings.first_pass
+        if weights is None:
+            scored = [_log_probabilities(odds) for odds in tagged.values()]
+        else:
+            scored = [chances(tried, gains, weights) for tried, gains in self._evidence(speech, tagged)]
+        for (utterance, _), scores in zip(tagged, scored, strict=True):
+            yield utterance, above(scores, self.least)
+
+    def _chunked(self, speech: Sequence[EncodedAudio], lists: Sequence[list[str]]) -> list[tuple[int, int, list[str]]]:
+        """Utterance, segment and part of the list of each question to stage 1."""
+        return [
+            (utterance, segment, chunk)
+            for utterance, (one, words) in enumerate(zip(speech, lists, strict=True))
+            for chunk in _chunks(words, self.settings.max_list)
+            for segment in range(len(one.spans))
+        ]
+
+    def _tagged(
+        self, speech: Sequence[EncodedAudio], lists: Sequence[list[str]], label: str | None
+    ) -> dict[tuple[int, int], dict[str, float]]:
+        """Of utterance and segment each keyword's log-odds."""
+        rows = self._chunked(speech, lists)
+        states = [speech[utterance].by(self.stage)[segment] for utterance, segment, _ in rows]
+        odds = self.stage.tag(states, pruning_prompt(), [words for *_, words in rows], self.settings, label)
+        tagged: dict[tuple[int, int], dict[str, float]] = {}
+        for (utterance, segment, _), row in zip(rows, odds, strict=True):
+            tagged.setdefault((utterance, segment), {}).update(row)
+        return tagged
+
+    def _evidence(
+        self, speech: Sequence[EncodedAudio], tagged: Mapping[tuple[int, int], dict[str, float]]
+    ) -> Iterator[tuple[list[Written], list[float]]]:
+        """Of each segment that was tagged, the keywords tried in the base's transcript and what each gains."""
+        states = [speech[utterance].by(self.base)[segment] for utterance, segment in tagged]
+        prompts, no_lists = [recognition_prompt(False)] * len(states), [[]] * len(states)
+        texts = [answer.text for answer in self.base.answers(states, prompts, no_lists, self.settings)]
+        weights = self.settings.first_pass or FirstPassWeights()
+        tried = [written(text, odds, weights) for text, odds in zip(texts, tagged.values(), strict=True)]
+        variants = [
+            list(dict.fromkeys([own, *(one.text for one in row)])) if row else []
+            for own, row in zip(texts, tried, strict=True)
+        ]
+        scored = self.base.log_likelihoods(states, prompts, no_lists, variants, self.settings)
+        for own, row, texts_tried, logprobs in zip(texts, tried, variants, scored, strict=True):
+            likely = dict(zip(texts_tried, logprobs, strict=True))
+            yield row, [likely[one.text] - likely[own] for one in row]
+
+    def _shortlist(self, speech: list[EncodedAudio], lists: list[list[str]]) -> list[list[str]]:
+        """The lists, those longer than `prefilter` cut to what the base's first pass makes likely."""
+        return shorten(lists, self.settings.prefilter, lambda rows: self._first_pass([speech[row] for row in rows]))
+
+    def _first_pass(self, speech: Sequence[EncodedAudio]) -> list[str]:
+        """What the base transcribes of each recording without context."""
+        states = [segment for one in speech for segment in one.by(self.base)]
+        prompts, no_lists = [recognition_prompt(False)] * len(states), [[]] * len(states)
+        texts = iter(answer.text for answer in self.base.answers(states, prompts, no_lists, self.settings))
+        return [join(one.spans, [next(texts) for _ in one.spans]) for one in speech]
+
+    def _merge(self, words: list[str], several: list[dict[str, float]]) -> dict[str, float]:
+        """The selection from an utterance's chunks and segments: the surest, in list order."""
+        merged = best(several)
+        kept = [word for word in words if word in merged]
+        surest = set(sorted(kept, key=lambda word: -merged[word])[: self.settings.max_list])
+        return {word: merged[word] for word in kept if word in surest}
+
+
+def _chunks(words: list[str], size: int) -> list[list[str]]:
+    """Equal parts of at most `size` words: a last chunk of one word would be pruned unlike the others."""
+    count = -(-len(words) // size)
+    return [words[len(words) * i // count : len(words) * (i + 1) // count] for i in range(count)]
+
+
+def _log_probabilities(odds: Mapping[str, float]) -> dict[str, float]:
+    """The log-probabilities that belong to log-odds."""
+    return {word: -float(np.logaddexp(0.0, -value)) for word, value in odds.items()}

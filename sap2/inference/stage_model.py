@@ -1,0 +1,143 @@
+"""A speech language model as one of the two stages uses it: with that stage's adapter, or as the bare base."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+from peft import PeftModel
+from torch import Tensor
+
+from sap2.inference.decoding import Answer, answers, encode, likelihoods, tags
+from sap2.model import SAMPLE_RATE
+from sap2.settings import SearchSettings
+
+__all__ = ["BARE_ENCODER", "StageModel"]
+
+BARE_ENCODER = "base"  # name of an encoder that no adapter changes
+
+
+class StageModel:
+    """A model whose adapter is switched on while it is used.
+
+    Several may share a model: one base with the pruner's and the recogniser's adapters is three of them, with the bare
+    base.
+
+    Args:
+        model: A base, or a base wrapped with adapters. A model that is not wrapped is used as it is.
+        processor: Set up for the model's window.
+        adapter: The adapter's name; None, or a name that is not loaded = the bare base.
+        encoder: Name of its encoder, if it is not the base's: stage models with the same name share encoded audio.
+    """
+
+    def __init__(self, model, processor, adapter: str | None = None, encoder: str | None = None):
+        self.model, self.processor = model.eval(), processor
+        adapters = model.peft_config if isinstance(model, PeftModel) else {}
+        self.adapter = adapter if adapter in adapters else None
+        self.encoder = encoder or (self.adapter if self._encoder_adapted() else BARE_ENCODER)
+
+    @property
+    def method(self) -> str:
+        """What the model was trained to do with a list: `tpi`, `pc` or `jpi`."""
+        return self.model.config.method
+
+    @property
+    def tagging(self) -> bool:
+        """Whether the model was trained to tag keywords as spoken or not."""
+        return self.model.config.tagging > 0
+
+    @property
+    def frame_seconds(self) -> float:
+        """Seconds of audio a frame of states stands for (0.04 for Whisper's encoder and a pooling of 2)."""
+        return 4 * self.processor.feature_extractor.hop_length / SAMPLE_RATE
+
+    @property
+    def segment_limit(self) -> float:
+        """Seconds of audio that the encoder takes at once."""
+        extractor, positions = self.processor.feature_extractor, self.model.config.audio_config.max_source_positions
+        return min(2 * positions * extractor.hop_length, extractor.n_samples) / SAMPLE_RATE
+
+    def encode(self, waves: Sequence[np.ndarray], batch_size: int, label: str | None = None) -> list[Tensor]:
+        """Run the encoder: see `sap2.inference.decoding.encode`."""
+        with self.switched_on():
+            return encode(self.model, self.processor, waves, batch_size, label=label)
+
+    def answers(
+        self,
+        states: Sequence[Tensor],
+        prompts: Sequence[str],
+        keywords: Sequence[Sequence[str]],
+        search: SearchSettings,
+        *,
+        selecting: bool = False,
+        stop_bias: float = 0.0,
+        label: str | None = None,
+    ) -> list[Answer]:
+        """Answer a prompt about each utterance's speech.
+
+        Args:
+            states: Encoded speech, `(frames, encoder_hidden)` each.
+            selecting: Hold each answer to its list, biased by `stop_bias`, and score its tokens.
+        """
+        with self.switched_on():
+            return answers(
+                self.model, self.processor, states, prompts, keywords, batch_size=search.batch_size,
+                batch_tokens=search.batch_tokens, max_new_tokens=search.max_new_tokens, num_beams=search.num_beams,
+                selecting=selecting, stop_bias=stop_bias, scored=selecting, label=label,
+            )  # fmt: skip
+
+    def tag(
+        self,
+        states: Sequence[Tensor],
+        prompt: str,
+        keywords: Sequence[Sequence[str]],
+        search: SearchSettings,
+        label: str | None = None,
+    ) -> list[dict[str, float]]:
+        """The log-odds that each keyword of each list is spoken."""
+        # The wrapped model itself, which has the adapter's layers in it: PEFT's shell does not know the method.
+        model = self.model.get_base_model() if isinstance(self.model, PeftModel) else self.model
+        with self.switched_on():
+            return tags(
+                model, self.processor, states, prompt, keywords,
+                batch_size=search.batch_size, batch_tokens=search.batch_tokens, label=label,
+            )  # fmt: skip
+
+    def log_likelihoods(
+        self,
+        states: Sequence[Tensor],
+        prompts: Sequence[str],
+        keywords: Sequence[Sequence[str]],
+        texts: Sequence[Sequence[str]],
+        search: SearchSettings,
+    ) -> list[list[float]]:
+        """The log-probability of each of an utterance's texts as the answer to its prompt; some have none."""
+        rows = [row for row, several in enumerate(texts) if several]
+        states, prompts, keywords, wanted = (
+            [column[row] for row in rows] for column in (states, prompts, keywords, texts)
+        )
+        with self.switched_on():
+            scored = likelihoods(
+                self.model, self.processor, states, prompts, keywords, wanted,
+                batch_size=search.batch_size, batch_tokens=search.batch_tokens,
+            )  # fmt: skip
+        by_row = dict(zip(rows, scored, strict=True))
+        return [by_row.get(row, []) for row in range(len(texts))]
+
+    def _encoder_adapted(self) -> bool:
+        """Whether the adapter changes the encoder, as one trained with `freeze_vit: false` does."""
+        if self.adapter is None:
+            return False
+        weights = self.model.get_base_model().model.audio_tower.state_dict()
+        return any(f".{self.adapter}." in name for name in weights)
+
+    @contextmanager
+    def switched_on(self) -> Iterator[None]:
+        """The adapter's layers take part; of the bare base none do."""
+        if self.adapter is not None:
+            self.model.set_adapter(self.adapter, inference_mode=True)
+            yield
+        elif isinstance(self.model, PeftModel):
+            with self.model.disable_adapter():
+                yield
+        else:
+            yield

@@ -1,0 +1,110 @@
+"""Stage 2: the text, written with the keywords that are given to it.
+
+The comparison methods PC and JPI are of this stage alone: PC transcribes with the whole list, JPI answers with its
+selection from the list and the transcript.
+"""
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from sap2.data.segmentation import join
+from sap2.inference.encoded import AudioEncoder, AudioInput, EncodedAudio
+from sap2.inference.rescoring import replaced, replacements
+from sap2.inference.stage_model import StageModel
+from sap2.prompts import joint_prompt, parse_joint, recognition_prompt
+from sap2.settings import TranscriberSettings
+
+__all__ = ["JPI", "TPI", "JointTranscriber", "Transcriber", "Written", "make_transcriber", "written_with"]
+
+TPI, JPI = "tpi", "jpi"
+
+# A segment's text, and the keywords it was written with.
+Written = tuple[str, list[str]]
+
+
+class Transcriber:
+    """Transcribes with the keywords that are given.
+
+    Args:
+        stage: The model with stage 2's adapter.
+        settings: Of stage 2.
+    """
+
+    def __init__(self, stage: StageModel, settings: TranscriberSettings):
+        self.stage, self.settings = stage, settings
+        self.encode = AudioEncoder([stage], settings.batch_size, settings.max_segment, settings.segment_overlap)
+
+    def transcribe(
+        self, audio: Sequence[AudioInput], keywords: Sequence[Sequence[str]] | None = None, label: str | None = None
+    ) -> list[str]:
+        """Each utterance's text, with the keywords it is given (None = without context)."""
+        given = [[]] * len(audio) if keywords is None else keywords
+        return [text for text, _ in self.integrate(audio, given, label)]
+
+    def integrate(
+        self, audio: Sequence[AudioInput], keywords: Sequence[Sequence[str]], label: str | None = None
+    ) -> list[Written]:
+        """Each utterance's text, and the keywords it was written with: those given, or of them JPI's own selection."""
+        speech = self.encode(audio)
+        segments = self.by_segment(speech, keywords, label)
+        return [
+            (join(one.spans, [text for text, _ in parts]), written_with(parts, words))
+            for one, parts, words in zip(speech, segments, keywords, strict=True)
+        ]
+
+    def by_segment(
+        self, speech: Sequence[EncodedAudio], keywords: Sequence[Sequence[str]], label: str | None = None
+    ) -> list[list[Written]]:
+        """The text and keywords of each segment of each utterance."""
+        states = [segment for one in speech for segment in one.by(self.stage)]
+        lists = [list(words) for one, words in zip(speech, keywords, strict=True) for _ in one.spans]
+        prompts = [self._prompt(words) for words in lists]
+        answers = self.stage.answers(states, prompts, lists, self.settings, label=label)
+        written = iter(self._read(states, lists, [answer.text for answer in answers]))
+        return [[next(written) for _ in one.spans] for one in speech]
+
+    def _prompt(self, keywords: Sequence[str]) -> str:
+        return recognition_prompt(bool(keywords))
+
+    def _read(self, states: list[Tensor], keywords: list[list[str]], answers: list[str]) -> list[Written]:
+        """What the answers say."""
+        if self.settings.rescoring is not None:
+            answers = self._rescored(states, keywords, answers, self.settings.rescoring)
+        return list(zip(answers, keywords, strict=True))
+
+    def _rescored(self, states: list[Tensor], keywords: list[list[str]], texts: list[str], loss: float) -> list[str]:
+        """The transcripts, with keywords in the place of what is nearly one where that costs at most `loss`."""
+        tried = [replacements(text, words) for text, words in zip(texts, keywords, strict=True)]
+        variants = [
+            [" ".join(words) for words in (text.split(), *(one.within(text.split()) for one in row))] if row else []
+            for text, row in zip(texts, tried, strict=True)
+        ]
+        prompts = [self._prompt(words) for words in keywords]
+        scored = self.stage.log_likelihoods(states, prompts, keywords, variants, self.settings)
+        return [
+            replaced(text, row, [with_it - likely[0] + loss for with_it in likely[1:]])
+            for text, row, likely in zip(texts, tried, scored, strict=True)
+        ]
+
+
+class JointTranscriber(Transcriber):
+    """JPI: an answer holds the selection from the list and the transcript."""
+
+    def _prompt(self, keywords: Sequence[str]) -> str:
+        return joint_prompt()
+
+    def _read(self, states: list[Tensor], keywords: list[list[str]], answers: list[str]) -> list[Written]:
+        parsed = [parse_joint(answer, words) for answer, words in zip(answers, keywords, strict=True)]
+        return [(text, selected) for selected, _, text in parsed]
+
+
+def make_transcriber(stage: StageModel, settings: TranscriberSettings) -> Transcriber:
+    """The transcriber of the model's method."""
+    return (JointTranscriber if stage.method == JPI else Transcriber)(stage, settings)
+
+
+def written_with(parts: Sequence[Written], given: Sequence[str]) -> list[str]:
+    """The keywords given that any segment was written with."""
+    used = {word for _, words in parts for word in words}
+    return [word for word in given if word in used]

@@ -1,0 +1,262 @@
+"""A recogniser's settings: everything that decides its text besides the weights, as one value and one file.
+
+The sections `pruning` and `inference` of params.yaml extend the settings of the two method stages, so that keys, bounds
+and defaults exist once. `settings.json` lies beside the folders `base`, `pruner` and `recogniser`, and is stored with a
+registered version. Every command that decodes reads it.
+"""
+
+import difflib
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from sap2.errors import ModelError
+from sap2.files import atomic_file, json_file
+
+__all__ = [
+    "SETTINGS_FILE",
+    "FirstPassWeights",
+    "PrunerSettings",
+    "RecogniserSettings",
+    "SearchSettings",
+    "Settings",
+    "TranscriberSettings",
+    "join_settings",
+    "parse_settings",
+    "read_settings",
+    "save_part",
+    "settings_overrides",
+]
+
+Seconds = float
+
+SETTINGS_FILE = "settings.json"
+SPEED_KEYS = frozenset({"batch_size", "batch_tokens"})  # they decide speed and memory, not text
+
+
+class Settings(BaseModel):
+    """Typed values: unknown keys fail, and values never change after loading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=())
+
+
+class SearchSettings(Settings):
+    """How answers are searched for."""
+
+    batch_size: int = Field(16, ge=1)  # utterances decoded together
+    batch_tokens: int = Field(16_384, ge=1)  # most prompt tokens decoded together, padding included
+    max_new_tokens: int = Field(128, ge=1, le=4096)  # most tokens of an answer
+    num_beams: int = Field(1, ge=1, le=64)  # 1 = greedy
+
+
+class FirstPassWeights(Settings):
+    """Weights of a first pass's evidence; together they are a keyword's log-odds: see sap2/inference/first_pass.py."""
+
+    tag: float = Field(0.4, ge=0, le=100)  # of stage 1's tag, in log-odds
+    likeness: float = Field(2.2, ge=0, le=100)  # of the likeness to the best stretch of the transcript, 0 to 2
+    likelihood: float = Field(0.3, ge=0, le=100)  # of the transcript's log-probability with the keyword, less without
+    prior: float = Field(2.2, ge=-100, le=100)  # added
+    candidates: int = Field(20, ge=1)  # keywords of a segment that are tried at most
+
+
+class PrunerSettings(SearchSettings):
+    """How stage 1 selects keywords."""
+
+    max_list: int = Field(50, ge=1)  # most keywords of a prompt; a longer list is pruned in parts
+    # Added to the logits of naming no (further) keyword: below 0 more is selected, above 0 less is selected falsely.
+    stop_bias: float = Field(0.0, ge=-20, le=20)
+    threshold: float | None = Field(-1.6, le=0)  # least log-probability of a selected keyword; null = no bound
+    # What the base transcribes without context, as evidence beside the tags; null = tags alone.
+    first_pass: FirstPassWeights | None = FirstPassWeights()
+    prefilter: int | None = Field(None, ge=1)  # keywords a first pass leaves of a longer list; null = none made
+
+
+class TranscriberSettings(SearchSettings):
+    """How stage 2 transcribes, and how long recordings are cut for both stages."""
+
+    # Log-probability that a transcript may lose for a keyword of its list in the place of what is nearly it: more names
+    # are written as listed, and more of them falsely; null = transcripts stay as decoded.
+    rescoring: float | None = Field(None, ge=0, le=100)
+    # Seconds of a long recording's segments, at most, best no longer than the utterances of the training; null = what
+    # the encoder takes. A manifest's utterances are not cut.
+    max_segment: Seconds | None = Field(3.0, ge=1)
+    segment_overlap: Seconds = Field(0.5, ge=0, le=10)  # that two segments share where no pause parts them
+
+
+class RecogniserSettings(Settings):
+    """Settings of both method stages, under the names of the params sections that hold them."""
+
+    pruning: PrunerSettings = PrunerSettings()
+    inference: TranscriberSettings = TranscriberSettings()
+
+    @classmethod
+    def from_params(cls, params: BaseModel) -> "RecogniserSettings":
+        """The settings in a profile's sections, without what only the flow reads (contexts, how a threshold is tuned).
+
+        Args:
+            params: `sap2.params.Params`.
+        """
+        return cls.model_validate(
+            params.model_dump(include={name: set(kind.model_fields) for name, kind in KINDS.items()})
+        )
+
+    def with_changes(self, changes: Mapping[str, Any], source: str) -> "RecogniserSettings":
+        """The settings with nested changes applied, `{"inference": {"num_beams": 4}}`.
+
+        Raises: ModelError: a key is unknown or a value out of range; the message begins with `source`.
+        """
+        return _validated(_merged(self.model_dump(), changes), source)
+
+    def differences(self, before: "RecogniserSettings") -> list[str]:
+        """What differs from earlier settings, one key each.
+
+        >>> changed = RecogniserSettings().with_changes({"inference": {"num_beams": 4}}, "--set")
+        >>> changed.differences(RecogniserSettings())
+        ['inference.num_beams 4 instead of 1']
+        """
+        ours, theirs = dict(_flat(self.model_dump())), dict(_flat(before.model_dump()))
+        return [
+            f"{key} {_shown(ours.get(key))} instead of {_shown(theirs.get(key))}"
+            for key in {**theirs, **ours}
+            if ours.get(key) != theirs.get(key)
+        ]
+
+    def deciding_text(self) -> dict[str, Any]:
+        """All keys and values but those that only decide speed and memory."""
+        return {
+            name: {key: value for key, value in section.items() if key not in SPEED_KEYS}
+            for name, section in self.model_dump().items()
+        }
+
+    def summary(self) -> str:
+        """One line, `pruning: max_list 50, …; inference: num_beams 1, …`, without keys of speed alone."""
+        return "; ".join(
+            f"{name}: {', '.join(f'{key} {_shown(value)}' for key, value in _flat(section))}"
+            for name, section in self.deciding_text().items()
+        )
+
+    def save(self, path: Path) -> None:
+        """Write the settings as a JSON file."""
+        _write(path, self.model_dump())
+
+
+KINDS: dict[str, type[Settings]] = {"pruning": PrunerSettings, "inference": TranscriberSettings}
+
+
+def read_settings(path: Path) -> RecogniserSettings:
+    """Read settings.json, of this version or of 0.1.0.
+
+    Raises: InputError: the file cannot be read as JSON. ModelError: a key is unknown or a value out of range.
+    """
+    return parse_settings(json_file(path, 'run "sap2 settings" to write it again'), str(path))
+
+
+def parse_settings(content: Mapping[str, Any], source: str) -> RecogniserSettings:
+    """Settings from a file's content, of this version or of 0.1.0.
+
+    Args:
+        source: File or model that errors name.
+    Raises: ModelError: a key is unknown or a value out of range.
+    """
+    return _validated(_from_0_1_0(content, source) if OLD_KEYS & content.keys() else content, source)
+
+
+def save_part(path: Path, settings: PrunerSettings | TranscriberSettings) -> None:
+    """Write the settings that one stage of the flow ran with, as `join_settings` reads them."""
+    name, kind = next((name, kind) for name, kind in KINDS.items() if isinstance(settings, kind))
+    _write(path, {name: settings.model_dump(include=set(kind.model_fields))})
+
+
+def join_settings(pruned: Path, results: Path) -> RecogniserSettings:
+    """The settings that `sap2 prune` and `sap2 decode` ran with, by their folders.
+
+    Raises: InputError: a stage has not run. ModelError: a file is damaged.
+    """
+    parts: dict[str, Any] = {}
+    for name, stage, folder in (("pruning", "prune", pruned), ("inference", "decode", results)):
+        path = folder / SETTINGS_FILE
+        content = json_file(path, f'run "sap2 {stage}" first')
+        if set(content) != {name}:
+            raise ModelError(
+                f'{path}: holds {", ".join(content) or "nothing"}, expected {name}; run "sap2 {stage}" again'
+            )
+        parts |= content
+    return _validated(parts, f"{pruned / SETTINGS_FILE}, {results / SETTINGS_FILE}")
+
+
+def settings_overrides(overrides: Iterable[str]) -> list[str]:
+    """Those of a command's `KEY=VALUE` texts that change settings of a recogniser.
+
+    >>> settings_overrides(["tracking.experiment=x", "inference.num_beams=4"])
+    ['inference.num_beams=4']
+    """
+    return [one for one in overrides if one.partition(".")[0] in RecogniserSettings.model_fields]
+
+
+# Keys of 0.1.0, which kept both searches and all options side by side, and its values for a key left out.
+OLD_SEARCH = {"batch_size": 16, "batch_tokens": 16_384, "max_new_tokens": 128, "num_beams": 1}
+OLD_OPTIONS = {"max_list": 200, "stop_bias": 0.0, "threshold": None, "first_pass": None, "prefilter": None}
+OLD_SEGMENTATION = {"max_segment": None, "segment_overlap": 1.0}
+OLD_KEYS = {"decoding", "pruning_decoding", *OLD_OPTIONS, *OLD_SEGMENTATION}
+
+
+def _from_0_1_0(content: Mapping[str, Any], source: str) -> dict[str, Any]:
+    left = dict(content)
+    decoding = OLD_SEARCH | {"rescoring": None} | (left.pop("decoding", None) or {})
+    own = left.pop("pruning_decoding", None)
+    pruning = (decoding if own is None else OLD_SEARCH | own) | {}
+    pruning.pop("rescoring", None)
+    pruning |= {key: left.pop(key, default) for key, default in OLD_OPTIONS.items()}
+    decoding |= {key: left.pop(key, default) for key, default in OLD_SEGMENTATION.items()}
+    if left:
+        raise ModelError(f"{source}: unknown key {min(left)}; 0.1.0 had {', '.join(sorted(OLD_KEYS))}")
+    return {"pruning": pruning, "inference": decoding}
+
+
+def _write(path: Path, content: Mapping[str, Any]) -> None:
+    with atomic_file(path) as partial:
+        partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def _validated(content: Mapping[str, Any], source: str) -> RecogniserSettings:
+    try:
+        return RecogniserSettings.model_validate(content)
+    except ValidationError as error:
+        raise ModelError("; ".join(_explained(one, source) for one in error.errors())) from error
+
+
+def _explained(error: Mapping[str, Any], source: str) -> str:
+    key = ".".join(map(str, error["loc"]))
+    if error["type"] != "extra_forbidden":
+        return f"{source}: {key} is {error['input']!r}, {error['msg']}"
+    known = [key for key, _ in _flat(_EVERY_KEY)]
+    by_word = {one.rpartition(".")[2]: one for one in reversed(known)}
+    alike = difflib.get_close_matches(key.rpartition(".")[2], by_word, n=1, cutoff=0.6)
+    nearest = by_word[alike[0]] if alike else difflib.get_close_matches(key, known, n=1, cutoff=0.0)[0]
+    return f"{source}: unknown key {key}; the nearest valid one is {nearest}"
+
+
+def _merged(content: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(content)
+    for key, value in changes.items():
+        before = merged.get(key)
+        merged[key] = _merged(before, value) if isinstance(before, dict) and isinstance(value, Mapping) else value
+    return merged
+
+
+def _flat(content: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+    for key, value in content.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
+
+
+def _shown(value: Any) -> str:
+    return "none" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+_EVERY_KEY = RecogniserSettings().model_dump()

@@ -1,0 +1,1 @@
+"""Results of recognition and their formats: text, JSON, SubRip, WebVTT and Markdown."""

@@ -1,0 +1,53 @@
+"""The text of a recording, segment by segment, and what became of its keyword list."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+__all__ = ["Segment", "Transcript", "keywords_in"]
+
+Seconds = float
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A part of a recording and its text; seconds from the recording's start. Two may overlap, their texts don't."""
+
+    start: Seconds
+    end: Seconds
+    text: str
+
+
+@dataclass(frozen=True)
+class Transcript:
+    """The text of a recording, and which list words took part.
+
+    Args:
+        text: The transcript.
+        predicted: List words stage 1 selected, in the list's spelling and order: what stage 2 was given. Of PC the
+            whole list, of JPI the answer's selection.
+        found: List words that occur in the text as whole words, in any case.
+        scores: How sure stage 1 was of each predicted word: the log-probability that it was spoken or named, 0 =
+            certain; empty without a stage 1.
+        timings: Seconds of `encode`, `prune`, `transcribe`, of the whole batch, and `audio`, the recording's length.
+        segments: The parts that were encoded, in order; their texts together are the transcript.
+    """
+
+    text: str
+    predicted: list[str]
+    found: list[str]
+    timings: dict[str, float] = field(compare=False, default_factory=dict)
+    scores: dict[str, float] = field(compare=False, default_factory=dict)
+    segments: list[Segment] = field(compare=False, default_factory=list)
+
+
+def keywords_in(text: str, keywords: Sequence[str]) -> list[str]:
+    """The keywords that occur in the text as whole words, in any case, in list order, each once.
+
+    >>> keywords_in("ask Jon about new york's trains", ["John", "jon", "New York", "trains"])
+    ['jon', 'trains']
+    """
+    # An apostrophe or hyphen between letters is part of the word: "york's" is not "york".
+    words = {word: r"\s+".join(map(re.escape, word.split())) for word in dict.fromkeys(keywords) if word.strip()}
+    pattern = r"(?<!\w)(?<!\w['’-])(?:{})(?!\w|['’-]\w)"
+    return [word for word, escaped in words.items() if re.search(pattern.format(escaped), text, re.IGNORECASE)]

@@ -1,0 +1,59 @@
+"""A stage model whose answers the test gives: what is tested is what the two stages make of them."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+
+from sap2.inference import Answer
+
+FRAME = 640  # samples of a frame of states
+
+
+class FakeStage:
+    """Answers, tags and weighs as it is told, and notes the questions.
+
+    Args:
+        answer: A segment's answer, by the number of its frames and its list.
+        odds: The log-odds of keywords; with them the stage tags.
+        logprob: The log-probability of a text, by text and list.
+    """
+
+    def __init__(
+        self,
+        answer: Callable[[int, list[str]], str] = lambda frames, words: "none",
+        odds: dict[str, float] | None = None,
+        logprob: Callable[[str, list[str]], float] = lambda text, words: 0.0,
+        method: str = "tpi",
+        encoder: str = "base",
+        segment_limit: float = 2.0,
+    ):
+        self.answer, self.odds, self.logprob = answer, odds, logprob
+        self.method, self.encoder, self.segment_limit, self.tagging = method, encoder, segment_limit, odds is not None
+        self.lists: list[list[str]] = []  # of each question
+        self.prompts: list[str] = []
+        self.options: list[dict] = []
+        self.weighed: list[tuple[str, list[str]]] = []  # text and list
+        self.encoded = 0
+
+    def encode(self, waves, batch_size, label=None):
+        self.encoded += len(waves)
+        return [torch.zeros(len(wave) // FRAME, 1) for wave in waves]
+
+    def answers(self, states, prompts, keywords, search, **options):
+        assert len(states) == len(prompts) == len(keywords)
+        self.lists += [list(words) for words in keywords]
+        self.prompts += prompts
+        self.options.append(options | {"search": search})
+        texts = [self.answer(len(frames), list(words)) for frames, words in zip(states, keywords, strict=True)]
+        # Pieces of one letter; a digit in a keyword says how unsure the answer is of it.
+        return [Answer(text, tuple(text), tuple(-float(c) if c.isdigit() else 0.0 for c in text)) for text in texts]
+
+    def tag(self, states, prompt, keywords: Sequence[Sequence[str]], search, label=None):
+        self.lists += [list(words) for words in keywords]
+        return [{word: self.odds[word] for word in words} for words in keywords]
+
+    def log_likelihoods(self, states, prompts, keywords, texts, search):
+        self.prompts += prompts
+        rows = [[(text, list(words)) for text in several] for several, words in zip(texts, keywords, strict=True)]
+        self.weighed += sum(rows, [])
+        return [[self.logprob(*pair) for pair in row] for row in rows]
