@@ -133,10 +133,14 @@ class RecogniserSettings(Settings):
 
     def summary(self) -> str:
         """One line, `pruning: max_list 50, …; inference: num_beams 1, …`, without keys of speed alone."""
-        return "; ".join(
-            f"{name}: {', '.join(f'{key} {_shown(value)}' for key, value in _flat(section))}"
+        return "; ".join(f"{name}: {values}" for name, values in self.by_stage().items())
+
+    def by_stage(self) -> dict[str, str]:
+        """The keys and values of each section in one line, without keys of speed alone."""
+        return {
+            name: ", ".join(f"{key} {_shown(value)}" for key, value in _flat(section))
             for name, section in self.deciding_text().items()
-        )
+        }
 
     def save(self, path: Path) -> None:
         """Write the settings as a JSON file."""

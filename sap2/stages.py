@@ -225,7 +225,7 @@ def settings(pruned: Path = PRUNED, results: Path = RESULTS, output: Path = SETT
     alike."""
     joined = join_settings(pruned, results)
     joined.save(output)
-    return Summary("settings", [output], joined.deciding_text())
+    return Summary("settings", [output], joined.by_stage())
 
 
 def evaluate(section: EvaluationSection, results: Path = RESULTS, output: Path = REPORTS) -> Summary:

@@ -46,7 +46,7 @@ def test_the_same_model_elsewhere_and_in_other_batches_is_the_same(folders, load
     [
         {"recogniser": "scaled"}, {"sap": {"aggregate": "max"}},
         {"pruning": {"threshold": -1.0}}, {"pruning": {"stop_bias": -2.0}}, {"pruning": {"max_list": 7}},
-        {"pruning": {"first_pass": {}}}, {"pruning": {"first_pass": {"tag": 0.5}}}, {"pruning": {"prefilter": 5}},
+        {"pruning": {"first_pass": None}}, {"pruning": {"first_pass": {"tag": 0.5}}}, {"pruning": {"prefilter": 5}},
         {"pruning": {"num_beams": 2}}, {"inference": {"num_beams": 2}}, {"inference": {"max_new_tokens": 9}},
         {"inference": {"rescoring": 1.0}}, {"inference": {"max_segment": 1.5}},
     ],

@@ -129,7 +129,7 @@ def test_the_pruner_of_another_method_is_refused(folders):
 
 @pytest.mark.parametrize("method", ["pc", "jpi"])
 def test_one_model_needs_no_pruner(folders, method):
-    leave_out(folders / f"no-{method}", ModelSection(method=method))
+    leave_out(folders / f"no-{method}", ModelSection(method=method, tagging=0.0))
     words = ["Kathryn", "Maier"]
     found = [
         load_recogniser(folders / "base", pruner, folders / method, SETTINGS)(tone(0.8), words)
