@@ -1,0 +1,180 @@
+"""A model and its settings give one text, whoever asks: flow, folder, version, server, pyfunc, Kubeflow."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from tiny import build_tiny_base, tone
+from transcription_server import running
+from typer.testing import CliRunner
+
+from sap2 import cli, stages
+from sap2.data.audio import save_audio
+from sap2.manifest import Utterance, write_manifest
+from sap2.params import Params, TrackingSection
+
+KEYWORDS = ["Kathryn", "Maier", "Myer", "Zbigniew", "graphs", "Dorst", "Zorvan", "theorem"]
+STRICT = {"pruning": {"threshold": -0.4, "max_list": 3, "first_pass": None, "max_new_tokens": 12},
+          "inference": {"max_new_tokens": 8, "max_segment": 1.5, "contexts": ["predicted"]}}  # fmt: skip
+LOOSE = {"pruning": STRICT["pruning"] | {"threshold": -4.0, "max_list": 8, "first_pass": {"prior": 9.0}},
+         "inference": STRICT["inference"] | {"max_new_tokens": 16, "num_beams": 2}}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory):
+    """A base with random adapters that tag, and four recordings of a test split."""
+    import peft
+    import torch
+
+    from sap2.model import LORA_TARGETS, load_model, load_processor, save_adapter
+
+    work = tmp_path_factory.mktemp("work")
+    base = build_tiny_base(work / "models" / "base", positions=100)
+    for seed, stage in enumerate(("pruner", "recogniser")):
+        model = peft.get_peft_model(load_model(base, tagging=1.0), peft.LoraConfig(r=2, target_modules=LORA_TARGETS))
+        torch.manual_seed(seed)
+        for weight in filter(lambda weight: weight.requires_grad, model.parameters()):
+            torch.nn.init.normal_(weight, std=0.3)
+        save_adapter(model, load_processor(base), work / "models" / stage)
+    rows = []
+    for number in range(4):
+        name = f"u{number}.wav"
+        save_audio(work / "lists" / name, tone(0.6 + 0.2 * number, number))
+        rows.append(
+            Utterance(id=f"u{number}", audio=name, duration=0.6 + 0.2 * number, text="maier", keywords=KEYWORDS)
+        )
+    for split in stages.SPLITS:
+        write_manifest(work / "lists" / f"{split}.jsonl", rows)
+    return work
+
+
+def decoded_by_the_flow(work: Path, changes: dict) -> dict[str, list]:
+    """prune → decode → settings, which leaves the folder's settings.json; each recording's text and keywords."""
+    params = Params.model_validate(changes)
+    base, pruner, recogniser = (work / "models" / part for part in ("base", "pruner", "recogniser"))
+    stages.prune(params.pruning, work / "lists", base, pruner, work / "pruned")
+    stages.decode(params.inference, work / "pruned", base, recogniser, work / "results")
+    stages.settings(work / "pruned", work / "results", work / "models" / "settings.json")
+    return results_of(work / "results")
+
+
+def results_of(results: Path) -> dict[str, list]:
+    rows = map(json.loads, (results / "predicted.jsonl").read_text().splitlines())
+    return {row["id"]: [row["hypothesis"], row["predicted"]] for row in rows}
+
+
+def recordings(work: Path) -> list[Path]:
+    return sorted((work / "lists").glob("*.wav"))
+
+
+def by_command(work: Path, model: str) -> dict[str, list]:
+    """`sap2 transcribe --model MODEL`."""
+    asked = ["transcribe", *map(str, recordings(work)), "--keywords", ",".join(KEYWORDS), "--format", "json"]
+    shown = CliRunner().invoke(cli.app, [*asked, "--model", model])
+    assert shown.exit_code == 0, shown.output
+    rows = map(json.loads, shown.stdout.splitlines())
+    return {Path(row["file"]).stem: [row["text"], row["keywords"]["predicted"]] for row in rows}
+
+
+def by_server(work: Path, model: str, tracking: TrackingSection) -> dict[str, list]:
+    """`sap2 serve --model MODEL`, each recording in a request of its own."""
+    from sap2.serving.models import ModelSource
+
+    found = {}
+    with running(ModelSource(model, tracking).load(model)) as server:
+        for path in recordings(work):
+            form = [("file", path.read_bytes(), path.name), ("keywords", ",".join(KEYWORDS))]
+            status, _, answer = server.post(*form, ("response_format", "verbose_json"))
+            assert status == 200, answer
+            found[path.stem] = [answer["text"], answer["keywords"]["predicted"]]
+    return found
+
+
+def by_talk(work: Path, model: str) -> dict[str, list]:
+    """`sap2 transcribe --slides`, with the keywords on no page."""
+    found = {}
+    for path in recordings(work):
+        talk, _ = stages.transcribe_talk(path, [], KEYWORDS, model=model)
+        found[path.stem] = [talk.transcript.text, talk.transcript.predicted]
+    return found
+
+
+def by_pyfunc(work: Path, uri: str, tracking: TrackingSection) -> dict[str, list]:
+    """MLflow's own loader, with the code that the version holds."""
+    import pandas as pd
+
+    from sap2.tracking.store import fluent
+
+    paths = recordings(work)
+    with fluent(tracking) as mlflow:
+        model = mlflow.pyfunc.load_model(uri)
+    rows = model.predict(pd.DataFrame({"audio": list(map(str, paths)), "keywords": [KEYWORDS] * len(paths)}))
+    return {path.stem: [row.text, list(row.predicted)] for path, row in zip(paths, rows.itertuples(), strict=True)}
+
+
+def by_components(work: Path, params: Params, folder: Path) -> dict[str, list]:
+    """The steps of Kubeflow's pipeline, with the sections as its parameters hold them."""
+    from components import stages as steps
+
+    def artifact(path: Path) -> SimpleNamespace:
+        return SimpleNamespace(path=str(path), metadata={}, log_metric=lambda *_: None)
+
+    folder.mkdir(parents=True, exist_ok=True)
+    sent, shown = params.without_nulls(), artifact(folder / "page.md")
+    base, pruner, recogniser = (artifact(work / "models" / part) for part in ("base", "pruner", "recogniser"))
+    pruned, results = artifact(folder / "pruned"), artifact(folder / "results")
+    listed = artifact(work / "lists")
+    steps.prune.python_func(sent["pruning"], listed, listed, base, pruner, pruned, artifact(folder), shown)
+    steps.decode.python_func(sent["inference"], listed, pruned, base, recogniser, results, shown)
+    return results_of(folder / "results")
+
+
+def by_shard(work: Path, uri: str, folder: Path) -> dict[str, list]:
+    """Kubeflow's pipeline transcribe-batch."""
+    from components.transcription import transcribe_shard
+
+    folder.mkdir(parents=True, exist_ok=True)
+    out, page = (SimpleNamespace(path=str(folder / name)) for name in ("talks.jsonl", "page.md"))
+    transcribe_shard.python_func(str(work / "lists"), ",".join(KEYWORDS), uri, "0/1", out, page)
+    rows = map(json.loads, Path(out.path).read_text().splitlines())
+    return {Path(row["talk"]).stem: [row["text"], row["keywords"]["predicted"]] for row in rows}
+
+
+def test_every_path_gives_the_same_text_and_keywords(work, tmp_path, monkeypatch):
+    from sap2.settings import read_settings
+    from sap2.tracking import register
+
+    tracking = TrackingSection(uri=f"sqlite:///{tmp_path / 'mlflow.db'}", experiment="one", model_name="one")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", tracking.uri)
+    monkeypatch.chdir(tmp_path)  # no params.yaml here: what a model does depends on it alone
+    models = work / "models"
+    seen = []
+    for name, changes in (("strict", STRICT), ("loose", LOOSE)):
+        expected = decoded_by_the_flow(work, changes)
+        params = Params.model_validate(changes | {"tracking": tracking.model_dump()})
+        answer = register(
+            tracking, metrics={}, params={"profile": name}, base=models / "base", pruner=models / "pruner",
+            recogniser=models / "recogniser", output=tmp_path / name / "registration.json",
+            settings=read_settings(models / "settings.json"),
+        )  # fmt: skip
+        uri = answer["uri"]
+        stages.decode_version(tracking, str(answer["version"]), work / "lists", tmp_path / name / "version")
+        paths = {
+            "folder": by_command(work, str(models)),
+            "version": by_command(work, uri),
+            "version on a split": results_of(tmp_path / name / "version"),
+            "server of the folder": by_server(work, str(models), tracking),
+            "server of the version": by_server(work, uri, tracking),
+            "talk": by_talk(work, str(models)),
+            "pyfunc": by_pyfunc(work, uri, tracking),
+            "Kubeflow": by_components(work, params, tmp_path / name / "kubeflow"),
+            "Kubeflow's batch": by_shard(work, uri, tmp_path / name / "batch"),
+        }
+        for path, found in paths.items():
+            assert found == expected, path
+        seen.append(expected)
+    strict, loose = seen
+    assert any(strict[one][1] != loose[one][1] for one in strict), "the settings matter: other keywords"
+    assert any(strict[one][0] != loose[one][0] for one in strict), "and other texts"
+    assert any(keywords for _, keywords in strict.values())
