@@ -155,7 +155,7 @@ def read_settings(path: Path) -> RecogniserSettings:
 
     Raises: InputError: the file cannot be read as JSON. ModelError: a key is unknown or a value out of range.
     """
-    return parse_settings(json_file(path, 'run "sap2 settings" to write it again'), str(path))
+    return parse_settings(json_file(path, 'run "sap2 settings" first'), str(path))
 
 
 def parse_settings(content: Mapping[str, Any], source: str) -> RecogniserSettings:

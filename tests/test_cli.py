@@ -178,6 +178,20 @@ def test_transcripts_are_printed_with_the_words_found(monkeypatch, tmp_path):
     ]  # fmt: skip
 
 
+def test_serve_and_demo_pass_changes_of_the_models_settings_on(monkeypatch, tmp_path):
+    from sap2 import stages
+    from sap2.serving import server
+
+    asked = []
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(server, "serve", lambda *given: asked.append(given[-1]))
+    monkeypatch.setattr(stages, "demo", lambda *given: asked.append(given[-1]))
+    changes = ["-S", "inference.num_beams=4"]
+    assert CliRunner().invoke(cli.app, ["serve", *changes, "-S", "tracking.experiment=x"]).exit_code == 0
+    assert CliRunner().invoke(cli.app, ["demo", *changes, "--max-segment", "5"]).exit_code == 0
+    assert asked == [["inference.num_beams=4"], ["inference.num_beams=4", "inference.max_segment=5.0"]]
+
+
 @pytest.mark.parametrize(("promoted", "code"), [(True, 0), (False, 3)])
 def test_a_refusal_of_the_gate_exits_3_with_the_table_on_stdout(monkeypatch, promoted, code):
     from sap2 import stages

@@ -94,6 +94,7 @@ def trained(folder, params):
     for again in (params, load_params(PARAMS, "test", ["recogniser.max_steps=1", "recogniser.seed=2"])):
         stages.train_recogniser(again.recogniser, again.model, again.lora, again.tracking)
         stages.decode(again.inference)
+        stages.settings()
         stages.evaluate(again.evaluation)
         stages.register(again)
     return client(params.tracking)

@@ -25,6 +25,7 @@ from sap2.settings import RecogniserSettings, read_settings, save_part
 from sap2.tracking import packaging
 
 STAGES = ["prepare", "lists", "base", "train_pruner", "prune", "train_recogniser", "decode", "evaluate", "register"]
+STAGES.append("settings")
 
 
 @pytest.mark.parametrize("name", STAGES)
@@ -34,7 +35,7 @@ def test_a_stage_takes_sections_and_paths_and_returns_a_summary(name):
     assert signature.return_annotation is stages.Summary
     kinds = [parameter.annotation for parameter in signature.parameters.values()]
     sections = [kind for kind in kinds if kind is not Path]
-    assert sections and all(issubclass(kind, Section) for kind in sections)
+    assert all(issubclass(kind, Section) for kind in sections) and bool(sections) == (name != "settings")
     assert kinds == sections + [Path] * (len(kinds) - len(sections))
     assert function.__doc__
 

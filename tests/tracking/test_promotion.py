@@ -108,6 +108,18 @@ def test_versions_are_listed_with_scores_aliases_and_the_last_decision(section, 
     assert lines[0].split()[:2] == ["version", "alias"] and "B-WER %" in lines[0]
     assert lines[1].split()[:2] == ["2", "challenger"] and "72.50" in lines[1] and ": B-WER % below" in lines[1]
     assert "promoted by" in lines[2] and lines[2].endswith("all 4 rules of the gate hold")
+    assert lines[3:] == ["settings of 2, 1: not recorded"]
+
+
+def test_versions_are_listed_with_their_settings(section, asking, version):
+    for number, threshold in enumerate(("-1", "-1", "-2"), start=1):
+        version(30)
+        asking.set_model_version_tag(
+            section.model_name, str(number), "sap2.settings", f"pruning: threshold {threshold}"
+        )
+    assert versions_table(versions(section), "predicted").splitlines()[-2:] == [
+        "settings of 3: pruning: threshold -2", "settings of 2, 1: pruning: threshold -1",
+    ]  # fmt: skip
 
 
 def test_the_champion_is_judged_again_when_another_one_was_faster(section, asking, version, monkeypatch):
