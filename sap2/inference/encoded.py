@@ -15,8 +15,6 @@ from sap2.model import SAMPLE_RATE
 
 __all__ = ["AudioEncoder", "AudioInput", "EncodedAudio"]
 
-SHORTEST_SEGMENT = 1.0  # seconds that a limit of segments must leave
-
 Seconds = float
 
 
@@ -70,7 +68,6 @@ class AudioEncoder:
         batch_size: Segments encoded together.
         max_segment: Seconds of a segment of a longer recording, at most; None = what the encoders take.
         segment_overlap: Seconds that two segments share where no pause parts them: see `sap2.data.segmentation`.
-    Raises: ModelError: the segments would be shorter than a second, or the stages' encoders differ in frame length.
     """
 
     def __init__(
@@ -80,11 +77,6 @@ class AudioEncoder:
         max_segment: Seconds | None = None,
         segment_overlap: Seconds = 1.0,
     ):
-        if max_segment is not None and not max_segment >= SHORTEST_SEGMENT or not segment_overlap >= 0:
-            raise ModelError(
-                f"max_segment is {max_segment}, segment_overlap {segment_overlap}; expected at least "
-                f"{SHORTEST_SEGMENT:g} s, and at least 0 s"
-            )
         self._encoders = {stage.encoder: stage for stage in reversed(stages)}  # of several the first
         self._batch_size, self.segment_overlap = batch_size, segment_overlap
         limits = [stage.segment_limit for stage in stages]
