@@ -13,6 +13,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from sap2.constants import Seconds
 from sap2.errors import ModelError
 from sap2.files import atomic_file, json_file
 
@@ -31,7 +32,6 @@ __all__ = [
     "settings_overrides",
 ]
 
-Seconds = float
 
 SETTINGS_FILE = "settings.json"
 SPEED_KEYS = frozenset({"batch_size", "batch_tokens"})  # they decide speed and memory, not text

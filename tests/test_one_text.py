@@ -115,7 +115,7 @@ def by_pyfunc(work: Path, uri: str, tracking: TrackingSection) -> dict[str, list
 
 def by_components(work: Path, params: Params, folder: Path) -> dict[str, list]:
     """The steps of Kubeflow's pipeline, with the sections as its parameters hold them."""
-    from components import stages as steps
+    from components import flow as steps
 
     def artifact(path: Path) -> SimpleNamespace:
         return SimpleNamespace(path=str(path), metadata={}, log_metric=lambda *_: None)

@@ -7,15 +7,13 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
+from sap2.constants import SAMPLE_RATE, Seconds
 from sap2.data.audio import load_audio
 from sap2.data.segmentation import segments
 from sap2.errors import ModelError
 from sap2.inference.stage_model import BARE_ENCODER, StageModel
-from sap2.model import SAMPLE_RATE
 
 __all__ = ["AudioEncoder", "AudioInput", "EncodedAudio"]
-
-Seconds = float
 
 
 @dataclass(frozen=True)

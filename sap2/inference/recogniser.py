@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
+from sap2.constants import Seconds
 from sap2.data.segmentation import without_doubles
 from sap2.errors import ModelError
 from sap2.inference.encoded import AudioEncoder, AudioInput, EncodedAudio
@@ -21,7 +22,6 @@ from sap2.transcripts.transcript import Segment, Transcript, keywords_in
 
 __all__ = ["KeywordList", "Recogniser"]
 
-Seconds = float
 
 # A recording's keyword list, or what the list is between two times, for recordings whose slides have times.
 KeywordList = Sequence[str] | Callable[[Seconds, Seconds], Sequence[str]]

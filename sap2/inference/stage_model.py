@@ -7,8 +7,8 @@ import numpy as np
 from peft import PeftModel
 from torch import Tensor
 
+from sap2.constants import SAMPLE_RATE
 from sap2.inference.decoding import Answer, answers, encode, likelihoods, tags
-from sap2.model import SAMPLE_RATE
 from sap2.settings import SearchSettings
 
 __all__ = ["BARE_ENCODER", "StageModel"]

@@ -18,6 +18,7 @@ from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from sap2 import __version__
+from sap2.constants import Seconds
 from sap2.errors import SapError
 from sap2.serving.engine import Answer, Engine, EngineClosed, QueueFull, RequestTimeout
 from sap2.serving.keeping import Keeper
@@ -28,7 +29,6 @@ from sap2.transcripts.formats import subtitles, verbose
 
 __all__ = ["create_app"]
 
-Seconds = float
 
 TRANSCRIPTIONS = "/v1/audio/transcriptions"
 MEDIA_TYPES = {"text": "text/plain", "srt": "application/x-subrip", "vtt": "text/vtt"}

@@ -14,12 +14,11 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from sap2.constants import SAMPLE_RATE, Seconds
 from sap2.serving.limits import Limits
 
 __all__ = ["Answer", "Engine", "EngineClosed", "QueueFull", "Recognising", "RequestTimeout"]
 
-SAMPLE_RATE = 16_000  # Hz
-Seconds = float
 TIDY_EVERY: Seconds = 10.0
 # oneDNN keeps compiled kernels of 1,024 shapes, and every batch has another: hundreds of MB, and no faster. It reads
 # this when it compiles the first.

@@ -14,12 +14,13 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from sap2.constants import SAMPLE_RATE
 from sap2.data.audio import save_audio
 from sap2.data.entries import plain_words
 from sap2.errors import InputError
 from sap2.files import read_jsonl
 from sap2.manifest import Utterance, fault_of, keyword_fault, read_manifest, write_manifest
-from sap2.serving.engine import SAMPLE_RATE, Answer
+from sap2.serving.engine import Answer
 
 __all__ = ["Keeper", "add_correction", "corrections", "requests"]
 

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-__all__ = ["Limits"]
+from sap2.constants import Seconds
 
-Seconds = float
+__all__ = ["Limits"]
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 import uvicorn
 from uvicorn.config import LOGGING_CONFIG
 
+from sap2.constants import Seconds
 from sap2.errors import InputError
 from sap2.params import TrackingSection
 from sap2.serving.app import create_app
@@ -19,7 +20,6 @@ from sap2.serving.models import ModelSource
 
 __all__ = ["KEYS_VARIABLE", "serve"]
 
-Seconds = float
 
 KEYS_VARIABLE = "SAP2_API_KEY"  # one key, or several separated by commas
 PROBES = {"/healthz", "/readyz", "/metrics"}  # asked every few seconds: their answers are not worth a line of log

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from sap2.constants import Seconds
 from sap2.data.audio import SAMPLE_RATE
 from sap2.data.segmentation import segments, without_doubles
 from sap2.errors import InputError

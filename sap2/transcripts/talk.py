@@ -2,11 +2,10 @@
 
 from dataclasses import dataclass
 
+from sap2.constants import Seconds
 from sap2.transcripts.transcript import Segment, Transcript, keywords_in
 
 __all__ = ["Talk", "TalkSegment"]
-
-Seconds = float
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-__all__ = ["Segment", "Transcript", "keywords_in"]
+from sap2.constants import Seconds
 
-Seconds = float
+__all__ = ["Segment", "Transcript", "keywords_in"]
 
 
 @dataclass(frozen=True)
