@@ -24,7 +24,7 @@ STAGES = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))[
 SHELLS = {"sap2", "sap2.constants", "sap2.errors", "sap2.files", "sap2.hub", "sap2.params", "sap2.progress"}
 # The trainings send their loss to the first, and early stopping, where it is on, asks the second for dev's score: a
 # change of the scorer must not train anything again.
-WATCHING = ("sap2.tracking", "sap2.evaluation")
+WATCHING = ("sap2.tracking", "sap2.evaluation", "sap2.deep_bias")  # the last is read by the scorer
 
 
 def paths(stage: dict, kind: str) -> set[str]:
