@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from sap2.constants import Seconds
 from sap2.errors import InputError
 from sap2.files import read_jsonl, write_jsonl
+from sap2.messages import audio_of, parse_message
 
 __all__ = [
     "MARKER",
@@ -269,35 +270,19 @@ def from_swift(row: dict[str, Any], duration: Seconds | None = None) -> Utteranc
     The id is the row's own, else the audio file's name without its ending.
     Raises: InputError: a part is missing, or the row asks for keywords and holds no transcript.
     """
-    from sap2.prompts import CONTEXT_END, CONTEXT_START
-
     where = f"message row {row.get('id', '')}".strip()
-    turns = {turn.get("role"): turn.get("content") for turn in row.get("messages") or () if isinstance(turn, dict)}
-    user, answer = turns.get("user"), turns.get("assistant")
-    if not isinstance(user, str) or not isinstance(answer, str):
-        raise InputError(f"{where}: expected `messages` with one user and one assistant text")
-    named = re.search(r"<audio>(.*?)</audio>", user, re.DOTALL)
-    between = re.search(f"{re.escape(CONTEXT_START)}(.*?){re.escape(CONTEXT_END)}", user, re.DOTALL)
-    listed = between.group(1) if between else ""
-    # The prompt's own words, without path and list, tell which stage the row is for.
-    outside = user[: between.start()] + user[between.end() :] if between else user
-    prompt = re.sub(r"<audio>.*?</audio>", "", outside, flags=re.DOTALL).lower()
-    if "transcribe" not in prompt or "select keywords" in prompt:
-        raise InputError(
-            f"{where}: its prompt asks for keywords, so it holds no transcript; expected a transcription row"
-        )
-    audios = row.get("audios")
-    audio = audios if isinstance(audios, str) else (audios or [named.group(1) if named else ""])[0]
+    message = parse_message(row, where)
+    if message.answer is None or message.joint:
+        raise InputError(f"{where}: expected an assistant's text that is a transcript and nothing else")
+    audio = audio_of(row)
     if not audio:
         raise InputError(f"{where}: names no audio file; expected `audios` or <audio>PATH</audio>")
     length = row.get("duration", duration)
     if length is None:
         raise InputError(f"{where}: has no duration and none was given")
-    keywords = [word for word in (listed.split(",") if "," in listed else listed.split()) if word.strip()]
+    id = str(row.get("id") or Path(audio).stem)
     try:
-        return Utterance(
-            id=str(row.get("id") or Path(audio).stem), audio=audio, duration=length, text=answer, keywords=keywords
-        )
+        return Utterance(id=id, audio=audio, duration=length, text=message.answer, keywords=list(message.keywords))
     except ValidationError as error:
         raise InputError(f"{where}: {fault_of(error)}") from error
 

@@ -276,7 +276,7 @@ UNUSABLE = {
     "score deep.json --ref ref.tsv": "deep.json:1: not JSON (maximum recursion depth exceeded",
     "score digits.jsonl --ref ref.tsv": "digits.jsonl:1: not JSON (Exceeds the limit (4300",
     "score turns.json --ref ref.tsv": 'turns.json:1 (a): field "messages" is 5, expected a list of turns',
-    "score roles.json --ref ref.tsv": "roles.json:1 (a): messages without a user's text",
+    "score roles.json --ref ref.tsv": "roles.json:1 (a): expected `messages`, a list of turns with a user's text",
     "score past.json": 'past.json:1 (a): field "duration" is -3, expected seconds of an utterance',
     "score endless.json": 'endless.json:1 (a): field "duration" is inf, expected seconds of an utterance',
     "score half.json": "half.json:1: \\udc00 is half a character; write it whole, or leave it out",

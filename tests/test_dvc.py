@@ -25,7 +25,7 @@ SHELLS = {f"sap2.{name}" for name in ("constants", "errors", "files", "hub", "pa
 SHELLS.add("sap2")
 # The trainings send their loss to the first, and early stopping, where it is on, asks the second for dev's score: a
 # change of the scorer must not train anything again.
-WATCHING = ("sap2.tracking", "sap2.evaluation")
+WATCHING = ("sap2.tracking", "sap2.evaluation", "sap2.deep_bias")  # the last is read by the scorer
 
 
 def paths(stage: dict, kind: str) -> set[str]:

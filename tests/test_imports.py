@@ -127,7 +127,16 @@ ALLOWED = {  # of ours, by room; what is not named may import every room below t
     "sap2.params": {"sap2.constants", "sap2.errors", "sap2.settings"},
     "sap2.transcripts": {"sap2.constants"},
     "sap2.model": {"sap2.constants", "sap2.errors", "sap2.files", "sap2.prompts"},
-    "sap2.evaluation": {"sap2.constants", "sap2.errors", "sap2.files", "sap2.prompts"},
+    "sap2.messages": {"sap2.errors"},
+    "sap2.deep_bias": {"sap2.errors"},
+    "sap2.evaluation": {
+        "sap2.constants",
+        "sap2.deep_bias",
+        "sap2.errors",
+        "sap2.files",
+        "sap2.messages",
+        "sap2.prompts",
+    },
 }
 DOORS = {"sap2.cli", "sap2.__main__", "sap2.stages", "components", "pipelines"}
 

@@ -1,13 +1,13 @@
 """Biasing lists: as people give them, as papers publish them, and as Le et al. (2021) draw them."""
 
-import json
 import random
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from sap2.data.entries import text_lines
 from sap2.data.quarantine import Rejected
+from sap2.deep_bias import parse_rows
 from sap2.errors import InputError
 from sap2.manifest import keyword_fault, unique_keywords
 
@@ -94,31 +94,28 @@ def read_words(path: Path | str) -> list[str]:
 
 
 def read_published(path: Path | str) -> dict[str, tuple[str, tuple[str, ...]]]:
-    """A deep-bias TSV (id, text, rare words, list; the last two JSON): `{id: (text, list)}`.
+    """The text and list of each utterance of a deep-bias TSV: `{id: (text, list)}`.
 
     Raises: InputError: the file is missing, a line has another form, a keyword cannot stand in a list, or an id comes
     twice.
     """
-    found: dict[str, tuple[str, tuple[str, ...]]] = {}
-    for where, line in text_lines(Path(path)):
+    published: dict[str, tuple[str, tuple[str, ...]]] = {}
+    for line, id, text, rare, keywords in parse_rows(str(path), _numbered(Path(path))):
+        where = f"{path}:{line}"
+        if keywords is None or keywords is rare:
+            raise InputError(f"{where}: expected id, text, rare words and list, the last two JSON; a column is missing")
+        if missing := sorted(set(rare) - set(keywords)):
+            raise InputError(f"{where}: the list lacks {', '.join(missing)}, which is rare in it")
+        if fault := next(filter(None, map(keyword_fault, keywords)), None):
+            raise InputError(f"{where}: {fault}")
+        if id in published:
+            raise InputError(f"{where}: {id} has a list already; an utterance has one")
+        published[id] = (text, tuple(keywords))
+    return published
+
+
+def _numbered(path: Path) -> Iterator[tuple[int, str]]:
+    for where, line in text_lines(path):
         if isinstance(line, Rejected):
             raise InputError(f"{where}: {line.reason}")
-        try:
-            id, text, rare, listed = line.split("\t")
-            rare, listed = json.loads(rare), json.loads(listed)
-            if not all(
-                isinstance(words, list) and all(isinstance(word, str) for word in words) for words in (rare, listed)
-            ):
-                raise ValueError("rare words and list must be lists of strings")
-        except (ValueError, RecursionError) as error:
-            raise InputError(f"{where}: expected id, text, rare words and list, the last two JSON; {error}") from error
-        if not set(rare) <= set(listed):
-            raise InputError(
-                f"{where}: the list lacks {', '.join(sorted(set(rare) - set(listed)))}, which is rare in it"
-            )
-        if fault := next(filter(None, map(keyword_fault, listed)), None):
-            raise InputError(f"{where}: {fault}")
-        if id in found:
-            raise InputError(f"{where}: {id} has a list already; an utterance has one")
-        found[id] = (text, tuple(listed))
-    return found
+        yield int(where.rpartition(":")[2]), line

@@ -3,20 +3,20 @@
 Case never counts, and a keyword of several words counts only where all of them stand in a row.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cached_property
 from types import MappingProxyType
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
+from sap2.deep_bias import ListCell, letters_of
 from sap2.evaluation.normalise import folded, normalise, words
 
 __all__ = [
     "Keyword",
     "KeywordCounts",
     "KeywordList",
-    "ListCell",
     "Places",
     "Vocabulary",
     "caseless",
@@ -57,68 +57,6 @@ class KeywordCounts(NamedTuple):
         return KeywordCounts(self.tp + other.tp, self.fp + other.fp, self.fn + other.fn)
 
 
-class ListCell(Sequence[str]):
-    """A list as it stands in a file, `["acterrally", "arisen"]`, taken apart when it is asked for.
-
-    A test set has a list of hundreds of entries for each of its utterances: as text they take a tenth of the memory,
-    and most are looked at once, together (`Vocabulary`).
-    """
-
-    __slots__ = ("_length", "text")
-
-    def __init__(self, text: str, length: int) -> None:
-        self.text, self._length = text, length
-
-    @classmethod
-    def read(cls, text: str) -> "ListCell | None":
-        """The list, or None when it is not written in this one way: then it is for a JSON parser."""
-        if text == "[]":
-            return cls("", 0)
-        if not cls._has_ends(text):
-            return None
-        separators = text.count('", "')
-        # Every quotation mark must belong to a separator or an end.
-        return cls(text, separators + 1) if text.count('"') == 2 * separators + 2 else None
-
-    @classmethod
-    def read_all(cls, texts: Sequence[str]) -> "list[ListCell | None]":
-        """Many lists; where all are written in this way they are looked at together, else each is left to `read`."""
-        letters = _letters("\n".join(texts)) if texts and all(map(cls._has_ends, texts)) else None
-        if letters is None:
-            return list(map(cls.read, texts))
-        quotes = np.flatnonzero(letters == ord('"'))
-        # How many stand in each list; lists are separated by a character.
-        counts = np.diff(np.searchsorted(quotes, np.cumsum([0, *(len(text) + 1 for text in texts)])))
-        closing, opening = quotes[1:-1:2], quotes[2::2]
-        is_separator = opening - closing == 3
-        is_separator &= (letters[closing + 1] == ord(",")) & (letters[closing + 2] == ord(" "))
-        if (counts % 2).any() or np.count_nonzero(is_separator) != counts.sum() // 2 - len(texts):
-            return list(map(cls.read, texts))
-        return list(map(cls, texts, (counts // 2).tolist()))
-
-    @staticmethod
-    def _has_ends(text: str) -> bool:
-        return text.startswith('["') and text.endswith('"]') and "\\" not in text
-
-    def __len__(self) -> int:
-        return self._length
-
-    def __getitem__(self, place: int) -> str:
-        return self._entries()[place]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._entries())
-
-    def _entries(self) -> list[str]:
-        return self.text[2:-2].split('", "') if self.text else []
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Sequence) and list(self) == list(other)
-
-    def __hash__(self) -> int:
-        return hash(self.text)
-
-
 class Vocabulary:
     """The caseless words of all texts of a test set, to be looked for in its lists.
 
@@ -136,7 +74,7 @@ class Vocabulary:
         self._words = words
         quoted = "".join([f'"{word}"' for word in words if word.isascii() and '"' not in word])
         self._is_known = np.zeros(1 << self.NUMBER_BITS, dtype=bool)
-        self._is_known[self._numbers(_letters(quoted))[2]] = True
+        self._is_known[self._numbers(letters_of(quoted))[2]] = True
 
     def entries_of(self, cells: Sequence[ListCell]) -> list[dict[Keyword, str]] | None:
         """Each list's entries that are words of the texts, as compared -> as first spelt, in the list's order.
@@ -144,7 +82,7 @@ class Vocabulary:
         None unless every entry of all lists is one ASCII word.
         """
         text = "\n".join([cell.text for cell in cells])
-        letters = _letters(text)
+        letters = letters_of(text)
         if letters is None or any(map(text.__contains__, self.SPACES)):
             return None
         entries = list(map(len, cells))
@@ -170,11 +108,6 @@ class Vocabulary:
         first = np.ndarray(len(letters) - 7, "<u8", letters, strides=(1,))[starts] | self.LOWER_CASE
         first &= self.FIRST_LETTERS[np.minimum(lengths, 8)]
         return starts, ends, (first + lengths) * np.uint64(0x9E3779B97F4A7C15) >> np.uint64(64 - self.NUMBER_BITS)
-
-
-def _letters(text: str) -> np.ndarray | None:
-    """An ASCII text as numbers, with room for eight letters from each place on; None for other text."""
-    return np.frombuffer(text.encode() + bytes(8), dtype=np.uint8) if text.isascii() else None
 
 
 class KeywordList:

@@ -7,24 +7,22 @@ Anything else: Kaldi's `text`, the id first. Utterances are known by their ids, 
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
 from sys import intern
 from typing import Any, NamedTuple
 
+from sap2.deep_bias import parse_list, parse_rows
 from sap2.errors import InputError
-from sap2.evaluation.keywords import ListCell
 from sap2.files import SURROGATE, checked_object, json_object
+from sap2.messages import audio_of, parse_message
 
 __all__ = ["Row", "Source", "read_lists", "read_source", "read_training"]
 
 # Compiled when a file of their format is met: that takes a millisecond.
 _TRN = r"^(.*?)\(([^\s()]+)\)\s*$"
-_KEYWORDS = r"(?s)<\|startofcontext\|>(.*?)<\|endofcontext\|>"
-_AUDIO = r"(?s)<audio>(.*?)</audio>"
 BLOCK = 1 << 16  # bytes read at once
 SAMPLE = 50  # lines by which a format is told
-LINES_AT_ONCE = 50  # of which lists are read together: what that takes stays in the processor's cache
 LONGEST_COUNT = 18  # characters of a word's count
 DAY = 86_400.0  # seconds; no utterance is longer
 
@@ -216,29 +214,12 @@ def _trn(path: str, lines: Iterable[str], text_is: str) -> Iterator[Row]:
 
 
 def _tsv(path: str, lines: Iterable[str], text_is: str) -> Iterator[Row]:
-    """`1089-134686-0000<TAB>he hoped …<TAB>["stew"]<TAB>["aubigny", "stew", …]`; hypotheses end after the text."""
-    lines, start = iter(lines), 1
-    while split := [line.split("\t") for line in islice(lines, LINES_AT_ONCE)]:
-        lists = iter(ListCell.read_all([cells[-1].strip() for cells in split if len(cells) > 2]))
-        for number, cells in enumerate(split, start):
-            listed = next(lists) if len(cells) > 2 else None
-            if not (id := cells[0].strip()):
-                if not any(map(str.strip, cells)):
-                    continue
-                raise InputError(f"{path}:{number}: no id before the first tab; expected id, tab, text")
-            if len(cells) < 3:
-                yield _with_text(Row(id, number), text_is, cells[1].strip() if len(cells) > 1 else "")
-                continue
-            where = f"{path}:{number} ({id})"
-            if len(cells) > 4:
-                raise InputError(f"{where}: {len(cells)} columns, expected id, text, rare words and list at most")
-            if len(cells) == 3:
-                biasing = keywords = listed or _json_column(where, cells[2].strip(), "rare words")
-            else:
-                biasing = _json_column(where, cells[2].strip(), "rare words")
-                keywords = listed or _json_column(where, cells[3].strip(), "list")
-            yield Row(id, number, None, cells[1].strip(), keywords, biasing)
-        start += LINES_AT_ONCE
+    """Id and text, or a deep-bias TSV, whose text is a reference: see `sap2.deep_bias`."""
+    for line, id, text, rare, keywords in parse_rows(path, enumerate(lines, start=1)):
+        if keywords is None:
+            yield _with_text(Row(id, line), text_is, text)
+        else:
+            yield Row(id, line, None, text, keywords, rare)
 
 
 def _with_text(row: Row, text_is: str, text: str) -> Row:
@@ -246,20 +227,9 @@ def _with_text(row: Row, text_is: str, text: str) -> Row:
     return row
 
 
-def _json_column(where: str, cell: str, what: str) -> Sequence[str]:
-    if (simple := ListCell.read(cell)) is not None:
-        return simple
-    import json
-
-    try:
-        return tuple(map(intern, json.loads(cell)))
-    except (ValueError, TypeError) as error:
-        raise InputError(f"{where}: {what} {_short(cell)} are no JSON list of strings ({error})") from error
-
-
 def _column(where: str, cell: str) -> Sequence[str]:
     if cell.lstrip().startswith("["):
-        return _json_column(where, cell, "keywords")
+        return parse_list(where, cell, "keywords")
     return tuple(intern(" ".join(one.split())) for one in cell.split(",") if one.strip())
 
 
@@ -341,9 +311,8 @@ def _row(where: str, number: int, value: dict[str, Any], text_is: str) -> Row:
     )
     if row.duration is not None and not 0 <= row.duration < DAY:
         raise InputError(f'{where}: field "duration" is {_short(row.duration)}, expected seconds of an utterance')
-    messages = value.get("messages")
-    if "hypothesis" not in value and messages:
-        _add_messages(row, where, messages)
+    if "hypothesis" not in value and value.get("messages"):
+        _add_messages(row, where, value)
     text = take(("text",), str, "a string")
     if text is not None and row.reference is None:
         # A manifest's text is what was said; a line of id and text alone is what the file is for.
@@ -357,43 +326,19 @@ def _id_of(value: Mapping[str, Any]) -> str | None:
     for name in ("id", "key", "utt_id"):
         if isinstance(value.get(name), str | int) and str(value[name]):
             return str(value[name])
-    audios = value.get("audios") or value.get("audio")
-    audio = audios[0] if isinstance(audios, list) else audios
-    if isinstance(audio, dict):
-        audio = audio.get("path")
-    if not isinstance(audio, str):
-        turns = value.get("messages")
-        contents = [turn.get("content") for turn in turns if isinstance(turn, dict)] if isinstance(turns, list) else []
-        match = next(filter(None, (re.search(_AUDIO, one) for one in contents if isinstance(one, str))), None)
-        audio = match.group(1) if match else None
+    audio = audio_of(value)
     return Path(audio).stem if audio else None
 
 
-def _add_messages(row: Row, where: str, messages: Any) -> None:
-    """What ms-swift's messages say: the list stands in the prompt, the answer may hold keywords and a transcript."""
+def _add_messages(row: Row, where: str, value: Mapping[str, Any]) -> None:
+    """Add what ms-swift's messages say: list and reference; of a joint answer, keywords and transcript apart."""
     from sap2.prompts import parse_joint
 
-    if not isinstance(messages, list):
-        raise InputError(f'{where}: field "messages" is {_short(messages)}, expected a list of turns')
-    turns = {str(turn.get("role")): turn.get("content") for turn in messages if isinstance(turn, dict)}
-    prompt, answer = turns.get("user"), turns.get("assistant")
-    if not isinstance(prompt, str):
-        raise InputError(f"{where}: messages without a user's text")
-    between = re.search(_KEYWORDS, prompt)
-    listed = between.group(1) if between else ""
-    # Separated by commas, else by spaces.
-    pieces = [" ".join(one.split()) for one in (listed.split(",") if "," in listed else listed.split())]
-    keywords = tuple(intern(one) for one in pieces if one)
-    asked = re.sub(_KEYWORDS, "", re.sub(_AUDIO, "", prompt)).lower()
-    if row.reference is None and isinstance(answer, str):
-        row.reference = answer
-    if "transcribe" not in asked:
-        raise InputError(
-            f"{where}: its prompt asks for keywords, so it holds no transcript; expected rows that transcribe "
-            '(stage 1\'s answers are scored from manifests or results with "predicted")'
-        )
+    message = parse_message(value, where)
+    keywords = tuple(map(intern, message.keywords))
+    row.reference = message.answer if row.reference is None else row.reference
     row.keywords = row.keywords if row.keywords is not None else keywords or None
-    if "select keywords" in asked:  # both stages in one answer
+    if message.joint:
         if row.hypothesis is not None:
             selected, unknown, row.hypothesis = parse_joint(row.hypothesis, keywords)
             row.predicted = (*selected, *unknown)

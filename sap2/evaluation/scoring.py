@@ -12,11 +12,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from sap2.deep_bias import ListCell
 from sap2.errors import ParamsError
 from sap2.evaluation.alignment import DELETION, INSERTION, SUBSTITUTION, Moves, definition_of, moves_of
 from sap2.evaluation.figures import COUNTS, FIGURES, HALVES, KIND_FIGURES, KINDS, SELECTION_FIGURES
 from sap2.evaluation.groups import Parts, parts_of_utterances, rows_of
-from sap2.evaluation.keywords import Keyword, KeywordCounts, KeywordList, ListCell, Vocabulary, caseless, surplus
+from sap2.evaluation.keywords import Keyword, KeywordCounts, KeywordList, Vocabulary, caseless, surplus
 from sap2.evaluation.marks import KeywordTally, MarkedLines
 from sap2.evaluation.normalise import NORMALISERS, WORDS_RULE, normaliser_of, words
 from sap2.evaluation.rates import Errors, check_same_ids, count_edits

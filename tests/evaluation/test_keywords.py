@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sap2.deep_bias import ListCell
 from sap2.evaluation import score
 from sap2.evaluation.keywords import (
     KeywordCounts,
     KeywordList,
-    ListCell,
     Vocabulary,
     caseless,
     covered,
