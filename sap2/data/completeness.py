@@ -64,7 +64,7 @@ def _chunks(file: BinaryIO, head: bytes, size: int) -> Iterator[Chunk]:
     elif head[:8] == ASF_HEADER:
         yield from _objects(file, size)
     elif head[:4] == EBML:
-        yield from _elements(file, size)
+        yield from _elements(file)
 
 
 def _riff(file: BinaryIO, size: int, order: str) -> Iterator[Chunk]:
@@ -109,7 +109,7 @@ def _objects(file: BinaryIO, size: int) -> Iterator[Chunk]:
         at += length
 
 
-def _elements(file: BinaryIO, size: int) -> Iterator[Chunk]:
+def _elements(file: BinaryIO) -> Iterator[Chunk]:
     """Matroska's header and segment; a live recording leaves the segment's length open."""
     at = 0
     for expected in (EBML, SEGMENT):
@@ -118,6 +118,12 @@ def _elements(file: BinaryIO, size: int) -> Iterator[Chunk]:
         if header[:4] != expected or len(header) < 5 or not header[4]:
             return
         width = 9 - header[4].bit_length()
+        if len(header) < 4 + width:
+            return
         length = int.from_bytes(header[4 : 4 + width], "big") - (1 << 7 * width)
-        yield expected, at + 4 + width, None if length == (1 << 7 * width) - 1 else length
+        if length == (1 << 7 * width) - 1:
+            length = None
+        yield expected, at + 4 + width, length
+        if length is None:
+            return
         at += 4 + width + length

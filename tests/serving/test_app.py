@@ -13,6 +13,7 @@ import openai
 import pytest
 import soundfile
 from transcription_server import Model, Source, running
+from videos import recording as recorded
 
 from sap2.serving.limits import Limits
 
@@ -67,6 +68,16 @@ def test_keywords_come_as_fields_files_and_prompt_each_once(server, recording):
     )  # fmt: skip
     assert (status, headers["x-sap2-model"]) == (200, "models:/m/1")
     assert answer == {"text": "one 1.0 s Meyer zorvan Zoë New York"}
+
+
+@pytest.mark.parametrize(("ending", "codec"), [("mov", "alac"), ("mkv", "pcm_s16le")])
+def test_recordings_in_containers_are_read_within_the_same_limits(server, tmp_path, ending, codec):
+    made = tmp_path / f"a.{ending}"
+    content = recorded(made, np.zeros(16_000), codec).read_bytes()
+    assert server.post(("file", content, made.name))[2] == {"text": "one 1.0 s"}
+    content = recorded(made, np.zeros(32 * 16_000), codec).read_bytes()
+    status, _, answer = server.post(("file", content, made.name))
+    assert status == 413 and "expected at most 30 s" in answer["error"]["message"]
 
 
 def test_a_batch_answers_for_each_file_and_a_broken_one_takes_no_other_with_it(server, recording):
