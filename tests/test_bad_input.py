@@ -142,13 +142,13 @@ UNUSABLE = {
     "prune --set profile.x=1": "--set profile.x=1: a profile is chosen with --profile 1",
     "prune --profile nope": "params.yaml: no profile 'nope'; it has default, test, qwen2-audio-7b",
     # prepare and fetch
-    "prepare --source file": "file: no such folder; it must hold WAV/FLAC files with one TSV",
+    "prepare --source file": "file: no such folder; it must hold recordings with one TSV",
     "prepare --source folder --root folder": "folder: expected manifest.tsv or one *.tsv with the columns id, text,",
     "prepare --source header": "header/a.tsv:1: the header lacks the column keywords; got id, text, expected",
     "prepare --source double": "double/a.tsv:1: the header names a column twice",
     "prepare --source latin": "latin/a.tsv:1: not UTF-8: invalid continuation byte at byte 9 of the line",
-    "prepare --source none": "none: none of 1 records can be used: none/a.tsv:2: no audio file: a.wav or a.flac is not "
-    "in the folder; all are in data/.ingested/quarantine.jsonl",
+    "prepare --source none": "none: none of 1 records can be used: none/a.tsv:2: no audio file: a.wav (or .flac, .mp3, "
+    ".m4a, …) is not in the folder; all are in data/.ingested/quarantine.jsonl",
     "prepare --source librispeech": "params.yaml: prepare: source is librispeech: set librispeech.root to the folder",
     "prepare --source librispeech --root nowhere": "nowhere: no such folder; set prepare.librispeech.root to where",
     "prepare --source slidespeech --root folder": "folder/L95: no such folder; folder holds .keep; correct train,",
@@ -225,7 +225,7 @@ UNUSABLE = {
     "transcribe no.wav": "no.wav: no such file",
     "transcribe folder": "folder: is a folder, expected an audio file",
     "transcribe empty": "empty: the file is empty (0 bytes), expected audio",
-    "transcribe file": "file: cannot be read as audio (Format not recognised); expected WAV, FLAC, MP3, Ogg or AIFF",
+    "transcribe file": "file: cannot be read as audio (Format not recognised), expected WAV, FLAC, MP3, Ogg, AIFF, M4A",
     "transcribe a.wav --keywords-file folder": "folder: no such file, expected keywords, one a line",
     "transcribe a.wav --keywords-file latin.txt": "latin.txt: not UTF-8",
     "transcribe a.wav --keywords-file list.txt": "list.txt:2: the marker <|im_end|> inside the keyword",

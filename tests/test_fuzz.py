@@ -290,3 +290,19 @@ def recording(tmp_path_factory):
     path = tmp_path_factory.mktemp("audio") / "a.wav"
     save_audio(path, 0.1 * np.sin(np.arange(3200) / 10))
     return path.read_bytes()
+
+
+SIGNATURES = [
+    b"\0\0\0\x20ftypM4A ", b"\x1a\x45\xdf\xa3", b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", b"#!AMR\n",
+    b"RIFF\0\0\0\0WAVE", b"ID3\4\0\0\0\0\0\0",
+]  # fmt: skip
+
+
+@fuzzed(start=st.sampled_from([*SIGNATURES, b""]), content=st.binary(max_size=400))
+def test_recordings(place, start, content):
+    from sap2.data.audio import load_audio, read_duration
+
+    path = place / "a.m4a"
+    path.write_bytes(start + content)
+    tried(load_audio, path)
+    tried(read_duration, path)

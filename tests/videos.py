@@ -1,4 +1,4 @@
-"""Videos made on the spot by PyAV: a second of black pictures, and the sound a test is about."""
+"""Videos and recordings in containers, made by PyAV: a second of black pictures, and the sound a test is about."""
 
 from fractions import Fraction
 from pathlib import Path
@@ -29,4 +29,21 @@ def video(path: Path, wave: np.ndarray | None = None, codec: str = "aac", chapte
             frame.rate = 16_000
             container.mux(sound.encode(frame))
             container.mux(sound.encode(None))
+    return path
+
+
+def recording(
+    path: Path, wave: np.ndarray, codec: str, rate: int = 16_000, format: str | None = None, **options: str
+) -> Path:
+    """Sound alone in a container; `wave` is `(channels, samples)` of that rate, mono or stereo, or `(samples,)`."""
+    channels = np.atleast_2d(wave).astype(np.float32)
+    layout = "stereo" if len(channels) == 2 else "mono"
+    with av.open(str(path), "w", format=format, options=options) as container:
+        stream = container.add_stream(codec, rate=rate, layout=layout)
+        if codec == "wmav2":
+            stream.bit_rate = 64_000  # which it has no default for
+        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(channels), format="fltp", layout=layout)
+        frame.rate = rate
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
     return path

@@ -1,20 +1,30 @@
 """Recordings from outside to what the model hears: 16 kHz, mono, float32; or a clear error."""
 
 import io
+import os
 import re
-import struct
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
 from sap2.constants import SAMPLE_RATE, Seconds
+from sap2.data.completeness import check_complete, is_streamed_wav
+from sap2.data.containers import ContainerReader, container_format
 from sap2.errors import InputError
 
-__all__ = ["SAMPLE_RATE", "check_samples", "load_audio", "save_audio", "sliced"]
+if TYPE_CHECKING:
+    import soundfile
+
+__all__ = ["FORMATS", "SAMPLE_RATE", "load_audio", "read_duration", "read_sample_rate", "save_audio", "sliced"]
 
 
 HIGHEST_RATE = 192_000  # Hz, a studio's
-BLOCK = 1 << 20  # samples a channel that are read at once
+BLOCK = 1 << 16  # samples a channel that are read at once
+FORMATS = "WAV, FLAC, MP3, Ogg, AIFF, M4A, MP4, MOV, WebM, MKV, 3GP, AAC, AMR or WMA"  # for people
+HEADERLESS = (".raw", ".pcm", ".sw", ".vox", ".sln", ".ul", ".al", ".gsm")
 
 
 def load_audio(
@@ -26,7 +36,7 @@ def load_audio(
     end: Seconds | None = None,
     content: bytes | None = None,
 ) -> np.ndarray:
-    """Read a recording of any format libsndfile knows (WAV, FLAC, MP3, Ogg, AIFF, …), any rate, any number of channels.
+    """Read a recording of any of `FORMATS`, detected from its content, at any rate, with any number of channels.
 
     Args:
         path: The file, or a part of a shard: see `sliced`.
@@ -35,63 +45,149 @@ def load_audio(
         start, end: The stretch to read, in seconds of the recording; the bounds are of its length.
         content: The file's bytes, where they are there already; `path` then only names it.
 
-    Returns: `(samples,)` float32 between about -1 and 1; channels are averaged.
+    Returns: `(samples,)` float32 between about -1 and 1; channels are averaged, and of a video the first audio track is
+    read.
     Raises: InputError: the file is missing, empty, truncated, not audio, holds NaN or infinite samples, or its length
     is outside the bounds or ends before `end`.
     """
-    import soundfile
-
     path = Path(path)
+    with _opened(path, content) as reader:
+        rate, known = reader.sample_rate, reader.frames
+        if rate > HIGHEST_RATE:
+            raise InputError(f"{path}: {rate} Hz, expected at most {HIGHEST_RATE}; export it with 48,000 or less")
+        first, wanted = _stretch(path, rate, start, end, known)
+        # A few kB can hold hours of silence: no more is read than can be used, a block at a time.
+        limit = None if max_duration is None else int(max_duration * rate) + 1
+        most = limit if end is None else min(wanted, wanted if limit is None else limit)
+        counted = _Counted(reader.blocks(first), most)
+        parts = list(_resampled(counted, rate, sample_rate))
+    read = counted.samples
+    if not reader.exact and end is not None and read < most - rate // 100:
+        raise _no_stretch(path, start, end, f"{(first + read) / rate:.2f} s" if read else "less")
+    if reader.exact and read < wanted and read != most:
+        raise InputError(f"{path}: truncated: holds {read} of {wanted} samples; copy or export it again")
+    if read == 0:
+        raise InputError(f"{path}: holds no samples, expected audio")
+    if counted.bad:
+        raise InputError(f"{path}: {counted.bad} of {read} samples are NaN or infinite; export it again")
+    length = wanted if wanted is not None and (reader.exact or read == limit) else read
+    if read < min_duration * rate:
+        raise InputError(f"{path}: lasts {read / rate:.3f} s, expected at least {min_duration:g} s")
+    if read == limit:
+        lasts = f"{length / rate:.1f}" if length > read else f"more than {max_duration:g}"
+        raise InputError(f"{path}: lasts {lasts} s, expected at most {max_duration:g} s; cut it into shorter pieces")
+    return np.ascontiguousarray(np.concatenate(parts), dtype=np.float32)
+
+
+def read_sample_rate(path: Path | str) -> int:
+    """Sample rate of a recording in Hz, before any resampling.
+
+    Raises: InputError: as `load_audio`.
+    """
+    with _opened(Path(path)) as reader:
+        return reader.sample_rate
+
+
+def read_duration(path: Path | str) -> Seconds:
+    """Length of a recording: as announced where that is reliable, else as decoded.
+
+    Raises: InputError: as `load_audio`.
+    """
+    with _opened(Path(path)) as reader:
+        frames = sum(map(len, reader.blocks())) if reader.frames is None else reader.frames
+        return frames / reader.sample_rate
+
+
+@contextmanager
+def _opened(path: Path, content: bytes | None = None) -> Iterator["_SoundFileReader | ContainerReader"]:
+    """The reader of a file's format, which is detected from its content."""
     if content is None and (part := sliced(path)):
         content = _slice(*part)
     if content is None:
         _check_file(path)
+    with _file(path, content) as file:
+        check_complete(file, path)
+        format = container_format(file) or ("wav" if is_streamed_wav(file) else None)
+        if format is None:
+            with _soundfile(path, content) as sound:
+                # Of an MP3 libsndfile takes the header's word for the length: it then loses or invents minutes.
+                if sound.format != "MP3":
+                    yield _SoundFileReader(sound)
+                    return
+        with ContainerReader(file, path, format or "mp3") as reader:
+            yield reader
+
+
+@contextmanager
+def _file(path: Path, content: bytes | None) -> Iterator[BinaryIO]:
     try:
-        with soundfile.SoundFile(path if content is None else io.BytesIO(content)) as file:
-            announced, rate = file.frames, file.samplerate
-            # MP3 and Ogg only estimate their length, and a stream may announce none: read to the end, then compare.
-            exact = file.format in ("WAV", "WAVEX", "FLAC", "AIFF", "AU", "W64", "RF64", "CAF")
-            if rate > HIGHEST_RATE:
-                raise InputError(f"{path}: {rate} Hz, expected at most {HIGHEST_RATE}; export it with 48,000 or less")
-            if start or end is not None:
-                announced = _seek(file, path, start, end)
-            # A few kB of FLAC can hold hours of silence: no more is read than can be used, a block at a time.
-            most = -1 if max_duration is None else int(max_duration * rate) + 1
-            if end is not None:
-                most = announced if most < 0 else min(announced, most)
-            mono = [np.zeros(0, np.float32)]
-            mono += [block.mean(axis=1) for block in file.blocks(BLOCK, frames=most, dtype="float32", always_2d=True)]
-            samples = np.concatenate(mono)
+        file = path.open("rb") if content is None else io.BytesIO(content)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    with file:
+        yield file
+
+
+@contextmanager
+def _soundfile(path: Path, content: bytes | None) -> Iterator["soundfile.SoundFile"]:
+    import soundfile
+
+    # By a descriptor, not by the path: endings such as .raw, .vox and .au would stand for a header.
+    source = io.BytesIO(content) if content is not None else os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+    try:
+        with soundfile.SoundFile(source) as sound:
+            yield sound
     except soundfile.LibsndfileError as error:
         raise InputError(_unreadable(path, str(error.error_string))) from error
-    if exact and len(samples) < announced and len(samples) != most:
-        raise InputError(f"{path}: truncated: holds {len(samples)} of {announced} samples; copy or export it again")
-    check_samples(path, samples, max(len(samples), announced if exact else 0) / rate, min_duration, max_duration)
-    if rate != sample_rate:
-        import soxr
-
-        samples = soxr.resample(samples, rate, sample_rate)
-    return np.ascontiguousarray(samples, dtype=np.float32)
 
 
-def check_samples(
-    path: Path | str, samples: np.ndarray, duration: Seconds, min_duration: Seconds, max_duration: Seconds | None
-) -> None:
-    """Refuse samples of a recording that cannot be used.
+class _SoundFileReader:
+    """What libsndfile reads, as `ContainerReader` has it."""
 
-    Raises: InputError: there are none, some are NaN or infinite, or the duration is outside the bounds.
-    """
-    if len(samples) == 0:
-        raise InputError(f"{path}: holds no samples, expected audio")
-    if not np.isfinite(samples).all():
-        bad = int((~np.isfinite(samples)).sum())
-        raise InputError(f"{path}: {bad} of {samples.size} samples are NaN or infinite; export it again")
-    if duration < min_duration:
-        raise InputError(f"{path}: lasts {duration:.3f} s, expected at least {min_duration:g} s")
-    if max_duration is not None and duration > max_duration:
-        raise InputError(
-            f"{path}: lasts {duration:.1f} s, expected at most {max_duration:g} s; cut it into shorter pieces"
-        )
+    def __init__(self, sound: "soundfile.SoundFile"):
+        self._sound = sound
+        self.sample_rate: int = sound.samplerate
+        self.frames: int = sound.frames
+        # Ogg only estimates its length, and a stream may announce none.
+        self.exact = sound.format in ("WAV", "WAVEX", "FLAC", "AIFF", "AU", "W64", "RF64", "CAF")
+
+    def blocks(self, first: int = 0) -> Iterator[np.ndarray]:
+        if first:
+            self._sound.seek(first)
+        for block in self._sound.blocks(BLOCK, dtype="float32", always_2d=True):
+            yield block.mean(axis=1)
+
+
+class _Counted:
+    """Blocks of samples up to a number of them; how many there were, and how many were NaN or infinite."""
+
+    def __init__(self, blocks: Iterable[np.ndarray], most: int | None):
+        self._blocks, self._most = blocks, most
+        self.samples = self.bad = 0
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        if self._most == 0:
+            return
+        for block in self._blocks:
+            kept = block if self._most is None else block[: self._most - self.samples]
+            self.samples += len(kept)
+            self.bad += int((~np.isfinite(kept)).sum())
+            yield kept
+            if self.samples == self._most:
+                return
+
+
+def _resampled(blocks: Iterable[np.ndarray], rate: int, sample_rate: int) -> Iterator[np.ndarray]:
+    yield np.zeros(0, np.float32)
+    if rate == sample_rate:
+        yield from blocks
+        return
+    import soxr
+
+    stream = soxr.ResampleStream(rate, sample_rate, 1, dtype="float32")
+    for block in blocks:
+        yield stream.resample_chunk(np.ascontiguousarray(block))
+    yield stream.resample_chunk(np.zeros(0, np.float32), last=True)
 
 
 def sliced(path: Path | str) -> tuple[Path, int, int] | None:
@@ -121,21 +217,24 @@ def _check_file(path: Path) -> None:
         raise InputError(f"{path}: no such file")
     if path.stat().st_size == 0:
         raise InputError(f"{path}: the file is empty (0 bytes), expected audio")
-    _check_complete(path)
 
 
-def _seek(file, path: Path, start: Seconds, end: Seconds | None) -> int:
-    """Go to `start` of an open recording; return the frames from there to `end`."""
-    first = round(start * file.samplerate)
-    last = file.frames if end is None else round(end * file.samplerate)
-    slack = file.samplerate // 100  # times are rounded to 10 ms in many corpora
-    if not 0 <= first < last or last > file.frames + slack or first >= file.frames:
-        raise InputError(
-            f"{path}: no stretch from {start:g} s to {'its end' if end is None else f'{end:g} s'} in a recording of "
-            f"{file.frames / file.samplerate:.2f} s"
-        )
-    file.seek(first)
-    return min(last, file.frames) - first
+def _stretch(path: Path, rate: int, start: Seconds, end: Seconds | None, known: int | None) -> tuple[int, int | None]:
+    """First frame and number of frames of a stretch; None = to an end that is not known."""
+    first, last = round(start * rate), None if end is None else round(end * rate)
+    if known is not None:
+        slack = rate // 100  # times are rounded to 10 ms in many corpora
+        if (start or end is not None) and (first >= known or (last is not None and last > known + slack)):
+            raise _no_stretch(path, start, end, f"{known / rate:.2f} s")
+        last = known if last is None else min(last, known)
+    if first < 0 or (end is not None and first >= last):
+        raise _no_stretch(path, start, end, "any length")
+    return first, None if last is None else last - first
+
+
+def _no_stretch(path: Path, start: Seconds, end: Seconds | None, length: str) -> InputError:
+    to = "its end" if end is None else f"{end:g} s"
+    return InputError(f"{path}: no stretch from {start:g} s to {to} in a recording of {length}")
 
 
 def save_audio(path: Path | str, samples: np.ndarray, sample_rate: int = SAMPLE_RATE) -> None:
@@ -148,33 +247,13 @@ def save_audio(path: Path | str, samples: np.ndarray, sample_rate: int = SAMPLE_
     path.write_bytes(encoded.getvalue())  # libsndfile would not say why it cannot write
 
 
-def _check_complete(path: Path) -> None:
-    """Refuse a WAV or AIFF whose sound is announced longer than the file: libsndfile would read what is there."""
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        kind = file.read(12)
-        if kind[:4] == b"RIFF" and kind[8:] in (b"WAVE", b""):
-            order, sound = "<", b"data"
-        elif kind[:4] == b"FORM" and kind[8:] in (b"AIFF", b"AIFC", b""):
-            order, sound = ">", b"SSND"
-        else:
-            return
-        position = 12
-        while position + 8 <= size:
-            file.seek(position)
-            name, length = struct.unpack(f"{order}4sI", file.read(8))
-            if name == sound:
-                # A writer that cannot seek back (a pipe) leaves 0 or the largest number: length unknown, not truncated.
-                if length in (0, 0xFFFFFFFF) or position + 8 + length <= size:
-                    return
-                held = size - position - 8
-                raise InputError(f"{path}: truncated: holds {held} of {length} bytes of audio; copy or export it again")
-            position += 8 + length + length % 2
-    raise InputError(f"{path}: truncated: a header without audio behind it; copy or export it again")
-
-
 def _unreadable(path: Path, reason: str) -> str:
-    hint = "expected WAV, FLAC, MP3, Ogg or AIFF"
-    if path.suffix.lower() in (".m4a", ".mp4", ".aac", ".wma", ".webm", ".amr"):
-        hint += f'; convert it first: ffmpeg -i "{path.name}" "{path.stem}.wav"'
-    return f"{path}: cannot be read as audio ({reason.strip().rstrip('.')}); {hint}"
+    if path.suffix.lower() in HEADERLESS:
+        return (
+            f"{path}: has no header that tells its sample rate and encoding, expected {FORMATS}; add one: "
+            f'ffmpeg -f s16le -ar 16000 -ac 1 -i "{path.name}" "{path.stem}.wav"'
+        )
+    return (
+        f"{path}: cannot be read as audio ({reason.strip().rstrip('.')}), expected {FORMATS}; "
+        f'convert other formats first: ffmpeg -i "{path.name}" "{path.stem}.wav"'
+    )

@@ -18,7 +18,17 @@ from sap2.constants import SPLITS, Seconds
 from sap2.data.quarantine import Rejected
 from sap2.errors import InputError
 
-__all__ = ["SPLITS", "Entry", "Read", "confined", "fields_by_id", "part_folder", "plain_words", "text_lines"]
+__all__ = [
+    "SPLITS",
+    "Entry",
+    "Read",
+    "confined",
+    "fields_by_id",
+    "part_folder",
+    "plain_words",
+    "spoken_symbols",
+    "text_lines",
+]
 
 
 LONGEST_LINE = 1 << 20  # bytes; a longer line is no transcript
@@ -144,3 +154,15 @@ def plain_words(text: str) -> str:
     words = unicodedata.normalize("NFC", text).lower().replace("’", "'")
     words = re.sub(r"[^\w'\-\s]|_", " ", words)
     return " ".join(word.strip("'-") for word in words.split() if word.strip("'-"))
+
+
+def spoken_symbols(text: str) -> list[str]:
+    """The symbols of a text that have a name in speech and that `plain_words` leaves out, in order.
+
+    >>> spoken_symbols("$30 & 5% more -- that's all.")
+    ['$', '&', '%']
+    """
+    return [
+        symbol for symbol in unicodedata.normalize("NFC", text)
+        if symbol in "%‰&@#§" or (unicodedata.category(symbol) in ("Sc", "Sm", "So") and symbol not in "|~")
+    ]  # fmt: skip

@@ -9,8 +9,9 @@ The TSV is UTF-8 with a header. `id`, `text` and `keywords` are needed, the rest
     id        text                      keywords            split  audio          speaker  talk
     intro-01  welcome to meyer's talk   meyer, deep zorvan  train  intro-01.flac  anna     intro
 
-Without `audio` the file is ID.wav or ID.flac. Without `split` whole talks (utterances, where there is no `talk`) are
-dealt to train, dev and test by a hash of their names and the seed, so that a longer list later moves few of them.
+Without `audio` the file is ID with the ending of a recording: .wav, .flac, .mp3, .m4a, …. Without `split` whole talks
+(utterances, where there is no `talk`) are dealt to train, dev and test by a hash of their names and the seed, so that a
+longer list later moves few of them.
 
 A long recording comes with `subtitles` instead of a text, a SubRip or WebVTT file: it is cut into utterances where a
 pause lies between subtitles. With `slides`, a file of the form of sap2/data/slides.py, their lists follow the time:
@@ -21,6 +22,7 @@ pause lies between subtitles. With `slides`, a file of the form of sap2/data/sli
 
 import csv
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -29,7 +31,7 @@ from typing import Any
 from sap2.data.audio import load_audio
 from sap2.data.biasing import read_words
 from sap2.data.checks import id_fault
-from sap2.data.entries import SPLITS, Entry, Read, confined, plain_words, text_lines
+from sap2.data.entries import SPLITS, Entry, Read, confined, plain_words, spoken_symbols, text_lines
 from sap2.data.quarantine import Rejected
 from sap2.data.slides import Slide, read_slides, shown_between
 from sap2.data.subtitles import read_cues, stretches
@@ -42,7 +44,9 @@ __all__ = ["read"]
 _NEEDED = ("id", "text", "keywords")
 _OPTIONAL = ("split", "audio", "speaker", "talk", "subtitles", "slides")
 LONGEST_TALK = 6 * 3600.0  # seconds
-_ENDINGS = (".wav", ".flac", ".WAV", ".FLAC")
+_KINDS = "wav flac mp3 m4a ogg opus aiff mp4 mov webm mkv 3gp aac amr wma".split()
+# Of recordings; where a row names none, the first that is there is taken.
+_ENDINGS = tuple(ending for kind in _KINDS for ending in (f".{kind}", f".{kind.upper()}"))
 
 
 def read(section: PrepareSection) -> tuple[Read, dict[str, Any]]:
@@ -54,7 +58,7 @@ def read(section: PrepareSection) -> tuple[Read, dict[str, Any]]:
     table = _find_table(folder)
     lines = text_lines(table)
     header = _header(table, lines)
-    warnings = _unnamed(folder, table, header)
+    warnings = _unnamed(folder, table, header) + _unspoken(folder, table, header)
     for warning in warnings:
         print(f"prepare: {warning}", file=sys.stderr)
     return _entries(lines, header, folder, section), {"table": str(table), "warnings": warnings}
@@ -73,9 +77,43 @@ def _unnamed(folder: Path, table: Path, header: list[str]) -> list[str]:
     )
 
 
+def _unspoken(folder: Path, table: Path, header: list[str]) -> list[str]:
+    """A warning where transcripts hold symbols that people say and that `plain_words` leaves out."""
+    symbols, texts, first = Counter(), 0, ""
+    for where, text in _texts(folder, table, header):
+        if found := spoken_symbols(text):
+            symbols.update(found)
+            texts, first = texts + 1, first or where
+    if not texts:
+        return []
+    counts = ", ".join(f"{symbol} {count}" for symbol, count in symbols.most_common(8))
+    return [
+        f"symbols are left out of {texts} texts ({counts}), {first} the first: write them as they are said, "
+        "such as 30 dollars and 5 percent"
+    ]
+
+
+def _texts(folder: Path, table: Path, header: list[str]) -> Iterator[tuple[str, str]]:
+    """`(FILE:LINE, text)` of every row with a text, and `(FILE, text)` of every subtitle of the others."""
+    lines = text_lines(table)
+    next(lines, None)
+    for where, line in lines:
+        if isinstance(line, Rejected):
+            continue
+        row = dict(zip(header, (cell.strip() for cell in line.split("\t")), strict=False))
+        if row.get("text"):
+            yield where, row["text"]
+        elif row.get("subtitles"):
+            try:
+                path = confined(folder, row["subtitles"], "subtitles")
+                yield from ((str(path), cue.text) for cue in read_cues(path))
+            except ValueError:
+                continue  # quarantined with its reason when its turn comes
+
+
 def _find_table(folder: Path) -> Path:
     if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder; it must hold WAV/FLAC files with one TSV (prepare.folder.root)")
+        raise InputError(f"{folder}: no such folder; it must hold recordings with one TSV (prepare.folder.root)")
     named = folder / "manifest.tsv"
     if named.is_file():
         return named
@@ -189,4 +227,4 @@ def _find_audio(folder: Path, named: str, id: str) -> Path:
     for ending in _ENDINGS:
         if (folder / f"{id}{ending}").is_file():
             return confined(folder, f"{id}{ending}")
-    raise ValueError(f"no audio file: {id}.wav or {id}.flac is not in the folder")
+    raise ValueError(f"no audio file: {id}.wav (or .flac, .mp3, .m4a, …) is not in the folder")

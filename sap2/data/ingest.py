@@ -27,7 +27,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from sap2.data.audio import SAMPLE_RATE, load_audio, save_audio
+from sap2.data.audio import SAMPLE_RATE, load_audio, read_duration, read_sample_rate, save_audio
 from sap2.data.card import Card
 from sap2.data.checks import Measures, audio_fault, entry_fault, measure, speed_fault
 from sap2.data.entries import SPLITS, Entry
@@ -44,7 +44,7 @@ __all__ = ["ingest", "ingest_part", "join_parts"]
 CHUNK = 64  # entries a process gets at a time
 IN_THE_WAY = "the id cannot name a file: another id's file or folder is in its way"
 ROWS = "rows.jsonl"  # of a part
-CACHE_FORMAT = 1  # part of every cached recording's key: raise it when the same input gives other audio
+CACHE_FORMAT = 2  # part of every cached recording's key: raise it when the same input gives other audio
 
 
 # A manifest row and its split, None = to be dealt; or why there is none.
@@ -263,7 +263,7 @@ def _convert(entry: Entry | Rejected, job: _Job) -> Result:
             stored, measures = _cached_audio(entry, section, job.cache)
             duration = measures.duration
     except InputError as error:
-        return Rejected(entry.id, entry.location, f"unusable audio: {error}", _announced(entry))
+        return Rejected(entry.id, entry.location, f"unusable audio: {error}", _length(entry))
     fault = (measures and audio_fault(measures, section.checks)) or speed_fault(entry.text, duration, section.checks)
     if fault:
         return Rejected(entry.id, entry.location, fault, duration)
@@ -289,7 +289,7 @@ def _kept(entry: Entry, section: PrepareSection) -> float:
     """The length of a recording that stays where it is."""
     if isinstance(entry.audio, bytes) or entry.start or entry.end is not None:
         raise InputError("a stretch of a longer file cannot be kept in place; set prepare.audio to convert")
-    duration = entry.duration if entry.duration is not None else _announced(entry)
+    duration = entry.duration if entry.duration is not None else read_duration(entry.audio)
     if not section.min_duration <= duration <= section.max_duration:
         raise InputError(
             f"{entry.audio}: lasts {duration:.3f} s, expected {section.min_duration:g} to {section.max_duration:g} s"
@@ -297,15 +297,15 @@ def _kept(entry: Entry, section: PrepareSection) -> float:
     return round(duration, 3)
 
 
-def _announced(entry: Entry) -> float:
-    """Seconds of an entry as far as its file's header tells, else 0."""
-    import soundfile
-
+def _length(entry: Entry) -> float:
+    """Seconds of an entry whose recording may be unusable; 0 where they cannot be read."""
     if entry.end is not None:
         return max(entry.end - entry.start, 0.0)
+    if isinstance(entry.audio, bytes):
+        return 0.0
     try:
-        return 0.0 if isinstance(entry.audio, bytes) else float(soundfile.info(entry.audio).duration) - entry.start
-    except (soundfile.LibsndfileError, OSError):
+        return max(read_duration(entry.audio) - entry.start, 0.0)
+    except InputError:
         return 0.0
 
 
@@ -319,7 +319,7 @@ def _cached_audio(entry: Entry, section: PrepareSection, cache: Path) -> tuple[P
         return stored, Measures(**json.loads(noted.read_text(encoding="utf-8")))
     with _as_file(entry.audio) as path:
         samples = load_audio(path, *bounds, start=entry.start, end=entry.end)
-        measures = measure(samples, SAMPLE_RATE, _sample_rate(path))
+        measures = measure(samples, SAMPLE_RATE, read_sample_rate(path))
     # Not by `atomic_file`, which looks for remains: there are too many files in a folder.
     partial = stored.with_name(f".{key}.{os.getpid()}.flac")
     with writing(stored):
@@ -329,12 +329,6 @@ def _cached_audio(entry: Entry, section: PrepareSection, cache: Path) -> tuple[P
         partial.write_text(json.dumps(asdict(measures)), encoding="utf-8")
         os.replace(partial, noted)
     return stored, measures
-
-
-def _sample_rate(path: Path) -> int:
-    import soundfile
-
-    return int(soundfile.info(path).samplerate)
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from starlette.datastructures import FormData, Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
+from sap2.data.audio import FORMATS as AUDIO_FORMATS
 from sap2.data.audio import load_audio
 from sap2.errors import InputError
 from sap2.manifest import keyword_fault, unique_keywords
@@ -34,7 +35,7 @@ __all__ = [
 ResponseFormat = Literal["json", "text", "verbose_json", "srt", "vtt"]
 FORMATS: tuple[ResponseFormat, ...] = ("json", "text", "verbose_json", "srt", "vtt")
 FIELDS = {
-    "file": "The recording: WAV, FLAC, MP3, Ogg or AIFF, any rate, mono or stereo.",
+    "file": f"The recording: {AUDIO_FORMATS}, any rate, mono or stereo.",
     "model": "Name of the served model, or nothing.",
     "prompt": "Keyword list, separated by commas or lines.",
     "keywords": "The same, as text or as a file; may be given more than once.",

@@ -12,7 +12,7 @@ from sap2.constants import Seconds
 from sap2.errors import InputError
 from sap2.evaluation.normalise import normalise, words
 from sap2.inference.prefilter import closeness
-from sap2.slides.recording import VIDEO, read_chapters
+from sap2.slides.recording import read_chapters
 
 __all__ = [
     "Shown", "align", "chapter_times", "likeness", "monotone_path", "pages_around", "read_times", "shown_between",
@@ -38,7 +38,7 @@ def times_known(recording: Path, pages: int, given: Path | None = None) -> tuple
     """
     if given is not None:
         return read_times(given), []
-    chapters = read_chapters(recording)
+    chapters = read_chapters(recording) or []
     if len(chapters) < 2 or len(chapters) != pages:
         return None, []
     return chapter_times(chapters), [f"{recording}: its {pages} chapter marks are taken for the times of the slides"]
@@ -50,8 +50,8 @@ def read_times(path: Path | str) -> list[Shown]:
     Of a video its chapter marks: see `chapter_times`.
     Raises: InputError: a line has another form, or is earlier than the one before it; a video has no chapters.
     """
-    if Path(path).suffix.lower() in VIDEO:
-        if not (chapters := read_chapters(Path(path))):
+    if (chapters := read_chapters(Path(path))) is not None:
+        if not chapters:
             raise InputError(f"{path}: holds no chapter marks; give lines of time and page, such as 1:30 and 4")
         return chapter_times(chapters)
     try:

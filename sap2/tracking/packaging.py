@@ -34,7 +34,7 @@ PACKAGE = Path(__file__).parents[1]
 # What transcribing imports, directly or through these.
 REQUIREMENTS = (
     "mlflow", "torch", "transformers", "peft", "accelerate", "safetensors", "numpy", "pandas", "soundfile", "soxr",
-    "jellyfish", "onnxruntime", "pydantic", "rapidfuzz", "silero-vad", "tqdm",
+    "av", "jellyfish", "onnxruntime", "pydantic", "rapidfuzz", "silero-vad", "tqdm",
 )  # fmt: skip
 
 

@@ -1,10 +1,13 @@
 """Any format, rate and number of channels becomes 16 kHz mono; what cannot be used says why."""
 
+import struct
+from pathlib import Path
+
 import numpy as np
 import pytest
 import soundfile
 
-from sap2.data.audio import SAMPLE_RATE, load_audio, save_audio
+from sap2.data.audio import FORMATS, SAMPLE_RATE, load_audio, read_duration, read_sample_rate, save_audio
 from sap2.errors import InputError
 
 
@@ -66,9 +69,38 @@ def test_what_is_no_audio_is_refused(tmp_path, ending):
 
 
 def test_an_unknown_format_names_the_way_out(tmp_path):
-    path = tmp_path / "a.m4a"
-    path.write_bytes(b"\0\0\0\x20ftypM4A " + bytes(200))
-    refuse(path, 'convert it first: ffmpeg -i "a.m4a" "a.wav"')
+    path = tmp_path / "a.avi"
+    path.write_bytes(b"RIFF\0\0\1\0AVI LIST" + bytes(200))
+    refuse(path, 'convert other formats first: ffmpeg -i "a.avi" "a.wav"')
+
+
+@pytest.mark.parametrize("ending", ["raw", "pcm", "vox", "gsm"])
+def test_headerless_samples_are_refused_with_the_way_out(tmp_path, ending):
+    path = tmp_path / f"x.{ending}"
+    path.write_bytes((tone(SAMPLE_RATE) * 32767).astype("<i2").tobytes())
+    refuse(path, f"has no header that tells its sample rate and encoding, expected {FORMATS}; add one: ffmpeg -f s16le")
+
+
+def test_a_text_called_au_is_not_read_as_samples(tmp_path):
+    path = tmp_path / "a.au"
+    path.write_text("libsndfile takes this for headerless u-law by its ending alone\n" * 200)
+    refuse(path, "cannot be read as audio")
+
+
+def test_a_wav_called_raw_is_read(tmp_path):
+    save_audio(tmp_path / "a.wav", tone(SAMPLE_RATE))
+    (tmp_path / "a.wav").rename(tmp_path / "a.raw")
+    assert load_audio(tmp_path / "a.raw") == pytest.approx(tone(SAMPLE_RATE), abs=1e-4)
+
+
+def test_refused_files_leave_no_file_open(tmp_path):
+    path = tmp_path / "x.raw"
+    path.write_bytes(b"\1\2" * 2000)
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for _ in range(20):
+        with pytest.raises(InputError):
+            load_audio(path)
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
 @pytest.mark.parametrize("ending", ["wav", "flac", "aiff"])
@@ -98,6 +130,29 @@ def test_a_wav_written_to_a_pipe_is_read(tmp_path):
     content[at : at + 4] = b"\xff\xff\xff\xff"
     path.write_bytes(content)
     assert len(load_audio(path)) == SAMPLE_RATE
+
+
+def streamed(path: Path, sound: bytes, behind: bytes = b"") -> Path:
+    """A WAV whose writer never came back to fill in the lengths: 0 bytes of sound, it says."""
+    header = struct.pack(
+        "<4sI4s4sIHHIIHH4sI", b"RIFF", 0, b"WAVE", b"fmt ", 16, 1, 1, 16_000, 32_000, 2, 16, b"data", 0
+    )
+    path.write_bytes(header + sound + behind)
+    return path
+
+
+@pytest.mark.parametrize("silent", [0, SAMPLE_RATE])
+def test_a_wav_that_announces_no_sound_is_read_to_its_end(tmp_path, silent):
+    wave = tone(SAMPLE_RATE)
+    wave[:silent] = 0  # zeros could be taken for empty chunks
+    path = streamed(tmp_path / "a.wav", (wave * 32767).astype("<i2").tobytes())
+    assert load_audio(path) == pytest.approx(wave, abs=1e-4)
+    assert load_audio(tmp_path / "b.wav", content=path.read_bytes()) == pytest.approx(wave, abs=1e-4)
+    assert (read_sample_rate(path), read_duration(path)) == (16_000, 1.0)
+
+
+def test_a_wav_without_sound_but_with_a_comment_holds_none(tmp_path):
+    refuse(streamed(tmp_path / "a.wav", b"", b"LIST\x0a\0\0\0INFOICMT\0\0"), "holds no samples")
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])

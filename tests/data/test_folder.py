@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from videos import recording
 
 from sap2.data.audio import SAMPLE_RATE, load_audio, save_audio
 from sap2.data.corpora import prepare_corpus
@@ -65,6 +66,52 @@ def test_a_recording_that_no_row_names_is_a_warning(tmp_path, capsys):
     assert "left.wav the first" in capsys.readouterr().err
 
 
+def test_symbols_that_people_say_are_left_out_with_a_warning(tmp_path, capsys):
+    (tmp_path / "talks").mkdir()
+    (tmp_path / "talks" / "a.srt").write_text("1\n00:00:00,000 --> 00:00:00,400\nThat is 7€ & done.\n")
+    rows = ["u0\t$30 & 5% more\tmeyer\t", *(f"{row}\t" for row in GOOD[1:5]), "u5\t\tmeyer\ta.srt"]
+    section = make(tmp_path, rows, "id\ttext\tkeywords\tsubtitles")
+    card = prepare(section, tmp_path / "prepared")
+    table = tmp_path / "talks" / "list.tsv"
+    warning = (
+        f"symbols are left out of 2 texts (& 2, $ 1, % 1, € 1), {table}:2 the first: write them as they are said, such "
+        "as 30 dollars and 5 percent"
+    )
+    assert card["warnings"] == [warning] and f"prepare: {warning}" in capsys.readouterr().err
+    assert f"- warning: {warning}" in (tmp_path / "prepared" / "card.md").read_text()
+    assert everyone(tmp_path / "prepared")["u0"][1].text == "30 5 more"
+
+
+def test_recordings_in_containers_are_prepared_and_headerless_ones_are_not(tmp_path):
+    section = make(tmp_path, [*GOOD, "phone\thello there\tmeyer", "browser\thello there\tmeyer", "x\thello\tmeyer"])
+    folder = Path(section.folder.root)
+    rng = np.random.default_rng(0)
+    recording(folder / "phone.m4a", rng.normal(0, 0.1, 44_100), "aac", 44_100)
+    recording(folder / "browser.webm", rng.normal(0, 0.1, 48_000), "libopus", 48_000)
+    (folder / "x.raw").write_bytes(rng.bytes(32_000))
+    table = folder / "list.tsv"
+    lines = table.read_text().splitlines()
+    table.write_text("\n".join([f"{lines[0]}\taudio", *lines[1:-1], f"{lines[-1]}\tx.raw"]) + "\n")
+    card = prepare(section, tmp_path / "prepared")
+    kept = everyone(tmp_path / "prepared")
+    for id in ("phone", "browser"):
+        split, one = kept[id]
+        assert one.duration == pytest.approx(1.0, abs=0.1)
+        stored = load_audio(audio_path(one, tmp_path / "prepared" / f"{split}.jsonl"))
+        assert len(stored) / SAMPLE_RATE == pytest.approx(one.duration, abs=1e-3)
+    (rejected,) = map(json.loads, (tmp_path / "prepared" / "quarantine.jsonl").read_text().splitlines())
+    assert rejected["id"] == "x" and "x.raw: has no header that tells its sample rate" in rejected["reason"]
+    assert card["reasons"] == {"unusable audio": 1}
+
+
+def test_containers_are_kept_in_place_with_their_length(tmp_path):
+    section = make(tmp_path, [*GOOD, "phone\thello there\tmeyer"]).model_copy(update={"audio": "keep"})
+    path = recording(Path(section.folder.root) / "phone.mp3", np.zeros(32_000), "libmp3lame", 16_000)
+    prepare(section, tmp_path / "prepared")
+    _, one = everyone(tmp_path / "prepared")["phone"]
+    assert one.audio == str(path) and one.duration == pytest.approx(2.0, abs=0.15)
+
+
 def test_the_card_tells_one_set_of_recordings_from_another_and_whose_they_are(tmp_path):
     section = make(tmp_path, GOOD)
     first = prepare(section, tmp_path / "first")
@@ -101,7 +148,7 @@ def test_the_same_folder_and_seed_give_the_same_files(tmp_path):
         ("../secret\thello\tx", "the path escapes the folder: ../secret"),
         ("/etc/passwd\thello\tx", "the path escapes the folder"),
         ("a b?\thello\tx", "the id cannot name a file: 'a b?'"),
-        ("missing\thello\tx", "no audio file: missing.wav or missing.flac is not in the folder"),
+        ("missing\thello\tx", "no audio file: missing.wav (or .flac, .mp3, .m4a, …) is not in the folder"),
         ("empty\thello\tx", "unusable audio: "),
         ("cut\thello\tx", "unusable audio: "),
         ("text\thello\tx", "unusable audio: "),

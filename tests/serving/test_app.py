@@ -13,6 +13,7 @@ import openai
 import pytest
 import soundfile
 from transcription_server import Model, Source, running
+from videos import recording as recorded
 
 from sap2.serving.limits import Limits
 
@@ -69,6 +70,16 @@ def test_keywords_come_as_fields_files_and_prompt_each_once(server, recording):
     assert answer == {"text": "one 1.0 s Meyer zorvan Zoë New York"}
 
 
+@pytest.mark.parametrize(("ending", "codec"), [("mov", "alac"), ("mkv", "pcm_s16le")])
+def test_recordings_in_containers_are_read_within_the_same_limits(server, tmp_path, ending, codec):
+    made = tmp_path / f"a.{ending}"
+    content = recorded(made, np.zeros(16_000), codec).read_bytes()
+    assert server.post(("file", content, made.name))[2] == {"text": "one 1.0 s"}
+    content = recorded(made, np.zeros(32 * 16_000), codec).read_bytes()
+    status, _, answer = server.post(("file", content, made.name))
+    assert status == 413 and "expected at most 30 s" in answer["error"]["message"]
+
+
 def test_a_batch_answers_for_each_file_and_a_broken_one_takes_no_other_with_it(server, recording):
     status, _, answer = server.post(
         ("file", recording, "a.wav"), ("file", b"no audio", "b.wav"), ("file", recording, "c.wav"),
@@ -104,7 +115,8 @@ BAD = {
     "file as text": ([("file", "hello")], 400, 'field "file" is text'),
     "0 bytes": ([("file", b"", "a.wav")], 400, "a.wav: the file is empty"),
     "wrong type": ([("file", b"%PDF-1.7 hello", "a.pdf")], 400, "a.pdf: cannot be read as audio"),
-    "video": ([("file", b"\0\0\0\x18ftypmp42", "a.mp4")], 400, 'convert it first: ffmpeg -i "a.mp4" "a.wav"'),
+    "half a video": ([("file", b"\0\0\0\x18ftypmp42", "a.mp4")], 400, "a.mp4: truncated: holds 4 of 16 bytes"),
+    "no header": ([("file", b"\1\2" * 900, "x.raw")], 400, "x.raw: has no header that tells its sample rate"),
     "truncated": ([("file", b"RIFF\xff\xff\0\0WAVE", "a.wav")], 400, "a.wav: truncated"),
     "hours in kilobytes": ([("file", flac(3600), "a.flac")], 413, "a.flac: lasts 3600.0 s, expected at most 30 s"),
     "too short": ([("file", flac(0.05), "a.flac")], 400, "a.flac: lasts 0.050 s, expected at least 0.1 s"),

@@ -36,7 +36,7 @@ def test_what_holds_no_sound_or_points_elsewhere_is_refused(tmp_path):
     (tmp_path / "b.mp4").write_text("#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nsecret.wav\n#EXT-X-ENDLIST\n")
     (tmp_path / "c.mp4").write_text("ffconcat version 1.0\nfile secret.wav\n")
     for name in ("b.mp4", "c.mp4"):
-        with pytest.raises(InputError, match="cannot be read as a video"):
+        with pytest.raises(InputError, match="Format not recognised"):
             load_recording(tmp_path / name)
     with pytest.raises(InputError, match="no such file"):
         load_recording(tmp_path / "none.mp4")

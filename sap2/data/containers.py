@@ -1,0 +1,214 @@
+"""Audio that libsndfile does not read, or not reliably (MP4, MOV, 3GP, Matroska, WebM, WMA, AAC, AMR, MP3), by PyAV.
+
+The format is detected here from the content, never by FFmpeg's probing: a playlist or a concatenation script would be
+a way to other files and to the network, and headerless noise would pass for AAC.
+"""
+
+import errno
+from collections.abc import Iterator
+from itertools import chain
+from typing import TYPE_CHECKING, BinaryIO
+
+import numpy as np
+
+from sap2.errors import InputError
+
+if TYPE_CHECKING:
+    import av
+
+__all__ = ["ContainerReader", "container_format", "read_chapters"]
+
+Seconds = float
+
+# The file is handed over open: nothing else is to be opened.
+OPTIONS = {"protocol_whitelist": "none", "codec_whitelist": (
+    "aac,aac_fixed,aac_latm,ac3,eac3,alac,amrnb,amrwb,libopencore_amrnb,libopencore_amrwb,flac,mp2,mp2float,mp3,mp3float,"
+    "opus,libopus,vorbis,libvorbis,wmav1,wmav2,wmapro,wmavoice,wmalossless,pcm_alaw,pcm_mulaw,pcm_u8,pcm_s8,pcm_s16le,"
+    "pcm_s16be,pcm_s24le,pcm_s24be,pcm_s32le,pcm_s32be,pcm_f32le,pcm_f32be,pcm_f64le,pcm_f64be,adpcm_ima_qt,adpcm_ms,"
+    "adpcm_ima_wav,gsm,gsm_ms"
+)}  # fmt: skip
+BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")  # that an MP4 or QuickTime file begins with
+SIGNATURES = ((b"\x1a\x45\xdf\xa3", "matroska"), (b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "asf"), (b"#!AMR", "amr"))
+TIMED = ("mov", "matroska")  # their packets have times that are exact enough to seek a stretch
+LOOSE = ("mp3", "aac", "amr")  # frames without a container: tags and cut frames may lie between them
+PREROLL: Seconds = 1.0  # decoded before a stretch, as a codec's first frames after a jump are not exact
+ADTS_FRAMES = 3  # in a row that make a file AAC
+MOST_BROKEN = 2  # packets of a loose file that may be no audio
+
+
+def container_format(file: BinaryIO) -> str | None:
+    """FFmpeg's name of a container's format; None of all other files. The file is left at its beginning."""
+    file.seek(0)
+    head = file.read(16)
+    format = next((name for signature, name in SIGNATURES if head.startswith(signature)), None)
+    if head[4:8] in BOXES:
+        format = "mov"
+    elif _is_adts(file, head):
+        format = "aac"
+    file.seek(0)
+    return format
+
+
+def _is_adts(file: BinaryIO, head: bytes) -> bool:
+    """Whether AAC frames follow each other from the beginning on, or from the end of an ID3 tag."""
+    at = 0
+    if head[:3] == b"ID3" and len(head) >= 10:
+        at = 10 + sum((byte & 127) << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True))
+    for number in range(ADTS_FRAMES):
+        file.seek(at)
+        frame = file.read(7)
+        if number and not frame:
+            return True  # a file of few frames
+        if len(frame) < 7 or frame[0] != 0xFF or frame[1] & 0xF6 != 0xF0:
+            return False
+        length = (frame[3] & 3) << 11 | frame[4] << 3 | frame[5] >> 5
+        if length < 7:
+            return False
+        at += length
+    return True
+
+
+class ContainerReader:
+    """The first audio track of an open file; a context manager.
+
+    Args:
+        file: Open for reading in binary; it stays open.
+        name: For errors.
+        format: As `container_format` has it, or "mp3" or "wav".
+    Raises: InputError: it cannot be decoded, or holds no audio.
+    """
+
+    exact = False  # announced lengths are estimates, or those of a video
+
+    def __init__(self, file: BinaryIO, name: object, format: str):
+        self._name, self._format = name, format
+        self._container = _opened(file, name, format)
+        try:
+            if not self._container.streams.audio:
+                raise InputError(f"{name}: holds no sound")
+            self._stream = self._container.streams.audio[0]
+            if self._stream.codec_context is None:  # which PyAV would crash on
+                raise InputError(f"{name}: its sound is in a codec that is not known; export it again, as AAC or WAV")
+            self._coming = self._decoded()
+            # HE-AAC tells its rate no earlier than with the first frame.
+            first = next(self._coming, None)
+            if first is None:
+                raise InputError(f"{name}: holds no samples, expected audio")
+            self.sample_rate: int = first.sample_rate
+            self._origin = first.pts or 0
+            self._coming = chain([first], self._coming)
+        except BaseException:
+            self._container.close()
+            raise
+
+    def __enter__(self) -> "ContainerReader":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._container.close()
+
+    @property
+    def frames(self) -> int | None:
+        """The announced length in frames; None where it is unknown, or only an estimate."""
+        if self._format != "mov" or not self._stream.duration:
+            return None
+        return round(float(self._stream.duration * self._stream.time_base) * self.sample_rate)
+
+    def blocks(self, first: int = 0) -> Iterator[np.ndarray]:
+        """Mono float32 from the frame `first` on; channels are averaged.
+
+        Raises: InputError: a part of the file cannot be decoded, or its sample rate changes.
+        """
+        at = self._sought(first) if first > PREROLL * self.sample_rate and self._format in TIMED else 0
+        for frame in self._coming:
+            if frame.sample_rate != self.sample_rate:
+                raise InputError(
+                    f"{self._name}: its sample rate changes from {self.sample_rate} to {frame.sample_rate} Hz; "
+                    "export it again"
+                )
+            mono = _mono(frame)
+            if at + len(mono) > first:
+                yield mono[max(first - at, 0) :]
+            at += len(mono)
+
+    def _sought(self, first: int) -> int:
+        """Go to a little before a frame; return the number of the frame that comes next."""
+        import av
+
+        seconds = first / self.sample_rate - PREROLL
+        try:
+            self._container.seek(self._origin + int(seconds / self._stream.time_base), stream=self._stream)
+        except av.FFmpegError as error:
+            raise _fault(self._name, error) from error
+        self._coming = self._decoded()
+        frame = next(self._coming, None)
+        if frame is None:
+            return first
+        self._coming = chain([frame], self._coming)
+        return round(float(((frame.pts or 0) - self._origin) * self._stream.time_base) * self.sample_rate)
+
+    def _decoded(self) -> Iterator["av.AudioFrame"]:
+        import av
+
+        broken = 0
+        try:
+            for packet in self._container.demux(self._stream):
+                try:
+                    yield from packet.decode()
+                except av.InvalidDataError:
+                    broken += 1
+                    if self._format not in LOOSE or broken > MOST_BROKEN:
+                        raise
+        except (av.FFmpegError, ValueError) as error:
+            raise _fault(self._name, error) from error
+
+
+class _Seekable:
+    """A file for PyAV: a damaged container may send it anywhere, which is an error to answer with, not to raise."""
+
+    def __init__(self, file: BinaryIO):
+        self.read, self.tell, self._file = file.read, file.tell, file
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        try:
+            return self._file.seek(offset, whence)
+        except (OSError, ValueError):
+            return -errno.EINVAL
+
+
+def read_chapters(file: BinaryIO, name: object, format: str) -> list[tuple[Seconds, str]]:
+    """Start and title of each chapter mark of an open container, in order.
+
+    Raises: InputError: it cannot be read.
+    """
+    with _opened(file, name, format) as container:
+        marks = container.chapters()
+    return sorted((float(mark["start"] * mark["time_base"]), mark["metadata"].get("title", "")) for mark in marks)
+
+
+def _opened(file: BinaryIO, name: object, format: str) -> "av.container.InputContainer":
+    try:
+        import av
+    except ImportError as error:
+        raise InputError(f"{name}: reading {format} needs PyAV: pip install av") from error
+    file.seek(0)
+    try:
+        return av.open(_Seekable(file), format=format, options=OPTIONS, metadata_errors="replace")
+    except (av.FFmpegError, ValueError) as error:
+        raise _fault(name, error) from error
+
+
+def _fault(name: object, error: Exception) -> InputError:
+    reason = str(getattr(error, "strerror", None) or error).strip().rstrip(".")
+    return InputError(f"{name}: cannot be read as audio ({reason}); it is damaged or truncated, export it again")
+
+
+def _mono(frame: "av.AudioFrame") -> np.ndarray:
+    samples = frame.to_ndarray()  # (channels, frames), or (1, frames * channels) with the channels in turn
+    if not frame.format.is_planar:
+        samples = samples.reshape(-1, frame.layout.nb_channels).T
+    if samples.dtype == np.uint8:
+        samples = (samples.astype(np.float32) - 128) / 128
+    elif samples.dtype.kind == "i":
+        samples = samples.astype(np.float32) / -float(np.iinfo(samples.dtype).min)
+    return samples.mean(axis=0, dtype=np.float32)
