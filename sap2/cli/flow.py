@@ -77,7 +77,11 @@ def fetch(
     ],
     to: Annotated[Path, typer.Option(metavar="DIR", help="Where to.")],
     split: Annotated[
-        list[str] | None, typer.Option(metavar="PART", help="A part of LibriSpeech; else all. Repeatable.")
+        list[str] | None,
+        typer.Option(
+            metavar="PART",
+            help="A part of LibriSpeech or Mini LibriSpeech (train-clean-5, dev-clean-2); default: all of LibriSpeech.",
+        ),
     ] = None,
     mirror: Annotated[
         str, typer.Option(metavar="URL", help="LibriSpeech: a mirror of OpenSLR's resources.")
@@ -90,7 +94,8 @@ def fetch(
     from sap2.data import fetch as room
 
     if corpus == "librispeech":
-        found = room.fetch_librispeech(to, split or list(room.LIBRISPEECH_MD5), mirror)
+        whole = [part for part in room.LIBRISPEECH_MD5 if part not in room.MINI_LIBRISPEECH]
+        found = room.fetch_librispeech(to, split or whole, mirror)
     elif split:
         raise typer.BadParameter("--split is for librispeech; the others come whole")
     else:

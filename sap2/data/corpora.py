@@ -10,12 +10,12 @@ from sap2.data.ingest import ingest, ingest_part, join_parts
 from sap2.errors import InputError
 from sap2.params import PrepareSection
 
-__all__ = ["join_corpus", "prepare_corpus", "prepare_part"]
+__all__ = ["join_corpus", "prepare_corpus", "prepare_part", "read_corpus"]
 
 
 def prepare_corpus(section: PrepareSection, output: Path | str, cache: Path | str) -> dict[str, Any]:
     """Read the chosen source into `output`; see `sap2.data.ingest.ingest` for what is written and raised."""
-    entries, facts = _read(section)
+    entries, facts = read_corpus(section)
     return ingest(entries, section, output, cache, section.settings.root, facts)
 
 
@@ -26,7 +26,7 @@ def prepare_part(
     if not 0 <= part < parts:
         known = f"0/{parts} to {parts - 1}/{parts}" if parts else "at least one part, such as 0/8"
         raise InputError(f"part {part}/{parts}: expected {known}")
-    entries, _ = _read(section)
+    entries, _ = read_corpus(section)
     return ingest_part(entries, section, output, cache, part, parts)
 
 
@@ -34,12 +34,12 @@ def join_corpus(
     section: PrepareSection, folders: Sequence[Path], output: Path | str, cache: Path | str
 ) -> dict[str, Any]:
     """Put all parts together; the result is that of `prepare_corpus`."""
-    _, facts = _read(section)
+    _, facts = read_corpus(section)
     return join_parts(folders, section, output, cache, section.settings.root, facts)
 
 
-def _read(section: PrepareSection) -> tuple[Read, dict[str, Any]]:
-    """A reader is a module with `read(section)`: it returns the entries, and facts for the card."""
+def read_corpus(section: PrepareSection) -> tuple[Read, dict[str, Any]]:
+    """The entries of the chosen source and facts for the card, from the module of that name: its `read(section)`."""
     if section.source == "lectures":
         raise InputError("the embedded lectures are made in one piece; parts are for recordings from outside")
     return import_module(f"sap2.data.{section.source}").read(section)

@@ -21,10 +21,19 @@ from sap2.errors import InputError
 from sap2.files import atomic_dir
 from sap2.progress import track
 
-__all__ = ["LIBRISPEECH_MD5", "Archive", "fetch_librispeech", "fetch_metadata", "fetch_slidespeech", "get", "unpack"]
+__all__ = [
+    "LIBRISPEECH_MD5",
+    "MINI_LIBRISPEECH",
+    "Archive",
+    "fetch_librispeech",
+    "fetch_metadata",
+    "fetch_slidespeech",
+    "get",
+    "unpack",
+]
 
 OPENSLR = "https://www.openslr.org/resources"
-# https://www.openslr.org/resources/12/md5sum.txt
+# https://www.openslr.org/resources/12/md5sum.txt, and 31/md5sum.txt for Mini LibriSpeech
 LIBRISPEECH_MD5 = {
     "dev-clean": "42e2234ba48799c1f50f24a7926300a1",
     "dev-other": "c8d0bcc9cca99d4f8b62fcc847357931",
@@ -33,7 +42,10 @@ LIBRISPEECH_MD5 = {
     "train-clean-100": "2a93770f6d5c6c964bc36631d331a522",
     "train-clean-360": "c0e676e450a7ff2f54aeade5171606fa",
     "train-other-500": "d1a0fd59409feb2c614ce4d30c387708",
+    "train-clean-5": "5df7d4e78065366204ca6845bb08f490",
+    "dev-clean-2": "6d7ab67ac6a1d2c993d050e16d61080d",
 }
+MINI_LIBRISPEECH = ("train-clean-5", "dev-clean-2")  # OpenSLR 31; the other parts are OpenSLR 12
 SLIDESPEECH_RELATED = "https://speech-lab-share-data.oss-cn-shanghai.aliyuncs.com/SlideSpeech/related_files.tar.gz"
 METADATA = "jymh/SAP2-ASR"
 BLOCK = 1 << 20  # bytes
@@ -51,7 +63,7 @@ class Archive:
 
 
 def fetch_librispeech(root: Path, parts: Sequence[str], base: str = OPENSLR) -> list[Path]:
-    """Fetch parts of LibriSpeech from OpenSLR 12 into `root`/PART.
+    """Fetch parts of LibriSpeech (OpenSLR 12) or Mini LibriSpeech (OpenSLR 31) into `root`/PART.
 
     Raises: InputError: an unknown part, too little space, or a download that fails or is not what was published.
     """
@@ -61,7 +73,9 @@ def fetch_librispeech(root: Path, parts: Sequence[str], base: str = OPENSLR) -> 
     if unknown:
         raise InputError(f"LibriSpeech has no part {', '.join(unknown)}; it has {', '.join(LIBRISPEECH_MD5)}")
     wanted = {
-        part: Archive(f"{base}/12/{part}.tar.gz", LIBRISPEECH_MD5[part]) for part in parts if not (root / part).is_dir()
+        part: Archive(f"{base}/{31 if part in MINI_LIBRISPEECH else 12}/{part}.tar.gz", LIBRISPEECH_MD5[part])
+        for part in parts
+        if not (root / part).is_dir()
     }
     _check_space(root, list(wanted.values()))
     for part, archive in wanted.items():

@@ -4,14 +4,14 @@ r"""Somebody's own recordings: a folder of audio files and one TSV, to manifests
     talk/intro-02.wav
     talk/list.tsv
 
-The TSV is UTF-8 with a header. `id`, `text` and `keywords` are needed, the rest is optional:
+The TSV is UTF-8 with a header. `id` and `text` are needed, the rest is optional:
 
     id        text                      keywords            split  audio          speaker  talk
     intro-01  welcome to meyer's talk   meyer, deep zorvan  train  intro-01.flac  anna     intro
 
-Without `audio` the file is ID with the ending of a recording: .wav, .flac, .mp3, .m4a, …. Without `split` whole talks
-(utterances, where there is no `talk`) are dealt to train, dev and test by a hash of their names and the seed, so that a
-longer list later moves few of them.
+Without `keywords` the stage `lists` draws them from the rare words. Without `audio` the file is ID with the ending of a
+recording: .wav, .flac, .mp3, .m4a, …. Without `split` whole talks (utterances, where there is no `talk`) are dealt to
+train, dev and test by a hash of their names and the seed, so that a longer list later moves few of them.
 
 A long recording comes with `subtitles` instead of a text, a SubRip or WebVTT file: it is cut into utterances where a
 pause lies between subtitles. With `slides`, a file of the form of sap2/data/slides.py, their lists follow the time:
@@ -41,8 +41,8 @@ from sap2.params import PrepareSection
 
 __all__ = ["read"]
 
-_NEEDED = ("id", "text", "keywords")
-_OPTIONAL = ("split", "audio", "speaker", "talk", "subtitles", "slides")
+_NEEDED = ("id", "text")
+_OPTIONAL = ("keywords", "split", "audio", "speaker", "talk", "subtitles", "slides")
 LONGEST_TALK = 6 * 3600.0  # seconds
 _KINDS = "wav flac mp3 m4a ogg opus aiff mp4 mov webm mkv 3gp aac amr wma".split()
 # Of recordings; where a row names none, the first that is there is taken.
@@ -121,7 +121,7 @@ def _find_table(folder: Path) -> Path:
     if len(tables) == 1:
         return tables[0]
     found = ", ".join(table.name for table in tables) or "none"
-    raise InputError(f"{folder}: expected manifest.tsv or one *.tsv with the columns id, text, keywords; found {found}")
+    raise InputError(f"{folder}: expected manifest.tsv or one *.tsv with the columns id and text; found {found}")
 
 
 def _header(table: Path, lines: Iterator[tuple[str, str | Rejected]]) -> list[str]:
@@ -171,7 +171,7 @@ def _entry(row: dict[str, str], where: str, folder: Path) -> Entry:
         location=where,
         audio=_find_audio(folder, row.get("audio", ""), row["id"]),
         text=row["text"] if MARKER.search(row["text"]) else plain_words(row["text"]),  # markers are refused later
-        keywords=tuple(keyword.lower() for keyword in _split_keywords(row["keywords"])),
+        keywords=tuple(keyword.lower() for keyword in _split_keywords(row.get("keywords", ""))),
         split=split or None,
         speaker=row.get("speaker") or None,
         talk=row.get("talk") or None,

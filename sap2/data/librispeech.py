@@ -21,7 +21,7 @@ from sap2.params import PrepareSection
 
 __all__ = ["UTTERANCES", "read"]
 
-# Utterances of each part as published (OpenSLR 12; the parts' names on the hub beside them).
+# Utterances of each part as published (OpenSLR 12, and 31 for Mini LibriSpeech).
 UTTERANCES = {
     "dev-clean": 2703,
     "dev-other": 2864,
@@ -30,6 +30,8 @@ UTTERANCES = {
     "train-clean-100": 28539,
     "train-clean-360": 104014,
     "train-other-500": 148688,
+    "train-clean-5": 1519,
+    "dev-clean-2": 1089,
 }
 COLUMNS = ["id", "text", "audio", "speaker_id", "chapter_id"]
 

@@ -57,6 +57,12 @@ def test_a_folder_becomes_three_manifests_with_audio(tmp_path):
     assert (output / "quarantine.jsonl").read_text() == ""
 
 
+def test_without_a_column_of_keywords_there_are_none(tmp_path):
+    section = make(tmp_path, [row.rpartition("\t")[0] for row in GOOD], "id\ttext")
+    prepare(section, tmp_path / "prepared")
+    assert all(one.keywords == [] for _, one in everyone(tmp_path / "prepared").values())
+
+
 def test_a_recording_that_no_row_names_is_a_warning(tmp_path, capsys):
     section = make(tmp_path, GOOD)
     folder = Path(section.folder.root)
@@ -226,8 +232,8 @@ def test_too_many_rejected_stop_the_stage_and_leave_nothing_behind(tmp_path):
 @pytest.mark.parametrize(
     ("header", "message"),
     [
-        ("id\ttext", "list.tsv:1: the header lacks the column keywords; got id, text, expected tab-separated"),
-        ("id,text,keywords", "lacks the column id, text, keywords; got id,text,keywords"),
+        ("id\tkeywords", "list.tsv:1: the header lacks the column text; got id, keywords, expected tab-separated"),
+        ("id,text,keywords", "lacks the column id, text; got id,text,keywords"),
         ("id\ttext\tkeywords\tid", "names a column twice"),
     ],
 )

@@ -1,0 +1,122 @@
+"""The recipe of the embedded base: from speech and text to a folder that the stock class loads, resumable."""
+
+import json
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from transformers import Qwen2AudioForConditionalGeneration
+
+from sap2.base import EMBEDDED, recipe
+from sap2.base.corpus import read_items, speech_section
+from sap2.base.pretraining import Recipe, pretrain
+from sap2.base.recipe import BaseParams, collect_corpus, compress, export_base, load_base_params, make_skeleton
+from sap2.data.speech import Synthesiser
+from sap2.errors import InputError, ModelError
+from sap2.model import load_model
+
+TEXTS = [
+    "Ask Kathryn about the theorem. The pony carriage from Brandon drew up before the garden.",
+    "THE FERNS DRENCHED HIS STIRRUPS AS HE BRUSHED THROUGH THEM",
+    "In 1984 nobody came.",
+]
+SMALL = Recipe(encoder=str(EMBEDDED), steps=6, seconds=10, rows=4, common_words=5, lectures=100, read_aloud=100)
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory):
+    """Corpus and untrained model, of recordings of two speakers made here."""
+    root = tmp_path_factory.mktemp("base")
+    speech, synthesiser = root / "speech", Synthesiser()
+    speech.mkdir()
+    rows = []
+    for number, text in enumerate(["ask kathryn", "the pony carriage", "drenched stirrups", "room 12"] * 3):
+        soundfile.write(speech / f"u{number}.flac", synthesiser.speak(text, "en-us"), 16_000)
+        rows.append(f"u{number}\t{text}\tspeaker{number % 2}")
+    (speech / "list.tsv").write_text("id\ttext\tspeaker\n" + "\n".join(rows) + "\n")
+    (root / "text.txt").write_text("\n".join(TEXTS * 3) + "\n")
+    (root / "names.txt").write_text("Zoë Weiler-Jönsson\nGPT-4\n")
+    params = BaseParams(
+        speech={"speech": speech_section(speech)}, text=[root / "text.txt"], names=[root / "names.txt"], recipe=SMALL
+    )
+    collect_corpus(root / "work", params, workers=1)
+    make_skeleton(root / "work", SMALL)
+    return root / "work"
+
+
+def test_collecting_says_what_it_left_out_and_why(work):
+    facts = json.loads((work / "corpus.json").read_text())
+    assert facts["speech"]["utterances"] == 9
+    assert facts["speech"]["left_out"] == {"digits or foreign letters": 3}
+    assert (work / "texts.txt").read_text().splitlines() == [
+        "ask kathryn about the theorem",
+        "the pony carriage from brandon drew up before the garden",
+        "the ferns drenched his stirrups as he brushed through them",
+    ]
+    assert "zoe weiler jonsson" in (work / "lexicon.tsv").read_text()
+
+
+def test_items_point_at_their_samples(work):
+    items = [item for item in read_items(work / "corpus") if item.source == "speech"]
+    samples = np.fromfile(work / "corpus" / "speech" / "samples.i16", np.int16)
+    assert [item.offset for item in items] == list(np.cumsum([0] + [item.samples for item in items[:-1]]))
+    assert items[-1].offset + items[-1].samples == len(samples)
+
+
+def test_a_stopped_run_ends_like_one_in_one_go(work, tmp_path):
+    def copy(name):
+        folder = tmp_path / name
+        folder.mkdir()
+        for part in ("corpus", "lexicon.tsv", "skeleton", "texts.txt"):
+            (folder / part).symlink_to(work / part)
+        return folder
+
+    class Stop(Exception):
+        pass
+
+    whole, stopped = copy("whole"), copy("stopped")
+    pretrain(whole, SMALL, workers=0)
+
+    def stop(_model):
+        raise Stop
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sap2.base.pretraining.LOG_STEPS", 3)
+        with pytest.raises(Stop):
+            pretrain(stopped, SMALL, workers=0, save_minutes=0, on_log=stop)
+    pretrain(stopped, SMALL, workers=0)
+    weights = [torch.load(folder / "checkpoint.pt", weights_only=True)["model"] for folder in (whole, stopped)]
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+    row = json.loads((stopped / "log.jsonl").read_text().splitlines()[-1])
+    assert row["step"] == 6 and {"answer", "ctc", "tags", "lectures_wer_list"} <= row.keys()
+
+    facts = json.loads((work / "corpus.json").read_text())
+    (whole / "corpus.json").write_text(json.dumps(facts))
+    digest = export_base(whole, tmp_path / "base", SMALL)
+    card = (tmp_path / "base" / "README.md").read_text()
+    assert digest in card and "| speech | 9 |" in card and "{" not in card
+    model = Qwen2AudioForConditionalGeneration.from_pretrained(tmp_path / "base", dtype=torch.float32)
+    trained = weights[0]["model.language_model.layers.0.mlp.up_proj.weight"]
+    assert torch.allclose(model.model.language_model.layers[0].mlp.up_proj.weight, trained, atol=1e-3)
+
+
+def test_the_encoder_is_kept_in_eight_bits_and_hardly_changes(work):
+    original, rounded = load_model(EMBEDDED, dtype=torch.float32), load_model(work / "skeleton", dtype=torch.float32)
+    mel, mask = torch.randn(1, 80, 200), torch.ones(1, 200)
+    states = [model.encode_speech(mel, mask)[0] for model in (original, rounded)]
+    assert (states[0] - states[1]).norm() < 0.15 * states[0].norm()
+    layers = compress(rounded).model.audio_tower.layers
+    assert layers[0].fc1.weight.dtype == torch.float8_e4m3fn and layers[0].fc1.bias.dtype == torch.float16
+
+
+def test_what_is_declared_is_valid():
+    declared = load_base_params(recipe.PARAMS)
+    assert declared.recipe == Recipe() and declared.speech["train-clean-5"].source == "librispeech"
+
+
+def test_missing_speech_or_encoder_says_what_is_expected(tmp_path):
+    with pytest.raises(InputError, match="no such folder; expected recordings with one TSV"):
+        speech_section(tmp_path / "none")
+    with pytest.raises(ModelError, match="expected tiny.en, base or a folder"):
+        recipe.load_encoder("large", tmp_path)
