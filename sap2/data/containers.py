@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
+from sap2.constants import Seconds
 from sap2.errors import InputError
 
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
 __all__ = ["ContainerReader", "container_format", "read_chapters"]
 
-Seconds = float
 
 # The file is handed over open: nothing else is to be opened.
 OPTIONS = {"protocol_whitelist": "none", "codec_whitelist": (

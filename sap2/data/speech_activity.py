@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sap2.data.audio import SAMPLE_RATE
+from sap2.constants import SAMPLE_RATE, Seconds
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
 __all__ = ["speech_probabilities", "speech_spans"]
 
-Seconds = float
+
 Span = tuple[Seconds, Seconds]
 
 FRAME, CONTEXT, STATE = 512, 64, 128  # samples of a frame, samples before it that the model sees too, its LSTM's size

@@ -9,7 +9,6 @@ from sap2.data.audio import load_audio as load_recording
 __all__ = ["load_recording", "read_chapters"]
 
 
-
 def read_chapters(path: Path) -> list[tuple[Seconds, str]] | None:
     """Start and title of the chapter marks of a video, in order; None of a file that is not a container.
 
