@@ -48,6 +48,7 @@ _PART = re.compile(rf"\d+(?:\.\d+)*|[^\d\s'.{_HYPHENS}]+(?:'[^\d\s'.{_HYPHENS}]+
 _MARKED_LETTER = re.compile("([a-z])[\u0300-\u036f]+")
 _PLAIN = re.compile("[a-z]+(?: [a-z]+)*")
 _POSSESSIVE = re.compile(rf"(?<=\S)[{_APOSTROPHES}]s$", re.IGNORECASE)
+_HYPHEN = re.compile(rf"[^\W\d_][{_HYPHENS}](?=[^\W\d_])")
 _QUOTED = re.compile(r'"(.+)"|[“„](.+)[“”]|«(.+)»')
 
 
@@ -63,6 +64,7 @@ class ReadList:
     """A keyword list as a base reads it, and the way from the base's answers back to the list.
 
     Keywords that are read alike are given to the base once and selected together; the first one's spelling is written.
+    One with a hyphen is read as two words and as one.
 
     >>> listed = ReadList(["Kathryn Meyer", "GPT-4", "GPT 4"], FOLDED)
     >>> listed.read
@@ -79,17 +81,18 @@ class ReadList:
     def __init__(self, keywords: Iterable[str], spelling: str):
         self.keywords = list(dict.fromkeys(keywords))
         self._folded = spelling == FOLDED
-        self._read_as = _folded(self.keywords) if self._folded else {word: _tidy(word) for word in self.keywords}
-        self.read = list(dict.fromkeys(self._read_as.values()))
+        self._read_as = _folded(self.keywords) if self._folded else {word: (_tidy(word),) for word in self.keywords}
+        self.read = list(dict.fromkeys(form for several in self._read_as.values() for form in several))
 
     def scores(self, read: Mapping[str, float]) -> dict[str, float]:
         """The scores of keywords in the base's form as those of the list's, in its order."""
-        return {word: read[form] for word, form in self._read_as.items() if form in read}
+        found = {word: [read[form] for form in several if form in read] for word, several in self._read_as.items()}
+        return {word: max(scores) for word, scores in found.items() if scores}
 
     def given(self, read: Collection[str]) -> list[str]:
         """The list's keywords that keywords in the base's form stand for, in its order."""
         kept = set(read)
-        return [word for word, form in self._read_as.items() if form in kept]
+        return [word for word, several in self._read_as.items() if not kept.isdisjoint(several)]
 
     def restored(self, text: str, read: Collection[str]) -> str:
         """A text of the base with those keywords, given in the base's form, as the list spells them.
@@ -97,7 +100,7 @@ class ReadList:
         Whole words alone are replaced; the ending of a possessive stays.
         """
         words = self.given(read) if self._folded else []
-        if all(_PLAIN.fullmatch(word) and self._read_as[word] == word for word in words):
+        if all(_PLAIN.fullmatch(word) and self._read_as[word] == (word,) for word in words):
             return text
         spelt: dict[Words, str] = {}
         for word in words:
@@ -115,11 +118,12 @@ class ReadList:
 def forms(keyword: str) -> tuple[tuple[Words, str], ...]:
     """The words by which a keyword may stand in a text, each with its spelling there. The last form is the one read.
 
-    >>> for words, written in forms("Dr. Weiler-Jönsson's"): print(*words, "|", written)
-    doctor weiler jonsson | Dr. Weiler-Jönsson
-    dr weiler jonsson | Dr. Weiler-Jönsson
-    weilerjonsson | Weiler-Jönsson
-    weiler jonsson | Weiler-Jönsson
+    >>> for words, written in (*forms("Dr. Meyer's"), *forms("Jean-Luc")): print(*words, "|", written)
+    doctor meyer | Dr. Meyer
+    dr meyer | Dr. Meyer
+    meyer | Meyer
+    jeanluc | Jean-Luc
+    jean luc | Jean-Luc
     >>> [" ".join(forms(one)[-1][0]) for one in ("O’Neil", "GPT-3.5", "C++", "AT&T", "H2O", "2024")]
     ["o'neil", 'gpt three point five', 'c plus plus', 'at and t', 'h two o', 'twenty twenty four']
 
@@ -130,15 +134,14 @@ def forms(keyword: str) -> tuple[tuple[Words, str], ...]:
     stretches = _stretches(written)
     if not stretches:
         return (((written.casefold(),), written),)
-    found: dict[Words, str] = {}
     title = " ".join(stretches[0].words)
     if title in TITLES and len(stretches) > 1:
-        rest = _words(stretches[1:])
-        found |= {(TITLES[title], *rest): written, (title, *rest): written}
-        written, stretches = written[stretches[1].start :], _stretches(written[stretches[1].start :])
-    words = _words(stretches)
+        name = stretches[1].start
+        rest, said = forms(written[name:]), (TITLES[title], title)
+        return *(((one, *words), written[:name] + spelt) for one in said for words, spelt in rest), *rest
+    words = tuple(word for one in stretches for word in one.words)
     joined = tuple("".join(one.words).replace("'", "") for one in stretches)
-    return *found.items(), *([(joined, written)] if joined != words else []), (words, written)
+    return *([(joined, written)] if joined != words else []), (words, written)
 
 
 def occurrences(text: str, wanted: Mapping[Words, Value]) -> Iterator[tuple[int, int, Value]]:
@@ -176,18 +179,23 @@ def composed(text: str) -> str:
     return text if text.isascii() else unicodedata.normalize("NFC", text)
 
 
-def _folded(keywords: Sequence[str]) -> dict[str, str]:
+def _folded(keywords: Sequence[str]) -> dict[str, tuple[str, ...]]:
     """What each keyword is read as. "Meyer's" is read as "meyer", unless Meyer is listed, too."""
-    read_as = {word: word if _PLAIN.fullmatch(word) and " " not in word else _reading(word) for word in keywords}
+    read_as = {word: _readings(word) for word in keywords}
     possessives = [word for word in keywords if _POSSESSIVE.search(_unquoted(_tidy(word)))]
     if possessives:
         others = {read_as[word] for word in read_as.keys() - set(possessives)}
-        read_as |= {word: f"{read_as[word]}'s" for word in possessives if read_as[word] in others}
+        for word in possessives:
+            if read_as[word] in others:
+                read_as[word] = tuple(f"{form}'s" for form in read_as[word])
     return read_as
 
 
-def _reading(keyword: str) -> str:
-    return " ".join(forms(keyword)[-1][0])
+@lru_cache(maxsize=1 << 16)
+def _readings(keyword: str) -> tuple[str, ...]:
+    several = forms(keyword)
+    last = several[-2:] if len(_HYPHEN.findall(keyword)) == 1 else several[-1:]
+    return tuple(" ".join(words) for words, _ in reversed(last))
 
 
 def _tidy(keyword: str) -> str:
@@ -197,10 +205,6 @@ def _tidy(keyword: str) -> str:
 def _unquoted(keyword: str) -> str:
     quoted = _QUOTED.fullmatch(keyword)
     return next(filter(None, quoted.groups())).strip() if quoted else keyword
-
-
-def _words(stretches: Iterable[_Stretch]) -> Words:
-    return tuple(word for one in stretches for word in one.words)
 
 
 def _stretches(text: str) -> list[_Stretch]:
