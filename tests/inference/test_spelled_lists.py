@@ -55,7 +55,7 @@ def test_tags_and_first_pass_work_on_the_folded_list():
 
 
 def test_rescoring_replaces_by_the_folded_keyword_and_spells_it():
-    stage = Folded(lambda *_: "ask kathrin maier", logprob=lambda text, _: float("kathryn meyer" in text))
+    stage = Folded(lambda *_: "ask kathrin maier", logprob=lambda text, _: float(text == "ask kathryn meyer"))
     transcriber = make_transcriber(stage, TranscriberSettings(rescoring=0.5, max_segment=None))
     assert transcriber.transcribe([tone(0.8)], [["Kathryn Meyer"]]) == ["ask Kathryn Meyer"]
     assert {tuple(words) for _, words in stage.weighed} == {("kathryn meyer",)}
