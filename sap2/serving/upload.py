@@ -37,7 +37,7 @@ FORMATS: tuple[ResponseFormat, ...] = ("json", "text", "verbose_json", "srt", "v
 FIELDS = {
     "file": "The recording: WAV, FLAC, MP3, Ogg or AIFF, any rate, mono or stereo.",
     "model": "Name of the served model, or nothing.",
-    "prompt": "Keyword list, separated by commas or lines.",
+    "prompt": "Keyword list, separated by commas or lines; # begins a comment.",
     "keywords": "The same, as text or as a file; may be given more than once.",
     "response_format": f"One of {', '.join(FORMATS)}; json when not given.",
     "language": "Taken as it is; the model knows one language.",
