@@ -120,13 +120,14 @@ ALLOWED = {  # of ours, by room; what is not named may import every room below t
     "sap2.errors": set(),
     "sap2.constants": set(),
     "sap2.progress": set(),
-    "sap2.prompts": set(),
+    "sap2.spelling": set(),
+    "sap2.prompts": {"sap2.spelling"},
     "sap2.files": {"sap2.errors"},
     "sap2.hub": {"sap2.errors"},
     "sap2.settings": {"sap2.constants", "sap2.errors", "sap2.files"},
     "sap2.params": {"sap2.constants", "sap2.errors", "sap2.settings"},
-    "sap2.transcripts": {"sap2.constants"},
-    "sap2.model": {"sap2.constants", "sap2.errors", "sap2.files", "sap2.prompts"},
+    "sap2.transcripts": {"sap2.constants", "sap2.spelling"},
+    "sap2.model": {"sap2.constants", "sap2.errors", "sap2.files", "sap2.prompts", "sap2.spelling"},
     "sap2.evaluation": {"sap2.constants", "sap2.errors", "sap2.files", "sap2.prompts"},
 }
 DOORS = {"sap2.cli", "sap2.__main__", "sap2.stages", "components", "pipelines"}
