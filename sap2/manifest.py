@@ -13,6 +13,7 @@ from sap2.constants import Seconds
 from sap2.errors import InputError
 from sap2.files import read_jsonl, write_jsonl
 from sap2.messages import audio_of, parse_message
+from sap2.spelling import composed
 
 __all__ = [
     "MARKER",
@@ -131,14 +132,14 @@ def keyword_fault(keyword: str) -> str | None:
 
 
 def unique_keywords(keywords: Iterable[str]) -> list[str]:
-    """The keywords in their order, white space tidied, each once whatever its case.
+    """The keywords in their order, in Unicode's NFC, white space tidied, each once whatever its case.
 
-    >>> unique_keywords(["Meyer", " zorvan ", "meyer"])
-    ['Meyer', 'zorvan']
+    >>> unique_keywords(["Meyer", " zorvan ", "meyer", "Mu\u0308ller", "müller"])
+    ['Meyer', 'zorvan', 'Müller']
     """
     kept: dict[str, str] = {}
     for keyword in keywords:
-        tidy = " ".join(keyword.split())
+        tidy = composed(" ".join(keyword.split()))
         kept.setdefault(tidy.casefold(), tidy)
     return list(kept.values())
 
@@ -154,8 +155,8 @@ def spoken_of(keywords: Iterable[str], text: str) -> list[str]:
     >>> spoken_of(["Meyer", "deep zorvan"], "of  meyer and zorvan")
     ['Meyer']
     """
-    text = f" {' '.join(text.casefold().split())} "
-    return [keyword for keyword in keywords if f" {' '.join(keyword.casefold().split())} " in text]
+    text = f" {' '.join(composed(text).casefold().split())} "
+    return [keyword for keyword in keywords if f" {' '.join(composed(keyword).casefold().split())} " in text]
 
 
 def read_manifest(path: Path | str) -> list[Utterance]:

@@ -7,6 +7,8 @@ keyword is never part of the prompt's own text. The wording is that of the publi
 import re
 from collections.abc import Sequence
 
+from sap2.spelling import composed
+
 CONTEXT_START = "<|startofcontext|>"
 CONTEXT_END = "<|endofcontext|>"
 SEPARATOR = ", "
@@ -114,4 +116,4 @@ def parse_joint(answer: str, listed: Sequence[str]) -> tuple[list[str], list[str
 
 
 def _key(word: str) -> str:
-    return " ".join(word.split()).casefold()
+    return composed(" ".join(word.split())).casefold()

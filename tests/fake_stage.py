@@ -26,9 +26,11 @@ class FakeStage:
         method: str = "tpi",
         encoder: str = "base",
         segment_limit: float = 2.0,
+        spelling: str = "as-given",
     ):
         self.answer, self.odds, self.logprob = answer, odds, logprob
         self.method, self.encoder, self.segment_limit, self.tagging = method, encoder, segment_limit, odds is not None
+        self.spelling = spelling
         self.lists: list[list[str]] = []  # of each question
         self.prompts: list[str] = []
         self.options: list[dict] = []

@@ -54,6 +54,11 @@ def test_keywords_are_tidied_and_held_once():
     assert ONE.with_keywords(["deep  zorvan", "Deep Zorvan", " x "]).keywords == ["deep zorvan", "x"]
 
 
+def test_keywords_with_accents_are_held_and_spoken_however_they_are_typed():
+    one = ONE.with_keywords(["Mu\u0308ller", "MÜLLER", "Zoë"]).model_copy(update={"text": "zoe\u0308 thanks müller"})
+    assert one.keywords == ["Müller", "Zoë"] == spoken(one)
+
+
 def test_operations_return_new_records_with_the_same_id():
     changed = ONE.with_predicted(["Meyer"])
     assert (changed.id, changed.predicted, ONE.predicted) == (ONE.id, ["Meyer"], None)

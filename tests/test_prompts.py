@@ -46,6 +46,10 @@ def test_words_not_in_the_list_are_dropped_and_reported_once():
     )
 
 
+def test_decomposed_accents_name_the_composed_keyword():
+    assert parse_selection("Mu\u0308ller, zoë", ["Müller", "Zoe\u0308"]) == (["Müller", "Zoe\u0308"], [])
+
+
 def test_exact_spelling_goes_before_another_case():
     assert parse_selection("maier", ["Maier", "maier"]) == (["maier"], [])
     assert parse_selection("MAIER", ["Maier", "maier"]) == (["Maier"], [])

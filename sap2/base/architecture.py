@@ -14,6 +14,7 @@ from transformers import (
 
 from sap2.base.whisper import Encoder
 from sap2.model import SapQwen2AudioProcessor
+from sap2.spelling import FOLDED
 
 __all__ = ["VOCABULARY", "build_model", "build_processor"]
 
@@ -45,7 +46,11 @@ def build_processor(texts: Iterable[str]) -> SapQwen2AudioProcessor:
     tokenizer = Qwen2Tokenizer(vocab=bpe["vocab"], merges=[tuple(pair) for pair in bpe["merges"]])
     tokenizer.add_special_tokens({"extra_special_tokens": list(SPECIAL_TOKENS[1:])})
     return SapQwen2AudioProcessor(
-        WhisperFeatureExtractor(feature_size=MELS), tokenizer, chat_template=CHAT_TEMPLATE, leading_blank=True
+        WhisperFeatureExtractor(feature_size=MELS),
+        tokenizer,
+        chat_template=CHAT_TEMPLATE,
+        leading_blank=True,
+        spelling=FOLDED,
     )
 
 

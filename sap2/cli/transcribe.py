@@ -20,7 +20,8 @@ def transcribe(
     ],
     keywords: Annotated[str | None, typer.Option(metavar="LIST", help="Words to expect, separated by commas.")] = None,
     keywords_file: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Words to expect, one a line or separated by commas.")
+        Path | None,
+        typer.Option(metavar="FILE", help="Words to expect, one a line or separated by commas; # begins a comment."),
     ] = None,
     model: Annotated[
         str, typer.Option(metavar="DIR", help="Folder with base, pruner and recogniser, or models:/NAME/VERSION.")

@@ -1,6 +1,7 @@
 """Biasing lists: as people give them, as papers publish them, and as Le et al. (2021) draw them."""
 
 import random
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -11,33 +12,52 @@ from sap2.deep_bias import parse_rows
 from sap2.errors import InputError
 from sap2.manifest import keyword_fault, unique_keywords
 
-__all__ = ["RareWords", "common_words", "read_list", "read_published", "read_words", "words_of"]
+__all__ = ["RareWords", "common_words", "read_list", "read_published", "read_words", "split_list", "words_of"]
+
+_COMMENT = re.compile(r"^\s*#.*|\s#(?:\s.*)?$")
+_FIELD = re.compile(r'\s*"((?:[^"]|"")*)"\s*(?:,|$)|([^,]+)')
 
 
 def read_list(text: str | None = None, file: Path | str | None = None) -> list[str]:
-    """Keywords that a person typed or keeps in a file: one a line, or separated by commas; each once, in order.
+    """Keywords that a person typed or keeps in a file, as `split_list` takes them apart; each once, in order.
 
     >>> read_list("Meyer, deep zorvan,, meyer")
     ['Meyer', 'deep zorvan']
 
     Raises: InputError: the file is missing or not UTF-8, or a keyword holds a marker; the message says where.
     """
-    sources = [("--keywords", 0, text or "")]
+    sources = [("--keywords", text or "")]
     if file is not None:
         try:
-            lines = Path(file).read_text(encoding="utf-8-sig").splitlines()
+            sources.append((str(file), Path(file).read_text(encoding="utf-8-sig")))
         except (FileNotFoundError, IsADirectoryError) as error:
             raise InputError(f"{file}: no such file, expected keywords, one a line") from error
         except UnicodeDecodeError as error:
             raise InputError(f"{file}: not UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8") from error
-        sources += [(str(file), number, line) for number, line in enumerate(lines, start=1)]
     found: list[str] = []
-    for where, number, line in sources:
-        for keyword in filter(str.strip, line.split(",")):
-            if fault := keyword_fault(keyword.strip()):
-                raise InputError(f"{where}{f':{number}' if number else ''}: {fault}")
+    for where, content in sources:
+        for number, keyword in split_list(content):
+            if fault := keyword_fault(keyword):
+                raise InputError(f"{where}:{number}: {fault}" if where != "--keywords" else f"{where}: {fault}")
             found.append(keyword)
     return unique_keywords(found)
+
+
+def split_list(text: str) -> Iterator[tuple[int, str]]:
+    """The keywords of a text with the number of their line: one a line, or separated by commas.
+
+    Quotes round a keyword are those of a CSV file. A `#` with a blank or nothing behind it begins a comment, where it
+    begins a line or follows a blank; so does any `#` that begins a line.
+
+    >>> [word for _, word in split_list('# names\n"Meyer", "Kathryn ""Kit"" Ho"\nC#, Zorvan  # speaker')]
+    ['Meyer', 'Kathryn "Kit" Ho', 'C#', 'Zorvan']
+    """
+    for number, line in enumerate(text.removeprefix("\ufeff").splitlines(), start=1):
+        for match in _FIELD.finditer(_COMMENT.sub("", line)):
+            quoted, plain = match.groups()
+            keyword = (plain if quoted is None else quoted.replace('""', '"')).strip()
+            if keyword:
+                yield number, keyword
 
 
 class RareWords:

@@ -20,8 +20,10 @@ def identity(recogniser: Recogniser) -> str:
     settings = recogniser.settings.deciding_text()
     if pruner:
         settings["pruning"]["threshold"] = pruner.threshold  # None may stand for the tags' own
+    stages = (transcriber.stage, *(pruner.stages if pruner else ()))
+    settings["spelling"] = [stage.spelling for stage in stages]
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
-    models = {id(stage.model): stage.model for stage in (transcriber.stage, *(pruner.stages if pruner else ()))}
+    models = {id(stage.model): stage.model for stage in stages}
     for model in models.values():
         adapters = getattr(model, "peft_config", {})
         scales = {name: [one.r, one.lora_alpha] for name, one in adapters.items()}

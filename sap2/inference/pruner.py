@@ -14,6 +14,7 @@ from sap2.inference.stage_model import StageModel
 from sap2.inference.threshold import above
 from sap2.prompts import pruning_prompt, recognition_prompt
 from sap2.settings import FirstPassWeights, PrunerSettings
+from sap2.spelling import ReadList
 
 __all__ = ["LEAST_TAG_SCORE", "TAG_THRESHOLD", "Pruner"]
 
@@ -58,26 +59,30 @@ class Pruner:
         self, audio: Sequence[AudioInput], keywords: Sequence[Sequence[str]], label: str | None = None
     ) -> list[dict[str, float]]:
         """Score the keywords that stage 1 takes into account: those of its answer, or where it tags, all but the
-        hopeless; at most `max_list`, the surest, in the list's order.
+        hopeless; at most `max_list`, the surest, in the list's spelling and order.
 
         A long list goes through the prefilter, if there is any, then in chunks of `max_list`; all chunks and segments
         of all utterances are decoded together. A keyword's score is the best of its chunks and segments.
         """
         speech = self.encode(audio)
-        lists = self._shortlist(speech, [list(dict.fromkeys(words)) for words in keywords])
+        listed = [ReadList(words, self.stage.spelling) for words in keywords]
+        lists = self._shortlist(speech, [one.read for one in listed])
         scored: list[list[dict[str, float]]] = [[] for _ in speech]
         for utterance, scores in (self._by_tags if self.tagging else self._by_answers)(speech, lists, label):
             scored[utterance].append(scores)
-        return [self._merge(words, several) for words, several in zip(lists, scored, strict=True)]
+        return [
+            one.scores(self._merge(words, several)) for one, words, several in zip(listed, lists, scored, strict=True)
+        ]
 
     def evidence(
         self, audio: Sequence[AudioInput], keywords: Sequence[Sequence[str]]
     ) -> list[tuple[list[Written], list[float]]]:
         """What `sap2.inference.first_pass.chances` weighs, for each utterance of a single segment with a list: the
-        keywords that were tried in its first transcript, and how much likelier each makes it.
+        keywords that were tried in its first transcript, as the base reads them, and how much likelier each makes it.
         """
         speech = AudioEncoder([self.stage, self.base], self.settings.batch_size)(audio)
-        return list(self._evidence(speech, self._tagged(speech, [list(words) for words in keywords], None)))
+        lists = [ReadList(words, self.stage.spelling).read for words in keywords]
+        return list(self._evidence(speech, self._tagged(speech, lists, None)))
 
     def _by_answers(
         self, speech: Sequence[EncodedAudio], lists: Sequence[list[str]], label: str | None

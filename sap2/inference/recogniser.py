@@ -18,6 +18,7 @@ from sap2.inference.scoring import best
 from sap2.inference.stage_model import StageModel
 from sap2.inference.transcriber import Written, make_transcriber, written_with
 from sap2.settings import RecogniserSettings
+from sap2.spelling import ReadList
 from sap2.transcripts.transcript import Segment, Transcript, keywords_in
 
 __all__ = ["KeywordList", "Recogniser"]
@@ -140,11 +141,13 @@ class Recogniser:
 
     def _shortlist(self, speech: list[EncodedAudio], lists: list[list[str]]) -> list[list[str]]:
         """The lists, those longer than `prefilter` cut to what a first pass without context makes likely."""
-        return shorten(
-            lists,
+        listed = [ReadList(words, self.transcriber.stage.spelling) for words in lists]
+        kept = shorten(
+            [one.read for one in listed],
             self.settings.pruning.prefilter,
             lambda rows: self.transcriber.transcribe([speech[row] for row in rows]),
         )
+        return [one.given(words) for one, words in zip(listed, kept, strict=True)]
 
 
 def _transcript(

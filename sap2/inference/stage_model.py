@@ -46,6 +46,11 @@ class StageModel:
         return self.model.config.tagging > 0
 
     @property
+    def spelling(self) -> str:
+        """How the base reads keywords, `folded` or `as-given`: see `sap2.spelling`."""
+        return self.processor.spelling
+
+    @property
     def frame_seconds(self) -> float:
         """Seconds of audio a frame of states stands for (0.04 for Whisper's encoder and a pooling of 2)."""
         return 4 * self.processor.feature_extractor.hop_length / SAMPLE_RATE

@@ -5,6 +5,7 @@ selection from the list and the transcript.
 """
 
 from collections.abc import Sequence
+from itertools import islice
 
 from torch import Tensor
 
@@ -14,6 +15,7 @@ from sap2.inference.rescoring import replaced, replacements
 from sap2.inference.stage_model import StageModel
 from sap2.prompts import joint_prompt, parse_joint, recognition_prompt
 from sap2.settings import TranscriberSettings
+from sap2.spelling import ReadList
 
 __all__ = ["JPI", "TPI", "JointTranscriber", "Transcriber", "Written", "make_transcriber", "written_with"]
 
@@ -56,19 +58,23 @@ class Transcriber:
     def by_segment(
         self, speech: Sequence[EncodedAudio], keywords: Sequence[Sequence[str]], label: str | None = None
     ) -> list[list[Written]]:
-        """The text and keywords of each segment of each utterance."""
+        """The text and keywords of each segment of each utterance; what the text has of them is spelt as listed."""
         states = [segment for one in speech for segment in one.by(self.stage)]
-        lists = [list(words) for one, words in zip(speech, keywords, strict=True) for _ in one.spans]
+        given = [ReadList(words, self.stage.spelling) for words in keywords]
+        lists = [listed.read for one, listed in zip(speech, given, strict=True) for _ in one.spans]
         prompts = [self._prompt(words) for words in lists]
         answers = self.stage.answers(states, prompts, lists, self.settings, label=label)
         written = iter(self._read(states, lists, [answer.text for answer in answers]))
-        return [[next(written) for _ in one.spans] for one in speech]
+        return [
+            [(listed.restored(text, used), listed.given(used)) for text, used in islice(written, len(one.spans))]
+            for one, listed in zip(speech, given, strict=True)
+        ]
 
     def _prompt(self, keywords: Sequence[str]) -> str:
         return recognition_prompt(bool(keywords))
 
     def _read(self, states: list[Tensor], keywords: list[list[str]], answers: list[str]) -> list[Written]:
-        """What the answers say."""
+        """What the answers say; keywords in the form that the base reads."""
         if self.settings.rescoring is not None:
             answers = self._rescored(states, keywords, answers, self.settings.rescoring)
         return list(zip(answers, keywords, strict=True))

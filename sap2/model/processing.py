@@ -17,6 +17,7 @@ from sap2.errors import InputError
 from sap2.model.configuration import WINDOWS, SapQwen2AudioConfig
 from sap2.model.modeling import frame_count
 from sap2.prompts import TAGS
+from sap2.spelling import AS_GIVEN, SPELLINGS
 
 # Mel frames of true silence behind the longest recording: the convolutions' reach, so that nothing differs from a 30 s
 # padding.
@@ -31,6 +32,8 @@ class SapQwen2AudioProcessor(Qwen2AudioProcessor):
         window, windows, separator: As in `SapQwen2AudioConfig`; must be those the model pools with.
         leading_blank: Whether the first keyword of a list and an answer start with a blank, so that a word has one
             tokenisation wherever it stands; what the base was pretrained with (Qwen2-Audio itself: False).
+        spelling: How the base reads keywords, by what it was pretrained with: see `sap2.spelling`. The stages bring
+            lists into that form; here nothing is changed.
     """
 
     def __init__(
@@ -48,6 +51,7 @@ class SapQwen2AudioProcessor(Qwen2AudioProcessor):
         windows="keyword",
         separator=", ",
         leading_blank=False,
+        spelling=AS_GIVEN,
     ):
         super().__init__(
             feature_extractor,
@@ -59,10 +63,13 @@ class SapQwen2AudioProcessor(Qwen2AudioProcessor):
         )
         if window < 1 or windows not in WINDOWS:
             raise ValueError(f"window is {window} and windows {windows!r}, expected 1 or more and one of {WINDOWS}")
+        if spelling not in SPELLINGS:
+            raise ValueError(f"spelling is {spelling!r}, expected one of {SPELLINGS}")
         self.context_start_token, self.context_end_token, self.context_token = (
             context_start_token, context_end_token, context_token,
         )  # fmt: skip
         self.window, self.windows, self.separator, self.leading_blank = window, windows, separator, leading_blank
+        self.spelling = spelling
         # Tokens the base's tokenizer lacked: `load_model` gives them embeddings.
         self.added_tokens = [token for token in self.context_tokens if token not in tokenizer.get_vocab()]
         if self.added_tokens:

@@ -204,7 +204,7 @@ def _read(form: Any, limits: Limits) -> _Held:
         raise Refused(400, "there is no recording, expected an audio file or a video", "file")
     if times and not decks:
         raise Refused(400, "there are times of slides without slides, expected both", "times")
-    everywhere = read_list(",".join(str(form.get("keywords") or "").splitlines()))
+    everywhere = read_list(str(form.get("keywords") or ""))
     language = str(form.get("language") or "en")
     with TemporaryDirectory(prefix="sap2-demo-") as folder:
         room = _Room(Path(folder))
@@ -300,8 +300,9 @@ def _diff(without: str, text: str, written: dict[str, int]) -> list[tuple[str, l
     ('same', [{'text': 'now'}])
     """
     one, other = (_words(_parts(side, written)) for side in (without, text))
-    said = ["".join(part["text"] for part in word).strip() for word in one]
-    matcher = SequenceMatcher(None, said, ["".join(part["text"] for part in word).strip() for word in other], False)
+    # A word that the list only spells otherwise is the same word.
+    before, after = (["".join(part["text"] for part in word).strip() for word in side] for side in (one, other))
+    matcher = SequenceMatcher(None, list(map(str.casefold, before)), list(map(str.casefold, after)), False)
     rows: list[tuple[str, list[dict[str, Any]]]] = []
     for kind, first, last, begin, end in matcher.get_opcodes():
         if kind != "equal" and last > first:

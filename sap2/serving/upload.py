@@ -15,6 +15,7 @@ from starlette.requests import Request
 
 from sap2.data.audio import FORMATS as AUDIO_FORMATS
 from sap2.data.audio import load_audio
+from sap2.data.biasing import split_list
 from sap2.errors import InputError
 from sap2.manifest import keyword_fault, unique_keywords
 from sap2.serving.limits import Limits
@@ -37,7 +38,7 @@ FORMATS: tuple[ResponseFormat, ...] = ("json", "text", "verbose_json", "srt", "v
 FIELDS = {
     "file": f"The recording: {AUDIO_FORMATS}, any rate, mono or stereo.",
     "model": "Name of the served model, or nothing.",
-    "prompt": "Keyword list, separated by commas or lines.",
+    "prompt": "Keyword list, separated by commas or lines; # begins a comment.",
     "keywords": "The same, as text or as a file; may be given more than once.",
     "response_format": f"One of {', '.join(FORMATS)}; json when not given.",
     "language": "Taken as it is; the model knows one language.",
@@ -213,8 +214,7 @@ async def _keywords(form: FormData, limits: Limits) -> list[str]:
     for field in ("keywords", "prompt"):
         for given in form.getlist(field):
             text = given if isinstance(given, str) else _utf_8(await given.read(), field)
-            lines = text.removeprefix("\ufeff").splitlines()
-            found += [word.strip() for line in lines for word in line.split(",") if word.strip()]
+            found += [word for _, word in split_list(text)]
             if len(found) > limits.max_keywords:
                 raise Refused(400, f"a list of {len(found)} keywords, expected at most {limits.max_keywords}", field)
             for word in found:

@@ -73,12 +73,13 @@ def audio_file(audio: Any, folder: Path) -> Path:
 
 def keyword_list(keywords: Any) -> list[str]:
     """A row's keywords, each once; a missing list is an empty one."""
+    from sap2.data.biasing import split_list
     from sap2.manifest import keyword_fault, unique_keywords
 
     if keywords is None or (isinstance(keywords, float) and keywords != keywords):  # pandas' missing value
         return []
     if isinstance(keywords, str):
-        keywords = keywords.split(",")
+        keywords = [keyword for _, keyword in split_list(keywords)]
     if not isinstance(keywords, Iterable) or not all(isinstance(keyword, str) for keyword in keywords):
         raise InputError(f"keywords are {type(keywords).__name__}, expected a list of texts, or one text with commas")
     keywords = unique_keywords(filter(str.strip, keywords))

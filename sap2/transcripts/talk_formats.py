@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable
 from typing import Any, Literal
 
+from sap2.spelling import forms, occurrences, outermost
 from sap2.transcripts.formats import subtitles, verbose
 from sap2.transcripts.talk import Talk, TalkSegment
 
@@ -59,20 +60,17 @@ def markdown(talk: Talk, title: str) -> str:
 def marked(text: str, words: dict[str, int], mark: Callable[[str, int], str], plain: Callable[[str], str] = str) -> str:
     """Text in which `mark` has written the keywords, and `plain` what lies between them.
 
-    >>> marked("ask meyer and jon", {"Meyer": 3}, lambda word, page: f"[{word}:{page}]")
-    'ask [meyer:3] and jon'
+    >>> marked("ask meyer's and jon", {"Meyer": 3}, lambda word, page: f"[{word}:{page}]")
+    "ask [meyer:3]'s and jon"
     """
-    if not words:
-        return plain(text)
-    pages = {" ".join(word.split()).casefold(): page for word, page in words.items()}
-    longest = sorted(pages, key=len, reverse=True)
-    pattern = "|".join(r"\s+".join(map(re.escape, word.split())) for word in longest)
+    pages: dict[tuple[str, ...], int] = {}
+    for keyword, page in words.items():
+        for spelt, _ in forms(keyword):
+            pages.setdefault(spelt, page)
     out, last = "", 0
-    for match in re.finditer(rf"(?<!\w)(?<!\w['’-])(?:{pattern})(?!\w|['’-]\w)", text, re.IGNORECASE):
-        page = pages.get(" ".join(match.group().split()).casefold())
-        if page is not None:
-            out += plain(text[last : match.start()]) + mark(match.group(), page)
-            last = match.end()
+    for start, end, page in outermost(occurrences(text, pages)):
+        out += plain(text[last:start]) + mark(text[start:end], page)
+        last = end
     return out + plain(text[last:])
 
 

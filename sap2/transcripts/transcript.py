@@ -1,10 +1,10 @@
 """The text of a recording, segment by segment, and what became of its keyword list."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from sap2.constants import Seconds
+from sap2.spelling import forms, occurrences
 
 __all__ = ["Segment", "Transcript", "keywords_in"]
 
@@ -26,7 +26,7 @@ class Transcript:
         text: The transcript.
         predicted: List words stage 1 selected, in the list's spelling and order: what stage 2 was given. Of PC the
             whole list, of JPI the answer's selection.
-        found: List words that occur in the text as whole words, in any case.
+        found: List words that occur in the text as whole words, in any case and spelling.
         scores: How sure stage 1 was of each predicted word: the log-probability that it was spoken or named, 0 =
             certain; empty without a stage 1.
         timings: Seconds of `encode`, `prune`, `transcribe`, of the whole batch, and `audio`, the recording's length.
@@ -42,12 +42,14 @@ class Transcript:
 
 
 def keywords_in(text: str, keywords: Sequence[str]) -> list[str]:
-    """The keywords that occur in the text as whole words, in any case, in list order, each once.
+    """The keywords that occur in the text as whole words, in any case and spelling, in list order, each once.
 
-    >>> keywords_in("ask Jon about new york's trains", ["John", "jon", "New York", "trains"])
-    ['jon', 'trains']
+    >>> keywords_in("ask Jon about new york's trains and GPT-4", ["John", "jon", "New York", "york", "gpt 4"])
+    ['jon', 'New York', 'york', 'gpt 4']
     """
-    # An apostrophe or hyphen between letters is part of the word: "york's" is not "york".
-    words = {word: r"\s+".join(map(re.escape, word.split())) for word in dict.fromkeys(keywords) if word.strip()}
-    pattern = r"(?<!\w)(?<!\w['’-])(?:{})(?!\w|['’-]\w)"
-    return [word for word, escaped in words.items() if re.search(pattern.format(escaped), text, re.IGNORECASE)]
+    by_words: dict[tuple[str, ...], list[str]] = {}
+    for keyword in filter(str.strip, dict.fromkeys(keywords)):
+        for words, _ in forms(keyword):
+            by_words.setdefault(words, []).append(keyword)
+    found = {keyword for *_, standing in occurrences(text, by_words) for keyword in standing}
+    return [keyword for keyword in dict.fromkeys(keywords) if keyword in found]

@@ -61,6 +61,12 @@ def test_another_base_is_another(folders):
     assert identity(one) != identity(other)
 
 
+def test_another_reading_of_lists_is_another(folders, tmp_path):
+    shutil.copytree(folders / "base", tmp_path / "base")
+    load_processor(folders / "base", spelling="folded").save_pretrained(tmp_path / "base")
+    assert identity(load_recogniser(tmp_path / "base")) != identity(load_recogniser(folders / "base"))
+
+
 @pytest.mark.parametrize("stage", ["pruner", "recogniser"])
 def test_one_weight_of_an_adapter_makes_another(loaded, stage):
     trained, before = loaded(), identity(loaded())

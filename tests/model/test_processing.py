@@ -5,7 +5,8 @@ import pytest
 from tiny import tone
 from transformers import AutoProcessor, Qwen2AudioProcessor
 
-from sap2.errors import InputError
+from sap2.base import EMBEDDED
+from sap2.errors import InputError, ModelError
 from sap2.model import SapQwen2AudioProcessor, load_processor
 from sap2.prompts import CONTEXT_END, CONTEXT_START, SEPARATOR, pruning_prompt, recognition_prompt
 
@@ -69,6 +70,14 @@ def test_leading_blank_gives_a_word_one_tokenisation_wherever_it_stands(base, tm
     assert ids[: len(word)] == word == ids[-len(word) :]
     labels = processor([pruning_prompt()], [["Maier"]], targets=["Maier"])["labels"][0]
     assert labels[labels != -100].tolist() == [*word, processor.end_id]
+
+
+def test_a_base_says_in_its_processor_how_it_reads_lists(base, tmp_path):
+    assert load_processor(base).spelling == "as-given" and load_processor(EMBEDDED).spelling == "folded"
+    load_processor(base, spelling="folded").save_pretrained(tmp_path)
+    assert load_processor(tmp_path).spelling == "folded"
+    with pytest.raises(ModelError, match=r"spelling is 'lower', expected one of"):
+        load_processor(base, spelling="lower")
 
 
 def test_special_tokens_spelt_in_data_are_plain_text(processor):

@@ -63,7 +63,8 @@ def test_the_official_client_gets_every_format(server, recording, chosen):
 
 def test_keywords_come_as_fields_files_and_prompt_each_once(server, recording):
     status, headers, answer = server.post(
-        ("file", recording, "a.wav"), ("keywords", "Meyer, zorvan"), ("keywords", "Zoë\nmeyer\n", "list.txt"),
+        ("file", recording, "a.wav"), ("keywords", '"Meyer", zorvan'),
+        ("keywords", "# names\nZoë # host\nmeyer\n", "list.txt"),
         ("prompt", "New York"),
     )  # fmt: skip
     assert (status, headers["x-sap2-model"]) == (200, "models:/m/1")

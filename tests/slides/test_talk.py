@@ -164,7 +164,7 @@ def test_keywords_are_marked_with_their_slides_and_explained(wave):
 def test_marking_takes_the_longest_whole_words_and_escapes_the_rest():
     words = {"York": 1, "New York": 2, "c*": 3}
     assert marked("new york's New York, york c*", words, lambda word, page: f"[{word}:{page}]", str.upper) == (
-        "NEW YORK'S [New York:2], [york:1] [c*:3]"
+        "[new york:2]'S [New York:2], [york:1] [c*:3]"
     )
 
 

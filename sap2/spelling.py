@@ -1,0 +1,263 @@
+"""Keywords as people write them and as a base reads them, and the way back into a transcript.
+
+    list "Dr. Meyer", "GPT-4" --read as--> "meyer", "gpt four" --model--> "ask doctor meyer about gpt four"
+                                                     --restored--> "ask Dr. Meyer about GPT-4"
+
+A base that was trained on lower-case words of the letters a to z and apostrophes, as the embedded base was, knows
+keywords in that form alone. The field `spelling` of a base's processor_config.json says which form it reads: `folded`,
+or `as-given`, as Qwen2-Audio does. Scripts without the letters a to z keep their characters, in lower case.
+"""
+
+import re
+import unicodedata
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
+from typing import NamedTuple, TypeVar
+
+__all__ = ["AS_GIVEN", "FOLDED", "SPELLINGS", "ReadList", "composed", "forms", "occurrences", "outermost"]
+
+AS_GIVEN, FOLDED = "as-given", "folded"
+SPELLINGS = (AS_GIVEN, FOLDED)
+
+Words = tuple[str, ...]
+Value = TypeVar("Value")
+
+# Said for a symbol. Whatever else is no letter, mark or digit parts two words.
+SYMBOLS = {"&": "and", "+": "plus", "@": "at", "%": "percent", "#": "sharp", "*": "star", "=": "equals"}
+# Letters that Unicode does not take apart into a letter of a to z and a mark.
+LETTERS = str.maketrans({"ø": "o", "ł": "l", "æ": "ae", "œ": "oe", "đ": "d", "ð": "d", "þ": "th", "ı": "i", "ħ": "h"})
+# A title may be left out in speech: "Dr. Meyer" is read as "meyer". One that is written out may be part of a name.
+TITLES = {"dr": "doctor", "prof": "professor", "mr": "mister", "mrs": "missus", "ms": "miss"}
+
+ONES = (
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
+    "eighteen nineteen"
+).split()
+TENS = "_ _ twenty thirty forty fifty sixty seventy eighty ninety".split()
+
+_APOSTROPHES, _HYPHENS = "'’ʼ", "\u2010\u2011-"
+_SEPARATORS = (
+    r"\s!\"$(),./:;<>?\[\\\]^_`{|}~¡¢£¥¦§©«¬®°±·»¿€™"
+    r"\u2012-\u2018\u201a-\u2026\u2030-\u203e\u3000-\u3003\u3008-\u301f"
+)
+# Letters, marks, digits, symbols, hyphens and apostrophes in a row, and the point of "3.5"; no keyword ends within.
+_STRETCH = re.compile(rf"(?:[^{_SEPARATORS}]|(?<=\d)\.(?=\d))+")
+_EDGES = f"{_APOSTROPHES}{_HYPHENS}"  # no part of a stretch that they begin or end
+_GAP = re.compile(r"\s+|[./:_·\u2013]\s?")  # what may stand between two stretches of a keyword
+_PART = re.compile(rf"\d+(?:\.\d+)*|[^\d\s'.{_HYPHENS}]+(?:'[^\d\s'.{_HYPHENS}]+)*")
+_MARKED_LETTER = re.compile("([a-z])[\u0300-\u036f]+")
+_PLAIN = re.compile("[a-z]+(?: [a-z]+)*")
+_POSSESSIVE = re.compile(rf"(?<=\S)[{_APOSTROPHES}]s$", re.IGNORECASE)
+_HYPHEN = re.compile(rf"[^\W\d_][{_HYPHENS}](?=[^\W\d_])")
+_QUOTED = re.compile(r'"(.+)"|[“„](.+)[“”]|«(.+)»')
+
+
+class _Stretch(NamedTuple):
+    """A stretch of a text, where it stands, and the words it is read as."""
+
+    start: int
+    end: int
+    words: Words
+
+
+class ReadList:
+    """A keyword list as a base reads it, and the way from the base's answers back to the list.
+
+    Keywords that are read alike are given to the base once and selected together; the first one's spelling is written.
+    One with a hyphen is read as two words and as one.
+
+    >>> listed = ReadList(["Kathryn Meyer", "GPT-4", "GPT 4"], FOLDED)
+    >>> listed.read
+    ['kathryn meyer', 'gpt four']
+    >>> listed.scores({"gpt four": -0.5})
+    {'GPT-4': -0.5, 'GPT 4': -0.5}
+    >>> listed.restored("kathryn meyer's slide on gpt four", listed.read)
+    "Kathryn Meyer's slide on GPT-4"
+
+    Args:
+        spelling: The base's: `folded` or `as-given`.
+    """
+
+    def __init__(self, keywords: Iterable[str], spelling: str):
+        self.keywords = list(dict.fromkeys(keywords))
+        self._folded = spelling == FOLDED
+        self._read_as = _folded(self.keywords) if self._folded else {word: (_tidy(word),) for word in self.keywords}
+        self.read = list(dict.fromkeys(form for several in self._read_as.values() for form in several))
+
+    def scores(self, read: Mapping[str, float]) -> dict[str, float]:
+        """The scores of keywords in the base's form as those of the list's, in its order."""
+        found = {word: [read[form] for form in several if form in read] for word, several in self._read_as.items()}
+        return {word: max(scores) for word, scores in found.items() if scores}
+
+    def given(self, read: Collection[str]) -> list[str]:
+        """The list's keywords that keywords in the base's form stand for, in its order."""
+        kept = set(read)
+        return [word for word, several in self._read_as.items() if not kept.isdisjoint(several)]
+
+    def restored(self, text: str, read: Collection[str]) -> str:
+        """A text of the base with those keywords, given in the base's form, as the list spells them.
+
+        Whole words alone are replaced; the ending of a possessive stays.
+        """
+        words = self.given(read) if self._folded else []
+        if all(_PLAIN.fullmatch(word) and self._read_as[word] == (word,) for word in words):
+            return text
+        spelt: dict[Words, str] = {}
+        for word in words:
+            spelt.setdefault(*forms(word)[-1])
+        for word in words:
+            for said, written in forms(word):
+                spelt.setdefault(said, written)
+        out, last = "", 0
+        for start, end, written in outermost(occurrences(text, spelt)):
+            out, last = out + text[last:start] + written, end
+        return out + text[last:]
+
+
+@lru_cache(maxsize=1 << 16)
+def forms(keyword: str) -> tuple[tuple[Words, str], ...]:
+    """The words by which a keyword may stand in a text, each with its spelling there. The last form is the one read.
+
+    >>> for words, written in (*forms("Dr. Meyer's"), *forms("Jean-Luc")): print(*words, "|", written)
+    doctor meyer | Dr. Meyer
+    dr meyer | Dr. Meyer
+    meyer | Meyer
+    jeanluc | Jean-Luc
+    jean luc | Jean-Luc
+    >>> [" ".join(forms(one)[-1][0]) for one in ("O’Neil", "GPT-3.5", "C++", "AT&T", "H2O", "2024")]
+    ["o'neil", 'gpt three point five', 'c plus plus', 'at and t', 'h two o', 'twenty twenty four']
+
+    Acronyms are one word: the embedded base, which was trained on names of one word, selects `dna` in 5 of 6 sentences
+    that say the letters and `d n a` in none.
+    """
+    written = _POSSESSIVE.sub("", _unquoted(_tidy(keyword)))
+    stretches = _stretches(written)
+    if not stretches:
+        return (((written.casefold(),), written),)
+    title = " ".join(stretches[0].words)
+    if title in TITLES and len(stretches) > 1:
+        name = stretches[1].start
+        rest, said = forms(written[name:]), (TITLES[title], title)
+        return *(((one, *words), written[:name] + spelt) for one in said for words, spelt in rest), *rest
+    words = tuple(word for one in stretches for word in one.words)
+    joined = tuple("".join(one.words).replace("'", "") for one in stretches)
+    return *([(joined, written)] if joined != words else []), (words, written)
+
+
+def occurrences(text: str, wanted: Mapping[Words, Value]) -> Iterator[tuple[int, int, Value]]:
+    """Where some words stand in a text in any spelling: start and end, without a possessive's ending, and their value.
+
+    >>> list(occurrences("ask o'neil about GPT-4's size", {("o'neil",): 1, ("gpt", "four"): 2}))
+    [(4, 10, 1), (17, 22, 2)]
+
+    They may overlap: see `outermost`.
+    """
+    stretches, longest = _stretches(text), max(map(len, wanted), default=0)
+    for place, first in enumerate(stretches):
+        words, before = (), None
+        for one in stretches[place : place + longest]:
+            if before is not None and not _GAP.fullmatch(text, before.end, one.start):
+                break
+            words, before = (*words, *one.words), one
+            if words in wanted:
+                yield first.start, one.end, wanted[words]
+            elif words[-1].endswith("'s") and (stem := (*words[:-1], words[-1][:-2])) in wanted:
+                yield first.start, one.end - 2, wanted[stem]
+
+
+def outermost(found: Iterable[tuple[int, int, Value]]) -> Iterator[tuple[int, int, Value]]:
+    """Of occurrences that overlap the first, and of those that start together the longest."""
+    last = 0
+    for start, end, value in sorted(found, key=lambda one: (one[0], -one[1])):
+        if start >= last:
+            yield start, end, value
+            last = end
+
+
+def composed(text: str) -> str:
+    """Text in Unicode's NFC: an accent is part of its letter, however it was typed."""
+    return text if text.isascii() else unicodedata.normalize("NFC", text)
+
+
+def _folded(keywords: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """What each keyword is read as. "Meyer's" is read as "meyer", unless Meyer is listed, too."""
+    read_as = {word: _readings(word) for word in keywords}
+    possessives = [word for word in keywords if _POSSESSIVE.search(_unquoted(_tidy(word)))]
+    if possessives:
+        others = {read_as[word] for word in read_as.keys() - set(possessives)}
+        for word in possessives:
+            if read_as[word] in others:
+                read_as[word] = tuple(f"{form}'s" for form in read_as[word])
+    return read_as
+
+
+@lru_cache(maxsize=1 << 16)
+def _readings(keyword: str) -> tuple[str, ...]:
+    several = forms(keyword)
+    last = several[-2:] if len(_HYPHEN.findall(keyword)) == 1 else several[-1:]
+    return tuple(" ".join(words) for words, _ in reversed(last))
+
+
+def _tidy(keyword: str) -> str:
+    return composed(" ".join(keyword.split()))
+
+
+def _unquoted(keyword: str) -> str:
+    quoted = _QUOTED.fullmatch(keyword)
+    return next(filter(None, quoted.groups())).strip() if quoted else keyword
+
+
+def _stretches(text: str) -> list[_Stretch]:
+    found = []
+    for match in _STRETCH.finditer(text):
+        whole = match.group()
+        start = match.start() + len(whole) - len(whole.lstrip(_EDGES))
+        stretch = whole.strip(_EDGES)
+        if words := _read(stretch):
+            found.append(_Stretch(start, start + len(stretch), words))
+    return found
+
+
+@lru_cache(maxsize=1 << 16)
+def _read(stretch: str) -> Words:
+    """The words a stretch is read as."""
+    if _PLAIN.fullmatch(stretch):
+        return (stretch,)
+    if (stem := _POSSESSIVE.sub("", stretch)) != stretch:
+        *words, last = _read(stem) or ("",)
+        return (*words, f"{last}'s")
+    text = re.sub(f"[{_APOSTROPHES}]", "'", stretch)
+    text = unicodedata.normalize("NFD", unicodedata.normalize("NFKC", text).casefold())
+    text = unicodedata.normalize("NFC", _MARKED_LETTER.sub(r"\1", text)).translate(LETTERS)
+    text = "".join(f" {SYMBOLS[one]} " if one in SYMBOLS else one for one in text)
+    parts = (_number(part) if part[0].isdecimal() else [part] for part in _PART.findall(text))
+    return tuple(word for words in parts for word in words if any(map(str.isalnum, word)))
+
+
+def _number(text: str) -> list[str]:
+    """A number as it is said in names and years; digits after a point, and more than four, one by one.
+
+    >>> [" ".join(_number(one)) for one in ("42", "365", "101", "2005", "007", "3.14")]
+    ['forty two', 'three sixty five', 'one oh one', 'two thousand five', 'zero zero seven', 'three point one four']
+    """
+    whole, *decimals = text.split(".")
+    words = _whole_number(whole)
+    for digits in decimals:
+        words += ["point", *(ONES[int(digit)] for digit in digits)]
+    return words
+
+
+def _whole_number(digits: str) -> list[str]:
+    if len(digits) > 4 or (len(digits) > 1 and int(digits[0]) == 0):
+        return [ONES[int(digit)] for digit in digits]
+    number = int(digits)
+    if number < 20:
+        return [ONES[number]]
+    hundreds, rest = divmod(number, 100)
+    if not hundreds:
+        return [TENS[rest // 10], *([ONES[rest % 10]] if rest % 10 else [])]
+    if number >= 1000 and hundreds % 10 == 0 and rest < 10:
+        return [ONES[hundreds // 10], "thousand", *(_whole_number(str(rest)) if rest else [])]
+    if rest >= 10:
+        return [*_whole_number(str(hundreds)), *_whole_number(str(rest))]
+    return [*_whole_number(str(hundreds)), *(["oh", ONES[rest]] if rest else ["hundred"])]
