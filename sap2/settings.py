@@ -50,6 +50,8 @@ class SearchSettings(Settings):
     batch_tokens: int = Field(16_384, ge=1)  # most prompt tokens decoded together, padding included
     max_new_tokens: int = Field(128, ge=1, le=4096)  # most tokens of an answer
     num_beams: int = Field(1, ge=1, le=64)  # 1 = greedy
+    # Only what holds speech is decoded (sap2/data/speech_activity.py): silence, noise and tones give empty text.
+    speech_only: bool = True
 
 
 class FirstPassWeights(Settings):
@@ -84,6 +86,7 @@ class TranscriberSettings(SearchSettings):
     # the encoder takes. A manifest's utterances are not cut.
     max_segment: Seconds | None = Field(3.0, ge=1)
     segment_overlap: Seconds = Field(0.5, ge=0, le=10)  # that two segments share where no pause parts them
+    doubtful: float = Field(0.5, ge=0, le=1)  # a segment of less confidence is marked as doubtful; its text stays
 
 
 class RecogniserSettings(Settings):
@@ -215,6 +218,7 @@ def _from_0_1_0(content: Mapping[str, Any], source: str) -> dict[str, Any]:
     pruning.pop("rescoring", None)
     pruning |= {key: left.pop(key, default) for key, default in OLD_OPTIONS.items()}
     decoding |= {key: left.pop(key, default) for key, default in OLD_SEGMENTATION.items()}
+    pruning["speech_only"] = decoding["speech_only"] = False
     if left:
         raise ModelError(f"{source}: unknown key {min(left)}; 0.1.0 had {', '.join(sorted(OLD_KEYS))}")
     return {"pruning": pruning, "inference": decoding}

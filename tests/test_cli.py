@@ -162,7 +162,9 @@ def test_transcripts_are_printed_with_the_words_found(monkeypatch, tmp_path):
     shown = run(cli.app, ["transcribe", "a.wav", "--format", "srt"])
     assert (shown.exit_code, shown.stdout) == (0, "1\n00:00:00,000 --> 00:00:01,250\nask meyer\n\n")
     shown = run(cli.app, ["transcribe", "a.wav", "--format", "json"])
-    assert json.loads(shown.stdout)["segments"] == [{"id": 0, "start": 0.0, "end": 1.25, "text": "ask meyer"}]
+    assert json.loads(shown.stdout)["segments"] == [
+        {"id": 0, "start": 0.0, "end": 1.25, "text": "ask meyer", "confidence": None, "doubtful": False}
+    ]
     assert run(cli.app, ["transcribe", "a.wav", "b.wav", "--format", "vtt"]).exit_code == 2
 
     shown = run(cli.app, ["transcribe", "a.wav", "bad.wav", "b.wav", "--model", "models:/sap2-asr/1"])

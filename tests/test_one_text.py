@@ -5,7 +5,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from tiny import build_tiny_base, tone
+from tiny import build_tiny_base, spoken
 from transcription_server import running
 from typer.testing import CliRunner
 
@@ -40,7 +40,7 @@ def work(tmp_path_factory):
     rows = []
     for number in range(4):
         name = f"u{number}.wav"
-        save_audio(work / "lists" / name, tone(0.6 + 0.2 * number, number))
+        save_audio(work / "lists" / name, spoken(0.6 + 0.2 * number, number))
         rows.append(
             Utterance(id=f"u{number}", audio=name, duration=0.6 + 0.2 * number, text="maier", keywords=KEYWORDS)
         )

@@ -2,6 +2,7 @@
 template."""
 
 import json
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,8 @@ from transformers import (
     Qwen2Tokenizer,
     WhisperFeatureExtractor,
 )
+
+from sap2.data.speech import Synthesiser
 
 # Matrices this small are slower on several threads than on one, by far so when the cores are busy.
 torch.set_num_threads(1)
@@ -74,6 +77,16 @@ def build_tiny_base(
     model.save_pretrained(directory)
     processor.save_pretrained(directory)
     return directory
+
+
+@cache
+def _sentence() -> np.ndarray:
+    return Synthesiser().speak("we speak and speak about a theorem and its proof and never make a pause", "en-us")
+
+
+def spoken(seconds: float, seed: int = 0) -> np.ndarray:
+    """So much of synthetic speech, which a recogniser takes for speech; float32 mono at 16 kHz."""
+    return np.resize(np.roll(_sentence(), -7000 * seed), round(seconds * 16_000))
 
 
 def tone(seconds: float, seed: int = 0) -> np.ndarray:

@@ -6,29 +6,13 @@ import threading
 import time
 import uuid
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import uvicorn
 
 from sap2.serving.app import create_app
 from sap2.serving.limits import Limits
-
-
-@dataclass(frozen=True)
-class Part:
-    start: float
-    end: float
-    text: str
-
-
-@dataclass
-class Transcript:
-    text: str
-    predicted: list
-    found: list
-    timings: dict
-    scores: dict = field(default_factory=dict)
-    segments: list = field(default_factory=list)
+from sap2.transcripts.transcript import Segment, Transcript
 
 
 class Model:
@@ -47,7 +31,7 @@ class Model:
             Transcript(
                 f"{self.name} {len(wave) / 16_000:.1f} s {' '.join(words)}".strip(), list(words), list(words),
                 {"audio": len(wave) / 16_000}, {word: -0.5 for word in words},
-                [Part(0.0, 1.5, "<first> & more"), Part(1.5, 2.0, ""), Part(2.0, 3661.25, "last")],
+                [Segment(0.0, 1.5, "<first> & more"), Segment(1.5, 2.0, ""), Segment(2.0, 3661.25, "last")],
             )
             for wave, words in zip(audio, keywords, strict=True)
         ]  # fmt: skip

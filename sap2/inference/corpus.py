@@ -135,7 +135,7 @@ def decode_split(
             seconds[context] += taken
             rows[context] += [
                 _result(one, context, words, text, selected if joint else None)
-                for one, words, (text, selected) in zip(placed, given, answers, strict=True)
+                for one, words, (text, selected, _) in zip(placed, given, answers, strict=True)
             ]
     with atomic_dir(output) as partial:
         for context, results in rows.items():

@@ -10,6 +10,7 @@ from torch import Tensor
 from sap2.constants import SAMPLE_RATE, Seconds
 from sap2.data.audio import load_audio
 from sap2.data.segmentation import segments
+from sap2.data.speech_activity import speech_spans
 from sap2.errors import ModelError
 from sap2.inference.stage_model import BARE_ENCODER, StageModel
 
@@ -66,6 +67,7 @@ class AudioEncoder:
         batch_size: Segments encoded together.
         max_segment: Seconds of a segment of a longer recording, at most; None = what the encoders take.
         segment_overlap: Seconds that two segments share where no pause parts them: see `sap2.data.segmentation`.
+        speech_only: Whether segments without speech are left out.
     """
 
     def __init__(
@@ -74,9 +76,10 @@ class AudioEncoder:
         batch_size: int,
         max_segment: Seconds | None = None,
         segment_overlap: Seconds = 1.0,
+        speech_only: bool = False,
     ):
         self._encoders = {stage.encoder: stage for stage in reversed(stages)}  # of several the first
-        self._batch_size, self.segment_overlap = batch_size, segment_overlap
+        self._batch_size, self.segment_overlap, self._speech_only = batch_size, segment_overlap, speech_only
         limits = [stage.segment_limit for stage in stages]
         self.segment_limit = min(limits if max_segment is None else [*limits, max_segment])
 
@@ -93,15 +96,24 @@ class AudioEncoder:
                 recordings.append(item)
                 continue
             wave = item if isinstance(item, np.ndarray) else load_audio(item)
-            spans = segments(wave, self.segment_limit, self.segment_overlap)
+            spans = self.cut(wave)
             waves += [wave[round(start * SAMPLE_RATE) : round(end * SAMPLE_RATE)] for start, end in spans]
             recordings.append(EncodedAudio({}, spans, len(wave) / SAMPLE_RATE))
-        if not waves:
-            return recordings
-        encoded = {name: iter(stage.encode(waves, self._batch_size, label)) for name, stage in self._encoders.items()}
+        encoded = {
+            name: iter(stage.encode(waves, self._batch_size, label) if waves else ())
+            for name, stage in self._encoders.items()
+        }
         return [
             one
             if one.states
             else replace(one, states={name: [next(states) for _ in one.spans] for name, states in encoded.items()})
             for one in recordings
         ]
+
+    def cut(self, wave: np.ndarray) -> list[tuple[Seconds, Seconds]]:
+        """Start and end of each segment of a waveform (16 kHz mono), without those that hold no speech if so set."""
+        spans = segments(wave, self.segment_limit, self.segment_overlap)
+        if not self._speech_only:
+            return spans
+        speech = speech_spans(wave)
+        return [(start, end) for start, end in spans if any(first < end and start < last for first, last in speech)]

@@ -38,7 +38,7 @@ class Pruner:
         self.threshold = TAG_THRESHOLD if settings.threshold is None and self.tagging else settings.threshold
         # The lowest score of what `score_keywords` returns, where that is not all that stage 1 answers with.
         self.least = LEAST_TAG_SCORE if self.tagging else None
-        self.encode = AudioEncoder(self.stages, settings.batch_size)
+        self.encode = AudioEncoder(self.stages, settings.batch_size, speech_only=settings.speech_only)
 
     @property
     def stages(self) -> list[StageModel]:

@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
+import numpy as np
+
 from sap2.constants import Seconds
 from sap2.data.segmentation import without_doubles
 from sap2.errors import ModelError
@@ -49,8 +51,9 @@ class Recogniser:
         self.transcriber = make_transcriber(transcriber, settings.inference)
         self.pruner = None if pruner is None else Pruner(pruner, base or transcriber, settings.pruning)
         stages = [transcriber, *(self.pruner.stages if self.pruner else [])]
-        cut = settings.inference.max_segment, settings.inference.segment_overlap
-        self.encode = AudioEncoder(stages, settings.inference.batch_size, *cut)
+        inference = settings.inference
+        cut = inference.max_segment, inference.segment_overlap, inference.speech_only
+        self.encode = AudioEncoder(stages, inference.batch_size, *cut)
 
     def with_settings(self, settings: RecogniserSettings) -> "Recogniser":
         """The same models with other settings."""
@@ -67,9 +70,9 @@ class Recogniser:
         """Seconds of a segment at most: what the encoders take at once, or less, if set."""
         return self.encode.segment_limit
 
-    @property
-    def segment_overlap(self) -> Seconds:
-        return self.encode.segment_overlap
+    def cut(self, wave: np.ndarray) -> list[tuple[Seconds, Seconds]]:
+        """Start and end of the segments that a recording is transcribed in: see `AudioEncoder.cut`."""
+        return self.encode.cut(wave)
 
     def __call__(self, audio: AudioInput, keywords: KeywordList = ()) -> Transcript:
         """Recognise one recording of any length with a keyword list of any length."""
@@ -101,7 +104,8 @@ class Recogniser:
             written = self.transcriber.by_segment(speech, given)
         rows = iter(zip(lists, given, scores, written, strict=True))
         return [
-            _transcript(one, [next(rows) for _ in parts], timings) for one, parts in zip(recordings, split, strict=True)
+            _transcript(one, [next(rows) for _ in parts], timings, self.settings.inference.doubtful)
+            for one, parts in zip(recordings, split, strict=True)
         ]
 
     def prune(
@@ -154,17 +158,19 @@ def _transcript(
     recording: EncodedAudio,
     rows: Sequence[tuple[list[str], list[str], Mapping[str, float], list[Written]]],
     timings: dict[str, float],
+    doubtful: float,
 ) -> Transcript:
     """A recording's transcript.
 
     Args:
         rows: List, keywords given to stage 2, their scores, and text and keywords of each segment: once for the whole
             recording, or once a segment.
+        doubtful: Confidence below which a segment is doubtful.
     """
     parts = [segment for *_, written in rows for segment in written]
     listed = list(dict.fromkeys(word for words, *_ in rows for word in words))
     given = {word for _, words, _, _ in rows for word in words}
-    texts = without_doubles(recording.spans, [text for text, _ in parts])
+    texts = without_doubles(recording.spans, [part.text for part in parts])
     text = " ".join(filter(None, texts))
     merged = best([scored for _, _, scored, _ in rows])
     return Transcript(
@@ -173,7 +179,10 @@ def _transcript(
         found=keywords_in(text, listed),
         timings=timings | {"audio": recording.duration},
         scores={word: merged[word] for word in listed if word in merged},
-        segments=[Segment(*span, text) for span, text in zip(recording.spans, texts, strict=True)],
+        segments=[
+            Segment(*span, text, part.confidence, part.confidence is not None and part.confidence < doubtful)
+            for span, text, part in zip(recording.spans, texts, parts, strict=True)
+        ],
     )
 
 

@@ -75,6 +75,7 @@ class StageModel:
         *,
         selecting: bool = False,
         stop_bias: float = 0.0,
+        scored: bool = False,
         label: str | None = None,
     ) -> list[Answer]:
         """Answer a prompt about each utterance's speech.
@@ -82,12 +83,13 @@ class StageModel:
         Args:
             states: Encoded speech, `(frames, encoder_hidden)` each.
             selecting: Hold each answer to its list, biased by `stop_bias`, and score its tokens.
+            scored: Score the tokens of other answers as well.
         """
         with self.switched_on():
             return answers(
                 self.model, self.processor, states, prompts, keywords, batch_size=search.batch_size,
                 batch_tokens=search.batch_tokens, max_new_tokens=search.max_new_tokens, num_beams=search.num_beams,
-                selecting=selecting, stop_bias=stop_bias, scored=selecting, label=label,
+                selecting=selecting, stop_bias=stop_bias, scored=scored or selecting, label=label,
             )  # fmt: skip
 
     def tag(

@@ -4,8 +4,10 @@ The comparison methods PC and JPI are of this stage alone: PC transcribes with t
 selection from the list and the transcript.
 """
 
+import math
 from collections.abc import Sequence
 from itertools import islice
+from typing import NamedTuple
 
 from torch import Tensor
 
@@ -21,8 +23,17 @@ __all__ = ["JPI", "TPI", "JointTranscriber", "Transcriber", "Written", "make_tra
 
 TPI, JPI = "tpi", "jpi"
 
-# A segment's text, and the keywords it was written with.
-Written = tuple[str, list[str]]
+
+class Written(NamedTuple):
+    """A segment's text, the keywords it was written with, and its confidence.
+
+    The confidence is the geometric mean of the tokens' probabilities, 0 to 1; of several segments the least, None of no
+    tokens.
+    """
+
+    text: str
+    keywords: list[str]
+    confidence: float | None = None
 
 
 class Transcriber:
@@ -35,14 +46,15 @@ class Transcriber:
 
     def __init__(self, stage: StageModel, settings: TranscriberSettings):
         self.stage, self.settings = stage, settings
-        self.encode = AudioEncoder([stage], settings.batch_size, settings.max_segment, settings.segment_overlap)
+        cut = settings.max_segment, settings.segment_overlap, settings.speech_only
+        self.encode = AudioEncoder([stage], settings.batch_size, *cut)
 
     def transcribe(
         self, audio: Sequence[AudioInput], keywords: Sequence[Sequence[str]] | None = None, label: str | None = None
     ) -> list[str]:
         """Each utterance's text, with the keywords it is given (None = without context)."""
         given = [[]] * len(audio) if keywords is None else keywords
-        return [text for text, _ in self.integrate(audio, given, label)]
+        return [written.text for written in self.integrate(audio, given, label)]
 
     def integrate(
         self, audio: Sequence[AudioInput], keywords: Sequence[Sequence[str]], label: str | None = None
@@ -51,7 +63,7 @@ class Transcriber:
         speech = self.encode(audio)
         segments = self.by_segment(speech, keywords, label)
         return [
-            (join(one.spans, [text for text, _ in parts]), written_with(parts, words))
+            Written(join(one.spans, [part.text for part in parts]), written_with(parts, words), _least(parts))
             for one, parts, words in zip(speech, segments, keywords, strict=True)
         ]
 
@@ -63,18 +75,25 @@ class Transcriber:
         given = [ReadList(words, self.stage.spelling) for words in keywords]
         lists = [listed.read for one, listed in zip(speech, given, strict=True) for _ in one.spans]
         prompts = [self._prompt(words) for words in lists]
-        answers = self.stage.answers(states, prompts, lists, self.settings, label=label)
-        written = iter(self._read(states, lists, [answer.text for answer in answers]))
+        answers = self.stage.answers(states, prompts, lists, self.settings, scored=True, label=label)
+        read = self._read(states, lists, [answer.text for answer in answers])
+        written = iter(
+            Written(text, used, confidence_of(answer.logprobs))
+            for (text, used), answer in zip(read, answers, strict=True)
+        )
         return [
-            [(listed.restored(text, used), listed.given(used)) for text, used in islice(written, len(one.spans))]
+            [
+                Written(listed.restored(part.text, part.keywords), listed.given(part.keywords), part.confidence)
+                for part in islice(written, len(one.spans))
+            ]
             for one, listed in zip(speech, given, strict=True)
         ]
 
     def _prompt(self, keywords: Sequence[str]) -> str:
         return recognition_prompt(bool(keywords))
 
-    def _read(self, states: list[Tensor], keywords: list[list[str]], answers: list[str]) -> list[Written]:
-        """What the answers say; keywords in the form that the base reads."""
+    def _read(self, states: list[Tensor], keywords: list[list[str]], answers: list[str]) -> list[tuple[str, list[str]]]:
+        """Text and keywords of each answer; keywords in the form that the base reads."""
         if self.settings.rescoring is not None:
             answers = self._rescored(states, keywords, answers, self.settings.rescoring)
         return list(zip(answers, keywords, strict=True))
@@ -100,7 +119,7 @@ class JointTranscriber(Transcriber):
     def _prompt(self, keywords: Sequence[str]) -> str:
         return joint_prompt()
 
-    def _read(self, states: list[Tensor], keywords: list[list[str]], answers: list[str]) -> list[Written]:
+    def _read(self, states: list[Tensor], keywords: list[list[str]], answers: list[str]) -> list[tuple[str, list[str]]]:
         parsed = [parse_joint(answer, words) for answer, words in zip(answers, keywords, strict=True)]
         return [(text, selected) for selected, _, text in parsed]
 
@@ -112,5 +131,18 @@ def make_transcriber(stage: StageModel, settings: TranscriberSettings) -> Transc
 
 def written_with(parts: Sequence[Written], given: Sequence[str]) -> list[str]:
     """The keywords given that any segment was written with."""
-    used = {word for _, words in parts for word in words}
+    used = {word for part in parts for word in part.keywords}
     return [word for word in given if word in used]
+
+
+def confidence_of(logprobs: Sequence[float]) -> float | None:
+    """The geometric mean of probabilities, given as logarithms; None of none.
+
+    >>> confidence_of([0.0, 0.0])
+    1.0
+    """
+    return math.exp(sum(logprobs) / len(logprobs)) if logprobs else None
+
+
+def _least(parts: Sequence[Written]) -> float | None:
+    return min((part.confidence for part in parts if part.confidence is not None), default=None)

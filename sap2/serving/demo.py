@@ -52,7 +52,7 @@ class _Queued:
 
     def __init__(self, engine: Engine, recogniser: Any, limits: Limits):
         self._engine, self._limits = engine, limits
-        self.segment_limit, self.segment_overlap = recogniser.segment_limit, recogniser.segment_overlap
+        self.cut, self.settings = recogniser.cut, recogniser.settings
 
     def recognise(self, audio: Sequence[np.ndarray], keywords: Sequence[Sequence[str]]) -> list[Any]:
         futures = self._engine.submit(list(zip(audio, keywords, strict=True)), self._limits.timeout)
@@ -97,6 +97,8 @@ class _Held:
                 row["diff"] = _diff(one.plain or "", one.text, one.written)
             rows = keywords_tsv(self.keywords).splitlines()[1:]
             state |= {"result": result, "pages": self.texts, "keywords": "\n".join(rows)}
+            if result["warning"]:
+                state["notices"] = [*self.notices, f"{self.name}: {result['warning']}"]
         return state
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from sap2.data.audio import SAMPLE_RATE
-from sap2.data.segmentation import segments, without_doubles
+from sap2.data.segmentation import without_doubles
 from sap2.errors import InputError
 from sap2.files import atomic_file, writing
 from sap2.inference import Recogniser
@@ -22,6 +22,7 @@ from sap2.inference.identity import identity
 from sap2.slides.keywords import Keyword
 from sap2.slides.timing import Shown, align, pages_around, shown_between
 from sap2.transcripts.talk import Talk, TalkSegment
+from sap2.transcripts.transcript import Transcript
 
 __all__ = ["transcribe_talk"]
 
@@ -52,7 +53,7 @@ def transcribe_talk(
         progress: Told of groups of segments: see `sap2.progress.track`.
     Raises: InputError: the journal is that of another talk, model or setting.
     """
-    spans = segments(wave, recogniser.segment_limit, recogniser.segment_overlap)
+    spans = recogniser.cut(wave)
     made_by = "" if journal is None else identity(recogniser)
     done = _Journal(journal, len(spans), wave, made_by, keywords, texts, times, around, spans)
 
@@ -73,19 +74,25 @@ def transcribe_talk(
     for places in progress(*done.groups("heard", "talk")):
         found = recogniser.recognise(sound(places), [list(lists[place]) for place in places])
         kept = [one.scores or dict.fromkeys(one.predicted, 0.0) for one in found]
-        rows = [[one.text, scores] for one, scores in zip(found, kept, strict=True)]
+        rows = [[one.text, scores, _confidence(one)] for one, scores in zip(found, kept, strict=True)]
         done.keep("heard", places, rows)
-    heard = [done.heard[place] for place in range(len(spans))]
-    texts = without_doubles(spans, [text for text, _ in heard])
+    heard, doubtful = [done.heard[place] for place in range(len(spans))], recogniser.settings.inference.doubtful
+    texts = without_doubles(spans, [text for text, *_ in heard])
     plain = without_doubles(spans, plain) if explain else [None] * len(spans)
     return Talk(
         [
-            TalkSegment(*span, text, tuple(shown), listed, dict(kept), bare)
-            for span, text, shown, listed, (_, kept), bare in zip(spans, texts, pages, lists, heard, plain, strict=True)
+            TalkSegment(*span, text, tuple(shown), listed, dict(kept), bare, sure, sure is not None and sure < doubtful)
+            for span, text, shown, listed, (_, kept, sure), bare in zip(
+                spans, texts, pages, lists, heard, plain, strict=True
+            )
         ],
         len(wave) / SAMPLE_RATE,
         tuple(done.notices),
     )
+
+
+def _confidence(transcript: Transcript) -> float | None:
+    return min((one.confidence for one in transcript.segments if one.confidence is not None), default=None)
 
 
 def _list(keywords: Sequence[Keyword], pages: Sequence[int]) -> dict[str, int]:
@@ -162,5 +169,6 @@ def _is_text(answer: Any) -> bool:
 
 
 def _is_heard(answer: Any) -> bool:
-    text, scores = answer
-    return isinstance(text, str) and all(isinstance(one, (int, float)) for one in scores.values())
+    text, scores, confidence = answer
+    numbers = [*scores.values(), *([] if confidence is None else [confidence])]
+    return isinstance(text, str) and all(isinstance(one, (int, float)) for one in numbers)

@@ -2,19 +2,27 @@
 
 from typing import Any, Literal
 
-from sap2.transcripts.transcript import Transcript
+from sap2.transcripts.transcript import Transcript, warning_of
 
 __all__ = ["subtitles", "verbose"]
 
 
 def verbose(transcript: Transcript) -> dict[str, Any]:
-    """Text, length, segments with their times in seconds, and what became of the keyword list."""
+    """Text, length, segments with their times in seconds and confidence, and what became of the keyword list."""
     return {
         "task": "transcribe",
         "duration": round(transcript.timings["audio"], 3),
         "text": transcript.text,
+        "warning": warning_of(transcript),
         "segments": [
-            {"id": number, "start": round(one.start, 3), "end": round(one.end, 3), "text": one.text}
+            {
+                "id": number,
+                "start": round(one.start, 3),
+                "end": round(one.end, 3),
+                "text": one.text,
+                "confidence": None if one.confidence is None else round(one.confidence, 4),
+                "doubtful": one.doubtful,
+            }
             for number, one in enumerate(transcript.segments)
         ],
         "keywords": {
@@ -26,13 +34,15 @@ def verbose(transcript: Transcript) -> dict[str, Any]:
 
 
 def subtitles(transcript: Transcript, kind: Literal["srt", "vtt"]) -> str:
-    """A cue for each segment that holds words; where two overlap, the first keeps the time."""
+    """A cue for each segment that holds words, `(?)` before a doubtful one; where two overlap, the first keeps the
+    time."""
     point = "," if kind == "srt" else "."
     blocks, before = [], 0.0
     for one in transcript.segments:
         if one.text:
             times = f"{_time(max(one.start, before), point)} --> {_time(one.end, point)}"
-            blocks.append(f"{len(blocks) + 1}\n{times}\n{_plain(one.text, kind)}\n")
+            mark = "(?) " if one.doubtful else ""
+            blocks.append(f"{len(blocks) + 1}\n{times}\n{mark}{_plain(one.text, kind)}\n")
             before = one.end
     return ("WEBVTT\n\n" if kind == "vtt" else "") + "\n".join(blocks)
 

@@ -18,6 +18,7 @@ class TalkSegment:
         listed: The list it was given: each keyword with its page (0 = of no page).
         kept: What stage 1 left of it, with scores.
         plain: What is heard without context; None where nobody asked.
+        confidence, doubtful: As of `Segment`.
     """
 
     start: Seconds
@@ -27,6 +28,8 @@ class TalkSegment:
     listed: dict[str, int]
     kept: dict[str, float]
     plain: str | None = None
+    confidence: float | None = None
+    doubtful: bool = False
 
     @property
     def written(self) -> dict[str, int]:
@@ -55,7 +58,7 @@ class Talk:
             found=list(self.written),
             timings={"audio": self.duration},
             scores=kept,
-            segments=[Segment(one.start, one.end, one.text) for one in self.segments],
+            segments=[Segment(one.start, one.end, one.text, one.confidence, one.doubtful) for one in self.segments],
         )
 
     @property

@@ -53,7 +53,8 @@ def markdown(talk: Talk, title: str) -> str:
         if one.text:
             words = marked(one.text, one.written, lambda word, page: f"**{_escaped(word)}** ({_slide(page)})", _escaped)
             shown = f" · {', '.join(map(_slide, one.pages))}" if one.pages else ""
-            blocks.append(f"*{_clock(one.start)}{shown}*  \n{words}")
+            doubt = " · doubtful" if one.doubtful else ""
+            blocks.append(f"*{_clock(one.start)}{shown}{doubt}*  \n{words}")
     return "\n\n".join(blocks) + "\n"
 
 

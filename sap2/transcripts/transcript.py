@@ -6,16 +6,23 @@ from dataclasses import dataclass, field
 from sap2.constants import Seconds
 from sap2.spelling import forms, occurrences
 
-__all__ = ["Segment", "Transcript", "keywords_in"]
+__all__ = ["Segment", "Transcript", "keywords_in", "warning_of"]
 
 
 @dataclass(frozen=True)
 class Segment:
-    """A part of a recording and its text; seconds from the recording's start. Two may overlap, their texts don't."""
+    """A part of a recording and its text; seconds from the recording's start. Two may overlap, their texts don't.
+
+    Args:
+        confidence: How sure the model is of its text, 0 to 1; None where that is not known.
+        doubtful: Whether that is less than the settings ask for.
+    """
 
     start: Seconds
     end: Seconds
     text: str
+    confidence: float | None = None
+    doubtful: bool = False
 
 
 @dataclass(frozen=True)
@@ -30,7 +37,8 @@ class Transcript:
         scores: How sure stage 1 was of each predicted word: the log-probability that it was spoken or named, 0 =
             certain; empty without a stage 1.
         timings: Seconds of `encode`, `prune`, `transcribe`, of the whole batch, and `audio`, the recording's length.
-        segments: The parts that were encoded, in order; their texts together are the transcript.
+        segments: The parts that were transcribed, in order; their texts together are the transcript. Where there is
+            no speech there are none.
     """
 
     text: str
@@ -39,6 +47,20 @@ class Transcript:
     timings: dict[str, float] = field(compare=False, default_factory=dict)
     scores: dict[str, float] = field(compare=False, default_factory=dict)
     segments: list[Segment] = field(compare=False, default_factory=list)
+
+
+def warning_of(transcript: Transcript) -> str | None:
+    """What a person should know of a transcript before using it: that there is no speech, or that most is doubtful."""
+    if not transcript.segments:
+        return "no speech was found, so the text is empty"
+    written = [segment for segment in transcript.segments if segment.text]
+    doubtful = sum(segment.doubtful for segment in written)
+    if 2 * doubtful <= len(written) or not written:
+        return None
+    return (
+        f"{doubtful} of {len(written)} segments are doubtful: the model hardly knows this kind of speech; "
+        "give another with --model, or train on such recordings"
+    )
 
 
 def keywords_in(text: str, keywords: Sequence[str]) -> list[str]:

@@ -6,6 +6,7 @@ import pytest
 
 from sap2.errors import InputError
 from sap2.inference import corpus
+from sap2.inference.transcriber import Written
 from sap2.manifest import Utterance, read_manifest, write_manifest
 from sap2.params import InferenceSection, ModelSection
 from sap2.settings import PrunerSettings, TranscriberSettings
@@ -45,7 +46,9 @@ class Echo:
 
     def integrate(self, speech, keywords):
         type(self).asked += 1
-        return [(f"{path} heard {' '.join(words)}", words[:1]) for path, words in zip(speech, keywords, strict=True)]
+        return [
+            Written(f"{path} heard {' '.join(words)}", words[:1]) for path, words in zip(speech, keywords, strict=True)
+        ]
 
 
 @pytest.fixture

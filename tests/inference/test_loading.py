@@ -17,8 +17,21 @@ from sap2.settings import PrunerSettings, RecogniserSettings
 from sap2.training import leave_out
 
 PLAIN = {
-    "pruning": {"batch_size": 4, "max_new_tokens": 5, "max_list": 200, "threshold": None, "first_pass": None},
-    "inference": {"batch_size": 4, "max_new_tokens": 5, "max_segment": None, "segment_overlap": 1.0},
+    "pruning": {
+        "batch_size": 4,
+        "max_new_tokens": 5,
+        "max_list": 200,
+        "threshold": None,
+        "first_pass": None,
+        "speech_only": False,
+    },
+    "inference": {
+        "batch_size": 4,
+        "max_new_tokens": 5,
+        "max_segment": None,
+        "segment_overlap": 1.0,
+        "speech_only": False,
+    },
 }
 SETTINGS = RecogniserSettings.model_validate(PLAIN)
 
@@ -219,7 +232,10 @@ def test_two_checkpoints_answer_as_one_base_with_two_adapters(checkpoints, recog
     two = load_checkpoints(*folders, SETTINGS)
     towers = [stage.model.model.audio_tower for stage in (two.pruner.stage, two.transcriber.stage)]
     assert towers[0] is towers[1], "the same weights are kept once"
-    waves, lists = [tone(1.0, 1), tone(3.5, 2), tone(0.5, 3)], [["Kathryn", "Maier", "Myer"], [], ["graphs", "Maier"]]
+    waves, lists = (
+        [tone(1.0, 1), tone(3.5, 2), tone(0.5, 3)],
+        [["Kathryn", "Maier", "Myer"], [], ["graphs", "Maier"]],
+    )
     ours, expected = two.recognise(waves, lists), recogniser.recognise(waves, lists)
     assert ours == expected and any(one.predicted for one in expected)
     for one, other in zip(ours, expected, strict=True):

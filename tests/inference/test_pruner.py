@@ -14,7 +14,7 @@ from sap2.settings import PrunerSettings
 
 
 def pruner(stage: FakeStage, base: FakeStage | None = None, **settings) -> Pruner:
-    plain = {"max_list": 200, "threshold": None, "first_pass": None, "prefilter": None}
+    plain = {"max_list": 200, "threshold": None, "first_pass": None, "prefilter": None, "speech_only": False}
     return Pruner(stage, base or FakeStage(), PrunerSettings(**plain | settings))
 
 

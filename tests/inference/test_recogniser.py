@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from fake_stage import FakeStage
-from tiny import tone
+from tiny import spoken
 
 from sap2.errors import ModelError
 from sap2.inference import Recogniser
@@ -13,7 +13,7 @@ from sap2.settings import RecogniserSettings
 PLAIN = RecogniserSettings.model_validate(
     {
         "pruning": {"max_list": 200, "threshold": None, "first_pass": None},
-        "inference": {"max_segment": None, "segment_overlap": 1.0},
+        "inference": {"max_segment": None, "segment_overlap": 1.0, "speech_only": False},
     }
 )
 
@@ -26,7 +26,7 @@ def recogniser(answer=lambda frames, words: "text", select=lambda frames, words:
 
 def test_call_prunes_then_transcribes_with_what_is_left():
     both = recogniser(lambda frames, words: "ask kathryn about maier", lambda frames, words: "MAIER, Smith")
-    result = both(tone(0.8), ["Kathryn", "Maier", "Myer", "Maier"])
+    result = both(spoken(0.8), ["Kathryn", "Maier", "Myer", "Maier"])
     assert result.predicted == ["Maier"] == list(result.scores) and result.found == ["Kathryn", "Maier"]
     assert both.pruner.stage.lists == [["Kathryn", "Maier", "Myer"]]
     assert both.transcriber.stage.lists == [["Maier"]]
@@ -36,14 +36,14 @@ def test_call_prunes_then_transcribes_with_what_is_left():
 
 def test_an_empty_list_is_not_pruned():
     both = recogniser()
-    result = both(tone(0.5))
+    result = both(spoken(0.5))
     assert (result.text, result.predicted, result.found) == ("text", [], [])
     assert not both.pruner.stage.lists and both.transcriber.stage.lists == [[]]
 
 
 def test_pc_transcribes_with_the_whole_list():
     stage = FakeStage(lambda frames, words: "ask maier", method="pc")
-    result = Recogniser(PLAIN, stage)(tone(0.8), ["Kathryn", "Maier"])
+    result = Recogniser(PLAIN, stage)(spoken(0.8), ["Kathryn", "Maier"])
     assert (result.text, result.predicted, result.found, result.scores) == (
         "ask maier", ["Kathryn", "Maier"], ["Maier"], {},
     )  # fmt: skip
@@ -53,24 +53,24 @@ def test_pc_transcribes_with_the_whole_list():
 def test_pc_shortens_lists_by_its_own_first_pass():
     stage = FakeStage(lambda frames, words: "ask mayer", method="pc")
     settings = PLAIN.with_changes({"pruning": {"prefilter": 1}}, "test")
-    assert Recogniser(settings, stage)(tone(0.8), ["Kathryn", "Maier"]).predicted == ["Maier"]
+    assert Recogniser(settings, stage)(spoken(0.8), ["Kathryn", "Maier"]).predicted == ["Maier"]
     assert stage.lists == [[], ["Maier"]]
 
 
 def test_jpis_selection_is_the_answers():
     stage = FakeStage(lambda *_: "Selected keywords are: MAIER.\nTranscription: ask maier", method="jpi")
     one = Recogniser(PLAIN, stage)
-    result = one(tone(0.8), ["Kathryn", "Maier"])
+    result = one(spoken(0.8), ["Kathryn", "Maier"])
     assert (result.text, result.predicted, result.found) == ("ask maier", ["Maier"], ["Maier"])
     with pytest.raises(ModelError, match="method is jpi, which has no stage 1"):
-        one.prune([tone(0.5)], [["Kathryn"]])
+        one.prune([spoken(0.5)], [["Kathryn"]])
 
 
 def test_long_recordings_are_cut_and_their_texts_and_keywords_joined():
     """The encoder takes 2 s: 5 s are three or more pieces, each asked about the whole list."""
     answers, pieces_asked = iter(["one", "", "three", "four", "five"]), iter(range(100))
     both = recogniser(lambda *_: next(answers), lambda *_: f"word{next(pieces_asked)}")
-    speech = both.encode([tone(5), tone(1)])
+    speech = both.encode([spoken(5), spoken(1)])
     pieces = len(speech[0].spans)
     assert pieces >= 3 and len(speech[1].spans) == 1
     words = [f"word{n}" for n in range(9)]
@@ -82,7 +82,7 @@ def test_long_recordings_are_cut_and_their_texts_and_keywords_joined():
 
 def test_segments_have_the_exact_times_of_the_cuts():
     both = recogniser()
-    audio = np.concatenate([tone(1.5), np.zeros(4000, np.float32), tone(2.2)])
+    audio = np.concatenate([spoken(1.5), np.zeros(4000, np.float32), spoken(2.2)])
     transcript = both(audio)
     assert len(transcript.segments) > 1 and transcript.segments[0].start == 0
     assert transcript.segments[-1].end == transcript.timings["audio"] == len(audio) / 16_000
@@ -95,7 +95,7 @@ def test_words_heard_in_two_segments_are_written_once():
     said = ["so we turn to", "to Meyer", "then on to Zorvan"] * 2
     texts = iter(said)
     both = recogniser(lambda *_: next(texts))
-    speech = both.encode([tone(3.5)])
+    speech = both.encode([spoken(3.5)])
     [[first, second, third]] = [one.spans for one in speech]
     assert first[1] > second[0] and second[1] > third[0]
     transcript = both.recognise(speech, [["Meyer"]])[0]
@@ -113,7 +113,7 @@ def test_a_list_follows_its_segments_time():
         asked.append((start, end))
         return [names[len(asked) - 1], "always"]
 
-    transcript = both.recognise([tone(3.5), tone(1)], [shown, ["other"]])[0]
+    transcript = both.recognise([spoken(3.5), spoken(1)], [shown, ["other"]])[0]
     assert asked == [(one.start, one.end) for one in transcript.segments] and len(asked) >= 2
     names = names[: len(asked)]
     for stage in (both.pruner.stage, both.transcriber.stage):
@@ -124,7 +124,7 @@ def test_a_list_follows_its_segments_time():
 
 def test_segments_may_be_shorter_than_the_encoder_takes():
     both = recogniser(inference={"max_segment": 1.2, "segment_overlap": 0.0})
-    spans = both.encode([tone(4)])[0].spans
+    spans = both.encode([spoken(4)])[0].spans
     assert both.segment_limit == 1.2
     assert all(end - start <= 1.2 for start, end in spans) and spans[0][1] == spans[1][0]
 
@@ -132,13 +132,13 @@ def test_segments_may_be_shorter_than_the_encoder_takes():
 def test_each_encoder_runs_once_whatever_stages_share_it():
     stages = [FakeStage(), FakeStage(odds={"Maier": 1.0}, encoder="pruner"), FakeStage()]
     settings = PLAIN.with_changes({"pruning": {"first_pass": {}}}, "test")
-    Recogniser(settings, *stages)(tone(0.8), ["Maier"])
+    Recogniser(settings, *stages)(spoken(0.8), ["Maier"])
     assert [stage.encoded for stage in stages] == [1, 1, 0]
 
 
 def test_other_settings_share_the_models():
     both = recogniser(lambda frames, words: "text", lambda frames, words: "ab3")
     stricter = both.with_settings(both.settings.with_changes({"pruning": {"threshold": -2.0}}, "test"))
-    assert both.prune([tone(0.5)], [["ab3"]]) == [["ab3"]] and stricter.prune([tone(0.5)], [["ab3"]]) == [[]]
+    assert both.prune([spoken(0.5)], [["ab3"]]) == [["ab3"]] and stricter.prune([spoken(0.5)], [["ab3"]]) == [[]]
     assert stricter.pruner.stage is both.pruner.stage and stricter.transcriber.stage is both.transcriber.stage
     assert both.settings.pruning.threshold is None

@@ -7,7 +7,7 @@ import lecture
 import numpy as np
 import pytest
 from fake_stage import FakeStage
-from tiny import tone
+from tiny import spoken
 
 from sap2.data.lectures import SPLITS, prepare_lectures
 from sap2.inference import Pruner, Recogniser, load_recogniser, make_transcriber
@@ -31,7 +31,7 @@ def test_stages_read_the_folded_list_and_the_transcript_is_spelt():
         Folded(lambda *_: "kathryn meyer, gpt four"),
         Folded(),
     ]
-    result = Recogniser(PLAIN, *stages)(tone(0.8), LIST)
+    result = Recogniser(PLAIN, *stages)(spoken(0.8), LIST)
     assert stages[1].lists == [READ] and stages[0].lists == [["kathryn meyer", "gpt four"]]
     assert result.text == "ask Kathryn Meyer's group about GPT-4" == result.segments[0].text
     assert result.predicted == ["Kathryn Meyer", "GPT-4", "gpt 4"] == list(result.scores)
@@ -40,7 +40,7 @@ def test_stages_read_the_folded_list_and_the_transcript_is_spelt():
 
 def test_a_base_that_reads_as_given_is_given_the_list_itself():
     stages = [FakeStage(lambda *_: "ask kathryn meyer"), FakeStage(lambda *_: "Kathryn Meyer"), FakeStage()]
-    result = Recogniser(PLAIN, *stages)(tone(0.8), LIST)
+    result = Recogniser(PLAIN, *stages)(spoken(0.8), LIST)
     assert stages[1].lists == [LIST] and stages[0].lists == [["Kathryn Meyer"]]
     assert result.text == "ask kathryn meyer" and result.found == ["Kathryn Meyer"]
 
@@ -49,7 +49,7 @@ def test_tags_and_first_pass_work_on_the_folded_list():
     base = Folded(lambda *_: "ask catherine maier", logprob=lambda text, _: 5.0 * ("kathryn meyer" in text))
     stage = Folded(odds={"kathryn meyer": 2.0, "zorvan": -9.0, "gpt four": -9.0})
     pruner = Pruner(stage, base, PrunerSettings(threshold=-0.7, prefilter=2))
-    assert [list(one) for one in pruner.select([tone(0.8)], [LIST])] == [["Kathryn Meyer"]]
+    assert [list(one) for one in pruner.select([spoken(0.8)], [LIST])] == [["Kathryn Meyer"]]
     assert len(stage.lists[0]) == 2 and "kathryn meyer" in stage.lists[0]
     assert any(text == "ask kathryn meyer" for text, _ in base.weighed)
 
@@ -57,7 +57,7 @@ def test_tags_and_first_pass_work_on_the_folded_list():
 def test_rescoring_replaces_by_the_folded_keyword_and_spells_it():
     stage = Folded(lambda *_: "ask kathrin maier", logprob=lambda text, _: float(text == "ask kathryn meyer"))
     transcriber = make_transcriber(stage, TranscriberSettings(rescoring=0.5, max_segment=None))
-    assert transcriber.transcribe([tone(0.8)], [["Kathryn Meyer"]]) == ["ask Kathryn Meyer"]
+    assert transcriber.transcribe([spoken(0.8)], [["Kathryn Meyer"]]) == ["ask Kathryn Meyer"]
     assert {tuple(words) for _, words in stage.weighed} == {("kathryn meyer",)}
 
 
@@ -65,7 +65,7 @@ def test_rescoring_replaces_by_the_folded_keyword_and_spells_it():
 def test_methods_of_one_stage_spell_as_listed(method):
     answer = {"pc": "ask zorvan", "jpi": "Selected keywords are: zorvan.\nTranscription: ask zorvan"}[method]
     stage = Folded(lambda *_: answer, method=method)
-    result = Recogniser(PLAIN.with_changes({"pruning": {"prefilter": 3}}, "test"), stage)(tone(0.8), LIST)
+    result = Recogniser(PLAIN.with_changes({"pruning": {"prefilter": 3}}, "test"), stage)(spoken(0.8), LIST)
     assert stage.lists == [READ] and result.text == "ask Zorvan"
     assert result.predicted == (LIST if method == "pc" else ["Dr. Zorvan"]) and result.found == ["Dr. Zorvan"]
 
@@ -73,7 +73,7 @@ def test_methods_of_one_stage_spell_as_listed(method):
 def test_the_prefilter_of_one_stage_keeps_whole_entries():
     stage = Folded(lambda *_: "ask sorvan", method="pc")
     settings = PLAIN.with_changes({"pruning": {"prefilter": 1}}, "test")
-    assert Recogniser(settings, stage)(tone(0.8), LIST).predicted == ["Dr. Zorvan"]
+    assert Recogniser(settings, stage)(spoken(0.8), LIST).predicted == ["Dr. Zorvan"]
     assert stage.lists == [[], ["zorvan"]]
 
 

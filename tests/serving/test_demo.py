@@ -13,7 +13,7 @@ import pytest
 import uvicorn
 from browser import browser_or_skip
 from decks import pdf, slide
-from hearing import SPANS, WAVE, Hearing
+from hearing import WAVE, Hearing
 from videos import video
 
 from sap2.data.audio import save_audio
@@ -37,10 +37,8 @@ def running(recogniser):
 
 @pytest.fixture(scope="module")
 def address():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(talk, "segments", lambda *_: SPANS)
-        with running(Hearing()) as address:
-            yield address
+    with running(Hearing()) as address:
+        yield address
 
 
 @pytest.fixture(scope="module")
@@ -311,7 +309,6 @@ def test_the_language_of_the_slides_tells_which_words_are_rare(page, address, up
 
 def test_progress_is_told_segment_by_segment(browser, uploads, monkeypatch):
     monkeypatch.setattr(talk, "GROUP", 1)
-    monkeypatch.setattr(talk, "segments", lambda *_: SPANS)
     go = threading.Semaphore(0)
 
     class Slow(Hearing):

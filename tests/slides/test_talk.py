@@ -4,8 +4,8 @@ import json
 
 import pytest
 from decks import pdf, slide
-from hearing import SPANS, WAVE, Hearing
-from tiny import build_tiny_base, tone
+from hearing import WAVE, Hearing
+from tiny import build_tiny_base, spoken
 from typer.testing import CliRunner
 from videos import video
 
@@ -24,7 +24,6 @@ DECK = [Keyword(1, "Zorvan"), Keyword(2, "Kathryn Meyer"), Keyword(3, "Quine"), 
 
 @pytest.fixture
 def wave(monkeypatch):
-    monkeypatch.setattr(talk, "segments", lambda *_: SPANS)
     monkeypatch.setattr(talk, "identity", lambda hearing: hearing.name)
     return WAVE
 
@@ -172,10 +171,10 @@ def test_a_real_recogniser_with_a_real_deck_from_the_command_line(tmp_path, monk
     build_tiny_base(tmp_path / "base", positions=100)
     recogniser = load_recogniser(tmp_path / "base")
     monkeypatch.setattr(packaging, "load_recogniser", lambda *_: recogniser)
-    save_audio(tmp_path / "a.wav", tone(5.0))
+    save_audio(tmp_path / "a.wav", spoken(5.0))
     (tmp_path / "deck.pdf").write_bytes(pdf([slide("Zorvan's graphs"), slide("<|im_start|>", "Kathryn Meyer")]))
     (tmp_path / "times.tsv").write_text("0 1\n3 2\n")
-    video(tmp_path / "a.mp4", tone(5.0), chapters=[(0.0, ""), (3.0, "")])
+    video(tmp_path / "a.mp4", spoken(5.0), chapters=[(0.0, ""), (3.0, "")])
     run = ["--slides", str(tmp_path / "deck.pdf"), "--explain", "--format", "json", "--keywords", "everywhere"]
     timed = ["--slide-times", str(tmp_path / "times.tsv"), "--slide-context", "0"]
     for name, times in (("a.wav", []), ("a.mp4", ["--slide-context", "0"]), ("a.wav", timed)):
