@@ -7,6 +7,8 @@ from statistics import median
 __all__ = ["Piece", "rows"]
 
 LEADING = 0.2  # share of a piece's height that may overlap with the line below
+MOST_WORK = 200  # times that a page's pieces are looked at: a page made to take hours keeps its file's order
+MOST_OVERLAPPING = 500  # pieces; the same
 OVERLAP = 0.3  # share of the narrower piece above which two lie over each other
 ALIKE = 0.7  # cuts this wide, compared with the widest, are made at once: so columns of lines need no deep recursion
 
@@ -34,20 +36,31 @@ def rows(pieces: Sequence[Piece], between: str = " ") -> list[Piece]:
     ...     Piece(0, 41, 20, 50, "below"), Piece(70, 41, 99, 50, "last")])]
     ['Title', 'left', 'below', 'right', 'last']
     """
-    if len(pieces) < 2:
-        return list(pieces)
+    lines: list[Piece] = []
+    left, work = [pieces], MOST_WORK * (len(pieces) + 100)
+    while left:
+        part = left.pop()
+        work -= len(part)
+        parts = _parts(part) if len(part) > 1 and work > 0 else [part]
+        if len(parts) > 1:
+            left.extend(reversed(parts))
+        else:
+            lines.extend(_side_by_side(part, between))
+    return lines
+
+
+def _parts(pieces: Sequence[Piece]) -> list[list[Piece]]:
+    """The pieces above and below, or left and right of, the widest white bands."""
     height = median(piece.bottom - piece.top for piece in pieces)
     parts, between_rows = _cut(pieces, lambda one: (one.top + LEADING * height, one.bottom - LEADING * height), 0.0)
     columns, between_columns = _cut(pieces, lambda one: (one.left, one.right), height)
-    if len(columns) > 1 and (len(parts) == 1 or between_columns > between_rows):
-        parts = columns
-    if len(parts) > 1:
-        return [row for part in parts for row in rows(part, between)]
-    return _side_by_side(pieces, between)
+    return columns if len(columns) > 1 and (len(parts) == 1 or between_columns > between_rows) else parts
 
 
 def _side_by_side(pieces: Sequence[Piece], between: str) -> list[Piece]:
     """Pieces that no white band parts: each joins the first line that it does not lie over."""
+    if len(pieces) > MOST_OVERLAPPING:
+        return list(pieces)
     lines: list[list[Piece]] = []
     for piece in pieces:
         free = (line for line in lines if not any(_over(piece, other) for other in line))

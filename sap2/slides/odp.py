@@ -23,7 +23,7 @@ GAPS = {"s": " ", "tab": " ", "line-break": "\n"}
 
 
 def is_opendocument(start: bytes) -> bool:
-    """Whether a file's first 64 bytes are those of an OpenDocument archive."""
+    """Whether a file's first bytes are those of an OpenDocument archive."""
     return b"mimetypeapplication/vnd.oasis.opendocument" in start
 
 

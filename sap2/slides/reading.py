@@ -20,7 +20,7 @@ from sap2.slides.odp import is_opendocument, read_odp
 from sap2.slides.pdf import read_pdf
 from sap2.slides.pptx import read_pptx
 
-__all__ = ["Deck", "Options", "Page", "read_deck"]
+__all__ = ["DEFAULTS", "Deck", "Options", "Page", "read_deck"]
 
 DEFAULTS = Options()
 MOST_BYTES = 256 << 20  # of a file
@@ -111,7 +111,7 @@ def _reader(path: Path, kind: str, start: bytes) -> Callable[[Path, Options], Co
     if start.startswith(b"PK"):
         if kind == ".key":
             raise InputError(f"{path}: {KEYNOTE}")
-        return read_odp if is_opendocument(start) else read_pptx
+        return read_odp if is_opendocument(start) or kind == ".odp" else read_pptx
     if start.startswith(b"\xd0\xcf\x11\xe0"):
         raise InputError(f"{path}: {_old_office(path)}")
     if kind in IMAGES:

@@ -18,6 +18,9 @@ FEW = 20  # words below which nothing is said of their spelling
 KNOWN = 0.05  # share of them in English lists below which they are garbage; Finnish has 0.13, codes at most 0.02
 COMMON = 5.0  # Zipf frequency from which a capitalised word begins a sentence rather than ends a name
 NAME_WORD = re.compile(r"[^\W\d_](?:[^\W\d_]|[’'-])+|[^\W\d_]\.")  # of a name: a word, or an initial
+SENTENCE = re.compile(
+    r"\b[^\W\d_A-Z](?:[^\W\d_A-Z]){3,}|,$"
+)  # what titles do not have: they capitalise all but short words
 NAME_WORDS = 3  # that stand before the line's end, at most
 SPACING = 1.2  # heights between two lines of a paragraph, at most
 SAME_SIZE = 0.25  # by how much the heights of two lines of a paragraph may differ
@@ -88,8 +91,8 @@ def _wrapped(above: Piece, below: Piece, lines: Sequence[Piece]) -> bool:
     run = len(before)
     while run and _in_name(before[run - 1]):
         run -= 1
-    # Beside a wrapped name there is other text: titles and lists of names have a line each.
-    if run == 0 or len(before) - run > NAME_WORDS:
+    # Beside a wrapped name there is other text, unlike a title's: titles and single names have a line each.
+    if run == 0 or len(before) - run > NAME_WORDS or not SENTENCE.search(" ".join(before[:run])):
         return False
     from wordfreq import zipf_frequency
 
