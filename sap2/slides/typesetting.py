@@ -48,8 +48,8 @@ def is_garbage(text: str, unmapped: int = 0) -> bool:
     Args:
         unmapped: How many of its characters the file itself gives no meaning.
 
-    >>> is_garbage("Wkh txdun prgho zdv ghyhorshg eb wzr skbvlflvwv lq wkh vdph bhdu " * 3)
-    True
+    >>> is_garbage("Kathryn Zorvan"), is_garbage("\\ue04b\\ue061\\ue074 \\ue05a\\ue06f\\ue072")
+    (False, True)
     """
     shown = [one for one in text if not one.isspace()]
     bad = unmapped + sum(one == "\ufffd" or unicodedata.category(one) in ("Co", "Cn") for one in shown)

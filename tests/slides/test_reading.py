@@ -80,6 +80,44 @@ def test_text_is_parted_at_its_headings(read, name, content, pages):
     assert texts(read(name, content)) == pages
 
 
+MARP = """---
+marp: true
+theme: gaia
+author: Kathryn Zorvan
+backgroundColor: #fff
+---
+
+# Deep Learning
+## with PyTorch
+
+---
+
+![bg right](https://example.org/img.png)
+# Attention
+
+---
+
+| Model | BLEU |
+|---|---|
+| ByteNet | 23.75 |
+"""
+
+
+def test_front_matter_is_no_slide_and_rules_part_a_decks_slides(read):
+    assert texts(read("a.md", MARP)) == [
+        ["Deep Learning", "with PyTorch"],
+        ["Attention"],
+        ["Model | BLEU |", "ByteNet | 23.75 |"],
+    ]
+    divided = MARP.replace("theme: gaia", "headingDivider: 2")
+    assert len(texts(read("a.md", divided))) == 4
+    assert texts(read("a.md", "---\ntitle: Talk\n---\n# One\n# Two")) == [["One"], ["Two"]]
+    assert texts(read("a.md", "---\nno: front matter, as it never ends\n# One")) == [
+        ["no: front matter, as it never ends"],
+        ["One"],
+    ]
+
+
 def test_names_of_people_and_authors_are_known_as_such(read):
     assert read("a.csv", "Email,Last name,First name\nx@y.org,Zorvan,Kathryn\n").pages[0].given == ("Kathryn Zorvan",)
     assert read("b.csv", 'Name;Company\n"Meyer, Jon";Acme Labs\n').pages[0].given == ("Jon Meyer", "Acme Labs")

@@ -11,7 +11,8 @@ from sap2.errors import InputError
 from sap2.slides import Options, ocr, read_deck
 
 GARBLED = b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica /Encoding /WinAnsiEncoding /ToUnicode %d 0 R >>"
-CODES = b"""/CIDInit /ProcSet findresource begin 12 dict begin begincmap 1 begincodespacerange <00> <FF> endcodespacerange
+CODES = b"""/CIDInit /ProcSet findresource begin 12 dict begin begincmap
+1 begincodespacerange <00> <FF> endcodespacerange
 1 beginbfrange <20> <7E> <E020> endbfrange endcmap end end"""
 
 
