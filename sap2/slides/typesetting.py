@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from sap2.slides.layout import Piece
@@ -58,10 +58,14 @@ def is_garbage(text: str, unmapped: int = 0) -> bool:
     words = {word for word in re.findall(r"(?<![^\W\d_])[a-z]{4,}(?![^\W\d_])", text)}
     if len(words) < FEW:
         return False
+    # The large list is of texts that hold every other language's words, too; of English the small one knows enough.
+    return all(_known(words, size) < KNOWN * len(words) for size in ("small", "large"))
+
+
+def _known(words: Collection[str], size: str) -> int:
     from wordfreq import zipf_frequency
 
-    # The English list is of texts that hold every other language's words, too.
-    return sum(zipf_frequency(word, "en") > 0 for word in words) < KNOWN * len(words)
+    return sum(zipf_frequency(word, "en", wordlist=size) > 0 for word in words)
 
 
 def whole_names(lines: Sequence[Piece]) -> list[Piece]:
@@ -96,7 +100,11 @@ def _wrapped(above: Piece, below: Piece, lines: Sequence[Piece]) -> bool:
         return False
     from wordfreq import zipf_frequency
 
-    if any(zipf_frequency(word, "en") >= COMMON for word in (after, before[-1]) if len(word.strip(".")) > 1):
+    if any(
+        zipf_frequency(word, "en", wordlist="small") >= COMMON
+        for word in (after, before[-1])
+        if len(word.strip(".")) > 1
+    ):
         return False
     return _same_paragraph(above, below) and _full(above, below, after, lines)
 
