@@ -4,6 +4,7 @@ import contextlib
 import io
 import random
 import re
+from pathlib import Path
 
 import pytest
 from decks import frame, odp, pptx, rezipped, written
@@ -15,6 +16,8 @@ DIAGRAM = "http://schemas.openxmlformats.org/drawingml/2006/diagram"
 MAIN = "http://schemas.openxmlformats.org/drawingml/2006/main"
 OFFICE = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
 SLIDE = "http://schemas.openxmlformats.org/presentationml/2006/main"
+
+REAL = Path(__file__).parents[3] / "shared" / "data"
 
 
 @pytest.fixture
@@ -144,6 +147,22 @@ def test_notes_belong_to_their_slide_only_where_wanted(read):
 
     assert lines(read("a.pptx", pptx(fill))) == [["Our team"]]
     assert lines(read("a.pptx", pptx(fill), notes=True)) == [["Our team", "Thank Kathryn Zorvan"]]
+
+
+def test_the_command_line_says_how_decks_are_read(tmp_path):
+    from typer.testing import CliRunner
+
+    from sap2.cli import app
+
+    def fill(presentation):
+        pictured(presentation)
+        presentation.slides[0].notes_slide.notes_text_frame.text = "Thank Qaylen Brestovic"
+
+    (tmp_path / "a.pptx").write_bytes(pptx(fill))
+    arguments = ["keywords", str(tmp_path / "a.pptx"), "--ocr", "never"]
+    bare, noted = (CliRunner().invoke(app, [*arguments, *more]) for more in ([], ["--notes"]))
+    assert "Brestovic" not in bare.stdout and "Zorvan" not in noted.stdout and "Brestovic" in noted.stdout
+    assert "page 1: a picture was not read (--ocr never)" in bare.stderr
 
 
 def test_shapes_in_alternatives_groups_and_formulas_are_read(read):
@@ -324,3 +343,35 @@ def test_a_damaged_deck_is_read_or_refused(read, seed):
         read("a.pptx", rezipped(pptx(fill), spoil), ocr="never", notes=True)
     with contextlib.suppress(InputError):
         read("a.odp", rezipped(odp(box("Title"), box("a", "b", top=4)), spoil), ocr="never", notes=True)
+
+
+# ---- real files --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("decks/docling.odp", "Test Table Slide"),
+        ("decks/markitdown.pptx", "A chart to test parsing:"),
+        ("decks/eng-spa.pptx", "Testing multiple languages"),
+        ("cases/smartart.pptx", "Qaylen Brestovic"),
+        ("cases/chart.pptx", "HuBERT"),
+        ("cases/picture-with-title.pptx", "Kathryn Zorvan"),
+    ],
+)
+def test_real_decks_are_read(name, text):
+    if not (REAL / name).is_file():
+        pytest.skip(f"{REAL / name} is not on this machine")
+    assert any(
+        text in page.lines for page in read_deck(REAL / name, Options("auto" if "cases" in name else "never")).pages
+    )
+
+
+def test_no_real_deck_ends_in_a_traceback():
+    kinds = (".pdf", ".pptx", ".odp", ".md", ".html", ".txt")
+    files = [path for folder in ("decks", "cases") for path in (REAL / folder).glob("*") if path.suffix in kinds]
+    if not files:
+        pytest.skip(f"{REAL} is not on this machine")
+    for path in files:
+        with contextlib.suppress(InputError):
+            read_deck(path, Options("never", notes=True))
