@@ -404,6 +404,8 @@ def transcribe_talk(
     model: str = "models",
     pruner_model: str | None = None,
     overrides: Sequence[str] = (),
+    ocr: Literal["auto", "always", "never"] = "auto",
+    notes: bool = False,
 ) -> tuple[Talk, list[str]]:
     """Recognise a talk with its slides; also returned is what a person should know of how the slides were read.
 
@@ -413,15 +415,17 @@ def transcribe_talk(
         slide_times, slide_context, explain, journal: See `sap2.slides.talk.transcribe_talk`.
         language: Of the slides.
         model, pruner_model, overrides: As `transcribe_files` takes them.
+        ocr, notes: See `sap2.slides.Options`.
     Raises: InputError: recording, slides, times or journal cannot be used.
     """
     from sap2.progress import track
+    from sap2.slides import Options
     from sap2.slides.keywords import Keyword, slides_keywords
     from sap2.slides.recording import load_recording
     from sap2.slides.talk import transcribe_talk as transcribe
     from sap2.slides.timing import times_known
 
-    listed = slides_keywords(slides, language)
+    listed = slides_keywords(slides, language, Options(ocr, notes))
     times, notices = times_known(path, len(listed.texts), slide_times)
     audio = load_recording(path, min_duration=SHORTEST)
     recogniser = _load_recogniser(model, pruner_model, overrides)

@@ -13,6 +13,13 @@ from sap2.errors import InputError
 app = typer.Typer()
 
 
+OcrOption = Annotated[
+    Literal["auto", "always", "never"],
+    typer.Option("--ocr", help="Of slides: auto reads what has no readable text; always whole pages and all pictures."),
+]
+NotesOption = Annotated[bool, typer.Option("--notes", help="Read the speaker's notes of PPTX and ODP slides, too.")]
+
+
 @app.command(epilog='Example: sap2 transcribe talk.wav --keywords "Meyer, Kathryn, Zorvan" --show-keywords')
 def transcribe(
     files: Annotated[
@@ -51,6 +58,8 @@ def transcribe(
         int, typer.Option(min=0, metavar="K", help="Pages before and after those shown whose keywords are listed too.")
     ] = 2,
     language: Annotated[str, typer.Option(metavar="CODE", help="Of the slides: en, de, fr, …")] = "en",
+    ocr: OcrOption = "auto",
+    notes: NotesOption = False,
     explain: Annotated[
         bool, typer.Option("--explain", help="With slides: list, stage 1's choice, and text without it, by segment.")
     ] = False,
@@ -81,7 +90,7 @@ def transcribe(
 
         talk, notices = stages.transcribe_talk(
             files[0], slides, read_list(keywords, keywords_file), slide_times, slide_context, language, explain,
-            journal, model, pruner_model, overrides,
+            journal, model, pruner_model, overrides, ocr, notes,
         )  # fmt: skip
         if warning := warning_of(talk.transcript):
             notices = [*notices, f"{files[0]}: {warning}"]
@@ -119,22 +128,25 @@ def transcribe(
 def keywords(
     files: Annotated[
         list[Path],
-        typer.Argument(metavar="FILE", help="PDF, PPTX, picture, Markdown, HTML, text, BibTeX, or CSV of people."),
+        typer.Argument(metavar="FILE", help="PDF, PPTX, ODP, picture, Markdown, HTML, text, BibTeX, or CSV of people."),
     ],
     language: Annotated[
         str, typer.Option(metavar="CODE", help="Of the slides; tells which words are rare: en, de, fr, …")
     ] = "en",
+    ocr: OcrOption = "auto",
+    notes: NotesOption = False,
     format_: Annotated[Literal["tsv", "json"], typer.Option("--format", help="Both can be edited and read back.")] = (
         "tsv"
     ),
 ) -> None:
     """Print the keywords of slides, with page and reason.
 
-    Names, acronyms, products' spellings and rare words, page by page. Pages without text are read by OCR. Pages of
-    several files count on. Edit the list, then: sap2 transcribe talk.wav --slides keywords.tsv"""
+    Names, acronyms, products' spellings and rare words, page by page. OCR reads pages without readable text and slides'
+    pictures. Pages of several files count on. Edit the list, then: sap2 transcribe talk.wav --slides keywords.tsv"""
+    from sap2.slides import Options
     from sap2.slides.keywords import keywords_json, keywords_tsv, slides_keywords
 
-    found = slides_keywords(files, language)
+    found = slides_keywords(files, language, Options(ocr, notes))
     for notice in found.notices:
         print(f"sap2: {notice}", file=sys.stderr)
     print((keywords_tsv if format_ == "tsv" else keywords_json)(found.keywords), end="")

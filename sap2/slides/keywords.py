@@ -12,7 +12,7 @@ from pathlib import Path
 
 from sap2.errors import InputError
 from sap2.manifest import keyword_fault
-from sap2.slides.reading import Deck, read_deck
+from sap2.slides.reading import DEFAULTS, Deck, Options, read_deck
 
 __all__ = [
     "Keyword", "deck_keywords", "keywords_json", "keywords_tsv", "languages", "read_keywords", "slides_keywords",
@@ -151,7 +151,7 @@ class Listed:
     notices: list[str]
 
 
-def slides_keywords(files: Sequence[Path], language: str = "en") -> Listed:
+def slides_keywords(files: Sequence[Path], language: str = "en", options: Options = DEFAULTS) -> Listed:
     """The keywords of several files, each a deck, what stands beside one, or a list: see `read_keywords`.
 
     The pages of decks and lists count on. Text, Markdown and HTML are a deck only where nothing else has pages and they
@@ -159,7 +159,7 @@ def slides_keywords(files: Sequence[Path], language: str = "en") -> Listed:
 
     Raises: InputError: a file cannot be used.
     """
-    read = [(path, _read(path)) for path in files]
+    read = [(path, _read(path, options)) for path in files]
     shown = any(one.slides if isinstance(one, Deck) else any(row.page for row in one) for _, one in read)
     found = Listed([], [], [])
     for path, one in read:
@@ -181,7 +181,7 @@ def slides_keywords(files: Sequence[Path], language: str = "en") -> Listed:
     return found
 
 
-def _read(path: Path) -> Deck | list[Keyword]:
+def _read(path: Path, options: Options) -> Deck | list[Keyword]:
     if path.suffix.lower() in (".tsv", ".json") and path.is_file():
         if (size := path.stat().st_size) > MOST_LIST:
             raise InputError(f"{path}: has {size >> 20} MB, expected a list of at most {MOST_LIST >> 20}")
@@ -191,7 +191,7 @@ def _read(path: Path) -> Deck | list[Keyword]:
             listed = None  # `read_deck` says why
         if listed is not None:
             return listed
-    return read_deck(path)
+    return read_deck(path, options)
 
 
 def keywords_tsv(keywords: Iterable[Keyword]) -> str:

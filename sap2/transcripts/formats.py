@@ -1,10 +1,30 @@
 """Transcripts as JSON, SubRip and WebVTT: for `sap2 transcribe` and for the server alike."""
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
-from sap2.transcripts.transcript import Transcript, warning_of
+from sap2.transcripts.transcript import Segment, Transcript, warning_of
 
-__all__ = ["subtitles", "verbose"]
+__all__ = ["cue_times", "subtitles", "verbose"]
+
+
+def cue_times(segments: Sequence[Segment]) -> list[tuple[float, float]]:
+    """Start and end of each segment, without overlaps: the time that two segments share is the first one's.
+
+    A segment without words keeps no time that a later one has.
+
+    >>> cue_times([Segment(0.0, 3.0, "a"), Segment(2.5, 4.0, "b"), Segment(3.5, 6.0, ""), Segment(5.5, 8.0, "c")])
+    [(0.0, 3.0), (3.0, 4.0), (4.0, 5.5), (5.5, 8.0)]
+    """
+    times: list[tuple[float, float]] = []
+    before = 0.0
+    for number, one in enumerate(segments):
+        start, end = max(one.start, before), one.end
+        if not one.text and number + 1 < len(segments):
+            end = min(end, segments[number + 1].start)
+        before = max(start, end)
+        times.append((start, before))
+    return times
 
 
 def verbose(transcript: Transcript) -> dict[str, Any]:
@@ -17,13 +37,15 @@ def verbose(transcript: Transcript) -> dict[str, Any]:
         "segments": [
             {
                 "id": number,
-                "start": round(one.start, 3),
-                "end": round(one.end, 3),
+                "start": round(start, 3),
+                "end": round(end, 3),
                 "text": one.text,
                 "confidence": None if one.confidence is None else round(one.confidence, 4),
                 "doubtful": one.doubtful,
             }
-            for number, one in enumerate(transcript.segments)
+            for number, (one, (start, end)) in enumerate(
+                zip(transcript.segments, cue_times(transcript.segments), strict=True)
+            )
         ],
         "keywords": {
             "found": transcript.found,
@@ -34,16 +56,14 @@ def verbose(transcript: Transcript) -> dict[str, Any]:
 
 
 def subtitles(transcript: Transcript, kind: Literal["srt", "vtt"]) -> str:
-    """A cue for each segment that holds words, `(?)` before a doubtful one; where two overlap, the first keeps the
-    time."""
+    """A cue for each segment that holds words, `(?)` before a doubtful one; see `cue_times`."""
     point = "," if kind == "srt" else "."
-    blocks, before = [], 0.0
-    for one in transcript.segments:
+    blocks: list[str] = []
+    for one, (start, end) in zip(transcript.segments, cue_times(transcript.segments), strict=True):
         if one.text:
-            times = f"{_time(max(one.start, before), point)} --> {_time(one.end, point)}"
+            times = f"{_time(start, point)} --> {_time(end, point)}"
             mark = "(?) " if one.doubtful else ""
             blocks.append(f"{len(blocks) + 1}\n{times}\n{mark}{_plain(one.text, kind)}\n")
-            before = one.end
     return ("WEBVTT\n\n" if kind == "vtt" else "") + "\n".join(blocks)
 
 

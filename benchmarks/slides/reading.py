@@ -1,0 +1,71 @@
+"""What reading a deck costs, and how many of a PDF's words it tears: each deck in a process of its own.
+
+python benchmarks/slides/reading.py DECK...      # a line of JSON a deck
+"""
+
+import json
+import re
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+WORD = re.compile(r"[^\W\d_]{2,}")
+
+
+def measure(path: Path) -> dict:
+    """Pages, seconds, CPU seconds, peak MB, and of a PDF the words torn and lost."""
+    from sap2.errors import InputError
+    from sap2.slides import read_deck
+
+    started, spent = time.perf_counter(), time.process_time()
+    try:
+        pages = read_deck(path).pages
+    except InputError as error:
+        return {"deck": path.name, "refused": str(error)}
+    row = {
+        "deck": path.name,
+        "pages": len(pages),
+        "seconds": round(time.perf_counter() - started, 1),
+        "cpu": round(time.process_time() - spent, 1),
+        "mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10,
+    }
+    if path.suffix == ".pdf" and any(whole := plain_text(path)):
+        row |= torn(["\n".join(page.lines) for page in pages], whole)
+    return row
+
+
+def plain_text(path: Path) -> list[str]:
+    """PDFium's own text of each page: its words are right, its order and line ends are those of the file."""
+    import pypdfium2
+
+    with pypdfium2.PdfDocument(path) as document:
+        return [page.get_textpage().get_text_range() for page in document]
+
+
+def torn(read: Sequence[str], whole: Sequence[str]) -> dict[str, int]:
+    """Words read that no page has, and words of pages that none of those read has, each counted once.
+
+    >>> torn(["zer met Gri ffi ths"], ["Pfizer met Grif\\ufffefiths"])
+    {'words': 3, 'torn': 4, 'lost': 2}
+    """
+    hyphen = re.compile("[\u0002\ufffe]")
+    theirs = {word for page in whole for word in WORD.findall(hyphen.sub("", page))}
+    parts = {word for page in whole for word in WORD.findall(hyphen.sub("-", page))}
+    ours = {word for page in read for word in WORD.findall(page)}
+    return {"words": len(theirs), "torn": len(ours - theirs - parts), "lost": len(theirs - ours)}
+
+
+def main(files: Sequence[str]) -> None:
+    if files[:1] == ["--one"]:
+        print(json.dumps(measure(Path(files[1])), ensure_ascii=False))
+        return
+    for file in files:
+        done = subprocess.run([sys.executable, __file__, "--one", file], capture_output=True, text=True, check=False)
+        print(done.stdout or json.dumps({"deck": Path(file).name, "failed": done.stderr[-300:]}), end="", flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
