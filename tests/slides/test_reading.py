@@ -89,15 +89,6 @@ def test_text_is_parted_at_its_headings(read, name, content, pages):
     assert texts(read(name, content)) == pages
 
 
-def test_names_of_people_and_authors_are_known_as_such(read):
-    assert read("a.csv", "Email,Last name,First name\nx@y.org,Zorvan,Kathryn\n").pages[0].given == ("Kathryn Zorvan",)
-    assert read("b.csv", 'Name;Company\n"Meyer, Jon";Acme Labs\n').pages[0].given == ("Jon Meyer", "Acme Labs")
-    bib = '@article{a, author = {Zorvan, Kathryn and J{\\"o}rg van der Meer and others}, title = {The {K}aldi toolkit}}'
-    page = read("a.bib", bib).pages[0]
-    assert page.given == ("Kathryn Zorvan", "Jörg van der Meer")
-    assert page.lines[0] == "The Kaldi toolkit"
-
-
 def test_a_picture_and_a_scanned_page_are_read_by_ocr_and_nothing_is_downloaded(read, monkeypatch):
     from PIL import Image, ImageDraw, ImageFont
 
