@@ -49,7 +49,9 @@ def transcribe(
     slide_context: Annotated[
         int, typer.Option(min=0, metavar="K", help="Pages before and after those shown whose keywords are listed too.")
     ] = 2,
-    language: Annotated[str, typer.Option(metavar="CODE", help="Of the slides: en, de, fr, …")] = "en",
+    language: Annotated[
+        str | None, typer.Option(metavar="CODE", help="Of the slides: en, de, fr, …; guessed by default.")
+    ] = None,
     explain: Annotated[
         bool, typer.Option("--explain", help="With slides: list, stage 1's choice, and text without it, by segment.")
     ] = False,
@@ -113,22 +115,31 @@ def transcribe(
 def keywords(
     files: Annotated[
         list[Path],
-        typer.Argument(metavar="FILE", help="PDF, PPTX, picture, Markdown, HTML, text, BibTeX, or CSV of people."),
+        typer.Argument(
+            metavar="FILE",
+            help="PDF, PPTX, picture, Markdown, HTML, text; people as CSV, vCard, iCalendar, BibTeX, JSON.",
+        ),
     ],
     language: Annotated[
-        str, typer.Option(metavar="CODE", help="Of the slides; tells which words are rare: en, de, fr, …")
-    ] = "en",
+        str | None,
+        typer.Option(
+            metavar="CODE", help="Of the slides; says which words are rare: en, de, fr, …; guessed by default."
+        ),
+    ] = None,
+    max_keywords: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Keep the N most useful: names, then terms and acronyms.")
+    ] = None,
     format_: Annotated[Literal["tsv", "json"], typer.Option("--format", help="Both can be edited and read back.")] = (
         "tsv"
     ),
 ) -> None:
-    """Print the keywords of slides, with page and reason.
+    """Print the keywords of slides, with page, reason and, where it differs, how they are said.
 
-    Names, acronyms, products' spellings and rare words, page by page. Pages without text are read by OCR. Pages of
-    several files count on. Edit the list, then: sap2 transcribe talk.wav --slides keywords.tsv"""
+    Names, products' spellings, acronyms and rare words, page by page, the most useful first. Pages without text are
+    read by OCR. Pages of several files count on. Edit the list, then: sap2 transcribe talk.wav --slides keywords.tsv"""
     from sap2.slides.keywords import keywords_json, keywords_tsv, slides_keywords
 
-    found = slides_keywords(files, language)
+    found = slides_keywords(files, language, max_keywords)
     for notice in found.notices:
         print(f"sap2: {notice}", file=sys.stderr)
     print((keywords_tsv if format_ == "tsv" else keywords_json)(found.keywords), end="")

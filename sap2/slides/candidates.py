@@ -32,10 +32,13 @@ ENDINGS = (
     ("s", ""), ("es", ""), ("ies", "y"), ("ed", ""), ("ed", "e"), ("ing", ""), ("ing", "e"), ("ly", ""), ("ally", ""),
     ("ness", ""), ("er", ""), ("er", "e"), ("ers", ""), ("ers", "e"), ("able", ""), ("able", "e"),
 )  # fmt: skip
+DERIVED = "en"  # the language of PREFIXES and ENDINGS; of others only endings are tried
+OTHER_ENDINGS = ("", "e", "er", "é", "es", "r", "re", "n", "en", "a", "ar", "o", "s", "t")
 UNITS = frozenset("GHz MHz kHz Hz GB MB KB kB TB GiB MiB Mbps Gbps kW MW kWh mW dB".split())
 CASELESS = frozenset(["ar", "bn", "fa", "he", "hi", "ta", "ur"])
 OTHER_SCRIPTS = CASELESS | {"bg", "el", "mk", "ru", "uk"}
 CONNECTING = frozenset("of for de di da do für fur des du della".split())  # University of Zurich
+DEFINED = re.compile(r"((?:[A-Z][\w-]+ ){1,5}[A-Z][\w-]+) ?\(([A-Z]{2,6})s?\)")
 MARKS = re.compile(r"[*∗†‡§¶˘´`¨]|(?<=[^\W\d_])[¹²³⁰-⁹]+")
 ROMAN = re.compile(r"[IVXL]+")
 LONGEST = 40  # letters of a word
@@ -92,8 +95,11 @@ class Vocabulary:
         small = word.casefold()
         if "-" in small.strip("-"):
             return min(map(self.rarity, filter(None, small.split("-"))))
-        if not small.isascii() or not small.isalpha():
+        if not small.isalpha():
             return self.frequency(word)
+        if self.languages[0] != DERIVED:
+            ends = {small[:-cut] + end for cut in range(1, 6) for end in OTHER_ENDINGS if len(small) - cut > 3}
+            return max(map(self.frequency, (small, *ends)))
         bare = [small, *(small[len(one) :] for one in PREFIXES if small.startswith(one))]
         stems = [form[: -len(ending)] + other for form in bare for ending, other in ENDINGS if form.endswith(ending)]
         return max([self.frequency(form) for form in (*bare, *stems) if len(form) > 3] or [self.frequency(word)])
@@ -124,6 +130,7 @@ def page_candidates(lines: Sequence[str], vocabulary: Vocabulary) -> Iterator[Ca
         if vocabulary.languages[0] in ELIDING:
             line = ELISION.sub("", line)
         yield from _Line(line, vocabulary).candidates()
+        yield from _defined(line, vocabulary)
 
 
 def _unwrapped(lines: Sequence[str], vocabulary: Vocabulary) -> list[str]:
@@ -140,6 +147,14 @@ def _unwrapped(lines: Sequence[str], vocabulary: Vocabulary) -> list[str]:
     return joined
 
 
+def _defined(line: str, vocabulary: Vocabulary) -> Iterator[Candidate]:
+    """Names written out before their acronym: Sender Policy Framework (SPF)."""
+    for match in DEFINED.finditer(line):
+        words, acronym = match[1].split(), match[2]
+        if len(words) >= len(acronym) and "".join(word[0] for word in words[-len(acronym) :]) == acronym:
+            yield _weighed(" ".join(words[-len(acronym) :]), "name", TERM + 0.5, vocabulary)
+
+
 class _Line:
     """A line's words, runs of capitalised ones among them."""
 
@@ -147,7 +162,8 @@ class _Line:
         self.line, self.vocabulary = line, vocabulary
         self.words = [match for match in WORD.finditer(line) if len(match.group()) <= LONGEST]
         letters = [match.group() for match in self.words if match.group()[0].isalpha()]
-        self.shouted = len(letters) > 1 and line.upper() == line and line.lower() != line
+        shouted = len(letters) > 1 and line.upper() == line and line.lower() != line
+        self.shouted = shouted and any(_emphasised(word, vocabulary) for word in letters)  # else acronyms in a row
         content = [word for word in letters if vocabulary.frequency(word) < JOINING]
         # Capitals of a heading say nothing of its words.
         self.heading = (
@@ -181,7 +197,7 @@ class _Line:
         return sum(map(self.vocabulary.ordinary, words)) > 0.5 * len(words)
 
     def _starts(self, match: re.Match) -> bool:
-        before = self.line[: match.start()].rstrip(" \"'“”‘’([")
+        before = self.line[: match.start()].rstrip(" \"'“”‘’")
         return not before or before[-1] in ".!?:•|" or not any(map(str.isalpha, before))
 
     def _in_name(self, match: re.Match, begun: bool) -> bool:
@@ -219,24 +235,33 @@ class _Line:
         name = self._name(words, initials, starts)
         if name:
             yield self._candidate(name, "name", FULL)
-        in_name = set(name.split())
+        in_name = name.split()
         for place, word in enumerate(words):
             if word in PARTICLES | CONNECTING or initials[place]:
                 continue
             candidate = self._single(word, starts and place == 0)
-            if candidate and word in in_name and candidate.reason in ("name", "rare word"):
-                alone = self.vocabulary.counts[word.casefold()] > 1 or word == name.split()[-1]
-                if word.casefold() in GIVEN_NAMES and not alone:
-                    continue
-                yield self._candidate(word, "part of a name", PART if alone else WEAK)
+            if word in in_name and (not candidate or candidate.reason in ("name", "rare word")):
+                yield from self._part(word, in_name, candidate is not None)
             elif candidate:
                 yield candidate
+
+    def _part(self, word: str, name: Sequence[str], notable: bool) -> Iterator[Candidate]:
+        """A word of a whole name by itself: the family name, and what the deck says without the rest."""
+        given = word.casefold() in GIVEN_NAMES
+        family = word == name[-1] and (self.listing or name[0].casefold() in GIVEN_NAMES)
+        alone = self.vocabulary.counts[word.casefold()] > 1
+        if (family and self.vocabulary.frequency(word) < NAME) or (notable and (alone or not given)):
+            yield self._candidate(word, "part of a name", PART if word == name[-1] or alone else WEAK)
 
     def _name(self, words: list[str], initials: list[bool], starts: bool) -> str:
         """The name that a run of capitalised words is or holds; "" = none of several words."""
         vocabulary = self.vocabulary
         if initials and initials[0] and len(words) > 1 and not any(initials[1:]):
             return ""  # "J. Zorvan" is said without its initial: the single word does
+        ends = {word.casefold() for word in (words[0], words[-1])}
+        connected = any(word.casefold() in ORGANISATION_WORDS for word in words) and set(words) & CONNECTING
+        if (ends & ORGANISATION_WORDS or connected) and 2 <= len(words) <= NAME_WORDS:
+            return " ".join(words)
         for place, word in enumerate(words[:-1]):
             person = word.casefold() in GIVEN_NAMES and not initials[place]
             if person or (self.listing and place == 0):
@@ -250,8 +275,6 @@ class _Line:
                     return " ".join(kept)
                 break
         kept = list(words)
-        if any(word.casefold() in ORGANISATION_WORDS for word in kept) and 2 <= len(kept) <= NAME_WORDS:
-            return " ".join(kept)
         while kept and vocabulary.ordinary(kept[-1]):
             kept.pop()
         while kept and (vocabulary.ordinary(kept[0]) or (starts and vocabulary.frequency(kept[0]) >= 4)):
@@ -294,8 +317,9 @@ class _Line:
             if plain.lower() == plain.upper() and vocabulary.languages[0] in CASELESS:
                 return None
             return self._candidate(word, "rare word", TERM - 0.5 if repeated and frequency < 2.5 else WEAK)
-        known = word.casefold() in GIVEN_NAMES or not (self.heading or vocabulary.ordinary(word) or self._german())
-        if capital and not starts and known and frequency < NAME:
+        given = word.casefold() in GIVEN_NAMES
+        named = given or not (starts or self.heading or vocabulary.ordinary(word) or self._german())
+        if capital and named and frequency < NAME:
             return self._candidate(word, "name", WEAK + 0.5)
         return None
 
@@ -303,9 +327,14 @@ class _Line:
         return self.vocabulary.languages[0] in NOUNS_CAPITALISED
 
     def _candidate(self, text: str, reason: str, use: float) -> Candidate:
-        count = min(self.vocabulary.counts[word.casefold()] for word in text.split() if not word.endswith("."))
-        rarity = max(0.0, 5 - self.vocabulary.frequency(text.replace(" ", "-"))) / 10
-        return Candidate(text, reason, use + rarity + 0.2 * math.log2(max(count, 1)))
+        return _weighed(text, reason, use, self.vocabulary)
+
+
+def _weighed(text: str, reason: str, use: float, vocabulary: Vocabulary) -> Candidate:
+    """A candidate whose use grows with how rare it is and with how often the deck says it."""
+    count = min((vocabulary.counts[word.casefold()] for word in text.split() if not word.endswith(".")), default=1)
+    rarity = max(0.0, 5 - vocabulary.frequency(text.replace(" ", "-"))) / 10
+    return Candidate(text, reason, use + rarity + 0.2 * math.log2(max(count, 1)))
 
 
 def _plainly_capitalised(word: str) -> bool:
@@ -347,7 +376,7 @@ def _spelling(word: str, vocabulary: Vocabulary) -> tuple[str, str] | None:
         return (word, "spelling") if not lower and re.search(r"[A-Za-z]{2}|[A-Z]\d[A-Z]", word) else nothing
     inner = any(one.isupper() for part in re.split(r"[-’'./&·]", word) for one in part[1:])
     if inner or word[-1] in "+#" or "." in word:
-        if re.fullmatch(r"[A-Z][a-z]+[A-Z]", word):
+        if re.fullmatch(r"[A-Z][a-z]{2,}[A-Z]", word):
             return nothing  # ColA, ColB
         code = re.match(r"[a-zß-ÿ]{4,}[A-Z]", word)
         twice = re.search(r"([A-Z][a-z]{2,}).*\1", word)
@@ -370,7 +399,7 @@ def _emphasised(word: str, vocabulary: Vocabulary) -> bool:
 def _pronounceable(letters: str) -> bool:
     """Whether letters can be a word: Latin ones without a vowel are a fragment or a command."""
     bare = letters.casefold()
-    return not bare.isascii() or bool(re.search(r"[aeiouy]", bare))
+    return not re.search(r"(.)\1\1", bare) and (not bare.isascii() or bool(re.search(r"[aeiouy]", bare)))
 
 
 @lru_cache(maxsize=200_000)

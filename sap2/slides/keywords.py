@@ -11,7 +11,7 @@ from pathlib import Path
 from sap2.errors import InputError
 from sap2.manifest import keyword_fault
 from sap2.slides.candidates import Vocabulary, page_candidates
-from sap2.slides.languages import check_language, guess_language, languages, script_without_words
+from sap2.slides.languages import check_language, guess_language, languages, script_without_words, without_script
 from sap2.slides.reading import Deck, read_deck
 from sap2.slides.spoken import spoken_form
 
@@ -61,8 +61,10 @@ def deck_keywords(deck: Deck, language: str | None = "en") -> list[Keyword]:
     best: dict[tuple[int, str], Keyword] = {}
     for page in deck.pages:
         named = [Keyword(page.number, name.strip(), page.reason) for name in page.given]
-        lines = [line for line in page.lines if not script_without_words(line)]
-        found = page_candidates(lines, vocabulary.beside(guess_language("\n".join(lines))))
+        lines, text = page.lines, "\n".join(page.lines)
+        if script := script_without_words(text):
+            lines = [without_script(line, script) for line in lines]
+        found = page_candidates(lines, vocabulary.beside(guess_language(text)))
         for keyword in (*named, *(Keyword(page.number, one.text, one.reason, use=one.use) for one in found)):
             key = keyword.page, keyword.keyword.casefold()
             if not keyword_fault(keyword.keyword) and (key not in best or keyword.use > best[key].use):
@@ -156,7 +158,7 @@ def _read(path: Path) -> Deck | list[Keyword]:
 def keywords_tsv(keywords: Iterable[Keyword]) -> str:
     """A table with a heading: page, keyword, reason, and how it is said where that differs."""
     rows = [COLUMNS, *((str(one.page), one.keyword, one.reason, one.spoken) for one in keywords)]
-    return "".join("\t".join(row) + "\n" for row in rows)
+    return "".join("\t".join(row).rstrip("\t") + "\n" for row in rows)
 
 
 def keywords_json(keywords: Iterable[Keyword]) -> str:

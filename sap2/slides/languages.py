@@ -4,7 +4,7 @@ import re
 from collections import Counter
 from functools import lru_cache
 
-__all__ = ["check_language", "guess_language", "languages", "script_without_words"]
+__all__ = ["check_language", "guess_language", "languages", "script_without_words", "without_script"]
 
 # The commonest words of each language, from wordfreq's lists.
 FUNCTION_WORDS = {
@@ -168,6 +168,15 @@ def script_without_words(text: str) -> str | None:
         if letters and len(script.findall(text)) > (0.1 if language == "ja" else 0.5) * letters:
             return language
     return None
+
+
+def without_script(text: str, language: str) -> str:
+    """A text without the letters of a language's script, for a language that `script_without_words` returned.
+
+    >>> without_script("할인점 by Zorvan", "ko")
+    ' by Zorvan'
+    """
+    return SCRIPTS[language].sub("", text)
 
 
 @lru_cache(maxsize=1)
