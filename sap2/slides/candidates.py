@@ -38,6 +38,8 @@ UNITS = frozenset("GHz MHz kHz Hz GB MB KB kB TB GiB MiB Mbps Gbps kW MW kWh mW 
 CASELESS = frozenset(["ar", "bn", "fa", "he", "hi", "ta", "ur"])
 OTHER_SCRIPTS = CASELESS | {"bg", "el", "mk", "ru", "uk"}
 CONNECTING = frozenset("of for de di da do für fur des du della".split())  # University of Zurich
+FOOTNOTE = re.compile(r"\b([A-ZÀ-Þ][\w.-]* [A-ZÀ-Þ][^\W\d_]+)\d{1,2}(?=\s*(?:[,;&]|and\b|$))")
+OTHER_SCRIPT = re.compile(r"(?<=[A-Za-z])(?=[\u0370-\uffff])(?=\w)|(?<=[\u0370-\uffff])(?<=\w)(?=[A-Za-z])")
 DEFINED = re.compile(r"((?:[A-Z][\w-]+ ){1,5}[A-Z][\w-]+) ?\(([A-Z]{2,6})s?\)")
 MARKS = re.compile(r"[*∗†‡§¶˘´`¨]|(?<=[^\W\d_])[¹²³⁰-⁹]+")
 ROMAN = re.compile(r"[IVXL]+")
@@ -126,11 +128,18 @@ class Vocabulary:
 def page_candidates(lines: Sequence[str], vocabulary: Vocabulary) -> Iterator[Candidate]:
     """The candidates of a page's lines, in reading order; some occur more than once."""
     for line in _unwrapped(lines, vocabulary):
-        line = MARKS.sub("", sayable(line))
+        line = _without_marks(sayable(line), vocabulary)
         if vocabulary.languages[0] in ELIDING:
             line = ELISION.sub("", line)
         yield from _Line(line, vocabulary).candidates()
         yield from _defined(line, vocabulary)
+
+
+def _without_marks(line: str, vocabulary: Vocabulary) -> str:
+    """A line without marks of footnotes (Chi Wang1, 1The code), and with scripts told apart (Pythonمن)."""
+    line = OTHER_SCRIPT.sub(" ", FOOTNOTE.sub(r"\1", MARKS.sub("", line)))
+    note = re.match(r"\d{1,2}([A-Z][a-z]+)\b", line)
+    return line[note.start(1) :] if note and vocabulary.frequency(note[1]) >= 2.5 else line
 
 
 def _unwrapped(lines: Sequence[str], vocabulary: Vocabulary) -> list[str]:
@@ -267,7 +276,7 @@ class _Line:
             if person or (self.listing and place == 0):
                 kept = words[place : place + NAME_WORDS]
                 while len(kept) > 1 and (
-                    vocabulary.written_small(kept[-1]) or kept[-1] in PARTICLES or len(kept[-1]) == 1
+                    vocabulary.written_small(kept[-1]) or kept[-1] in PARTICLES or len(kept[-1].rstrip(".")) == 1
                 ):
                     kept.pop()
                 full = [one for one in kept if one not in PARTICLES and not one.endswith(".")]
@@ -275,8 +284,10 @@ class _Line:
                     return " ".join(kept)
                 break
         kept = list(words)
-        while kept and vocabulary.ordinary(kept[-1]):
+        while kept and (vocabulary.ordinary(kept[-1]) or kept[-1].endswith(".")):
             kept.pop()
+        if len(kept) > 2 and vocabulary.frequency(kept[-1]) >= 3.8 and max(map(vocabulary.frequency, kept[:-1])) < RARE:
+            kept.pop()  # "Pitr Hansteen Numerous others"
         while kept and (vocabulary.ordinary(kept[0]) or (starts and vocabulary.frequency(kept[0]) >= 4)):
             kept.pop(0)
             starts = False
@@ -365,17 +376,30 @@ def _spelling(word: str, vocabulary: Vocabulary) -> tuple[str, str] | None:
         others = [part for part in parts if part not in capitals]
         if capitals and all(part.islower() or vocabulary.ordinary(part) for part in others):
             return (capitals[0], "acronym") if not _emphasised(capitals[0], vocabulary) else nothing
-    if word in UNITS:
-        return nothing
+    if word in UNITS or re.search(r"[\u0370-\u03ff]", word):
+        return nothing  # πLi
+    if (base := re.fullmatch(r"([A-Z]{3,})[a-z]", word)) and vocabulary.counts[base[1].casefold()] > 1:
+        return base[1], "acronym"  # QSLr, of QSL with an index
     if digits:
         if any(part.isalpha() and vocabulary.frequency(part) >= 4.3 for part in parts) and len(parts) > 1:
             return nothing  # Top-5
+        if len(re.findall(r"\d+", word)) > 1 or (word[0].islower() and len(letters) < 3):
+            return nothing  # q1Cq2, hD1
+        known = re.fullmatch(r"([A-Z][a-z]+)\d+", word)
+        if known and vocabulary.frequency(known[1]) >= NAME:
+            return nothing  # July08
+        series = re.fullmatch(r"([A-Z]{2,4})[0-9]", word)
+        if series and all(vocabulary.counts[f"{series[1]}{number}".casefold()] for number in (1, 2)):
+            return nothing  # ACC1, ACC2
         if re.match(r"\d", word) and not re.fullmatch(r"\d[A-Z][A-Za-z]{2,}", word):
             return nothing  # 19th, 5x2cv, 3.5GB, 20-year
         lower = word.islower()
         return (word, "spelling") if not lower and re.search(r"[A-Za-z]{2}|[A-Z]\d[A-Z]", word) else nothing
     inner = any(one.isupper() for part in re.split(r"[-’'./&·]", word) for one in part[1:])
     if inner or word[-1] in "+#" or "." in word:
+        short = re.fullmatch(r"[a-z]{1,2}[A-Z][a-z]?", word)
+        if len(letters) < 5 and word[0].islower() and vocabulary.frequency(word) < (3.5 if short else 1):
+            return nothing  # hSi, of a formula
         if re.fullmatch(r"[A-Z][a-z]{2,}[A-Z]", word):
             return nothing  # ColA, ColB
         code = re.match(r"[a-zß-ÿ]{4,}[A-Z]", word)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from decks import pdf, slide
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
@@ -43,6 +43,8 @@ def found(line, language="en"):
         ("Zorvan et al. (2019), J. Quaylan", {"Zorvan": "name", "Quaylan": "name"}),
         ("LLMs and IPv6, TF-IDF/BM25", {"LLM": "acronym", "IPv6": "spelling", "TF-IDF": "acronym", "BM25": "spelling"}),
         ("the 19th of 3.5 GHz, 2x2 and Top-5", {}),
+        ("by Jon Zorvan1", {"Jon Zorvan": "name", "Zorvan": "part of a name"}),
+        ("1The hSi of q1Cq2 and πLi, July08", {}),
         ("x" * 500, {}),
     ],
 )
@@ -144,12 +146,17 @@ def test_the_command_keeps_the_most_useful_keywords(tmp_path):
     assert result.stdout == "page\tkeyword\treason\tspoken\n0\tKathryn Zorvan\tname\n0\tRspamd\tname\n"
 
 
+def test_words_in_latin_letters_are_taken_from_another_script():
+    assert found("ההרצאה על Pythonשל זורבן", "he") == {"Python": "rare word"}
+
+
 def test_rarity_is_that_of_the_decks_language():
     assert "доклад" not in found("наш доклад", "ru") and "Ergebnisse" not in found("unsere ergebnisse", "de")
     with pytest.raises(InputError, match="--language xx: no word frequencies"):
         found("x", "xx")
 
 
+@settings(deadline=None)  # the first word of a language loads its list
 @given(st.lists(st.lists(st.text(max_size=60), max_size=4), max_size=3))
 def test_whatever_stands_on_a_page_a_keyword_can_stand_in_a_list(pages):
     for one in deck_keywords(Deck.of(pages)):
