@@ -264,26 +264,27 @@ class _Line:
 
     def _name(self, words: list[str], initials: list[bool], starts: bool) -> str:
         """The name that a run of capitalised words is or holds; "" = none of several words."""
-        vocabulary = self.vocabulary
-        if initials and initials[0] and len(words) > 1 and not any(initials[1:]):
+        if initials and initials[0] and not any(initials[1:]):
             return ""  # "J. Zorvan" is said without its initial: the single word does
-        ends = {word.casefold() for word in (words[0], words[-1])}
-        connected = any(word.casefold() in ORGANISATION_WORDS for word in words) and set(words) & CONNECTING
-        if (ends & ORGANISATION_WORDS or connected) and 2 <= len(words) <= NAME_WORDS:
-            return " ".join(words)
-        for place, word in enumerate(words[:-1]):
-            person = word.casefold() in GIVEN_NAMES and not initials[place]
-            if person or (self.listing and place == 0):
-                kept = words[place : place + NAME_WORDS]
-                while len(kept) > 1 and (
-                    vocabulary.written_small(kept[-1]) or kept[-1] in PARTICLES or len(kept[-1].rstrip(".")) == 1
-                ):
-                    kept.pop()
-                full = [one for one in kept if one not in PARTICLES and not one.endswith(".")]
-                if 2 <= len(full) <= 4 and (vocabulary.frequency(full[-1]) < JOINING):
-                    return " ".join(kept)
-                break
-        kept = list(words)
+        if any(word.casefold() in ORGANISATION_WORDS for word in words) and words[0].casefold() not in GIVEN_NAMES:
+            return " ".join(words) if 2 <= len(words) <= NAME_WORDS else ""
+        return self._person(words, initials) or self._rare_name(words, starts)
+
+    def _person(self, words: list[str], initials: list[bool]) -> str:
+        """From a given name on, or where persons are listed from the start, without words of the running text."""
+        given = (place for place, word in enumerate(words) if word.casefold() in GIVEN_NAMES and not initials[place])
+        first = 0 if self.listing else next(given, len(words))
+        kept = words[first : first + NAME_WORDS]
+        while kept and (
+            self.vocabulary.written_small(kept[-1]) or kept[-1] in PARTICLES or len(kept[-1].rstrip(".")) == 1
+        ):
+            kept.pop()
+        full = [word for word in kept if word not in PARTICLES and not word.endswith(".")]
+        return " ".join(kept) if 2 <= len(full) <= 4 and self.vocabulary.frequency(full[-1]) < JOINING else ""
+
+    def _rare_name(self, words: list[str], starts: bool) -> str:
+        """Capitalised words of which one is rare, without ordinary ones around them; in headings all must be names."""
+        vocabulary, kept = self.vocabulary, list(words)
         while kept and (vocabulary.ordinary(kept[-1]) or kept[-1].endswith(".")):
             kept.pop()
         if len(kept) > 2 and vocabulary.frequency(kept[-1]) >= 3.8 and max(map(vocabulary.frequency, kept[:-1])) < RARE:
@@ -291,9 +292,9 @@ class _Line:
         while kept and (vocabulary.ordinary(kept[0]) or (starts and vocabulary.frequency(kept[0]) >= 4)):
             kept.pop(0)
             starts = False
-        rarest = min(map(vocabulary.frequency, kept), default=9.0)
-        if not 2 <= len(kept) <= NAME_WORDS - 1 or any(not _plainly_capitalised(word) for word in kept):
+        if not 2 <= len(kept) < NAME_WORDS or not all(map(_plainly_capitalised, kept)):
             return ""  # OpenSMTPD, NASA: by themselves
+        rarest = min(map(vocabulary.frequency, kept))
         if self.heading and (rarest >= RARE or any(map(vocabulary.ordinary, kept))):
             return ""
         return " ".join(kept) if rarest < UNCOMMON else ""
@@ -363,7 +364,8 @@ def _spelling(word: str, vocabulary: Vocabulary) -> tuple[str, str] | None:
     letters = "".join(one for one in word if one.isalpha())
     digits = any(map(str.isdigit, word))
     if len(letters) < 2:
-        return (word, "spelling") if word[-1] in "+#" and letters and len(word) > 1 else nothing
+        model = re.fullmatch(r"[A-Z]\d{3,4}", word)  # A100
+        return (word, "spelling") if model or (word[-1] in "+#" and letters and len(word) > 1) else nothing
     if acronyms := re.fullmatch(r"([A-Z]{2,5})s", word):
         word = letters = acronyms[1]
     if not digits and _capitals(word):
@@ -393,8 +395,9 @@ def _spelling(word: str, vocabulary: Vocabulary) -> tuple[str, str] | None:
             return nothing  # ACC1, ACC2
         if re.match(r"\d", word) and not re.fullmatch(r"\d[A-Z][A-Za-z]{2,}", word):
             return nothing  # 19th, 5x2cv, 3.5GB, 20-year
-        lower = word.islower()
-        return (word, "spelling") if not lower and re.search(r"[A-Za-z]{2}|[A-Z]\d[A-Z]", word) else nothing
+        if re.fullmatch(r"[a-z]{3,}\d[a-z]{3,}", word):
+            return word, "spelling"  # wav2vec
+        return (word, "spelling") if not word.islower() and re.search(r"[A-Za-z]{2}|[A-Z]\d[A-Z]", word) else nothing
     inner = any(one.isupper() for part in re.split(r"[-’'./&·]", word) for one in part[1:])
     if inner or word[-1] in "+#" or "." in word:
         short = re.fullmatch(r"[a-z]{1,2}[A-Z][a-z]?", word)

@@ -43,6 +43,7 @@ def found(line, language="en"):
         ("Zorvan et al. (2019), J. Quaylan", {"Zorvan": "name", "Quaylan": "name"}),
         ("LLMs and IPv6, TF-IDF/BM25", {"LLM": "acronym", "IPv6": "spelling", "TF-IDF": "acronym", "BM25": "spelling"}),
         ("the 19th of 3.5 GHz, 2x2 and Top-5", {}),
+        ("an A100 with wav2vec and 2 GPUs", {"A100": "spelling", "wav2vec": "spelling", "GPU": "acronym"}),
         ("by Jon Zorvan1", {"Jon Zorvan": "name", "Zorvan": "part of a name"}),
         ("1The hSi of q1Cq2 and πLi, July08", {}),
         ("x" * 500, {}),
