@@ -133,10 +133,11 @@ def keywords(
         "tsv"
     ),
 ) -> None:
-    """Print the keywords of slides, with page, reason and, where it differs, how they are said.
+    """Print the keywords of slides, with page and reason.
 
-    Names, products' spellings, acronyms and rare words, page by page, the most useful first. Pages without text are
-    read by OCR. Pages of several files count on. Edit the list, then: sap2 transcribe talk.wav --slides keywords.tsv"""
+    Names, products' spellings, acronyms and rare words, page by page, the most useful first; and how each is said,
+    where that differs. Pages without text are read by OCR. Pages of several files count on. Edit the list, then:
+    sap2 transcribe talk.wav --slides keywords.tsv"""
     from sap2.slides.keywords import keywords_json, keywords_tsv, slides_keywords
 
     found = slides_keywords(files, language, max_keywords)

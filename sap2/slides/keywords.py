@@ -106,6 +106,8 @@ def slides_keywords(files: Sequence[Path], language: str | None = None, most: in
                 one = one.without_pages()
             keywords = deck_keywords(one, language)
             found.notices.extend(f"{path}: {notice}" for notice in _language_notices(_text(one), language))
+            if not keywords:
+                found.notices.append(f"{path}: no keywords were found in it")
             found.texts.extend("\n".join(page.lines) for page in one.pages if page.number)
             found.notices.extend(f"{path}: {notice}" for notice in one.notices)
         else:
@@ -139,7 +141,7 @@ def _language_notices(text: str, language: str | None) -> Iterator[str]:
     elif language is None and guessed not in (None, DEFAULT_LANGUAGE):
         yield f"language {guessed}, as guessed; if it is another, give --language"
     elif language and guessed and guessed != language:
-        yield f"reads like language {guessed}; --language says {language}"
+        yield f"reads like language {guessed}, not like {language}, which was given"
 
 
 def _read(path: Path) -> Deck | list[Keyword]:

@@ -128,7 +128,7 @@ def test_the_language_of_a_deck_is_guessed_and_said(tmp_path):
     assert [one.keyword for one in guessed.keywords] == ["Julien Zorvan", "Zorvan"]
     assert guessed.notices == [f"{tmp_path / 'a.txt'}: language fr, as guessed; if it is another, give --language"]
     wrong = slides_keywords([tmp_path / "a.txt"], "en")
-    assert wrong.notices == [f"{tmp_path / 'a.txt'}: reads like language fr; --language says en"]
+    assert wrong.notices == [f"{tmp_path / 'a.txt'}: reads like language fr, not like en, which was given"]
     assert wrong.keywords == guessed.keywords, "each page's own language counts too"
 
 
@@ -149,6 +149,11 @@ def test_the_command_keeps_the_most_useful_keywords(tmp_path):
 
 def test_words_in_latin_letters_are_taken_from_another_script():
     assert found("ההרצאה על Pythonשל זורבן", "he") == {"Python": "rare word"}
+
+
+def test_a_file_without_keywords_is_said_to_have_none(tmp_path):
+    found = listed(tmp_path, a_txt="please do NOT use this WITH old lists")
+    assert found.keywords == [] and found.notices == [f"{tmp_path / 'a.txt'}: no keywords were found in it"]
 
 
 def test_rarity_is_that_of_the_decks_language():
