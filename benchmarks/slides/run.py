@@ -41,6 +41,7 @@ class Measured:
     persons_first: int
     names: int  # persons, products, organisations
     names_kept: int
+    names_first: int
     seconds: float
     megabytes: float
 
@@ -54,8 +55,8 @@ def main() -> None:
     arguments = options.parse_args()
 
     measured = []
-    print("| deck | keywords | useful | harmless | junk | names whole | persons whole | s | MB |")
-    print("|---" * 9 + "|")
+    print("| deck | keywords | useful | harmless | junk | names in the first | names | persons | s | MB |")
+    print("|---" * 10 + "|")
     for deck, gold in read_gold().items():
         every, seconds, megabytes = keywords(arguments.decks / deck, arguments.root)
         best = every[:FIRST]
@@ -125,15 +126,16 @@ def measure(
     return Measured(
         deck, len(every), len(best), sum(marks[mark] for mark in USEFUL), marks["harmless"], marks["junk"],
         tuple(word for word in best if compared(word) not in gold),
-        len(persons), len(persons & kept), len(persons & kept_first), len(names), len(names & kept),
+        len(persons), len(persons & kept), len(persons & kept_first),
+        len(names), len(names & kept), len(names & kept_first),
         round(seconds, 2), round(megabytes, 1),
     )  # fmt: skip
 
 
 def total(measured: Sequence[Measured]) -> Measured:
     """All decks as if they were one; time and memory are the worst deck's."""
-    counts = "keywords first useful harmless junk persons persons_kept persons_first names names_kept".split()
-    sums = {name: sum(getattr(one, name) for one in measured) for name in counts}
+    added = "keywords first useful harmless junk persons persons_kept persons_first names names_kept names_first"
+    sums = {name: sum(getattr(one, name) for one in measured) for name in added.split()}
     return Measured(
         deck="all", unmarked=(), seconds=max(one.seconds for one in measured),
         megabytes=max(one.megabytes for one in measured), **sums,
@@ -146,7 +148,8 @@ def row(one: Measured) -> str:
 
     cells = (
         one.deck, one.keywords, share(one.useful), share(one.harmless), share(one.junk),
-        f"{one.names_kept} of {one.names}", f"{one.persons_kept} of {one.persons}", one.seconds, f"{one.megabytes:.0f}",
+        f"{one.names_first} of {one.names}", f"{one.names_kept} of {one.names}", f"{one.persons_kept} of {one.persons}",
+        one.seconds, f"{one.megabytes:.0f}",
     )  # fmt: skip
     return f"| {' | '.join(map(str, cells))} |"
 

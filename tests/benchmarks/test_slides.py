@@ -20,8 +20,8 @@ def test_keywords_are_counted_by_their_marks(module):
     every = ["Kathryn  Zorvan", "DNS", "report", "xq", "Kaldi"]
     one = module["measure"]("a.pdf", gold, every, every[:4], 1.0, 2.0)
     assert (one.first, one.useful, one.harmless, one.junk, one.unmarked) == (4, 2, 1, 1, ("xq",))
-    assert (one.persons_kept, one.persons, one.names_kept, one.names) == (1, 2, 2, 3)
-    assert module["row"](one) == "| a.pdf | 5 | 50 % | 25 % | 25 % | 2 of 3 | 1 of 2 | 1.0 | 2 |"
+    assert (one.persons_kept, one.persons, one.names_kept, one.names, one.names_first) == (1, 2, 2, 3, 1)
+    assert module["row"](one) == "| a.pdf | 5 | 50 % | 25 % | 25 % | 1 of 3 | 2 of 3 | 1 of 2 | 1.0 | 2 |"
     both = module["total"]([one, one])
     assert (both.first, both.junk, both.names, both.seconds, both.megabytes) == (8, 2, 6, 1.0, 2.0)
 
