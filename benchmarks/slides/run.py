@@ -106,7 +106,10 @@ def environment(root: Path) -> dict[str, str]:
 
 
 def distinct(words: Iterable[str]) -> list[str]:
-    return list({compared(word): word for word in words})
+    first: dict[str, str] = {}
+    for word in words:
+        first.setdefault(compared(word), word)
+    return list(first.values())
 
 
 def compared(keyword: str) -> str:
