@@ -398,7 +398,7 @@ def transcribe_talk(
     keywords: Sequence[str] = (),
     slide_times: Path | None = None,
     slide_context: int = 2,
-    language: str = "en",
+    language: str | None = None,
     explain: bool = False,
     journal: Path | None = None,
     model: str = "models",
@@ -413,7 +413,7 @@ def transcribe_talk(
         slides: Decks, agendas, lists: see `sap2.slides.keywords.slides_keywords`.
         keywords: Listed all the time.
         slide_times, slide_context, explain, journal: See `sap2.slides.talk.transcribe_talk`.
-        language: Of the slides.
+        language: Of the slides; None = it is guessed.
         model, pruner_model, overrides: As `transcribe_files` takes them.
         ocr, notes: See `sap2.slides.Options`.
     Raises: InputError: recording, slides, times or journal cannot be used.

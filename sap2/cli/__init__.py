@@ -35,9 +35,7 @@ app.add_typer(kubeflow.pipeline, name="pipeline")
 
 STOPPED = 128 + signal.SIGTERM
 EXTRAS = dict.fromkeys(["fastapi", "uvicorn", "multipart", "python_multipart", "prometheus_client"], "serve")
-EXTRAS |= dict.fromkeys(
-    ["pypdfium2", "lxml", "wordfreq", "bibtexparser", "rapidocr", "onnxruntime", "av"], "talks"
-)
+EXTRAS |= dict.fromkeys(["pypdfium2", "lxml", "wordfreq", "bibtexparser", "rapidocr", "onnxruntime", "av"], "talks")
 EXTRAS |= dict.fromkeys(["kfp", "kfp_server_api", "kubernetes"], "kubeflow")
 
 

@@ -57,7 +57,9 @@ def transcribe(
     slide_context: Annotated[
         int, typer.Option(min=0, metavar="K", help="Pages before and after those shown whose keywords are listed too.")
     ] = 2,
-    language: Annotated[str, typer.Option(metavar="CODE", help="Of the slides: en, de, fr, …")] = "en",
+    language: Annotated[
+        str | None, typer.Option(metavar="CODE", help="Of the slides: en, de, fr, …; guessed by default.")
+    ] = None,
     ocr: OcrOption = "auto",
     notes: NotesOption = False,
     explain: Annotated[
@@ -128,25 +130,35 @@ def transcribe(
 def keywords(
     files: Annotated[
         list[Path],
-        typer.Argument(metavar="FILE", help="PDF, PPTX, ODP, picture, Markdown, HTML, text, BibTeX, or CSV of people."),
+        typer.Argument(
+            metavar="FILE",
+            help="PDF, PPTX, ODP, picture, Markdown, HTML, text; people as CSV, vCard, iCalendar, BibTeX, JSON.",
+        ),
     ],
     language: Annotated[
-        str, typer.Option(metavar="CODE", help="Of the slides; tells which words are rare: en, de, fr, …")
-    ] = "en",
+        str | None,
+        typer.Option(
+            metavar="CODE", help="Of the slides; says which words are rare: en, de, fr, …; guessed by default."
+        ),
+    ] = None,
     ocr: OcrOption = "auto",
     notes: NotesOption = False,
+    max_keywords: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Keep the N most useful: names, then terms and acronyms.")
+    ] = None,
     format_: Annotated[Literal["tsv", "json"], typer.Option("--format", help="Both can be edited and read back.")] = (
         "tsv"
     ),
 ) -> None:
     """Print the keywords of slides, with page and reason.
 
-    Names, acronyms, products' spellings and rare words, page by page. OCR reads pages without readable text and slides'
-    pictures. Pages of several files count on. Edit the list, then: sap2 transcribe talk.wav --slides keywords.tsv"""
+    Names, products' spellings, acronyms and rare words, page by page, the most useful first; and how each is said,
+    where that differs. OCR reads pages without readable text and slides' pictures. Pages of several files count on.
+    Edit the list, then: sap2 transcribe talk.wav --slides keywords.tsv"""
     from sap2.slides import Options
     from sap2.slides.keywords import keywords_json, keywords_tsv, slides_keywords
 
-    found = slides_keywords(files, language, Options(ocr, notes))
+    found = slides_keywords(files, language, Options(ocr, notes), max_keywords)
     for notice in found.notices:
         print(f"sap2: {notice}", file=sys.stderr)
     print((keywords_tsv if format_ == "tsv" else keywords_json)(found.keywords), end="")

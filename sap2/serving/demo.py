@@ -207,7 +207,7 @@ def _read(form: Any, limits: Limits) -> _Held:
     if times and not decks:
         raise Refused(400, "there are times of slides without slides, expected both", "times")
     everywhere = read_list(str(form.get("keywords") or ""))
-    language = str(form.get("language") or "en")
+    language = str(form.get("language") or "") or None
     with TemporaryDirectory(prefix="sap2-demo-") as folder:
         room = _Room(Path(folder))
         try:

@@ -12,6 +12,7 @@ __all__ = ["clean", "plain"]
 BULLET = re.compile(r"^(?:[•◦▪▫‣⁃·●○■□►▶➢➤✓✔–—*\-]|\(?\d{1,2}[.)])\s+")
 PAGE_NUMBER = re.compile(r"^(?:(?:page|slide|seite|folie)\s*)?\d{1,4}(?:\s*(?:/|of|von|\|)\s*\d{1,4})?$", re.IGNORECASE)
 HYPHEN = re.compile(r"[^\W\d_][-\u00ad\u2010\x02\ufffe]$")  # PDFium has the last two for one at a line's end
+HYPHENS = {0x2010: "-", 0x2011: "-"}  # GPT‑4 with a hyphen that does not break is GPT-4
 LIGATURES = {code: unicodedata.normalize("NFKC", chr(code)) for code in range(0xFB00, 0xFB07)}
 REPEATED = 3  # pages on which a line stands at least before it can be a header
 HEADER_SHARE = 0.5  # of the pages that have it
@@ -42,7 +43,7 @@ def plain(text: str) -> tuple[str, int]:
     >>> plain("a<|im\\u200b_start|>b  \\u202ec")
     ('a b c', 1)
     """
-    text = unicodedata.normalize("NFC", text.translate(LIGATURES))
+    text = unicodedata.normalize("NFC", text.translate(LIGATURES | HYPHENS))
     # Control and format characters, private use, unassigned: nothing one sees, nothing one says.
     text = "".join(one if unicodedata.category(one) in ("Zs", "Cc") or one.isprintable() else "" for one in text)
     text = " ".join("".join(one if one.isprintable() else " " for one in text).split())
@@ -54,11 +55,14 @@ def plain(text: str) -> tuple[str, int]:
 
 
 def _whole_words(lines: Sequence[str]) -> list[str]:
-    """Lines of which none ends within a word; a hyphen that belongs to the word stays where more follow."""
+    """Lines of which none ends within a word; a hyphen that belongs to the word stays: Weiler-Jönsson, up-to-date."""
     joined: list[str] = []
     for line in lines:
         line = line.strip()
-        if joined and HYPHEN.search(joined[-1]) and line[:1].islower():
+        cut = joined and HYPHEN.search(joined[-1])
+        if cut and line[:1].isupper() and re.search(r"(?<![^\W_])[^\W\d_a-z][^\W\d_]+-$", joined[-1]):
+            joined[-1] += line
+        elif cut and line[:1].islower():
             compound = "-" in line.split()[0]
             joined[-1] = joined[-1][:-1] + ("-" if compound else "") + line
         else:

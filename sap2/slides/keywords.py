@@ -3,143 +3,77 @@
 import csv
 import io
 import json
-import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
-from functools import lru_cache
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from sap2.errors import InputError
 from sap2.manifest import keyword_fault
+from sap2.slides.candidates import Vocabulary, page_candidates
+from sap2.slides.languages import check_language, guess_language, languages, script_without_words, without_script
 from sap2.slides.reading import DEFAULTS, Deck, Options, read_deck
+from sap2.slides.spoken import spoken_form
 
 __all__ = [
     "Keyword", "deck_keywords", "keywords_json", "keywords_tsv", "languages", "read_keywords", "slides_keywords",
 ]  # fmt: skip
 
-# A word with what its spelling needs (don't, scikit-learn, GPT-4, AT&T, C++, Node.js), and without a genitive's s.
-WORD = re.compile(r"[^\W_](?:[^\W_]|[’'\-&./·](?=[^\W_])(?<![’'](?=[sS]\b))|[\u0300-\u036f])*(?:\+\+|#)?")
-ADDRESS = re.compile(r"(?<!\S)\S*(?:://|@)\S*|www\.\S+")
-LONGEST = 40  # letters of a keyword's word
-RARE = 3.5  # Zipf frequency (log10 per 1e9 words) below which a word is rare: said less than 3 times in a million
-NAME = 5.0  # below which a capitalised word may be a name (smith: 4.9)
-JOINING = 5.8  # from which a word is grammar (the, with, and): it ends a name
-PARTICLES = frozenset("van von der den de di da du la le el al bin ibn ter zu".split())
-NAME_WORDS = 4
+DEFAULT_LANGUAGE = "en"
 DIGITS = 5  # of a page's number in a list: several decks; a longer one is a typing error
 MOST_LIST = 16 << 20  # bytes of a list: half a million keywords
-COLUMNS = ("page", "keyword", "reason")
-WITHOUT_SPACES = frozenset(["zh", "ja", "ko", "th"])  # their words cannot be told apart without a segmenter
+COLUMNS = ("page", "keyword", "reason", "spoken")
+GIVEN = 9.0  # use of what a file or a person lists: more than that of anything extracted
 
 
 @dataclass(frozen=True)
 class Keyword:
-    """A word or phrase to expect while a page is shown; pages count from 1, and 0 means all the time."""
+    """A word or phrase to expect while a page is shown; pages count from 1, and 0 means all the time.
+
+    Args:
+        spoken: How it is said, where that differs from how it is written.
+        use: How much a recogniser needs it, compared with others of the same files; not part of a written list.
+    """
 
     page: int
     keyword: str
     reason: str = "given"
+    spoken: str = ""
+    use: float = field(default=GIVEN, compare=False, repr=False)
 
 
-def deck_keywords(deck: Deck, language: str = "en") -> list[Keyword]:
-    """What on a deck's pages a recogniser would misspell, page by page, in reading order, each once a page.
+def deck_keywords(deck: Deck, language: str | None = "en") -> list[Keyword]:
+    """What on a deck's pages a recogniser would misspell, page by page, the most useful first, each once a page.
 
-    Names of several words come whole and, where they are rare, also as single words; the spelling is the page's.
+    Names come first (people, products, organisations), then terms and acronyms, then rare words. Names of several words
+    come whole and, where they are rare, also as single words; the spelling is the page's.
 
     Args:
-        language: Of the deck: rarity is that of `wordfreq`'s lists, such as en, de, fr or ru.
+        language: Of the deck: rarity is that of `wordfreq`'s lists, such as en, de, fr or ru; None = it is guessed.
     Raises: InputError: there is no list for the language.
 
     >>> [(one.keyword, one.reason) for one in deck_keywords(Deck.of([["We thank Kathryn Zorvan for LoRA and NASA"]]))]
-    [('Kathryn Zorvan', 'name'), ('Kathryn', 'rare word'), ('Zorvan', 'rare word'), ('LoRA', 'spelling'), \
-('NASA', 'acronym')]
+    [('Kathryn Zorvan', 'name'), ('LoRA', 'spelling'), ('NASA', 'acronym'), ('Zorvan', 'part of a name')]
     """
-    _check_language(language)
-    found: dict[tuple[int, str], Keyword] = {}
+    language = language or guess_language(_text(deck)) or DEFAULT_LANGUAGE
+    check_language(language)
+    vocabulary = Vocabulary((page.lines for page in deck.pages), [language, DEFAULT_LANGUAGE])
+    best: dict[tuple[int, str], Keyword] = {}
     for page in deck.pages:
-        named = ((name.strip(), page.reason) for name in page.given)
-        for word, reason in (*named, *(one for line in page.lines for one in _candidates(line, language))):
-            if not keyword_fault(word):
-                found.setdefault((page.number, word.casefold()), Keyword(page.number, word, reason))
-    return list(found.values())
+        named = [Keyword(page.number, name.strip(), page.reason) for name in page.given]
+        lines, text = page.lines, "\n".join(page.lines)
+        if script := script_without_words(text):
+            lines = [without_script(line, script) for line in lines]
+        found = page_candidates(lines, vocabulary.beside(guess_language(text)))
+        for keyword in (*named, *(Keyword(page.number, one.text, one.reason, use=one.use) for one in found)):
+            key = keyword.page, keyword.keyword.casefold()
+            if not keyword_fault(keyword.keyword) and (key not in best or keyword.use > best[key].use):
+                best[key] = replace(keyword, spoken=spoken_form(keyword.keyword, language))
+    return sorted(best.values(), key=lambda one: (one.page, -one.use))
 
 
-def _candidates(line: str, language: str) -> Iterator[tuple[str, str]]:
-    line = ADDRESS.sub(" | ", line)
-    words = [one for one in WORD.finditer(line) if len(one.group()) <= LONGEST]
-    shouted = len(words) > 1 and line.upper() == line  # a heading in capitals: its words are no acronyms
-    run: list[re.Match] = []
-    for place, match in enumerate([*words, None]):
-        if run and (
-            match is None or line[run[-1].end() : match.start()].strip() or not _in_name(match.group(), language)
-        ):
-            yield from _name(run, language, shouted)
-            run = []
-        if match is None:
-            return
-        word = match.group()
-        if _in_name(word, language) and (run or word[0].isupper()) and not shouted:
-            run.append(match)
-        reason = _reason(word, language, shouted, starts=place == 0 or line[: match.start()].rstrip()[-1:] in ".!?:")
-        if reason and not run:
-            yield word, reason
-    # What stands in a run is given by `_name`, after the run's own name.
-
-
-def _name(run: Sequence[re.Match], language: str, shouted: bool) -> Iterator[tuple[str, str]]:
-    words = [match.group() for match in run]
-    while words and words[-1] in PARTICLES:
-        words.pop()
-    if 2 <= len(words) <= NAME_WORDS and min(_zipf(word, language) for word in words) < NAME:
-        yield " ".join(words), "name"
-    for place, word in enumerate(words):
-        if reason := _reason(word, language, shouted, starts=place == 0 and run[0].start() == 0):
-            yield word, reason
-
-
-def _in_name(word: str, language: str) -> bool:
-    return word in PARTICLES or (word[0].isupper() and _zipf(word, language) < JOINING)
-
-
-def _reason(word: str, language: str, shouted: bool, starts: bool) -> str | None:
-    """Why a single word is a keyword; None = it is none."""
-    letters = [one for one in word if one.isalpha()]
-    if len(letters) < 2 and not word.endswith(("+", "#")):
-        return None if not (letters and any(map(str.isdigit, word))) else "spelling"
-    if not shouted and all(map(str.isupper, word)):
-        return "acronym"
-    parts = re.split(r"[-’'./&·]", word)
-    if not shouted and (
-        any(one.isdigit() for one in word)
-        or any(one.isupper() for part in parts for one in part[1:])
-        or word[-1] in "+#"
-    ):
-        return "spelling"
-    if _zipf(word, language) < RARE:
-        return "rare word"
-    return "name" if word[0].isupper() and not starts and not shouted and _zipf(word, language) < NAME else None
-
-
-@lru_cache(maxsize=100_000)
-def _zipf(word: str, language: str) -> float:
-    """How common a word is; of a compound or inflected one (graph-based, Meyer's) its rarest part."""
-    from wordfreq import zipf_frequency
-
-    parts = [part for part in re.split(r"[-/·.&]|[’']s?\b", word) if part]
-    return min((zipf_frequency(part, language) for part in parts), default=0.0)
-
-
-def languages() -> list[str]:
-    """Codes of the languages whose rare words are known."""
-    from wordfreq import available_languages
-
-    return sorted(set(available_languages()) - WITHOUT_SPACES)
-
-
-def _check_language(language: str) -> None:
-    if language not in (known := languages()):
-        raise InputError(f"--language {language}: no word frequencies for it; expected one of {', '.join(known)}")
+def _text(deck: Deck) -> str:
+    return "\n".join(line for page in deck.pages for line in page.lines)
 
 
 @dataclass(frozen=True)
@@ -151,12 +85,17 @@ class Listed:
     notices: list[str]
 
 
-def slides_keywords(files: Sequence[Path], language: str = "en", options: Options = DEFAULTS) -> Listed:
+def slides_keywords(
+    files: Sequence[Path], language: str | None = None, options: Options = DEFAULTS, most: int | None = None
+) -> Listed:
     """The keywords of several files, each a deck, what stands beside one, or a list: see `read_keywords`.
 
     The pages of decks and lists count on. Text, Markdown and HTML are a deck only where nothing else has pages and they
     have more than one; else, and for people and references always, their keywords are those of page 0.
 
+    Args:
+        language: Of the decks; None = that of each is guessed, and a notice says which where it is not English.
+        most: How many different keywords are kept: the most useful ones of all files.
     Raises: InputError: a file cannot be used.
     """
     read = [(path, _read(path, options)) for path in files]
@@ -168,6 +107,9 @@ def slides_keywords(files: Sequence[Path], language: str = "en", options: Option
             if not one.slides and (shown or len(one.pages) < 2):
                 one = one.without_pages()
             keywords = deck_keywords(one, language)
+            found.notices.extend(f"{path}: {notice}" for notice in _language_notices(_text(one), language))
+            if not keywords:
+                found.notices.append(f"{path}: no keywords were found in it")
             found.texts.extend("\n".join(page.lines) for page in one.pages if page.number)
             found.notices.extend(f"{path}: {notice}" for notice in one.notices)
         else:
@@ -178,7 +120,30 @@ def slides_keywords(files: Sequence[Path], language: str = "en", options: Option
                     pages[row.page - 1].append(row.keyword)
             found.texts.extend(map("\n".join, pages))
         found.keywords.extend(replace(row, page=row.page + before) if row.page else row for row in keywords)
-    return found
+    return found if most is None else replace(found, keywords=best_keywords(found.keywords, most))
+
+
+def best_keywords(keywords: Sequence[Keyword], most: int) -> list[Keyword]:
+    """The rows of the `most` most useful of different keywords, in their order.
+
+    >>> [one.keyword for one in best_keywords(deck_keywords(Deck.of([["NASA and Jon Zorvan"], ["of NASA"]])), 1)]
+    ['Jon Zorvan']
+    """
+    use: dict[str, float] = {}
+    for one in keywords:
+        use[one.keyword.casefold()] = max(one.use, use.get(one.keyword.casefold(), 0.0))
+    kept = set(sorted(use, key=lambda word: -use[word])[:most])
+    return [one for one in keywords if one.keyword.casefold() in kept]
+
+
+def _language_notices(text: str, language: str | None) -> Iterator[str]:
+    guessed = guess_language(text)
+    if script := script_without_words(text):
+        yield f"the words of {script} cannot be told apart; only words in other scripts were taken"
+    elif language is None and guessed not in (None, DEFAULT_LANGUAGE):
+        yield f"language {guessed}, as guessed; if it is another, give --language"
+    elif language and guessed and guessed != language:
+        yield f"reads like language {guessed}, not like {language}, which was given"
 
 
 def _read(path: Path, options: Options) -> Deck | list[Keyword]:
@@ -195,14 +160,14 @@ def _read(path: Path, options: Options) -> Deck | list[Keyword]:
 
 
 def keywords_tsv(keywords: Iterable[Keyword]) -> str:
-    """A table with a heading: page, keyword, reason."""
-    rows = [COLUMNS, *((str(one.page), one.keyword, one.reason) for one in keywords)]
-    return "".join("\t".join(row) + "\n" for row in rows)
+    """A table with a heading: page, keyword, reason, and how it is said where that differs."""
+    rows = [COLUMNS, *((str(one.page), one.keyword, one.reason, one.spoken) for one in keywords)]
+    return "".join("\t".join(row).rstrip("\t") + "\n" for row in rows)
 
 
 def keywords_json(keywords: Iterable[Keyword]) -> str:
     """The same as JSON, an object a line within one list."""
-    rows = (json.dumps(asdict(one), ensure_ascii=False) for one in keywords)
+    rows = (json.dumps({key: getattr(one, key) for key in COLUMNS}, ensure_ascii=False) for one in keywords)
     return "[\n" + ",\n".join(rows) + "\n]\n"
 
 
@@ -219,7 +184,7 @@ def read_keywords(text: str, where: str, headed: bool = True) -> list[Keyword] |
             rows = json.loads(text.lstrip("\ufeff"))
         except (ValueError, RecursionError):
             return None
-        if not all(isinstance(row, dict) for row in rows):
+        if not all(isinstance(row, dict) for row in rows) or (rows and not any("keyword" in row for row in rows)):
             return None
         return [_row(row, f"{where}: entry {number}") for number, row in enumerate(rows, start=1)]
     columns = None if headed else COLUMNS
@@ -244,4 +209,5 @@ def _row(row: dict, where: str) -> Keyword:
         )
     if fault := keyword_fault(keyword):
         raise InputError(f"{where}: {fault}")
-    return Keyword(int(page), keyword, " ".join(str(row.get("reason") or "given").split()))
+    reason, spoken = (" ".join(str(row.get(name) or "").split()) for name in COLUMNS[2:])
+    return Keyword(int(page), keyword, reason or "given", spoken)

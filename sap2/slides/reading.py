@@ -3,21 +3,19 @@
 Nothing a file refers to is opened or fetched, nothing in it is run, and what would not fit in memory is refused.
 """
 
-import csv
-import io
 import mmap
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sap2.errors import InputError
-from sap2.slides.cleaning import clean, plain
+from sap2.slides.cleaning import clean
 from sap2.slides.contents import MOST_CHARACTERS, Contents, Options, check_page_count
-from sap2.slides.markup import read_content, read_html, read_markdown, read_text
+from sap2.slides.markup import read_html, read_markdown, read_text
 from sap2.slides.ocr import PictureError, read_picture
 from sap2.slides.odp import is_opendocument, read_odp
 from sap2.slides.pdf import read_pdf
+from sap2.slides.people import People, read_people
 from sap2.slides.pptx import read_pptx
 
 __all__ = ["DEFAULTS", "Deck", "Options", "Page", "read_deck"]
@@ -26,11 +24,6 @@ DEFAULTS = Options()
 MOST_BYTES = 256 << 20  # of a file
 IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 KEYNOTE = "is a Keynote deck, expected slides; in Keynote, File > Export To > PDF or PowerPoint"
-PERSON = re.compile(
-    r"(full |display |attendee |speaker |author )?names?|speakers?|authors?|attendees?|participants?", re.I
-)
-GIVEN, FAMILY = re.compile(r"(first|given|fore)[ _-]?name", re.I), re.compile(r"(last|family|sur)[ _-]?name", re.I)
-PLACE = re.compile(r"company|affiliation|organi[sz]ation|institut(e|ion)|university|employer|product|city", re.I)
 
 
 @dataclass(frozen=True)
@@ -65,13 +58,23 @@ class Deck:
         numbered = (Page(number, tuple(page)) for number, page in enumerate(cleaned, start=1))
         return cls(tuple(numbered), (*notices, *more), slides)
 
+    @classmethod
+    def of_people(cls, listed: People) -> "Deck":
+        """What a list of people holds, of no page: a page for each reason of its names, the first with the text."""
+        (lines,), notices = clean([list(listed.lines)])
+        pages = []
+        for reason in dict.fromkeys([reason for _, reason in listed.names] or ["given"]):
+            names = tuple(name for name, why in listed.names if why == reason)
+            pages.append(Page(0, (*(() if pages else lines), *names), names, reason))  # single words of names count too
+        return cls(tuple(pages), (*listed.notices, *notices), slides=False)
+
     def without_pages(self) -> "Deck":
         """The same as of no page: what it holds is to be expected all the time."""
         return replace(self, pages=tuple(replace(page, number=0) for page in self.pages))
 
 
 def read_deck(path: Path | str, options: Options = DEFAULTS) -> Deck:
-    """Read a PDF, PPTX, ODP, picture, Markdown, HTML, BibTeX, CSV or text file.
+    """Read a PDF, PPTX, ODP, picture, Markdown, HTML or text file, or a list of people (see `sap2.slides.people`).
 
     Markdown and HTML have a page for each heading, text one for each form feed; people and references have none.
     Raises: InputError: it cannot be read, is encrypted, or larger than what is read here; the message says which.
@@ -89,11 +92,11 @@ def read_deck(path: Path | str, options: Options = DEFAULTS) -> Deck:
         raise InputError(f"{path}: {'is a folder' if path.is_dir() else 'is empty'}, expected slides or text")
     if size > MOST_BYTES:
         raise InputError(f"{path}: has {size >> 20} MB, expected at most {MOST_BYTES >> 20}")
-    if kind in (".csv", ".bib"):
-        return _people(path) if kind == ".csv" else _bibliography(path)
     read = _reader(path, kind, start)
-    contents = read(path, options)
     slides = read in (read_pdf, read_pptx, read_odp, _image)
+    if not slides and (listed := read_people(path)) is not None:
+        return Deck.of_people(listed)
+    contents = read(path, options)
     check_page_count(path, len(contents.pages))
     for number, page in enumerate(contents.pages, start=1):
         if sum(map(len, page)) > MOST_CHARACTERS:
@@ -140,65 +143,3 @@ def _image(path: Path, options: Options) -> Contents:
         return Contents([read_picture(path)])
     except PictureError as error:
         raise InputError(f"{path}: cannot be read as a picture ({error})") from error
-
-
-# ---- people ------------------------------------------------------------------------------------------------------
-
-
-def _people(path: Path) -> Deck:
-    """The names in a table's columns of names, of no page; a table without such headings is taken as text."""
-    text = read_content(path)
-    try:
-        dialect: type[csv.Dialect] | csv.Dialect = csv.Sniffer().sniff(text[:10_000], delimiters=",;\t")
-    except csv.Error:
-        dialect = csv.excel
-    try:
-        rows = [[plain(cell)[0] for cell in row] for row in csv.reader(io.StringIO(text), dialect)]
-    except csv.Error as error:
-        raise InputError(f"{path}: is no table that can be read ({error}); export it again as CSV") from error
-    if not rows:
-        raise InputError(f"{path}: is empty, expected a table with a line of headings")
-    heading = rows[0]
-    given = next((place for place, name in enumerate(heading) if GIVEN.fullmatch(name)), None)
-    family = next((place for place, name in enumerate(heading) if FAMILY.fullmatch(name)), None)
-    columns = [place for place, name in enumerate(heading) if PERSON.fullmatch(name) or PLACE.search(name)]
-    if not columns and family is None:
-        return Deck.of([[cell for row in rows for cell in row]], slides=False)
-    names = []
-    for row in rows[1:]:
-        row = row + [""] * (len(heading) - len(row))
-        if family is not None:
-            names.append(f"{row[given] if given is not None else ''} {row[family]}")
-        for place in columns:  # "Zorvan, Kathryn" is Kathryn Zorvan
-            last, _, first = row[place].partition(", ")
-            names.append(f"{first} {last}")
-    return _named(path, names, "in a column of names")
-
-
-def _bibliography(path: Path) -> Deck:
-    """A bibliography's authors and editors, of no page; titles are its lines."""
-    import logging
-
-    import bibtexparser
-    from bibtexparser.bparser import BibTexParser
-    from bibtexparser.customization import convert_to_unicode, splitname
-
-    logging.getLogger("bibtexparser").setLevel(logging.ERROR)
-    parser = BibTexParser(common_strings=True, ignore_nonstandard_types=False, customization=convert_to_unicode)
-    names, titles = [], []
-    for entry in bibtexparser.loads(read_content(path), parser).entries:
-        titles.append(re.sub(r"[{}]", "", entry.get("title", "")))
-        for name in re.split(r"\s+and\s+", " and ".join(filter(None, map(entry.get, ("author", "editor"))))):
-            parts = splitname(" ".join(name.split()), strict_mode=False) if name.strip() else {}
-            names.append(" ".join(word for part in ("first", "von", "last") for word in parts.get(part, ())))
-    names = [re.sub(r"[{}\\]", "", name) for name in names if name != "others"]
-    return _named(path, names, "author", titles)
-
-
-def _named(path: Path, names: Sequence[str], reason: str, titles: Sequence[str] = ()) -> Deck:
-    names = [name for name in dict.fromkeys(plain(name)[0] for name in names) if name]
-    if not names and not any(titles):
-        raise InputError(f"{path}: no names were found in it")
-    (page,), notices = clean([list(titles)])
-    # A name's single words are candidates too.
-    return Deck((Page(0, (*page, *names), tuple(names), reason),), tuple(notices), slides=False)

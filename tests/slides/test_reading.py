@@ -118,15 +118,6 @@ def test_front_matter_is_no_slide_and_rules_part_a_decks_slides(read):
     ]
 
 
-def test_names_of_people_and_authors_are_known_as_such(read):
-    assert read("a.csv", "Email,Last name,First name\nx@y.org,Zorvan,Kathryn\n").pages[0].given == ("Kathryn Zorvan",)
-    assert read("b.csv", 'Name;Company\n"Meyer, Jon";Acme Labs\n').pages[0].given == ("Jon Meyer", "Acme Labs")
-    bib = '@article{a, author = {Zorvan, Kathryn and J{\\"o}rg van der Meer and others}, title = {The {K}aldi toolkit}}'
-    page = read("a.bib", bib).pages[0]
-    assert page.given == ("Kathryn Zorvan", "Jörg van der Meer")
-    assert page.lines[0] == "The Kaldi toolkit"
-
-
 def test_a_picture_without_text_is_said_to_have_none(read):
     from PIL import Image
 

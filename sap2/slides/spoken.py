@@ -1,0 +1,58 @@
+"""How a written keyword is said, where that differs: GPT-4 is "GPT four", SQL by a table "sequel"."""
+
+import re
+import unicodedata
+
+__all__ = ["spoken_form"]
+
+# Only what is said otherwise than it is spelt; letters said one by one need no entry.
+SAID = {
+    "ascii": "askee", "c++": "C plus plus", "c#": "C sharp", "f#": "F sharp", "gif": "jif", "gui": "gooey",
+    "ieee": "I triple E", "ipv4": "IP version four", "ipv6": "IP version six", "jpeg": "jay peg", "json": "jason",
+    "mysql": "my sequel", "nginx": "engine X", "png": "ping", "postgresql": "postgres", "q&a": "Q and A",
+    "scsi": "scuzzy", "sql": "sequel", "sqlite": "sequel lite", "wysiwyg": "wizzy wig", "yaml": "yammel",
+}  # fmt: skip
+UNITS = (
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
+    "eighteen nineteen"
+).split()
+TENS = "zero ten twenty thirty forty fifty sixty seventy eighty ninety".split()
+PIECE = re.compile(r"\d+|&|\+|#|(?<=\d)\.(?=\d)|(?:[^\W\d]|[’'.]|[\u0300-\u036f])+")
+KNOWN = 3.0  # Zipf frequency of a word without its accents
+SYMBOLS = {"&": "and", "+": "plus", "#": "sharp", ".": "point"}
+
+
+def spoken_form(keyword: str, language: str = "en") -> str:
+    """A keyword as it is said, or "" where that is as it is written. English alone.
+
+    >>> [spoken_form(one) for one in ("GPT-4", "SQL", "BM25", "R&D", "naïve", "Kathryn Zorvan", "Qwen2.5", "E8400")]
+    ['GPT four', 'sequel', 'BM twenty five', 'R and D', 'naive', '', 'Qwen two point five', 'E eight four zero zero']
+    """
+    if language != "en":
+        return ""
+    said = " ".join(SAID.get(word.casefold()) or _said(_without_accents(word)) for word in keyword.split())
+    return "" if said == keyword else said
+
+
+def _said(word: str) -> str:
+    if not re.search(r"[\d&+#]", word):
+        return word
+    return " ".join(_piece(piece) for piece in PIECE.findall(word))
+
+
+def _piece(piece: str) -> str:
+    if not piece.isdecimal():
+        return SYMBOLS.get(piece, piece)
+    if len(piece) > 2 or piece.startswith("0"):
+        return " ".join(UNITS[int(digit)] for digit in piece)
+    number = int(piece)
+    return UNITS[number] if number < 20 else TENS[number // 10] + (f" {UNITS[number % 10]}" if number % 10 else "")
+
+
+def _without_accents(word: str) -> str:
+    """A word that English knows without its accents (naïve, José); else as it is."""
+    from wordfreq import zipf_frequency
+
+    letters = unicodedata.normalize("NFD", word)
+    bare = "".join(one for one in letters if unicodedata.category(one) != "Mn")
+    return bare if bare != letters and zipf_frequency(bare, "en") >= KNOWN else word
