@@ -124,14 +124,16 @@ def lists(lists: dict, prepared: Input[Dataset], listed: Output[Dataset], summar
 
 
 @step
-def base(base: dict, base_model: Output[Model], summary: Output[Markdown]) -> None:
+def base(base: dict, copy: bool, base_model: Output[Model], summary: Output[Markdown]) -> None:
     """Put the speech language model in place that both stages start from.
 
     Args:
         base: Section `base` of params.yaml; `path` is "embedded", a folder, or an id of the Hugging Face hub.
+        copy: Whether a base of the hub is copied with all its files; else its id and commit are, and the steps that
+            need it fetch it.
 
     Returns:
-        base_model: Folder in Hugging Face format.
+        base_model: Folder in Hugging Face format, or with hub.json alone.
         summary: Source, revision, type and size.
     """
     from pathlib import Path
@@ -140,7 +142,7 @@ def base(base: dict, base_model: Output[Model], summary: Output[Markdown]) -> No
     from sap2 import stages
     from sap2.params import BaseSection
 
-    show(stages.base(BaseSection(**base), Path(base_model.path)), summary)
+    show(stages.base(BaseSection(**base), Path(base_model.path), reference=not copy), summary)
     base_model.metadata.update(framework="transformers", path=base["path"])
 
 
@@ -702,12 +704,23 @@ def check_version(
 
 
 @step
-def announce(version: str, tracking: dict, verdict: Input[Markdown], announcement: Output[Markdown]) -> None:
-    """Say that there is a new champion, and by which rules; also to SAP2_WEBHOOK, where that is set.
+def announce(
+    version: str,
+    promoted: bool,
+    tracking: dict,
+    run: str,
+    host: str,
+    verdict: Input[Markdown],
+    announcement: Output[Markdown],
+) -> None:
+    """Say whether there is a new champion, and by which rules; also to SAP2_WEBHOOK, where that is set.
 
     Args:
-        version: Number of the version that was promoted.
+        version: Number of the version that was judged.
+        promoted: Whether it has become the champion.
         tracking: Section `tracking` of params.yaml: name of the model.
+        run: The run's id.
+        host: Address of Kubeflow's pages, for a link; may be empty.
         verdict: The rules of the gate, and how the version held them.
 
     Returns:
@@ -715,22 +728,24 @@ def announce(version: str, tracking: dict, verdict: Input[Markdown], announcemen
     """
     from pathlib import Path
 
-    from components.outputs import announce_champion
+    from components.outputs import announce_verdict
 
     rules = Path(verdict.path).read_text(encoding="utf-8")
-    text = announce_champion(f"models:/{tracking['model_name']}/{version}", rules)
+    text = announce_verdict(f"models:/{tracking['model_name']}/{version}", promoted, rules, run, host)
     Path(announcement.path).write_text(text, encoding="utf-8")
 
 
 @step
-def report_end(pipeline: str, profile: str, status: dsl.PipelineTaskFinalStatus) -> None:
+def report_end(pipeline: str, profile: str, run: str, host: str, status: dsl.PipelineTaskFinalStatus) -> None:
     """Say how the run ended, whatever happened; a failure is also sent to SAP2_WEBHOOK, where that is set.
 
     Args:
         pipeline: Name of the pipeline.
         profile: Profile of params.yaml it ran.
-        status: State and error of the run, from Kubeflow.
+        run: The run's id.
+        host: Address of Kubeflow's pages, for a link; may be empty.
+        status: State of the run, from Kubeflow.
     """
     from components.outputs import announce_end
 
-    announce_end(pipeline, profile, status)
+    announce_end(pipeline, profile, run, host, status)

@@ -1,4 +1,7 @@
-"""A TrainJob in a cluster: created, watched with the logs of its nodes, and removed however that ends."""
+"""A TrainJob in a cluster: created, watched with the logs of its nodes, and removed when that ends.
+
+Removed where there is time for it: Argo gives a step that it ends less than a second. The heartbeat is for that.
+"""
 
 import contextlib
 import json
@@ -33,6 +36,7 @@ def run_trainjob(
     every: Seconds = 10,
     client: Any = None,
     join: bool = False,
+    beat: Callable[[], None] = lambda: None,
 ) -> None:
     """Create the job, wait until it has ended, and delete it, also on failure, Ctrl-C and SIGTERM.
 
@@ -43,9 +47,10 @@ def run_trainjob(
         join: Whether a job of this name that is there already is followed, not refused; one that is being deleted is
             waited for, and made anew.
         client: kubernetes.client.ApiClient; None = by kubeconfig, in a pod by its service account.
+        beat: Called at each look, a sign of life for the nodes.
     Raises: TrainJobError: it failed, or the cluster cannot be reached or refuses.
     """
-    watched = _TrainJob(job["metadata"]["name"], namespace, tell, client or _client())
+    watched = _TrainJob(job["metadata"]["name"], namespace, tell, client or _client(), beat)
     with _terminable():
         watched.create(job, join, every)
         try:
@@ -55,10 +60,12 @@ def run_trainjob(
 
 
 class _TrainJob:
-    def __init__(self, name: str, namespace: str, tell: Callable[[str], None], client: Any) -> None:
+    def __init__(
+        self, name: str, namespace: str, tell: Callable[[str], None], client: Any, beat: Callable[[], None]
+    ) -> None:
         from kubernetes.client import CoreV1Api, CustomObjectsApi
 
-        self.name, self.namespace, self.tell = name, namespace, tell
+        self.name, self.namespace, self.tell, self._beat = name, namespace, tell, beat
         self._objects, self._core = CustomObjectsApi(client), CoreV1Api(client)
         self._states: dict[str, str] = {}  # by pod
         self._read: dict[str, Seconds] = {}  # by pod: when its log was read
@@ -70,6 +77,7 @@ class _TrainJob:
         told, until = False, time.monotonic() + LEAVING
         with self._reporting("create"):
             while True:
+                self._beat()
                 try:
                     self._objects.create_namespaced_custom_object(
                         **API, namespace=self.namespace, body=job, _request_timeout=PATIENCE
@@ -90,6 +98,7 @@ class _TrainJob:
         """Raises: TrainJobError: it failed, or the cluster does not answer any more."""
         misses = 0
         while True:
+            self._beat()
             try:
                 end = self._looked_at()
                 misses = 0

@@ -10,10 +10,20 @@ from typing import Any
 
 from sap2.constants import Seconds
 
-__all__ = ["announce_champion", "announce_end", "log_figures", "show"]
+__all__ = ["announce_end", "announce_verdict", "log_figures", "show"]
 
 WEBHOOK = "SAP2_WEBHOOK"
 PATIENCE: Seconds = 10
+# States of `PipelineTaskFinalStatus`: KFP's local runner says SUCCEEDED; a cluster gives ML Metadata's LastKnownState
+# of the flow's DAG (kubeflow/pipelines 2.17, backend/src/v2/driver/resolve.go, `TaskFinalStatus`), and no error.
+SUCCEEDED = {"SUCCEEDED", "COMPLETE", "CACHED"}
+ENDS = {
+    "FAILED": "a step failed",
+    # A step's launcher sets the DAG's state when it publishes (metadata/client.go, `UpdateDAGExecutionsState`): a pod
+    # that is gone publishes nothing.
+    "RUNNING": "a step was cut off, its pod killed or never started",
+    "CANCELED": "it was cancelled",
+}
 
 
 def show(summary: Any, page: Any) -> None:
@@ -31,34 +41,50 @@ def log_figures(figures: Mapping[str, Any], metrics: Any) -> None:
             metrics.log_metric(name, value)
 
 
-def announce_end(pipeline: str, profile: str, status: Any) -> None:
+def announce_end(pipeline: str, profile: str, run: str, host: str, status: Any) -> None:
     """Print how a run ended; send a failure to the address in SAP2_WEBHOOK as `{"text": …}`, as chat services take it.
 
+    Args:
+        run: The run's id.
+        host: Address of Kubeflow's pages; may be empty.
+        status: A cluster gives no error text and ML Metadata's state of the flow, see `ENDS`.
     Raises: OSError: the address does not take it.
     """
-    text = f"{pipeline} (profile {profile}) ended: {status.state}"
-    if status.error_message:
-        text += f": {status.error_message}"
+    if status.state in SUCCEEDED:
+        print(f"{pipeline} (profile {profile}) succeeded; {_run(run, host)}")
+        return
+    how = ENDS.get(status.state, f"Kubeflow gives its state as {status.state}")
+    error = f": {status.error_message}" if status.error_message else ""
+    text = f"{pipeline} (profile {profile}) failed: {how}{error}; {_run(run, host)}"
     print(text)
-    if status.state != "SUCCEEDED":
-        _send(text)
+    _send(text)
 
 
-def announce_champion(uri: str, verdict: str) -> str:
-    """Print which version is the champion now, and send it to the address in SAP2_WEBHOOK; return it as Markdown.
+def announce_verdict(uri: str, promoted: bool, verdict: str, run: str, host: str) -> str:
+    """Print whether a version has become the champion, send it to the address in SAP2_WEBHOOK, return it as Markdown.
 
-    An address that does not take it is told, and stops nothing: the champion is in place.
+    An address that does not take it is an error message and stops nothing: the registry is as the text says.
 
     Args:
-        verdict: The rules it held.
+        verdict: The rules of the gate, and which of them hold.
+        run, host: As of `announce_end`.
     """
-    text = f'{uri} is the champion now; servers take it by themselves, "sap2 rollback" goes back.\n\n{verdict}'
+    if promoted:
+        news = f'{uri} is the champion now; servers take it by themselves, "sap2 rollback" goes back'
+    else:
+        news = f"{uri} was not promoted: the champion is what it was"
+    text = f"{news}; {_run(run, host)}.\n\n{verdict}"
     print(text)
     try:
         _send(text)
     except (OSError, ValueError) as error:  # ValueError: it is no address
         print(f"{WEBHOOK}: the announcement was not taken: {error}", file=sys.stderr)
     return text
+
+
+def _run(run: str, host: str) -> str:
+    """A run's id, and its page where the address of Kubeflow's pages is known."""
+    return f"run {run}, {host.rstrip('/')}/#/runs/details/{run}" if host else f"run {run}"
 
 
 def _send(text: str) -> None:

@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from components.nodes import run_trainjob
+from components.nodes import TrainJobError, run_trainjob
 from sap2.files import atomic_dir
+from sap2.heartbeat import FILE_VARIABLE, beat
 from sap2.manifest import read_manifest, relocated, write_manifest
 from sap2.params import Params
 from sap2.stages import BASE, CHECKPOINTS, LISTS, PREPARED, PRUNED, SPLITS, Summary
@@ -20,6 +21,9 @@ __all__ = ["train_on_nodes"]
 
 NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 PARAMS = "params.yaml"
+HEARTBEAT = "heartbeat"
+RUN_VARIABLE = "SAP2_RUN_ID"  # set by pipelines.resources, from the pod's label
+RUN_LABEL = "sap2-asr/run"
 MANIFESTS = {"pruner": LISTS, "recogniser": PRUNED}
 
 
@@ -37,6 +41,8 @@ def train_on_nodes(
 
     Its working folder lies in `checkpoints` and is named by what goes in: a step that is tried again finds the job
     still running, or its last checkpoint. It is removed when the adapter is in `output`.
+    This pod may be gone at any moment, without time to delete the job: the nodes watch its heartbeat, and a job that
+    missed it has saved a checkpoint and is complete, without an adapter; it is then made anew.
 
     Args:
         stage: pruner or recogniser.
@@ -45,7 +51,7 @@ def train_on_nodes(
         checkpoints: Folder of the volume that the job mounts at the same path.
         prepared: The corpus, for its recordings.
         manifests: What it is trained on.
-    Raises: TrainJobError: it failed, or the cluster cannot be reached or refuses.
+    Raises: TrainJobError: it failed, gave no adapter, or the cluster cannot be reached or refuses.
     """
     trainer = job["spec"]["trainer"]
     processes = trainer["numNodes"] * trainer["numProcPerNode"]
@@ -60,10 +66,20 @@ def train_on_nodes(
             shutil.copytree(base, partial / BASE)
             _copy_manifests(manifests, prepared, partial, MANIFESTS[stage])
             (partial / PARAMS).write_text(json.dumps(params, indent=2), encoding="utf-8")
-    trainer = trainer | {"args": ["--directory", str(flow), f"train-{stage}", "--params", PARAMS]}
-    job = job | {"metadata": job["metadata"] | {"name": name}, "spec": job["spec"] | {"trainer": trainer}}
-    run_trainjob(job, _namespace(), lambda line: print(line, flush=True), join=True)
-    trained = flow / "models" / stage
+    heartbeat, trained = flow / HEARTBEAT, flow / "models" / stage
+    trainer = trainer | {
+        "args": ["--directory", str(flow), f"train-{stage}", "--params", PARAMS],
+        "env": [*trainer["env"], {"name": FILE_VARIABLE, "value": str(heartbeat)}],
+    }
+    metadata = job["metadata"] | {"name": name, "labels": job["metadata"]["labels"] | _run_label()}
+    job = job | {"metadata": metadata, "spec": job["spec"] | {"trainer": trainer}}
+    for _ in range(2):
+        run_trainjob(job, _namespace(), _tell, join=True, beat=lambda: beat(heartbeat))
+        if trained.is_dir():
+            break
+        _tell(f"{name}: complete without an adapter, as it missed this step's heartbeat; made anew")
+    else:
+        raise TrainJobError(f"TrainJob {name}: complete, but {trained} is not there; see the logs of its nodes")
     with atomic_dir(output) as partial:
         shutil.copytree(trained, partial, dirs_exist_ok=True)
         _name_base(partial / "adapter_config.json", base, output)
@@ -72,6 +88,16 @@ def train_on_nodes(
         shutil.move(unsent, checkpoints / unsent.name)
     shutil.rmtree(flow)
     return Summary(f"train-{stage}", [output], {"nodes": trainer["numNodes"], "processes": processes} | facts)
+
+
+def _tell(line: str) -> None:
+    print(line, flush=True)
+
+
+def _run_label() -> dict[str, str]:
+    """By which the jobs of a run are listed and deleted; none outside a cluster."""
+    run = os.environ.get(RUN_VARIABLE)
+    return {RUN_LABEL: run} if run else {}
 
 
 def _copy_manifests(manifests: Path, prepared: Path, flow: Path, place: Path) -> None:

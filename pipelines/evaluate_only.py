@@ -25,6 +25,7 @@ def build(params: Params):
         lists: dict = default["lists"],
         evaluation: dict = default["evaluation"],
         tracking: dict = default["tracking"],
+        host: str = "",
     ):
         """A registered version scored on another set; nothing is trained, registered or promoted.
 
@@ -35,8 +36,9 @@ def build(params: Params):
             lists: Section `lists`: where its keyword lists come from, and how long they are.
             evaluation: Section `evaluation`: scoring.
             tracking: Section `tracking`: experiment and model in MLflow.
+            host: Address of Kubeflow's pages, for links in messages; `sap2 pipeline submit` gives it.
         """
-        end = steps.report_end(pipeline=NAME, profile=profile)
+        end = steps.report_end(pipeline=NAME, profile=profile, run=dsl.PIPELINE_JOB_ID_PLACEHOLDER, host=host)
         place(end, resources, "light", "Report the end")
         with dsl.ExitHandler(end, name="evaluation"):
             corpus = steps.prepare(prepare=prepare)
@@ -47,7 +49,7 @@ def build(params: Params):
             listed = drawn.outputs["listed"]
             # An alias moves: what it stood for in an earlier run is not taken again.
             decoded = steps.decode_version(version=version, tracking=tracking, prepared=prepared, listed=listed)
-            place(decoded, resources, "inference", "Transcribe with the version")
+            place(decoded, resources, "inference", "Transcribe with the version", fetches=params.base.path)
             results = decoded.outputs["results"]
             scored = steps.evaluate(evaluation=evaluation, results=results)
             place(scored, resources, "light", "Evaluate", cached=True)

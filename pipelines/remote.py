@@ -1,31 +1,37 @@
-"""Pipelines in a cluster: a version uploaded, a run started, followed and asked about, through Kubeflow's API."""
+"""Pipelines in a cluster: a version uploaded, a run started, followed and asked about, through Kubeflow's API.
+
+What the API answers was read in kubeflow/pipelines 2.17.0, below backend/src; the places are named where they matter.
+"""
 
 import contextlib
 import hashlib
 import json
-import os
 import sys
 import tempfile
 import time
 import urllib.error
 import urllib.request
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
+from pipelines.downloads import count_downloads
 from pipelines.errors import PipelineError
-from pipelines.running import compile_pipeline, parse_arguments
+from pipelines.login import VARIABLES, Login
+from pipelines.running import compile_pipeline, parse_arguments, read_spec
 from sap2.constants import Seconds
 from sap2.params import Params
 
-__all__ = ["TOKEN", "Cluster", "Run", "Step"]
+__all__ = ["Cluster", "Run", "Step"]
 
-TOKEN = "SAP2_KFP_TOKEN"  # variable with the bearer token, where the cluster wants a login
 PATIENCE: Seconds = 10
 MISSES = 10  # answers in a row that may fail while a run is followed
 ENDED = {"SUCCEEDED", "SKIPPED", "FAILED", "CANCELED"}
+DRIVER = "-driver"  # what Argo's node of a task's driver ends in, its executor's has the task's key
+SINGLE_USER = "kubeflow"  # namespace of the pods where nobody has one of their own
 
 
 @dataclass(frozen=True)
@@ -46,7 +52,7 @@ class Run:
     Attributes:
         state: PENDING, RUNNING, PAUSED, CANCELING, or how it ended: SUCCEEDED, SKIPPED, FAILED, CANCELED.
         steps: Each step that has begun, by its id: shards have one title.
-        error: Why it failed, as far as the cluster says.
+        logs: How to read the logs of its pods; the API never says why a run failed.
     """
 
     id: str
@@ -54,15 +60,19 @@ class Run:
     state: str
     link: str
     steps: dict[str, Step]
-    error: str = ""
+    logs: str = ""
 
     @property
     def ended(self) -> bool:
         return self.state in ENDED
 
     def __str__(self) -> str:
-        lines = [f"{self.name}: {self.state}", *(f"  {step}" for step in self.steps.values())]
-        return "\n".join([*lines, *([f"  {self.error}"] if self.error else []), f"  {self.link}"])
+        lines = [f"{self.name}: {self.state}", *(f"  {step}" for step in self.steps.values()), f"  {self.link}"]
+        failed = list(dict.fromkeys(step.title for step in self.steps.values() if step.state == "FAILED"))
+        if self.state == "FAILED":
+            what = ", ".join(failed) or "no step; its pods could not be made"
+            lines.append(f"  failed: {what}; why is in the log on that page, or: {self.logs}")
+        return "\n".join(lines)
 
 
 class Cluster:
@@ -71,10 +81,11 @@ class Cluster:
     Args:
         host: Address of its API or UI, as http://localhost:8080 behind `kubectl port-forward`.
         namespace: The profile's, where several users share the cluster.
-    Raises: PipelineError: nobody answers there, a login is wanted, or the namespace.
+    Raises: PipelineError: nobody answers there, a login or a namespace is needed.
     """
 
     def __init__(self, host: str, namespace: str | None = None) -> None:
+        self._login = Login()
         self.host = (host if "://" in host else f"https://{host}").rstrip("/")
         if not self.host.startswith(("http://", "https://")):
             raise PipelineError(f"{self.host}: expected an address of http:// or https://; give it with --host")
@@ -85,26 +96,46 @@ class Cluster:
 
         with self._reporting("connect"), warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)
-            self._client = Client(
-                host=self.host, namespace=namespace or "kubeflow", existing_token=os.environ.get(TOKEN)
-            )
+            credentials = self._login if self._login.token() else None
+            self._client = Client(host=self.host, namespace=namespace or SINGLE_USER, credentials=credentials)
+        self._titles: dict[str, dict[str, str] | None] = {}  # by version of a pipeline
 
-    def submit(self, name: str, params: Params, experiment: str | None = None, arguments: Iterable[str] = ()) -> Run:
+    def submit(
+        self,
+        name: str,
+        params: Params,
+        experiment: str | None = None,
+        arguments: Iterable[str] = (),
+        service_account: str | None = None,
+        utterances: int | None = None,
+        tell: Callable[[str], None] = lambda line: None,
+    ) -> Run:
         """Upload the pipeline, unless this very version is there, and start a run with the profile's parameters.
 
         Args:
             experiment: An experiment that exists; None = the one runs are tracked in, made when it is not there.
             arguments: `key=value` for parameters of the pipeline.
+            service_account: Of the pods; None = the cluster's default, in a profile's namespace default-editor.
+            utterances: Of the corpus, where the params do not say how many it has.
+            tell: Gets what the pods will download, before anything is uploaded.
         Raises: PipelineError: the cluster refuses.
         """
         with tempfile.TemporaryDirectory(prefix="sap2-pipeline-") as folder:
             package = compile_pipeline(name, params, Path(folder) / f"{name}.yaml")
-            given = parse_arguments(name, package, arguments)
+            given = {"host": self.host, **parse_arguments(name, package, arguments)}
+            tell(str(count_downloads(read_spec(package), params, utterances)))
             pipeline, version = self._uploaded(f"sap2-{name}", params.profile, package)
         where = self._experiment(experiment, params.tracking.experiment)
         title = f"{name}-{params.profile}-{datetime.now(timezone.utc):%Y%m%d-%H%M%S}"
         with self._reporting("start the run"):
-            started = self._client.run_pipeline(where, title, params=given, pipeline_id=pipeline, version_id=version)
+            started = self._client.run_pipeline(
+                where,
+                title,
+                params=given,
+                pipeline_id=pipeline,
+                version_id=version,
+                service_account=service_account,
+            )
         return self._run(started)
 
     def run(self, run_id: str) -> Run:
@@ -127,8 +158,11 @@ class Cluster:
                 run = self.run(run_id)
             except PipelineError as error:
                 misses += 1
-                if getattr(error.__cause__, "status", None) in (401, 403, 404) or misses == MISSES:
+                status = getattr(error.__cause__, "status", None)
+                expired = status == 401 and self._login.renews
+                if (status in (401, 403, 404) and not expired) or misses == MISSES:
                     raise
+                self._login.forget()
                 tell(f"{error}; asking again")
                 time.sleep(every)
                 continue
@@ -146,16 +180,25 @@ class Cluster:
         digest = hashlib.sha256(package.read_bytes()).hexdigest()[:12]
         version = f"{profile}-{digest}"
         with self._reporting("upload the pipeline"):
-            found = self._client.get_pipeline_id(pipeline)
+            found = self._pipeline(pipeline)
             if found is None:
                 found = self._client.upload_pipeline(str(package), pipeline, namespace=self.namespace).pipeline_id
-            predicate = {"operation": "EQUALS", "key": "display_name", "stringValue": version}
-            listed = self._client.list_pipeline_versions(found, filter=json.dumps({"predicates": [predicate]}))
+            listed = self._client.list_pipeline_versions(found, filter=_named(version))
             for known in listed.pipeline_versions or []:
                 if known.display_name == version:
                     return found, known.pipeline_version_id
             uploaded = self._client.upload_pipeline_version(str(package), version, pipeline_id=found)
             return found, uploaded.pipeline_version_id
+
+    def _pipeline(self, name: str) -> str | None:
+        """Id of the pipeline of that name in this namespace.
+
+        KFP's `get_pipeline_id` sends no namespace: the server then lists the shared pipelines alone, so that a
+        profile's own is never found and its second upload a conflict (apiserver/storage/pipeline_store.go,
+        `ListPipelines`).
+        """
+        listed = self._client.list_pipelines(filter=_named(name), namespace=self.namespace)
+        return next((one.pipeline_id for one in listed.pipelines or [] if one.display_name == name), None)
 
     def _experiment(self, wanted: str | None, fallback: str) -> str:
         with self._reporting("find the experiment"):
@@ -173,21 +216,45 @@ class Cluster:
 
     def _run(self, told) -> Run:
         details = told.run_details.task_details if told.run_details else None
-        begun = [one for one in details or [] if one.state and one.display_name]
-        steps = {one.task_id or one.display_name: Step(one.display_name, one.state) for one in begun}
+        titles = self._titles_of(told) if details else {}
+        named = {
+            one.task_id or one.display_name: _step(one.display_name or "", one.state, titles) for one in details or []
+        }
+        steps = {id_: step for id_, step in named.items() if step is not None}
         return Run(
             id=told.run_id,
             name=told.display_name or told.run_id,
             state=told.state or "PENDING",
             link=f"{self.host}/#/runs/details/{told.run_id}",
             steps=steps,
-            error=told.error.message if told.error and told.error.message else "",
+            logs=f"kubectl logs -n {self.namespace or SINGLE_USER} -l pipeline/runid={told.run_id} -c main --tail=50 "
+            "--prefix",
         )
+
+    def _titles_of(self, told: Any) -> dict[str, str] | None:
+        """Titles of a run's steps by the keys of their tasks; None where its version is not there any more."""
+        from kfp_server_api.exceptions import ApiException
+
+        version = told.pipeline_version_reference
+        key = version.pipeline_version_id if version else told.run_id
+        if key not in self._titles:
+            try:
+                spec = (
+                    self._client.get_pipeline_version(version.pipeline_id, key).pipeline_spec
+                    if version
+                    else told.pipeline_spec
+                )
+            except ApiException as error:
+                if error.status != 404:
+                    raise
+                spec = None
+            self._titles[key] = None if spec is None else step_titles(spec)
+        return self._titles[key]
 
     def _asked_for_health(self) -> dict:
         """What the API says of itself: asked first and once, as KFP's client would try for half a minute."""
         request = urllib.request.Request(f"{self.host}/apis/v2beta1/healthz")
-        if token := os.environ.get(TOKEN):
+        if token := self._login.token():
             request.add_header("Authorization", f"Bearer {token}")
         try:
             with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
@@ -221,6 +288,45 @@ class Cluster:
         return PipelineError(f"{self.host}: does not {what}: {said} ({code}); {_way_out(code, said)}")
 
 
+def step_titles(spec: Mapping[str, Any]) -> dict[str, str]:
+    """Titles of a compiled pipeline's tasks that are containers, by their keys.
+
+    Args:
+        spec: As compiled, or as the API gives it back beside a `platform_spec` (apiserver/server/api_util.go).
+    """
+    spec = spec.get("pipeline_spec", spec)
+    dags = [one["dag"]["tasks"] for one in (spec["root"], *spec["components"].values()) if "dag" in one]
+    return {
+        key: task["taskInfo"]["name"]
+        for tasks in dags
+        for key, task in tasks.items()
+        if "executorLabel" in spec["components"][task["componentRef"]["name"]]
+    }
+
+
+def _step(node: str, state: str | None, titles: Mapping[str, str] | None) -> Step | None:
+    """What a node of Argo's workflow is to people; None for what holds the workflow together and what has not begun.
+
+    The API lists all nodes, by Argo's display names: root-driver, prepare-driver, prepare, executor, executor(0)
+    (apiserver/server/api_converter.go, `toModelTask`; common/util/workflow.go, `NodeStatuses`). A driver is a step's
+    only node where it fails: the executor is omitted, whose state the API leaves open.
+    """
+    if not state or state == "RUNTIME_STATE_UNSPECIFIED":
+        return None
+    if titles is None:
+        return Step(node, state)
+    if node in titles:
+        return Step(titles[node], state)
+    if node.endswith(DRIVER) and state == "FAILED" and node.removesuffix(DRIVER) in titles:
+        return Step(titles[node.removesuffix(DRIVER)], state)
+    return None
+
+
+def _named(name: str) -> str:
+    """The API's filter for a display name."""
+    return json.dumps({"predicates": [{"operation": "EQUALS", "key": "display_name", "stringValue": name}]})
+
+
 def _said(body: str | bytes | None) -> str:
     """The API's own words in an error's body."""
     try:
@@ -234,7 +340,10 @@ def _way_out(code: int | None, said: str) -> str:
     if "quota" in said.lower() or code == 429:
         return "wait until other runs have ended, ask for less in the section resources, or have the quota raised"
     if code in (401, 403):
-        return f"log in: put a bearer token into {TOKEN}, and name your namespace with --namespace"
+        return (
+            f"log in: put a bearer token into {VARIABLES[0]}, or, where it expires, its file into {VARIABLES[1]} or a "
+            f"command that prints it into {VARIABLES[2]}, and give your namespace with --namespace"
+        )
     if code == 404:
         return "correct the name or id, or --host: Kubeflow Pipelines 2 answers below /apis/v2beta1"
     return "see the log of the pod ml-pipeline"

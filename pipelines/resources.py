@@ -1,18 +1,23 @@
 """What a step gets in the cluster: the section `resources` of params.yaml, laid on a task."""
 
+import math
+import re
 from typing import Literal
 
 from kfp import kubernetes
 from kfp.dsl import PipelineTask
 
+from sap2.accelerators import VARIABLE as ACCELERATORS_VARIABLE
 from sap2.errors import ParamsError
+from sap2.hub import is_hub_id
 from sap2.params import Params, ResourcesSection
 
-__all__ = ["CHECKPOINTS", "DATA", "USER", "Size", "check_processes", "place"]
+__all__ = ["CHECKPOINTS", "DATA", "HUB_CACHE", "USER", "Size", "check_processes", "place", "quantity"]
 
 Size = Literal["light", "inference", "training"]
 CHECKPOINTS = "/checkpoints"  # where a training's pod has the PVC
 DATA = "/data"
+HUB_CACHE = f"{CHECKPOINTS}/huggingface"
 USER = 10001  # of the image
 FACTOR = 2  # by which the pause before a retry grows
 
@@ -27,6 +32,7 @@ def place(
     reads_data: bool = False,
     waits_for_nodes: bool = False,
     reads_checkpoints: bool = False,
+    fetches: str | None = None,
 ) -> PipelineTask:
     """Give a task its image, CPU, memory, accelerators, volumes, secrets, time limit, retries and title.
 
@@ -36,6 +42,7 @@ def place(
         reads_data: Whether a light step reads recordings; those that run a model always may (`prepare.audio: keep`).
         waits_for_nodes: Whether a light step waits for a training on several nodes, whose volume it shares.
         reads_checkpoints: Whether a light step takes what trainings left on their volume.
+        fetches: `base.path`; of a base of the hub the step keeps what it fetches on that volume, for the next.
     """
     cpu, memory = getattr(resources, f"{size}_cpu"), getattr(resources, f"{size}_memory")
     task.set_display_name(title)
@@ -60,11 +67,20 @@ def place(
         kubernetes.mount_pvc(task, resources.data, DATA)
     if size == "training":
         kubernetes.empty_dir_mount(task, "shm", "/dev/shm", medium="Memory", size_limit=resources.shm)
-    if resources.checkpoints and (size == "training" or waits_for_nodes or reads_checkpoints):
+    if waits_for_nodes:  # the label is Kubeflow's, on every pod of a run (apiserver/template/v2_template.go)
+        kubernetes.use_field_path_as_env(task, "SAP2_RUN_ID", "metadata.labels['pipeline/runid']")
+    fetched = fetches is not None and is_hub_id(fetches) and not resources.copy_base
+    if resources.checkpoints and (size == "training" or waits_for_nodes or reads_checkpoints or fetched):
         kubernetes.mount_pvc(task, resources.checkpoints, CHECKPOINTS)
+    if resources.checkpoints and fetched:
+        task.set_env_variable("HF_HOME", HUB_CACHE)
     accelerators = getattr(resources, f"{size}_accelerators", 0)
     if accelerators:
         _on_accelerators(task, resources, accelerators)
+    elif size == "light" and resources.light_storage:
+        # KFP has no field for it (pipeline_spec.proto, ResourceSpec), but its driver makes any type of accelerator a
+        # limit, and so a request, of that name (backend/src/v2/driver/driver.go, `initPodSpecPatch`).
+        task.set_accelerator_type("ephemeral-storage").set_accelerator_limit(quantity(resources.light_storage))
     return task
 
 
@@ -76,6 +92,17 @@ def check_processes(params: Params, stage: str, nodes: int = 1) -> None:
             f"{stage}.nproc is {nproc}, resources.training_accelerators {given} on {nodes} "
             f"node{'s' * (nodes > 1)}: each process takes one accelerator; make nproc {nodes * given}"
         )
+
+
+def quantity(text: str) -> int:
+    """Bytes of a quantity as Kubernetes writes it, rounded up.
+
+    >>> quantity("100Gi"), quantity("1.5k"), quantity("7")
+    (107374182400, 1500, 7)
+    """
+    number, kind = re.fullmatch(r"([\d.]+)(.*)", text).groups()
+    factor = {"m": 1e-3, "": 1}.get(kind) or (1024 if kind.endswith("i") else 1000) ** ("kMGT".index(kind[0]) + 1)
+    return math.ceil(float(number) * factor)
 
 
 def _longest(timeout: float, retries: int, backoff: float) -> float:
@@ -90,6 +117,7 @@ def _longest(timeout: float, retries: int, backoff: float) -> float:
 
 def _on_accelerators(task: PipelineTask, resources: ResourcesSection, count: int) -> None:
     task.set_accelerator_type(resources.accelerator).set_accelerator_limit(count)
+    task.set_env_variable(ACCELERATORS_VARIABLE, str(count))
     for label, value in resources.node_selector.items():
         kubernetes.add_node_selector(task, label, value)
     for one in resources.tolerations:

@@ -18,7 +18,7 @@ from sap2.errors import InputError
 from sap2.files import atomic_file
 from sap2.params import Params
 
-__all__ = ["PIPELINES", "compile_pipeline", "parse_arguments", "run_locally"]
+__all__ = ["PIPELINES", "compile_pipeline", "parse_arguments", "read_spec", "run_locally"]
 
 COLOUR = re.compile(r"\x1b\[\d+m")
 PIPELINES = {
@@ -41,6 +41,13 @@ def compile_pipeline(name: str, params: Params, output: Path) -> Path:
         finally:
             yaml.unlink(missing_ok=True)
     return output
+
+
+def read_spec(package: Path) -> dict[str, Any]:
+    """The specification of a compiled pipeline, without that of its platform."""
+    from ruamel.yaml import YAML
+
+    return next(YAML(typ="safe").load_all(package.read_text(encoding="utf-8")))
 
 
 def parse_arguments(name: str, package: Path, arguments: Iterable[str]) -> dict[str, Any]:

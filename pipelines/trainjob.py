@@ -8,15 +8,18 @@ import io
 import re
 from typing import Any, Literal
 
-from pipelines.resources import CHECKPOINTS, DATA, check_processes
+from pipelines.resources import CHECKPOINTS, DATA, HUB_CACHE, check_processes
+from sap2.accelerators import VARIABLE as ACCELERATORS_VARIABLE
 from sap2.errors import ParamsError
+from sap2.heartbeat import SECONDS_VARIABLE
+from sap2.hub import is_hub_id
 from sap2.params import Params
 
 __all__ = ["FLOW", "RUNTIME", "trainjob", "trainjob_yaml"]
 
 RUNTIME = "sap2-training"
 CONTAINER = JOB = "node"
-FLOW = f"{CHECKPOINTS}/flow"  # working folder of the job: data, models and checkpoints as in a repository
+FLOW = f"{CHECKPOINTS}/flow"  # where the job works: data, models and checkpoints as in a repository
 IN_IMAGE = "/workspace/params.yaml"
 MANAGER = "sap2.asr/trainjob"
 NAME = re.compile(r"[a-z]([-a-z0-9]{0,48}[a-z0-9])?")  # Kubernetes' rule, less what its controllers put behind it
@@ -42,12 +45,13 @@ def trainjob(
     processes = nodes * (resources.training_accelerators or section.nproc)
     section = section.model_copy(update={"nproc": processes})
     check_processes(params.model_copy(update={stage: section}), stage, nodes)
-    arguments = [f"train-{stage}", "--params", IN_IMAGE, "--profile", params.profile]
+    arguments = ["--directory", FLOW, f"train-{stage}", "--params", IN_IMAGE, "--profile", params.profile]
     for one in [*changed, f"{stage}.nproc={processes}"]:
         arguments += ["--set", one]
     bounds = {
         kind: {"cpu": resources.training_cpu[at], "memory": resources.training_memory[at]}
         | ({resources.accelerator: resources.training_accelerators} if resources.training_accelerators else {})
+        | ({"ephemeral-storage": resources.training_storage} if resources.training_storage else {})
         for at, kind in enumerate(("requests", "limits"))
     }
     return {
@@ -55,7 +59,7 @@ def trainjob(
         "kind": "TrainJob",
         "metadata": {
             "name": name or _label(f"sap2-{stage}-{params.profile}"),
-            "labels": {"app.kubernetes.io/part-of": "sap2-asr"},
+            "labels": {"app.kubernetes.io/part-of": "sap2-asr", "app.kubernetes.io/component": f"train-{stage}"},
         },
         "spec": {
             "runtimeRef": {"apiGroup": "trainer.kubeflow.org", "kind": "TrainingRuntime", "name": RUNTIME},
@@ -89,9 +93,17 @@ def trainjob_yaml(
 
 
 def _environment(params: Params) -> list[dict[str, Any]]:
-    secret = params.resources.secret_name
-    keys = params.resources.secret_keys if secret else []
-    return [{"name": key, "valueFrom": {"secretKeyRef": {"name": secret, "key": key}}} for key in keys]
+    resources = params.resources
+    keys = resources.secret_keys if resources.secret_name else []
+    secrets = [
+        {"name": key, "valueFrom": {"secretKeyRef": {"name": resources.secret_name, "key": key}}} for key in keys
+    ]
+    plain = {SECONDS_VARIABLE: f"{resources.training_heartbeat:g}"}
+    if is_hub_id(params.base.path) and not resources.copy_base:
+        plain["HF_HOME"] = HUB_CACHE  # fetched once, for all nodes and the steps after them
+    if resources.training_accelerators:
+        plain[ACCELERATORS_VARIABLE] = str(resources.training_accelerators)
+    return [*secrets, *({"name": name, "value": value} for name, value in plain.items())]
 
 
 def _pods(params: Params) -> dict[str, Any]:

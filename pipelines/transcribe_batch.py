@@ -22,6 +22,7 @@ def build(params: Params):
         keywords: str = "",
         model: str = f"models:/{tracking.model_name}@champion",
         shards: int = 8,
+        host: str = "",
     ):
         """A folder or bucket of talks to transcripts, with a keyword list.
 
@@ -30,8 +31,9 @@ def build(params: Params):
             keywords: Words to expect in all talks, separated by commas.
             model: models:/NAME/VERSION or models:/NAME@ALIAS of the registry.
             shards: Most parts the talks are dealt into.
+            host: Address of Kubeflow's pages, for links in messages; `sap2 pipeline submit` gives it.
         """
-        end = steps.report_end(pipeline=NAME, profile=params.profile)
+        end = steps.report_end(pipeline=NAME, profile=params.profile, run=dsl.PIPELINE_JOB_ID_PLACEHOLDER, host=host)
         place(end, resources, "light", "Report the end")
         with dsl.ExitHandler(end, name="transcription"):
             # Nothing is cached: talks and champion change under the same names.

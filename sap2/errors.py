@@ -33,6 +33,13 @@ class Stopped(SapError):
     """A training was told to stop by SIGTERM and has kept what it takes to go on; the command line exits 143."""
 
 
+class Abandoned(Stopped):
+    """A training whose pipeline's step is gone has kept what it takes to go on; the command line exits 0.
+
+    Kubernetes must not start its pod again, which any other code would have it do.
+    """
+
+
 def out_of_memory(error: BaseException) -> bool:
     """Whether Python, or PyTorch for a processor or a GPU, says that there is no memory left."""
     return isinstance(error, MemoryError) or any(

@@ -174,7 +174,8 @@ class PrepareSection(Section):
     reject_share: float = Field(0.9, ge=0, le=1)  # the stage fails when a larger share of the input is rejected
     # "keep" names recordings where they lie and trusts their headers: neither copied nor listened to.
     audio: Literal["convert", "keep"] = "convert"
-    # Training utterances a tar file, for corpora of more files than a file system likes; null = a file each.
+    # Training utterances a tar file; null = a file each. In a cluster each step downloads the corpus, file by file:
+    # above some 10,000 utterances, set it to 1000 or `audio` to keep.
     shard_size: int | None = Field(None, ge=1)
     licence: str | None = None  # of the recordings, for the card; null = what the corpus's publisher states, if known
     checks: CheckSettings = CheckSettings()
@@ -307,6 +308,7 @@ class TrainSection(Section):
     warmup: float = Field(0.05, ge=0, lt=1)  # share of the steps in which the learning rate rises to its peak
     scheduler: Literal["cosine", "linear", "constant"] = "cosine"
     save_steps: int = Field(200, ge=1)  # optimizer steps between two checkpoints
+    save_minutes: float | None = Field(10.0, gt=0)  # a checkpoint at the latest after these, too; null = by steps alone
     save_total_limit: int = Field(2, ge=1)  # checkpoints kept, the newest (and the best, with early_stopping)
     # Checkpoints in a row without a better dev score (stage 1: keyword F1, stage 2: B-WER) that end the training, whose
     # result is then the best one; null = train to the end and take the last.
@@ -467,6 +469,10 @@ class ResourcesSection(Section):
     training_cpu: tuple[Quantity, Quantity] = ("2", "4")
     training_memory: tuple[Quantity, Quantity] = ("4Gi", "8Gi")
     training_timeout: Seconds = Field(86_400, ge=1)
+    training_heartbeat: Seconds = Field(
+        900, ge=60
+    )  # nodes that do not hear from their pipeline's step for this long end
+    training_storage: Quantity | None = None  # of a node's disk, requested by a TrainJob; null = no request
     inference_accelerators: int = Field(0, ge=0, le=1)
     inference_cpu: tuple[Quantity, Quantity] = ("2", "4")
     inference_memory: tuple[Quantity, Quantity] = ("4Gi", "8Gi")
@@ -474,9 +480,11 @@ class ResourcesSection(Section):
     light_cpu: tuple[Quantity, Quantity] = ("500m", "2")
     light_memory: tuple[Quantity, Quantity] = ("1Gi", "4Gi")
     light_timeout: Seconds = Field(7_200, ge=1)
+    light_storage: Quantity | None = None  # of the node's disk, for what a step downloads and writes; null = no request
     retries: int = Field(3, ge=0, le=10)  # of a step that fails
     backoff: int = Field(60, ge=0)  # seconds before the first; doubled each time
     parallel: int = Field(4, ge=1)  # shards of talks transcribed, or parts of a corpus prepared, at a time
+    copy_base: bool = False  # a base from the hub: an artifact with all its files; else its id and commit
     prepare_parts: int = Field(1, ge=1)  # pods that share the work of prepare; not for the embedded lectures
 
     @model_validator(mode="after")

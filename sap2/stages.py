@@ -23,6 +23,7 @@ from sap2.constants import SPLITS
 from sap2.data.audio import load_audio
 from sap2.errors import InputError
 from sap2.files import json_file
+from sap2.hub import present
 from sap2.manifest import audio_path, read_manifest
 from sap2.params import (
     BaseSection,
@@ -152,11 +153,15 @@ def lists(section: ListsSection, prepared: Path = PREPARED, output: Path = LISTS
     return Summary("lists", [output], draw_lists(section, prepared, output))
 
 
-def base(section: BaseSection, output: Path = BASE) -> Summary:
-    """Put the speech language model in place, in Hugging Face format."""
+def base(section: BaseSection, output: Path = BASE, reference: bool = False) -> Summary:
+    """Put the speech language model in place, in Hugging Face format.
+
+    Args:
+        reference: Of a base of the hub, keep its id and commit alone; the stages after this fetch it.
+    """
     from sap2.base import resolve_base
 
-    return Summary("base", [output], resolve_base(section, output))
+    return Summary("base", [output], resolve_base(section, output, reference))
 
 
 def train_pruner(
@@ -168,13 +173,18 @@ def train_pruner(
     base: Path = BASE,
     output: Path = PRUNER,
     checkpoints: Path = CHECKPOINTS / "pruner",
+    accelerators: int | None = None,
 ) -> Summary:
-    """Train the adapter that selects, by listening, the keywords that are spoken; with PC and JPI there is none."""
+    """Train the adapter that selects, by listening, the keywords that are spoken; with PC and JPI there is none.
+
+    Args:
+        accelerators: How many of them a machine must have; None = as SAP2_ACCELERATORS says, else any.
+    """
     if model.method != "tpi":
         from sap2.training import leave_out
 
         return Summary("train-pruner", [output], leave_out(output, model))
-    return _train("pruner", section, model, lora, tracking, lists, base, output, checkpoints)
+    return _train("pruner", section, model, lora, tracking, lists, base, output, checkpoints, accelerators)
 
 
 def prune(
@@ -189,7 +199,7 @@ def prune(
 
     manifests = {split: lists / f"{split}.jsonl" for split in SPLITS}
     limits = {"train": section.train, "max_false_alarms": section.max_false_alarms}
-    return Summary("prune", [output], prune_splits(section, manifests, base, pruner, output, **limits))
+    return Summary("prune", [output], prune_splits(section, manifests, present(base), pruner, output, **limits))
 
 
 def train_recogniser(
@@ -201,9 +211,14 @@ def train_recogniser(
     base: Path = BASE,
     output: Path = RECOGNISER,
     checkpoints: Path = CHECKPOINTS / "recogniser",
+    accelerators: int | None = None,
 ) -> Summary:
-    """Train the adapter that transcribes with the keywords that are left; of PC and JPI, with the whole list."""
-    return _train("recogniser", section, model, lora, tracking, pruned, base, output, checkpoints)
+    """Train the adapter that transcribes with the keywords that are left; of PC and JPI, with the whole list.
+
+    Args:
+        accelerators: As `train_pruner` takes it.
+    """
+    return _train("recogniser", section, model, lora, tracking, pruned, base, output, checkpoints, accelerators)
 
 
 def decode(
@@ -216,7 +231,7 @@ def decode(
     """Transcribe the test split once a context: without keywords, with the whole list, the pruned one, the oracle."""
     from sap2.inference.corpus import decode_split
 
-    facts = decode_split(section, section.contexts, pruned / "test.jsonl", base, recogniser, output)
+    facts = decode_split(section, section.contexts, pruned / "test.jsonl", present(base), recogniser, output)
     return Summary("decode", [output / f"{context}.jsonl" for context in section.contexts], facts)
 
 
@@ -326,7 +341,7 @@ def decode_version(
     """
     from sap2.inference.corpus import decode_split, prune_splits
     from sap2.tracking.aliases import version_number
-    from sap2.tracking.packaging import fetch_registered, present
+    from sap2.tracking.packaging import fetch_registered
     from sap2.tracking.store import reachable
 
     number = version_number(reachable(tracking), tracking.model_name, version)
@@ -484,9 +499,14 @@ def _train(
     base: Path,
     output: Path,
     checkpoints: Path,
+    accelerators: int | None,
 ) -> Summary:
+    from sap2.accelerators import check_accelerators, wanted
     from sap2.tracking import check_server, start_run
+    from sap2.training.launch import node_count
 
+    # One a process; a machine of more is no fault.
+    check_accelerators(min(wanted(accelerators), section.nproc // node_count()))
     # Asked before anything is loaded: a training must not end in vain.
     print(check_server(tracking), file=sys.stderr)
     from sap2.training import node_rank, train
@@ -494,6 +514,7 @@ def _train(
 
     params = {"model": model.model_dump(), "lora": lora.model_dump(), stage: section.model_dump()}
     data = [path for path in (manifests / "train.jsonl", manifests / "dev.jsonl") if path.is_file()]
+    present(base)  # fetched once, before the processes of a training all ask for it
     # On a volume that many pipelines share, each training has a state of its own.
     state = checkpoints.parent / f"{stage}-{fingerprint(base, data, params)}-run.json"
     run = start_run(tracking, stage, params, state)

@@ -21,7 +21,9 @@ from sap2.params import Params
 ROOT = Path(__file__).parent.parent
 STAGES = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
 # Code that shapes no output: it parses, names places, writes files and keeps the score of a run.
-SHELLS = {f"sap2.{name}" for name in ("constants", "errors", "files", "hub", "params", "progress", "settings")}
+SHELLS = {
+    f"sap2.{name}" for name in "accelerators constants errors files heartbeat hub params progress settings".split()
+}
 SHELLS.add("sap2")
 # The trainings send their loss to the first, and early stopping, where it is on, asks the second for dev's score: a
 # change of the scorer must not train anything again.

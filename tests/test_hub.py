@@ -40,3 +40,10 @@ def test_what_cannot_be_fetched_says_how_to_get_on(tmp_path):
     (tmp_path / "hub.json").write_text('{"id": "gone/base", "revision": "1"}')
     with pytest.raises(ModelError, match="register with tracking.copy_base: true"):
         hub.fetch_named(tmp_path / "hub.json")
+
+
+def test_a_folder_that_only_names_a_base_stands_for_the_one_that_is_fetched(tmp_path):
+    (tmp_path / "hub.json").write_text('{"id": "some/base", "revision": "0123abc"}')
+    assert str(hub.present(tmp_path)) == "/cache/some/base/0123abc"
+    (tmp_path / "config.json").write_text("{}")
+    assert hub.present(tmp_path) == tmp_path

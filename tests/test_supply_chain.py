@@ -1,6 +1,7 @@
 """What the code never does, whoever edits it: unpickle what it was given, run foreign code, start a shell."""
 
 import ast
+import importlib.util
 import re
 import subprocess
 from pathlib import Path
@@ -82,3 +83,13 @@ def test_every_locked_package_has_its_hashes():
     packages = [line for line in lock.splitlines() if line and not line.startswith("#")]
     assert len(packages) > 200
     assert [line for line in packages if not re.match(r"\S+==\S+( ;.*?)?\s+--hash=sha256:[0-9a-f]{64}", line)] == []
+
+
+def test_what_mlflow_logs_gpus_with_is_installed_with_the_pipeline():
+    """Without it MLflow leaves the load of GPUs out, and says so to nobody."""
+    monitor = Path(importlib.util.find_spec("mlflow").origin).parent / "system_metrics" / "metrics" / "gpu_monitor.py"
+    assert "`nvidia-ml-py` is not installed" in monitor.read_text(encoding="utf-8")
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    [pipeline] = re.findall(r"^pipeline = \[(.*?)^\]", text, re.MULTILINE | re.DOTALL)
+    assert '"nvidia-ml-py' in pipeline
+    assert re.search(r"^nvidia-ml-py==", (ROOT / "requirements.lock").read_text(encoding="utf-8"), re.MULTILINE)

@@ -14,11 +14,12 @@ EMBEDDED = Path(__file__).parent.parent / "assets" / "base"
 MODEL_TYPES = ("qwen2_audio", "sap_qwen2_audio")
 
 
-def resolve_base(section, output: Path) -> dict:
+def resolve_base(section, output: Path, reference: bool = False) -> dict:
     """Put the base named by the `base` section into the folder `output`.
 
     Args:
         section: `path` is "embedded", a folder in Hugging Face format or a hub id; `revision` pins a hub id.
+        reference: Of a hub id, keep hub.json alone, its id and commit, by which `sap2.hub.present` fetches it.
     Returns: `source`, `revision`, `model_type` and `bytes`.
     Raises: ModelError: there is no such folder or hub id, or it is not a Qwen2-Audio model in safetensors.
     """
@@ -30,6 +31,12 @@ def resolve_base(section, output: Path) -> dict:
                     if file.name == HUB_SOURCE:  # a folder is what it is now, wherever it was fetched from
                         continue
                     shutil.copy2(file, partial / file.name)
+        elif reference:
+            fetch(section.path, section.revision, partial, ["config.json"])
+            model_type = _model_type(partial / "config.json", section.path)
+            (partial / "config.json").unlink()
+            noted = json.loads((partial / HUB_SOURCE).read_text(encoding="utf-8"))
+            return {"source": section.path, "revision": noted["revision"], "model_type": model_type, "bytes": 0}
         else:
             fetch(section.path, section.revision, partial)
         model_type = _check(partial, section.path)
@@ -42,6 +49,10 @@ def _check(folder: Path, name: str) -> str:
     if not config.is_file() or not any(folder.glob("*.safetensors")):
         found = ", ".join(sorted(file.name for file in folder.iterdir())) or "nothing"
         raise ModelError(f"base.path {name!r}: needs config.json and *.safetensors, found {found}")
+    return _model_type(config, name)
+
+
+def _model_type(config: Path, name: str) -> str:
     try:
         model_type = json.loads(config.read_text(encoding="utf-8")).get("model_type")
     except (ValueError, AttributeError) as error:

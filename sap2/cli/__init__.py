@@ -1,7 +1,8 @@
 """The command line: a command parses, calls one stage, prints its summary.
 
 Results go to stdout, progress and logs to stderr. Exit codes: 0 done, 1 unusable input or params, 2 bad usage,
-3 refused by the gate, 143 a training stopped by SIGTERM, which resumes when started again.
+3 refused by the gate, 143 a training stopped by SIGTERM, which resumes when started again. A training on several nodes
+whose pipeline's step is gone exits 0, so that Kubernetes does not restart it.
 Heavy rooms are imported inside the commands: `sap2 --help` answers at once. One module per group of commands.
 """
 
@@ -15,7 +16,7 @@ import typer
 
 from sap2 import __version__
 from sap2.cli import flow, kubeflow, plan, registry, score, serve, transcribe
-from sap2.errors import InputError, SapError, Stopped, out_of_memory
+from sap2.errors import Abandoned, InputError, SapError, Stopped, out_of_memory
 
 app = typer.Typer(
     name="sap2",
@@ -44,7 +45,7 @@ def main() -> None:
     try:
         app(prog_name="sap2")
     except SapError as error:
-        _fail(str(error), STOPPED if isinstance(error, Stopped) else 1)
+        _fail(str(error), 0 if isinstance(error, Abandoned) else STOPPED if isinstance(error, Stopped) else 1)
     except (MemoryError, RuntimeError) as error:
         if not out_of_memory(error):
             raise

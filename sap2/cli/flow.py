@@ -137,7 +137,8 @@ def train_pruner(params: ParamsOption = PARAMS, profile: ProfileOption = None, s
     from sap2 import stages
 
     loaded = load(params, profile, set_)
-    print(stages.train_pruner(loaded.pruner, loaded.model, loaded.lora, loaded.tracking))
+    accelerators = loaded.resources.training_accelerators or None
+    print(stages.train_pruner(loaded.pruner, loaded.model, loaded.lora, loaded.tracking, accelerators=accelerators))
 
 
 @app.command(epilog="Example: sap2 prune -S pruning.batch_size=32")
@@ -159,7 +160,12 @@ def train_recogniser(params: ParamsOption = PARAMS, profile: ProfileOption = Non
     from sap2 import stages
 
     loaded = load(params, profile, set_)
-    print(stages.train_recogniser(loaded.recogniser, loaded.model, loaded.lora, loaded.tracking))
+    accelerators = loaded.resources.training_accelerators or None
+    print(
+        stages.train_recogniser(
+            loaded.recogniser, loaded.model, loaded.lora, loaded.tracking, accelerators=accelerators
+        )
+    )
 
 
 @app.command(epilog="Example: sap2 decode -S inference.num_beams=4")

@@ -34,7 +34,9 @@ WHOLE_FLOW = "train-and-evaluate"
 HostOption = Annotated[
     str | None,
     typer.Option(
-        metavar="URL", envvar="KF_PIPELINES_ENDPOINT", help="Address of Kubeflow Pipelines. A login: SAP2_KFP_TOKEN."
+        metavar="URL",
+        envvar="KF_PIPELINES_ENDPOINT",
+        help="Address of Kubeflow Pipelines. A login: SAP2_KFP_TOKEN, SAP2_KFP_TOKEN_FILE or SAP2_KFP_TOKEN_COMMAND.",
     ),
 ]
 NamespaceOption = Annotated[
@@ -134,6 +136,12 @@ def submit(
     experiment: Annotated[
         str | None, typer.Option(metavar="NAME", help="One that exists; else that of the section tracking, made new.")
     ] = None,
+    service_account: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Of the pods; else the cluster's default for the namespace.")
+    ] = None,
+    utterances: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Of the corpus, for the count of what pods download.")
+    ] = None,
     argument: ArgumentOption = None,
     wait: Annotated[bool, typer.Option("--wait", help="Follow the run; exit 1 when it fails.")] = False,
     params: ParamsOption = PARAMS,
@@ -142,10 +150,12 @@ def submit(
 ) -> None:
     """Upload a version to a cluster and start a run.
 
-    A version that is there already is used again. The run's page is printed."""
+    A version that is there already is used again. What the pods will download is counted, the run's page printed."""
     loaded = load(params, profile, set_)
     cluster = _cluster(host, namespace)
-    run = cluster.submit(name, loaded, experiment, argument or ())
+    run = cluster.submit(
+        name, loaded, experiment, argument or (), service_account, utterances, lambda line: print(line, file=sys.stderr)
+    )
     print(run)
     print(f"sap2 pipeline status {run.id} --host {cluster.host}", file=sys.stderr)
     if wait:

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from sap2.accelerators import check_accelerators, wanted
 from sap2.errors import ModelError
 from sap2.inference.pruner import Pruner
 from sap2.inference.recogniser import Recogniser
@@ -104,7 +105,11 @@ def load_checkpoints(
 
 
 def best_device() -> str | None:
-    """The first GPU when there is one."""
+    """The first GPU when there is one.
+
+    Raises: ModelError: this pod was given some, and torch sees none.
+    """
+    check_accelerators(min(1, wanted()))
     return "cuda" if torch.cuda.is_available() else None
 
 

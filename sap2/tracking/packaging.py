@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from sap2.errors import ModelError
-from sap2.hub import HUB_SOURCE, fetch_named
+from sap2.hub import HUB_SOURCE, present
 from sap2.params import TrackingSection, override_settings
 from sap2.settings import SETTINGS_FILE, RecogniserSettings, parse_settings, read_settings
 from sap2.tracking.store import fluent, reporting, tracking_uri
@@ -25,7 +25,6 @@ __all__ = [
     "load_registered",
     "log_model",
     "pip_requirements",
-    "present",
 ]
 
 PARTS = ("base", "pruner", "recogniser")
@@ -61,6 +60,8 @@ def log_model(
     for name, folder in folders.items():
         if not folder.is_dir():
             raise ModelError(f"{folder}: no {name} folder to register; run its stage first")
+    if copy_base:
+        folders["base"] = present(folders["base"])
     with tempfile.TemporaryDirectory(prefix="sap2-code-") as staging, warnings.catch_warnings():
         code = Path(staging) / PACKAGE.name
         if (folders["base"] / HUB_SOURCE).is_file() and not copy_base:
@@ -152,13 +153,6 @@ def pip_requirements() -> list[str]:
     """The packages transcribing needs, each at the version that is installed here."""
     # "+cpu" and the like name a build that the index does not have.
     return [f"{name}=={importlib.metadata.version(name).partition('+')[0]}" for name in REQUIREMENTS]
-
-
-def present(folder: str | Path) -> Path:
-    """The folder; where it only names a base of the hub, the one that this machine has fetched of it."""
-    folder = Path(folder)
-    named = folder / HUB_SOURCE
-    return fetch_named(named) if named.is_file() and not (folder / "config.json").is_file() else folder
 
 
 def _folder_settings(folder: Path) -> tuple[RecogniserSettings, str]:

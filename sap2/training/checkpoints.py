@@ -19,6 +19,7 @@ SHOWN = 3  # settings that differ, in a message
 HASHED = 256 << 20  # larger files of a base go by name and size
 WITHOUT_EFFECT = {
     "gradient_checkpointing",
+    "save_minutes",
     "save_steps",
     "save_total_limit",
 }  # settings that do not change what is trained

@@ -9,7 +9,7 @@ import os
 import socket
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from importlib import resources
 from itertools import accumulate
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import Any
 
 from sap2.errors import InputError, SapError
 from sap2.files import atomic_dir, atomic_file
+from sap2.hub import is_hub_id, present
 from sap2.params import TrainSection
 from sap2.training.job import Job
 from sap2.training.launch import FAILURE, JOB, LOG, RESULT, Report
@@ -49,9 +50,9 @@ def _locked(job: Job, report: Report, launcher: int | None) -> dict[str, Any]:
         from sap2.training import checkpoints
         from sap2.training.termination import Termination
 
-        termination = Termination(job.stage)
+        termination = Termination(job.stage, job.section.save_minutes)
         folder = job.checkpoints / checkpoints.fingerprint(job.base, [job.train, job.dev], job.settings())
-        with termination.heard():
+        with closing(termination), termination.heard():
             if _rank() > 0:
                 return _train(job, folder, report, launcher, termination)
             with checkpoints.locked(folder):
@@ -82,9 +83,10 @@ def _train(job: Job, folder: Path, report: Report, launcher: int | None, termina
     set_seed(section.seed)
     shards = _shards(job)
     splits = {"train": [] if shards else read_manifest(job.train), "dev": read_manifest(job.dev)}
-    base = load_model(job.base, dtype=torch.bfloat16 if section.bf16 else torch.float32, **job.model.sap_fields())
+    source = job.base if is_hub_id(job.base) else present(job.base)
+    base = load_model(source, dtype=torch.bfloat16 if section.bf16 else torch.float32, **job.model.sap_fields())
     base.config.use_cache = base.config.text_config.use_cache = False
-    processor = load_processor(job.base, **processor_fields(base.config))
+    processor = load_processor(source, **processor_fields(base.config))
 
     encoded = _encode(job, base, processor, splits)
     model = adapters.attach(base, processor, section, job.lora)  # before ZeRO-3, which would have PEFT gather weights

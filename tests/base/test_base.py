@@ -2,6 +2,7 @@
 
 import json
 
+import huggingface_hub
 import pytest
 from tiny import build_tiny_base
 
@@ -27,6 +28,25 @@ def test_a_folder_of_another_architecture_is_refused(tmp_path):
     with pytest.raises(ModelError, match="model_type is 'llama', expected qwen2_audio"):
         resolve_base(BaseSection(path=str(source)), tmp_path / "base")
     assert not (tmp_path / "base").exists()
+
+
+def test_of_a_hub_id_a_reference_holds_the_commit_alone(tmp_path, monkeypatch):
+    def snapshot(name, *, revision, local_dir, allow_patterns):
+        assert allow_patterns == ["config.json"], "not 16 GB"
+        noted = local_dir / ".cache" / "huggingface" / "download"
+        noted.mkdir(parents=True)
+        (noted / "config.json.metadata").write_text("0123abc\netag\n1.0\n")
+        (local_dir / "config.json").write_text(json.dumps({"model_type": kind}))
+        return str(local_dir)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot)
+    kind = "qwen2_audio"
+    facts = resolve_base(BaseSection(path="some/base"), tmp_path / "base", reference=True)
+    assert (facts["revision"], facts["model_type"]) == ("0123abc", "qwen2_audio")
+    assert [path.name for path in (tmp_path / "base").iterdir()] == ["hub.json"]
+    kind = "llama"
+    with pytest.raises(ModelError, match="model_type is 'llama', expected qwen2_audio"):
+        resolve_base(BaseSection(path="some/base"), tmp_path / "other", reference=True)
 
 
 def test_neither_folder_nor_hub_id_says_what_to_give(tmp_path, monkeypatch):

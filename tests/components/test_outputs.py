@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from components.outputs import announce_champion, announce_end, log_figures, show
+from components.outputs import announce_end, announce_verdict, log_figures, show
 
 
 @pytest.fixture
@@ -31,34 +31,51 @@ def chat(monkeypatch):
         server.shutdown()
 
 
-def status(state: str, error: str | None = None) -> SimpleNamespace:
-    return SimpleNamespace(state=state, error_message=error)
+def status(state: str) -> SimpleNamespace:
+    return SimpleNamespace(state=state, error_message=None)  # a cluster gives none: resolve.go, `TaskFinalStatus`
 
 
-def test_a_failure_is_sent_with_its_reason(chat, capsys):
-    announce_end("flow", "test", status("FAILED", "train-pruner was killed"))
-    assert chat == [{"text": "flow (profile test) ended: FAILED: train-pruner was killed"}]
-    assert "FAILED" in capsys.readouterr().out
-
-
-def test_a_success_is_printed_and_sent_to_nobody(chat, capsys):
-    announce_end("flow", "test", status("SUCCEEDED"))
+@pytest.mark.parametrize("state", ["SUCCEEDED", "COMPLETE", "CACHED"])
+def test_a_success_is_printed_and_sent_to_nobody(chat, capsys, state):
+    """KFP's local runner says the first, ML Metadata the others."""
+    announce_end("flow", "test", "r1", "", status(state))
     assert chat == []
-    assert capsys.readouterr().out == "flow (profile test) ended: SUCCEEDED\n"
+    assert capsys.readouterr().out == "flow (profile test) succeeded; run r1\n"
 
 
-def test_a_new_champion_is_printed_sent_with_its_rules_and_told_with_the_way_back(chat, capsys):
-    text = announce_champion("models:/m/3", "| rule | holds |")
+@pytest.mark.parametrize(
+    ("state", "how"),
+    [
+        ("FAILED", "a step failed"),
+        ("RUNNING", "a step was cut off, its pod killed or never started"),
+        ("UNKNOWN", "Kubeflow gives its state as UNKNOWN"),
+    ],
+)
+def test_a_failure_is_sent_with_its_run_and_its_page(chat, capsys, state, how):
+    announce_end("flow", "test", "r1", "http://localhost:8080/", status(state))
+    text = f"flow (profile test) failed: {how}; run r1, http://localhost:8080/#/runs/details/r1"
+    assert chat == [{"text": text}]
+    assert capsys.readouterr().out == f"{text}\n"
+
+
+def test_a_new_champion_is_sent_with_its_rules_and_the_way_back(chat, capsys):
+    text = announce_verdict("models:/m/3", True, "| rule | holds |", "r1", "")
     assert chat == [{"text": text}]
     assert text.startswith("models:/m/3 is the champion now;") and '"sap2 rollback"' in text
-    assert text.endswith("| rule | holds |")
+    assert text.endswith("; run r1.\n\n| rule | holds |")
     assert capsys.readouterr().out == f"{text}\n"
+
+
+def test_a_version_that_was_refused_is_never_called_champion(chat):
+    text = announce_verdict("models:/m/3", False, "| rule | does not hold |", "r1", "")
+    assert chat == [{"text": text}]
+    assert text.startswith("models:/m/3 was not promoted: the champion is what it was; run r1.")
 
 
 @pytest.mark.parametrize("address", ["http://127.0.0.1:9/hook", "chat"])
 def test_an_address_that_takes_nothing_fails_no_promotion(monkeypatch, capsys, address):
     monkeypatch.setenv("SAP2_WEBHOOK", address)
-    assert announce_champion("models:/m/3", "").startswith("models:/m/3 is the champion now")
+    assert announce_verdict("models:/m/3", True, "", "r1", "").startswith("models:/m/3 is the champion now")
     assert "SAP2_WEBHOOK: the announcement was not taken" in capsys.readouterr().err
 
 

@@ -6,11 +6,13 @@ import shutil
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import safetensors.numpy
+from emissary import Pod
 from kubernetes.client import ApiClient, Configuration
 from kubernetes_server import Kubernetes, serving
 from tiny import build_tiny_base, tone
@@ -22,8 +24,10 @@ from sap2 import stages as local
 from sap2.data.audio import save_audio
 from sap2.manifest import Utterance, write_manifest
 from sap2.params import load_params
+from sap2.tracking import check_server
 
 ROOT = Path(__file__).parent.parent.parent
+SECTIONS = ("model", "lora", "tracking")
 STEPS = ("max_steps=4", "save_steps=2", "batch_size=2")
 CHANGES = [*(f"{stage}.{one}" for stage in ("pruner", "recogniser") for one in STEPS), "resources.training_nodes=2"]
 TRAININGS = {  # and the manifests each reads
@@ -48,7 +52,8 @@ class Nodes(Kubernetes):
         meeting = {"PET_NNODES": str(trainer["numNodes"]), "PET_MASTER_ADDR": "127.0.0.1", "PET_MASTER_PORT": port}
         for rank in range(trainer["numNodes"]):
             with (self.folder / f"{rank}.log").open("w") as log:
-                variables = os.environ | meeting | {"PYTHONPATH": str(ROOT), "PET_NODE_RANK": str(rank)}
+                given = {one["name"]: one["value"] for one in trainer["env"] if "value" in one}
+                variables = os.environ | meeting | given | {"PYTHONPATH": str(ROOT), "PET_NODE_RANK": str(rank)}
                 command = [sys.executable, "-m", trainer["command"][0], *trainer["args"]]
                 self.processes.append(
                     subprocess.Popen(command, env=variables, cwd=self.folder, stdout=log, stderr=subprocess.STDOUT)
@@ -111,7 +116,7 @@ def cluster(tmp_path, monkeypatch):
 def train(inputs, output: Path, params, stage: str = "recogniser") -> str:
     """The component's own code, with artifacts as Kubeflow gives them."""
     component, manifests = TRAININGS[stage]
-    sections = {name: getattr(params, name).model_dump(mode="json") for name in ("model", "lora", "tracking")}
+    sections = {name: getattr(params, name).model_dump(mode="json") for name in SECTIONS}
     artifact = {name: SimpleNamespace(path=str(getattr(inputs, name))) for name in ("prepared", manifests, "base")}
     summary = output.with_name("summary.md")
     component.python_func(
@@ -152,6 +157,69 @@ def test_two_nodes_train_what_two_processes_do(inputs, cluster, tmp_path, capfd,
     assert (output / config["base_model_name_or_path"]).resolve() == inputs.base.resolve()
     assert cluster.job is None
     assert [one.name for one in inputs.volume.iterdir()] == [cluster.unsent], "what register is to send, and no more"
+
+
+STEP = """
+import json, sys
+from pathlib import Path
+from components import nodes, training
+given = json.loads(Path(sys.argv[1]).read_text())
+training.NAMESPACE = Path(given["namespace"])
+nodes.time.sleep = lambda _, wait=nodes.time.sleep: wait(0.2)
+paths = {name: Path(path) for name, path in given["paths"].items()}
+training.train_on_nodes("recogniser", given["job"], given["sections"], **paths)
+"""
+
+
+@pytest.mark.slow
+def test_nodes_whose_step_is_killed_save_and_end_and_the_next_try_goes_on(inputs, cluster, tmp_path, monkeypatch):
+    """Two real nodes, and the step in a pod that is gone: its TrainJob must not run on for days."""
+    changes = ["recogniser.max_steps=200", "recogniser.save_steps=200", "recogniser.batch_size=1"]
+    params = load_params(ROOT / "params.yaml", "test", [*CHANGES, *changes])
+    job = trainjob(params, "recogniser", 2)
+    for variable in job["spec"]["trainer"]["env"]:
+        if variable["name"] == "SAP2_HEARTBEAT_SECONDS":
+            variable["value"] = "3"
+    output = tmp_path / "run" / "train-recogniser-1" / "recogniser_adapter"
+    paths = {"checkpoints": inputs.volume, "prepared": inputs.prepared, "manifests": inputs.pruned, "base": inputs.base}
+    sections = {name: getattr(params, name).model_dump(mode="json") for name in ("recogniser", *SECTIONS)}
+    given = {
+        "namespace": str(tmp_path / "namespace"), "job": job, "sections": sections,
+        "paths": {name: str(path) for name, path in {**paths, "output": output}.items()},
+    }  # fmt: skip
+    (tmp_path / "step.json").write_text(json.dumps(given), encoding="utf-8")
+    cluster.unsent = "recogniser-run.1a2b3c4d.unsent.jsonl"
+    monkeypatch.setenv("SAP2_RUN_ID", "0b2f7f0e")
+    check_server(params.tracking)  # two nodes must not both make the file of its database
+    variables = {"PYTHONPATH": str(ROOT), "KUBECONFIG": str(cluster.kubeconfig(tmp_path))}
+    pod = Pod([sys.executable, "-c", STEP, str(tmp_path / "step.json")], tmp_path / "step.log", os.environ | variables)
+    try:
+        until = time.monotonic() + 180
+        while "recogniser: step 10/" not in pod.said():
+            assert time.monotonic() < until and pod.ended() is None, pod.said()[-3000:]
+            time.sleep(0.1)
+    finally:
+        pod.kill()  # `terminate` without the half second in which the job is deleted now and then
+    assert cluster.job["metadata"]["labels"]["sap2-asr/run"] == "0b2f7f0e", "by which a person finds it"
+    assert [process.wait(60) for process in cluster.processes] == [0, 0], "else Kubernetes starts them again"
+    said = cluster.log(0, {})
+    assert "no sign of life from the pipeline's step" in said
+    [flow] = [path for path in inputs.volume.iterdir() if path.is_dir()]
+    assert list(flow.rglob("checkpoint-*/complete.json")) and not (flow / "models" / "recogniser").exists()
+
+    training.train_on_nodes("recogniser", job, sections, **paths, output=output)
+    assert len(cluster.created) == 2 and "recogniser: goes on from" in cluster.log(0, {})
+    assert (output / "adapter_model.safetensors").is_file() and cluster.job is None
+
+
+def test_a_job_that_gives_no_adapter_is_made_anew_once(inputs, cluster, tmp_path, capsys):
+    params = load_params(ROOT / "params.yaml", "test", CHANGES)
+    cluster.made, cluster.ended = lambda job: Kubernetes.made(cluster, job), lambda: "Complete"
+    cluster.log = lambda node, query: ""
+    with pytest.raises(TrainJobError, match="complete, but .*models/recogniser is not there; see the logs"):
+        train(inputs, tmp_path / "run" / "train-recogniser-1" / "recogniser_adapter", params)
+    assert len(cluster.created) == 2
+    assert "complete without an adapter, as it missed this step's heartbeat" in capsys.readouterr().out
 
 
 def test_a_training_that_failed_leaves_its_folder_for_the_next_try_and_no_output(inputs, cluster, tmp_path):

@@ -1,162 +1,23 @@
-"""`sap2 pipeline submit` and `status` against a local server that speaks the published paths of KFP's API v2beta1."""
+"""`sap2 pipeline submit` and `status` against a double of KFP's API v2beta1 (tests/kubeflow_server.py)."""
 
-import json
 import re
+import sys
 import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from kubeflow_server import OMITTED, Kubeflow
 from typer.testing import CliRunner
 
 from pipelines.errors import PipelineError
+from pipelines.login import VARIABLES
 from pipelines.remote import MISSES, Cluster
 from sap2 import cli
 from sap2.params import load_params
 
 
-class Kubeflow(ThreadingHTTPServer):
-    """A test double: pipelines, versions, experiments and runs in memory; a run gets on with every look at it."""
-
-    daemon_threads = True
-
-    def __init__(self):
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.multi_user = False
-        self.token = None  # None = no login
-        self.refusal = None  # (path, code, message)
-        self.page = None  # HTML for every path, as a login page
-        self.away = []  # (code, message) of the next looks at a run
-        self.end = "SUCCEEDED"
-        self.pipelines, self.versions, self.experiments, self.runs = {}, {}, {"Default": "e0"}, {}
-        self.uploads = []
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}"
-
-
-class Handler(BaseHTTPRequestHandler):
-    server: Kubeflow
-
-    def log_message(self, *_):
-        pass
-
-    def answer(self, content, code=200, kind="application/json"):
-        body = content if isinstance(content, bytes) else json.dumps(content).encode()
-        self.send_response(code)
-        self.send_header("Content-Type", kind)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def handled(self, method):
-        self.body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        url = urlsplit(self.path)
-        self.query = {key: values[0] for key, values in parse_qs(url.query).items()}
-        if self.server.page:
-            return self.answer(self.server.page, kind="text/html")
-        if self.server.token and self.headers.get("Authorization") != f"Bearer {self.server.token}":
-            return self.answer({"message": "Unauthenticated", "code": 16}, 401)
-        if self.server.refusal and url.path.endswith(self.server.refusal[0]) and method == "POST":
-            return self.answer({"message": self.server.refusal[2]}, self.server.refusal[1])
-        for verb, pattern, name in ROUTES:
-            match = re.fullmatch(f"/apis/v2beta1{pattern}", url.path)
-            if verb == method and match:
-                return getattr(self, name)(*match.groups())
-        return self.answer({"message": f"Not Found: {url.path}"}, 404)
-
-    def do_GET(self):
-        self.handled("GET")
-
-    def do_POST(self):
-        self.handled("POST")
-
-    def healthz(self):
-        self.answer({"multi_user": self.server.multi_user})
-
-    def list_pipelines(self):
-        named = [{"pipeline_id": id_, "display_name": name} for name, id_ in self.server.pipelines.items()]
-        self.answer({"pipelines": named, "total_size": len(named)})
-
-    def upload(self):
-        self.server.uploads.append(self.body)
-        self.server.pipelines[self.query["name"]] = "p1"
-        self.answer({"pipeline_id": "p1", "display_name": self.query["name"]})
-
-    def upload_version(self):
-        self.server.uploads.append(self.body)
-        name = self.query["name"]
-        self.server.versions[name] = f"v{len(self.server.versions) + 1}"
-        self.answer({"pipeline_id": "p1", "pipeline_version_id": self.server.versions[name], "display_name": name})
-
-    def list_versions(self, _):
-        wanted = json.loads(self.query["filter"])["predicates"][0]["stringValue"]
-        found = [
-            {"pipeline_version_id": id_, "display_name": name}
-            for name, id_ in self.server.versions.items()
-            if name == wanted
-        ]
-        self.answer({"pipeline_versions": found})
-
-    def list_experiments(self):
-        named = [{"experiment_id": id_, "display_name": name} for name, id_ in self.server.experiments.items()]
-        if "filter" in self.query:
-            wanted = json.loads(self.query["filter"])["predicates"][0]
-            named = [
-                one for one in named if one["display_name"] == wanted.get("stringValue", wanted.get("string_value"))
-            ]
-        self.answer({"experiments": named})
-
-    def create_experiment(self):
-        name = json.loads(self.body)["display_name"]
-        self.server.experiments[name] = f"e{len(self.server.experiments)}"
-        self.answer({"experiment_id": self.server.experiments[name], "display_name": name})
-
-    def create_run(self):
-        run = {**json.loads(self.body), "run_id": "r1", "state": "PENDING", "looks": 0}
-        self.server.runs["r1"] = run
-        self.answer(run)
-
-    def get_run(self, id_):
-        run = self.server.runs.get(id_)
-        if run is None:
-            return self.answer({"message": f"Failed to get run {id_}: not found"}, 404)
-        if self.server.away:
-            code, message = self.server.away.pop(0)
-            return self.answer({"message": message}, code)
-        run["looks"] += 1
-        steps = [{"task_id": "t0", "display_name": "Prepare corpus", "state": "SUCCEEDED"}]
-        shards = ["SUCCEEDED" if run["looks"] > n + 1 else "RUNNING" for n in range(2)]
-        title = "Transcribe a shard"
-        steps += [{"task_id": f"s{n}", "display_name": title, "state": state} for n, state in enumerate(shards)]
-        if run["looks"] < 3:
-            run["state"] = "RUNNING"
-            steps.append({"task_id": "t1", "display_name": "Train pruner", "state": "RUNNING"})
-        else:
-            run["state"] = self.server.end
-            steps.append({"task_id": "t1", "display_name": "Train pruner", "state": self.server.end})
-            if self.server.end == "FAILED":
-                run["error"] = {"code": 1, "message": "Train pruner: OOMKilled"}
-        self.answer({**run, "run_details": {"task_details": steps}})
-
-
-ROUTES = [
-    ("GET", "/healthz", "healthz"),
-    ("GET", "/pipelines", "list_pipelines"),
-    ("POST", "/pipelines/upload", "upload"),
-    ("POST", "/pipelines/upload_version", "upload_version"),
-    ("GET", "/pipelines/([^/]+)/versions", "list_versions"),
-    ("GET", "/experiments", "list_experiments"),
-    ("POST", "/experiments", "create_experiment"),
-    ("POST", "/runs", "create_run"),
-    ("GET", "/runs/([^/]+)", "get_run"),
-]
-
-
 @pytest.fixture
 def kubeflow(monkeypatch):
-    for name in ("SAP2_KFP_TOKEN", "KF_PIPELINES_ENDPOINT", "KF_PIPELINES_UI_ENDPOINT"):
+    for name in (*VARIABLES, "KF_PIPELINES_ENDPOINT", "KF_PIPELINES_UI_ENDPOINT"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr("pipelines.remote.time.sleep", lambda seconds: None)
     with Kubeflow() as server:
@@ -177,15 +38,17 @@ def test_submit_uploads_a_version_starts_a_run_and_prints_its_page(kubeflow):
     done = submit(kubeflow)
     assert done.exit_code == 0, done.output
     assert f"{kubeflow.url}/#/runs/details/r1" in done.stdout
-    assert list(kubeflow.pipelines) == ["sap2-train-and-evaluate"]
-    [version] = kubeflow.versions
-    assert re.fullmatch(r"test-[0-9a-f]{12}", version)
+    assert "downloads: 7 steps each the corpus (38 recordings), 266 files together" in done.stderr
+    assert list(kubeflow.pipelines) == [("", "sap2-train-and-evaluate")]
+    [version] = kubeflow.versions.values()
+    assert re.fullmatch(r"test-[0-9a-f]{12}", version["name"])
     assert b"exec-train-pruner" in kubeflow.uploads[-1]
     run = kubeflow.runs["r1"]
     assert re.fullmatch(r"train-and-evaluate-test-\d{8}-\d{6}", run["display_name"])
     assert run["pipeline_version_reference"] == {"pipeline_id": "p1", "pipeline_version_id": "v1"}
     assert run["experiment_id"] == kubeflow.experiments["sap2-asr-test"]
-    assert "parameters" not in run["runtime_config"] or not run["runtime_config"]["parameters"]
+    assert run["runtime_config"]["parameters"] == {"host": kubeflow.url}, "for the links in what the run announces"
+    assert "service_account" not in run
 
 
 def test_the_same_pipeline_is_uploaded_once_and_a_changed_one_anew(kubeflow):
@@ -197,17 +60,42 @@ def test_the_same_pipeline_is_uploaded_once_and_a_changed_one_anew(kubeflow):
     assert (len(kubeflow.uploads), len(kubeflow.versions)) == (uploads + 1, 2)
 
 
-def test_wait_follows_the_run_to_its_end(kubeflow):
+def test_wait_tells_steps_by_their_titles_and_no_nodes_of_argo(kubeflow):
     done = submit(kubeflow, "--wait")
     assert done.exit_code == 0, done.output
     lines = done.output.splitlines()
     assert lines.count("Train pruner: RUNNING") == 1, "a state is told once"
-    assert "Train pruner: SUCCEEDED" in lines
+    assert "Train pruner: SUCCEEDED" in lines and "Announce the verdict: SUCCEEDED" in lines
+    assert not [line for line in lines if re.search("driver|executor|handler|root|x7v2q|UNSPECIFIED", line)]
+
+
+def test_each_shard_is_told_under_the_title_of_its_task(kubeflow):
+    kubeflow.busy = ["transcribe-shard", "transcribe-shard"]
+    lines = sap2(
+        "submit", "transcribe-batch", "--host", kubeflow.url, "--profile", "test", "--wait"
+    ).output.splitlines()
     assert lines.count("Transcribe a shard: RUNNING") == lines.count("Transcribe a shard: SUCCEEDED") == 2
-    kubeflow.end = "FAILED"
+
+
+@pytest.mark.parametrize("driver", [False, True])
+def test_a_failed_run_names_its_step_and_where_its_log_is(kubeflow, driver):
+    """The API gives no reason; a step whose driver fails has no executor."""
+    kubeflow.end, kubeflow.driver_fails = "FAILED", driver
     failed = submit(kubeflow, "--wait")
     assert failed.exit_code == 1
-    assert "OOMKilled" in failed.stdout
+    said = failed.stdout.splitlines()[-1]
+    assert said == (
+        "  failed: Train pruner; why is in the log on that page, or: "
+        "kubectl logs -n kubeflow -l pipeline/runid=r1 -c main --tail=50 --prefix"
+    )
+    assert "Evaluate" not in failed.output, "what never began"
+
+
+def test_a_run_whose_version_was_deleted_is_told_by_its_nodes(kubeflow):
+    submit(kubeflow)
+    kubeflow.versions.clear()
+    kubeflow.nodes = lambda run: [("sap2-x7v2q", "RUNNING"), ("prepare", "RUNNING"), ("lists", OMITTED)]
+    assert [step.title for step in Cluster(kubeflow.url).run("r1").steps.values()] == ["sap2-x7v2q", "prepare"]
 
 
 def test_an_answer_that_fails_does_not_end_the_wait_and_many_do(kubeflow):
@@ -226,13 +114,12 @@ def test_status_tells_the_steps_of_a_run(kubeflow):
     submit(kubeflow)
     done = sap2("status", "r1", "--host", kubeflow.url)
     assert done.exit_code == 0
-    shards = ["  Transcribe a shard: RUNNING"] * 2
-    assert done.stdout.splitlines()[1:5] == ["  Prepare corpus: SUCCEEDED", *shards, "  Train pruner: RUNNING"]
+    assert done.stdout.splitlines()[1:3] == ["  Prepare corpus: SUCCEEDED", "  Train pruner: RUNNING"]
     assert done.stdout.splitlines()[0].endswith(": RUNNING")
 
 
 def test_a_token_of_the_environment_is_the_login(kubeflow, monkeypatch):
-    kubeflow.token = "s3cret"
+    kubeflow.tokens = ["s3cret"]
     refused = submit(kubeflow)
     assert isinstance(refused.exception, PipelineError)
     assert "Unauthorized (401); log in: put a bearer token into SAP2_KFP_TOKEN" in str(refused.exception)
@@ -240,6 +127,48 @@ def test_a_token_of_the_environment_is_the_login(kubeflow, monkeypatch):
     done = submit(kubeflow)
     assert done.exit_code == 0
     assert "s3cret" not in done.output
+
+
+def test_a_token_in_a_file_is_read_anew_when_it_is_renewed(kubeflow, monkeypatch, tmp_path):
+    """As Kubernetes and identity providers renew it while a run is followed for days."""
+    file = tmp_path / "token"
+    file.write_text("first\n", encoding="utf-8")
+    monkeypatch.setenv("SAP2_KFP_TOKEN_FILE", str(file))
+    kubeflow.tokens = ["first"]
+    submit(kubeflow)
+    cluster = Cluster(kubeflow.url)
+    kubeflow.tokens, kubeflow.busy = ["second"], ["train-pruner"]
+    told = []
+    monkeypatch.setattr("pipelines.remote.time.sleep", lambda seconds: file.write_text("second", encoding="utf-8"))
+    assert cluster.follow("r1", told.append).state == "SUCCEEDED"
+    assert "401" in told[0] and "asking again" in told[0]
+
+
+def test_a_token_that_a_command_prints_is_asked_for_again_when_it_is_refused(kubeflow, monkeypatch, tmp_path):
+    script = tmp_path / "token.py"
+    count = (
+        f"from pathlib import Path; f = Path({str(tmp_path / 'count')!r}); n = len(f.read_text()) if f.exists() else 0"
+    )
+    script.write_text(f"{count}; f.write_text('x' * (n + 1)); print(f'token-{{n}}')", encoding="utf-8")
+    monkeypatch.setenv("SAP2_KFP_TOKEN_COMMAND", f"{sys.executable} {script}")
+    kubeflow.tokens = ["token-0"]
+    cluster = Cluster(kubeflow.url)
+    cluster.submit("train-and-evaluate", load_params("params.yaml", "test"))
+    assert (tmp_path / "count").read_text() == "x", "not run at each request"
+    kubeflow.tokens = ["token-1"]
+    assert cluster.follow("r1", lambda line: None).state == "SUCCEEDED"
+
+
+def test_a_login_that_cannot_be_used_is_told(kubeflow, monkeypatch):
+    monkeypatch.setenv("SAP2_KFP_TOKEN_FILE", "/nowhere/token")
+    with pytest.raises(PipelineError, match="SAP2_KFP_TOKEN_FILE: /nowhere/token cannot be read: No such file"):
+        Cluster(kubeflow.url)
+    monkeypatch.setenv("SAP2_KFP_TOKEN_COMMAND", "false")
+    with pytest.raises(PipelineError, match="SAP2_KFP_TOKEN_FILE and SAP2_KFP_TOKEN_COMMAND are set, expected one"):
+        Cluster(kubeflow.url)
+    monkeypatch.delenv("SAP2_KFP_TOKEN_FILE")
+    with pytest.raises(PipelineError, match="SAP2_KFP_TOKEN_COMMAND: false: exit code 1; expected a command"):
+        Cluster(kubeflow.url)
 
 
 def told(kubeflow, *arguments: str) -> str:
@@ -258,10 +187,20 @@ def test_a_page_to_log_in_is_told_as_such(kubeflow):
     assert "it sends a page instead of an answer (401); log in" in told(kubeflow)
 
 
-def test_a_shared_cluster_wants_a_namespace(kubeflow):
-    kubeflow.multi_user = True
+@pytest.mark.parametrize("required", [False, True])
+def test_each_namespace_has_its_own_pipeline_submitted_as_often_as_wanted(kubeflow, required):
+    kubeflow.multi_user, kubeflow.namespace_required = True, required
     assert "say whose with --namespace NAME" in told(kubeflow)
-    assert submit(kubeflow, "--namespace", "ana").exit_code == 0
+    for namespace in ("ana", "ana", "ben"):
+        done = submit(kubeflow, "--namespace", namespace)
+        assert done.exit_code == 0, done.exception
+    assert [namespace for namespace, _ in kubeflow.pipelines] == ["ana", "ben"]
+    assert [one["pipeline"] for one in kubeflow.versions.values()] == ["p1", "p2"], "uploaded once a namespace"
+
+
+def test_the_pods_get_the_service_account_that_is_given(kubeflow):
+    submit(kubeflow, "--service-account", "trainer")
+    assert kubeflow.runs["r1"]["service_account"] == "trainer"
 
 
 def test_an_unknown_experiment_is_told_with_those_there_are(kubeflow):

@@ -43,7 +43,7 @@ def test_the_runtime_is_one_by_trainers_published_types_and_the_one_named(job, r
     [replicated] = runtime["spec"]["template"]["spec"]["replicatedJobs"]
     [container] = replicated["template"]["spec"]["template"]["spec"]["containers"]
     assert (replicated["name"], container["name"]) == (JOB, CONTAINER), "the patch is for this container"
-    assert container["workingDir"] == FLOW
+    assert Path(FLOW).is_relative_to(container["workingDir"]), "on the volume, which a step of the job need not make"
 
 
 def test_all_processes_of_all_nodes_train_together(job):
@@ -51,7 +51,7 @@ def test_all_processes_of_all_nodes_train_together(job):
     assert (trainer["numNodes"], trainer["numProcPerNode"]) == (2, 8)
     assert trainer["resourcesPerNode"]["limits"]["nvidia.com/gpu"] == 8
     assert trainer["args"][-2:] == ["--set", "pruner.nproc=16"]
-    assert trainer["args"][:1] == ["train-pruner"]
+    assert trainer["args"][:3] == ["--directory", FLOW, "train-pruner"]
 
 
 def test_its_pods_get_volumes_nodes_tolerations_and_secrets(job):
@@ -62,8 +62,22 @@ def test_its_pods_get_volumes_nodes_tolerations_and_secrets(job):
     assert {one["name"] for one in pod["volumes"]} == set(mounts.values())
     assert pod["tolerations"] == [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
     assert pod["nodeSelector"] == {"nvidia.com/gpu.product": "NVIDIA-A100-SXM4-80GB"}
-    names = {one["name"]: one["valueFrom"]["secretKeyRef"] for one in job["spec"]["trainer"]["env"]}
+    given = job["spec"]["trainer"]["env"]
+    names = {one["name"]: one["valueFrom"]["secretKeyRef"] for one in given if "valueFrom" in one}
     assert names["HF_TOKEN"] == {"name": "sap2-asr", "key": "HF_TOKEN"}
+
+
+def test_it_is_found_by_labels_and_its_nodes_watch_for_a_sign_of_life(job):
+    labels = {"app.kubernetes.io/part-of": "sap2-asr", "app.kubernetes.io/component": "train-pruner"}
+    assert job["metadata"]["labels"] == labels
+    given = {one["name"]: one.get("value") for one in job["spec"]["trainer"]["env"]}
+    assert given["SAP2_HEARTBEAT_SECONDS"] == "900" and given["HF_HOME"] == "/checkpoints/huggingface"
+
+
+def test_disk_space_is_requested_where_it_is_given():
+    params = load_params(PARAMS, "test", ["resources.training_storage=100Gi"])
+    bounds = trainjob(params, "pruner", 2)["spec"]["trainer"]["resourcesPerNode"]
+    assert bounds["requests"]["ephemeral-storage"] == bounds["limits"]["ephemeral-storage"] == "100Gi"
 
 
 def test_changed_params_are_passed_on_and_the_command_takes_them():

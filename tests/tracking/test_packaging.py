@@ -186,7 +186,7 @@ def test_a_base_from_the_hub_is_referred_to_by_id_and_commit_not_copied(
 ):
     import shutil
 
-    from sap2.tracking import packaging
+    from sap2 import hub
 
     base = shutil.copytree(models / "base", tmp_path / "base")
     (base / "hub.json").write_text('{"id": "some/base", "revision": "abc123"}')
@@ -204,7 +204,7 @@ def test_a_base_from_the_hub_is_referred_to_by_id_and_commit_not_copied(
         assert json.loads(source.read_text()) == {"id": "some/base", "revision": "abc123"}
         return models / "base"
 
-    monkeypatch.setattr(packaging, "fetch_named", fetched)
+    monkeypatch.setattr(hub, "fetch_named", fetched)
     assert load_registered(section, uris[0])(recording, KEYWORDS) == expected
 
 

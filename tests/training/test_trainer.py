@@ -6,18 +6,22 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
+import huggingface_hub
 import psutil
 import pytest
 import torch
+from emissary import Pod
 from safetensors.torch import load_file
 from tiny import build_tiny_base
 from transformers.integrations import is_deepspeed_zero3_enabled
 
 import sap2
-from sap2.errors import InputError, ModelError, Stopped
+from sap2.errors import Abandoned, InputError, ModelError, Stopped
+from sap2.heartbeat import beat
 from sap2.manifest import read_manifest
 from sap2.model import load_model, load_processor, sap_settings
 from sap2.params import LoraSection, ModelSection, RecogniserSection, SpecAugment
@@ -142,6 +146,71 @@ def test_a_training_told_to_stop_writes_a_checkpoint_and_goes_on_from_it_as_if_i
     assert_same_weights(unbroken, stopped)
     kept, wanted = (json.loads((folder / "training.json").read_text()) for folder in (stopped, unbroken))
     assert kept == wanted  # the loss of steps 11 to 20, too
+
+
+@pytest.mark.parametrize("settings", [{}, {"stage": "pruner", "early_stopping": 9}])
+def test_time_saves_checkpoints_that_change_nothing(job, tmp_path, settings):
+    """One at each step, so short is the time; with early stopping they are not chosen from."""
+    settings = {"max_steps": 12, "save_steps": 6, "model": ModelSection(projection_rank=2)} | settings
+    unbroken = job(name="unbroken", resume=False, save_minutes=None, **settings)
+    with pytest.raises(KeyboardInterrupt):
+        job(name="saved", save_minutes=1e-6, tracker=Curves(crash_at=10), **settings)
+    folder = next((tmp_path / "checkpoints" / settings.get("stage", "recogniser")).iterdir())
+    assert [path.name for path in checkpoints.listed(folder)][-2:] == ["checkpoint-8", "checkpoint-9"]
+    resumed = job(name="saved", save_minutes=1e-6, **settings)
+    assert resumed["resumed_from_step"] == 9, "but for the interruption at step 10 it would have been saved, too"
+    assert resumed.get("best_step") == unbroken.get("best_step")
+    assert_same_weights(tmp_path / "unbroken", tmp_path / "saved")
+
+
+def test_a_pod_that_argo_ends_loses_no_more_than_the_time_between_checkpoints(job, corpus, tmp_path):
+    """No step of `save_steps` has been reached, and SIGTERM leaves no time for one more checkpoint."""
+    settings = {"max_steps": 3000, "batch_size": 2, "save_steps": 3000, "save_minutes": 0.005}
+    kept = tmp_path / "checkpoints" / "recogniser"
+    script = training_script(corpus, tmp_path / "ended", kept, {"lists": "oracle", **settings})
+    root = str(Path(sap2.__file__).parents[1])
+    pod = Pod([sys.executable, "-c", script], tmp_path / "log", os.environ | {"PYTHONPATH": root})
+    try:
+        until = time.monotonic() + 120
+        while len(list(kept.glob("*/checkpoint-*/complete.json"))) < 2:
+            assert time.monotonic() < until and pod.ended() is None, pod.said()
+            time.sleep(0.05)
+        pod.terminate()
+    finally:
+        pod.kill()
+    step = int(checkpoints.latest(next(kept.iterdir()))[0].name.split("-")[1])
+    assert step > 0 and not (tmp_path / "ended").exists()
+
+
+class Waiting:
+    """A tracker that gives signs of life until the first line of the curve."""
+
+    def __init__(self, file: Path):
+        self.gone = threading.Event()
+        self._file = file
+        threading.Thread(target=self._beat, daemon=True).start()
+
+    def _beat(self):
+        beat(self._file)
+        while not self.gone.wait(0.2):
+            beat(self._file)
+
+    def log(self, metrics, step):
+        self.gone.set()
+
+
+@pytest.mark.parametrize("phase", ["stepping", "encoding"])
+def test_a_training_nobody_waits_for_saves_a_checkpoint_and_ends(job, tmp_path, monkeypatch, phase):
+    monkeypatch.setenv("SAP2_HEARTBEAT", str(tmp_path / "heartbeat"))
+    monkeypatch.setenv("SAP2_HEARTBEAT_SECONDS", "2")
+    waiting = Waiting(tmp_path / "heartbeat")
+    if phase == "encoding":
+        monkeypatch.setattr(worker, "_encode", lambda *_: waiting.gone.set() or time.sleep(30))
+    with pytest.raises(Abandoned, match="no sign of life from the pipeline's step for 2 s in .*heartbeat"):
+        job(max_steps=3000, save_steps=3000, save_minutes=None, tracker=waiting)
+    assert not (tmp_path / "adapter").exists()
+    saved = list((tmp_path / "checkpoints" / "recogniser").glob("*/checkpoint-*/complete.json"))
+    assert len(saved) == (1 if phase == "stepping" else 0)
 
 
 @pytest.mark.parametrize("room, name, step", [(worker, "_encode", None), (adapters, "name_base", 4)])
@@ -295,6 +364,19 @@ def test_a_base_without_the_markers_gets_them_trained_and_saved(job, tmp_path):
     assert not torch.allclose(embed, fresh.get_input_embeddings()(torch.tensor([marker])))
 
 
+def test_a_base_of_the_hub_is_trained_on_by_its_reference(job, corpus, tmp_path, monkeypatch):
+    """A pipeline passes on its id and commit; the adapter names the folder that holds them."""
+    reference = tmp_path / "base_model"
+    reference.mkdir()
+    (reference / "hub.json").write_text('{"id": "some/base", "revision": "0123abc"}')
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda name, **_: str(corpus / "base"))
+    job(name="whole", max_steps=1)
+    job(name="named", base=reference, max_steps=1)
+    assert_same_weights(tmp_path / "whole", tmp_path / "named")
+    config = json.loads((tmp_path / "named" / "adapter_config.json").read_text())
+    assert config["base_model_name_or_path"] == "../base_model"
+
+
 def test_what_cannot_be_trained_on_is_an_error_before_the_first_step(job, corpus, tmp_path):
     with pytest.raises(InputError, match="tokens for .* s of speech .* max_length allows 16"):
         job(max_length=16)
@@ -402,9 +484,8 @@ def test_two_processes_ended_and_started_again_give_the_unbroken_result(job, cor
         assert_same_weights(tmp_path / "unbroken", output)
 
 
-def started(corpus: Path, output: Path, kept: Path, given: dict) -> subprocess.Popen:
-    """A process that trains in workers of its own, with its first checkpoint written; what it says, in a .log."""
-    script = f"""
+def training_script(corpus: Path, output: Path, kept: Path, given: dict) -> str:
+    return f"""
 from pathlib import Path
 from sap2.params import *
 from sap2.training import train
@@ -413,6 +494,11 @@ corpus, output, kept = Path({str(corpus)!r}), Path({str(output)!r}), Path({str(k
 train("recogniser", corpus / "base", corpus / "train.jsonl", corpus / "dev.jsonl", output, kept, section,
       ModelSection(), LoraSection(rank=4, dropout=0.1))
 """
+
+
+def started(corpus: Path, output: Path, kept: Path, given: dict) -> subprocess.Popen:
+    """A process that trains in workers of its own, with its first checkpoint written; what it says, in a .log."""
+    script = training_script(corpus, output, kept, given)
     root = str(Path(sap2.__file__).parents[1])
     with output.with_suffix(".log").open("w") as log:
         process = subprocess.Popen(

@@ -1,0 +1,47 @@
+"""A training notices that nobody waits for it, by a file whose content stays the same."""
+
+import os
+import time
+
+from sap2.heartbeat import Heartbeat, beat, watched
+
+
+def test_it_is_lost_when_its_content_stays_the_same(tmp_path):
+    file = tmp_path / "heartbeat"
+    beat(file)
+    heart = Heartbeat(file, limit=0.2)
+    assert not heart.lost()
+    time.sleep(0.3)
+    os.utime(file)
+    assert heart.lost(), "the time of a file says nothing: caches and clocks differ"
+    beat(file)
+    assert not heart.lost()
+
+
+def test_a_file_that_is_away_is_lost_only_after_the_limit(tmp_path):
+    heart = Heartbeat(tmp_path / "none", limit=0.2)
+    assert not heart.lost()
+    time.sleep(0.3)
+    assert heart.lost()
+
+
+def test_the_watch_tells_once(tmp_path):
+    told = []
+    Heartbeat(tmp_path / "none", limit=0.1).watch(lambda: told.append(1))
+    time.sleep(0.5)
+    assert told == [1]
+
+
+def test_a_watch_that_is_ended_tells_nothing(tmp_path):
+    told = []
+    Heartbeat(tmp_path / "none", limit=0.2).watch(lambda: told.append(1)).set()
+    time.sleep(0.4)
+    assert told == []
+
+
+def test_outside_a_trainjob_there_is_none(monkeypatch, tmp_path):
+    monkeypatch.delenv("SAP2_HEARTBEAT", raising=False)
+    assert watched() is None
+    monkeypatch.setenv("SAP2_HEARTBEAT", str(tmp_path / "heartbeat"))
+    monkeypatch.setenv("SAP2_HEARTBEAT_SECONDS", "7")
+    assert watched().limit == 7
