@@ -5,13 +5,15 @@
 #   docker run --rm --read-only --tmpfs /tmp --tmpfs /home/sap2 -p 8000:8000 -e SAP2_API_KEY=… sap2-asr-python:0.1.0 \
 #     serve --host 0.0.0.0 --model models:/sap2-asr@champion
 #
-# The base is a CUDA runtime; a smaller image for CPUs:
-#   --build-arg BASE_IMAGE=python:3.11.14-slim-bookworm --build-arg PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu
-# Any Debian or Ubuntu whose python3 is 3.11 or 3.12 will do; give a digest (…@sha256:…) for the same bytes every time.
+# By default torch is PyPI's build, for CUDA 13.0, and works on CPUs too. The smaller image without CUDA:
+#   --build-arg PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu
+# The base holds no CUDA: torch's wheels bring its libraries, the node brings the driver, and NVIDIA deletes the tags of
+# nvidia/cuda some time after a release. Any Debian or Ubuntu whose python3 is 3.11 or 3.12 will do; give a digest
+# (…@sha256:…) for the same bytes every time.
 # Tag the image with a version, never "latest"; Kubeflow's local runner wants "python" in its name.
 # There is no compiler inside: what DeepSpeed would compile at run time (its shared-memory op for several processes on
 # CPUs, fused optimizers) is not used on GPUs by the settings in sap2/training/deepspeed.
-ARG BASE_IMAGE=nvidia/cuda:12.8.1-runtime-ubuntu24.04
+ARG BASE_IMAGE=python:3.11.14-slim-bookworm
 
 # --- Packages first, from pyproject.toml and the lock alone: this layer is made again only when the dependencies change.
 FROM ${BASE_IMAGE} AS packages
@@ -63,12 +65,16 @@ LABEL org.opencontainers.image.title="sap2-asr-python" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
 
+# NVIDIA_REQUIRE_CUDA: with a driver older than 580, which CUDA 13.0 needs, NVIDIA's container runtime refuses to start
+# a container with GPUs and names the versions; "utility" is what the GPUs' load is read by.
 # SAP2_REVISION: the commit that runs get tagged with, as there is no repository in here.
 # HOME and the caches are writable for any user id, which some clusters choose themselves.
 ENV PATH=/opt/code/bin:/opt/sap2/bin:$PATH \
     PYTHONPATH=/opt/code \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
+    NVIDIA_REQUIRE_CUDA="cuda>=13.0" \
+    NVIDIA_DRIVER_CAPABILITIES=compute,utility \
     SAP2_REVISION=${REVISION} \
     HOME=/home/sap2 \
     HF_HOME=/tmp/huggingface \

@@ -202,8 +202,8 @@ class _TrainJob:
             why = _said(error.body) or error.reason
             way_out = {
                 401: "; log in to the cluster again",
-                403: f"; its rights are in deploy/pipelines/access.yaml: kubectl apply -n {self.namespace} -k "
-                "deploy/pipelines",
+                403: f"; its rights are in deploy/trainjobs/access.yaml: kubectl apply -n {self.namespace} -k "
+                "deploy/trainjobs",
                 404: "; is Kubeflow Trainer installed, and does the namespace exist?" if what == "create" else "",
                 409: f"; wait for it, or kubectl delete -n {self.namespace} trainjob {self.name}",
             }.get(error.status, "")

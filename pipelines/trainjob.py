@@ -1,4 +1,4 @@
-"""A training on several nodes, as a TrainJob of Kubeflow Trainer; its runtime is deploy/pipelines/runtime.yaml.
+"""A training on several nodes, as a TrainJob of Kubeflow Trainer; its runtime is deploy/trainjobs/runtime.yaml.
 
 Trainer starts one pod a node and says by torchrun's PET_ variables where they meet; in each the stage's own command
 starts that node's share of the processes.

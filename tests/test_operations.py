@@ -1,11 +1,14 @@
 """docs/operations.md: its backup is restored word by word, and its alarms are those there are."""
 
+import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import compose_services
 import pytest
 
 ROOT = Path(__file__).parent.parent
@@ -18,12 +21,11 @@ def commands(heading: str) -> str:
     return "\n".join(re.findall(r"```sh\n(.*?)```", section, re.DOTALL))
 
 
-def sh(folder: Path, text: str) -> None:
-    import os
-
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+def sh(folder: Path, text: str, *programs: Path, **more: str) -> None:
+    """Run shell commands with the environment's programs, and those of other folders."""
+    path = os.pathsep.join([*map(str, programs), str(Path(sys.executable).parent), os.environ["PATH"]])
     done = subprocess.run(
-        ["sh", "-ec", text], cwd=folder, env=os.environ | {"PATH": path}, text=True,
+        ["sh", "-ec", text], cwd=folder, env=os.environ | more | {"PATH": path}, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout
@@ -83,6 +85,65 @@ def test_a_backup_is_restored_as_the_page_says(repository, tmp_path):
     sh(repository, commands("Restore"))
     assert (repository / "data" / "train.jsonl").read_text() == '{"id": "a"}\n'
     subprocess.run([sys.executable, "-c", READ], cwd=repository, check=True)
+
+
+COMPOSE = f"""#!/bin/sh
+# `docker compose` for the services that the test has started: a service's command is run here.
+set -eu
+shift
+verb=$1
+shift
+case $verb in
+up) ;;
+exec) shift 2; exec "$@" ;;
+run)
+    while [ "${{1#-}}" != "$1" ]; do shift; done
+    shift
+    [ $# -gt 0 ] || set -- "$BUCKET"
+    exec {shlex.quote(sys.executable)} -c "$@"
+    ;;
+esac
+"""
+SERVER = compose_services.missing("postgresql", "seaweedfs")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(SERVER is not None, reason=str(SERVER))
+def test_a_servers_backup_is_restored_as_the_page_says(tmp_path):
+    """A real PostgreSQL and a real SeaweedFS, then empty ones in their place."""
+    from mlflow import MlflowClient
+    from mlflow.artifacts import download_artifacts
+
+    docker = tmp_path / "bin" / "docker"
+    docker.parent.mkdir()
+    docker.write_text(COMPOSE)
+    docker.chmod(0o755)
+    (tmp_path / "deploy").mkdir()
+    shutil.copy2(ROOT / "deploy" / "objects.py", tmp_path / "deploy")
+    [bucket] = compose_services.service("bucket")["command"]
+
+    def run(heading: str, database, objects) -> None:
+        environment = database.environment | objects.environment | {"BUCKET": bucket}
+        sh(tmp_path, commands(heading), docker.parent, database.binaries, **environment)
+
+    large = bytes(range(256)) * 40_000  # more than a part of an upload
+    (tmp_path / "weights").write_bytes(large)
+    with compose_services.database() as database, compose_services.objects() as objects:
+        with compose_services.mlflow(database, objects) as port:
+            store = MlflowClient(f"http://127.0.0.1:{port}")
+            run_id = store.create_run("0").info.run_id
+            store.log_artifact(run_id, str(tmp_path / "weights"), "model")
+            store.create_registered_model("sap2-asr")
+            store.create_model_version("sap2-asr", f"runs:/{run_id}/model", run_id=run_id)
+            store.set_registered_model_alias("sap2-asr", "champion", "1")
+        run("Backup of an MLflow server", database, objects)
+    with compose_services.database() as database, compose_services.objects() as objects:
+        run("Restore of an MLflow server", database, objects)
+        with compose_services.mlflow(database, objects) as port:
+            uri = f"http://127.0.0.1:{port}"
+            version = MlflowClient(uri).get_model_version_by_alias("sap2-asr", "champion")
+            artifacts = {"run_id": version.run_id, "artifact_path": "model/weights", "dst_path": str(tmp_path / "new")}
+            assert Path(download_artifacts(**artifacts, tracking_uri=uri)).read_bytes() == large
 
 
 def test_every_alarm_is_on_figures_there_are_and_has_its_paragraph():

@@ -65,7 +65,7 @@ def trainjob(
     """Print a Kubeflow TrainJob, on several nodes, or run it.
 
     Its nodes share the volume resources.checkpoints: what earlier stages made lies in its folder `flow`, as in a
-    repository, and the adapter appears there. The runtime is in deploy/pipelines."""
+    repository, and the adapter appears there. The runtime is in deploy/trainjobs."""
     _import_from_repository()
     from pipelines.trainjob import trainjob as manifest
     from pipelines.trainjob import trainjob_yaml

@@ -16,7 +16,7 @@ from sap2.errors import ModelError
 from sap2.hub import HUB_SOURCE, present
 from sap2.params import TrackingSection, override_settings
 from sap2.settings import SETTINGS_FILE, RecogniserSettings, parse_settings, read_settings
-from sap2.tracking.store import fluent, reporting, tracking_uri
+from sap2.tracking.store import fluent, reporting, tracking_uri, uploading
 
 __all__ = [
     "build",
@@ -73,16 +73,17 @@ def log_model(
         shutil.copytree(PACKAGE, code, ignore=shutil.ignore_patterns("__pycache__", "assets", "*.safetensors"))
         # MLflow would like type hints, which its tables do not need.
         warnings.filterwarnings("ignore", category=UserWarning, module="mlflow.pyfunc")
-        return mlflow.pyfunc.log_model(
-            name=MODEL_NAME,
-            python_model=str(code / "tracking" / "pyfunc_model.py"),
-            code_paths=[str(code)],
-            artifacts={name: str(folder) for name, folder in folders.items()},
-            model_config=(settings or RecogniserSettings()).model_dump(),
-            signature=_signature(),
-            input_example=None if example is None else _example(*example),
-            pip_requirements=pip_requirements(),
-        )
+        with uploading():
+            return mlflow.pyfunc.log_model(
+                name=MODEL_NAME,
+                python_model=str(code / "tracking" / "pyfunc_model.py"),
+                code_paths=[str(code)],
+                artifacts={name: str(folder) for name, folder in folders.items()},
+                model_config=(settings or RecogniserSettings()).model_dump(),
+                signature=_signature(),
+                input_example=None if example is None else _example(*example),
+                pip_requirements=pip_requirements(),
+            )
 
 
 def load_recogniser(

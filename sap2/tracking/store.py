@@ -3,7 +3,7 @@
 import logging
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -14,14 +14,31 @@ from sap2.errors import SapError, TrackingError
 from sap2.params import TrackingSection
 from sap2.tracking.values import public
 
-__all__ = ["brief", "check_server", "client", "experiment_id", "fluent", "reachable", "reporting", "tracking_uri"]
+__all__ = [
+    "brief",
+    "check_server",
+    "client",
+    "experiment_id",
+    "fluent",
+    "reachable",
+    "reporting",
+    "tracking_uri",
+    "uploading",
+]
 
 
 URI_VARIABLE = "MLFLOW_TRACKING_URI"
+TIMEOUT_VARIABLE = "MLFLOW_HTTP_REQUEST_TIMEOUT"
 ARTIFACTS = "mlartifacts"  # beside a SQLite file; a server decides for itself
 KIND = {"mlflow.experimentKind": "custom_model_development"}  # its pages show trainings, not conversations
 PATIENCE: Seconds = 5
-QUIET = {
+UPLOAD_PATIENCE: Seconds = 3600
+# Set where the environment does not.
+DEFAULTS = {
+    # Artifacts go through MLflow's server. Its own default sends clients to the object store at the address that the
+    # server has for it (`http://objects:8333`), which a workstation or a pod under a network policy may not reach.
+    "MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD": "false",
+    "MLFLOW_ENABLE_PROXY_MULTIPART_UPLOAD": "false",
     "MLFLOW_DISABLE_TELEMETRY": "true",  # a run tells nobody but its own store
     "MLFLOW_LOGGING_LEVEL": "WARNING",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
@@ -111,7 +128,7 @@ def reporting(uri: str, what: str) -> Iterator[None]:
 
 def _mlflow() -> ModuleType:
     """The module, quiet: what a stage has to say is said by the stage, and stdout is for results."""
-    for name, value in QUIET.items():
+    for name, value in DEFAULTS.items():
         os.environ.setdefault(name, value)
     # A page of migrations for every new SQLite file; a wait for every version.
     for chatty in ("alembic", "mlflow.store.db.utils", "mlflow.store.model_registry.abstract_store"):
@@ -173,10 +190,23 @@ def _sqlite_path(uri: str) -> Path | None:
     return Path(path.partition("?")[0]) if scheme.split("+")[0] == "sqlite" and path else None
 
 
-@contextmanager
-def _impatient() -> Iterator[None]:
+def _impatient():
     """Short waits and no second tries, where the question is only whether somebody answers."""
-    wanted = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": str(int(PATIENCE))}
+    return _variables({"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", TIMEOUT_VARIABLE: str(int(PATIENCE))})
+
+
+def uploading():
+    """Wait up to an hour for the answer to an upload, unless the environment says how long.
+
+    The server answers when the object store has the file: for a shard of a base of 7 billion parameters MLflow's own
+    two minutes may be too short.
+    """
+    return _variables({TIMEOUT_VARIABLE: os.environ.get(TIMEOUT_VARIABLE, str(int(UPLOAD_PATIENCE)))})
+
+
+@contextmanager
+def _variables(wanted: Mapping[str, str]) -> Iterator[None]:
+    """Environment variables for a while."""
     before = {name: os.environ.get(name) for name in wanted}
     os.environ.update(wanted)
     try:

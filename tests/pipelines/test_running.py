@@ -15,6 +15,7 @@ import pytest
 from kfp import dsl
 from mlflow import MlflowClient
 
+from components.flow import report_end
 from pipelines import running
 from pipelines.errors import PipelineError
 from pipelines.resources import place

@@ -8,6 +8,7 @@ from kubeflow_trainer_api.models import TrainerV1alpha1TrainingRuntime, TrainerV
 from ruamel.yaml import YAML
 from typer.testing import CliRunner
 
+from pipelines.resources import CHECKPOINTS
 from pipelines.trainjob import CONTAINER, FLOW, JOB, RUNTIME, trainjob
 from sap2 import cli
 from sap2.errors import ParamsError
@@ -28,7 +29,7 @@ def job() -> dict:
 
 @pytest.fixture(scope="module")
 def runtime() -> dict:
-    return YAML(typ="safe").load((ROOT / "deploy" / "pipelines" / "runtime.yaml").read_text(encoding="utf-8"))
+    return YAML(typ="safe").load((ROOT / "deploy" / "trainjobs" / "runtime.yaml").read_text(encoding="utf-8"))
 
 
 def test_it_is_a_trainjob_by_trainers_published_types(job):
@@ -43,7 +44,7 @@ def test_the_runtime_is_one_by_trainers_published_types_and_the_one_named(job, r
     [replicated] = runtime["spec"]["template"]["spec"]["replicatedJobs"]
     [container] = replicated["template"]["spec"]["template"]["spec"]["containers"]
     assert (replicated["name"], container["name"]) == (JOB, CONTAINER), "the patch is for this container"
-    assert Path(FLOW).is_relative_to(container["workingDir"]), "on the volume, which a step of the job need not make"
+    assert container["workingDir"] == CHECKPOINTS
 
 
 def test_all_processes_of_all_nodes_train_together(job):

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -146,6 +147,18 @@ def test_package_holds_safetensors_code_and_pinned_requirements_but_no_pickle(mo
     assert not [name for name in files if name.startswith("code/") and name.endswith(".safetensors")]
     requirements = (Path(model_folder) / "requirements.txt").read_text().split()
     assert requirements == pip_requirements()
+
+
+@pytest.mark.parametrize(("given", "expected"), [(None, "3600"), ("77", "77")])
+def test_a_models_upload_waits_an_hour_unless_told(models, monkeypatch, given, expected):
+    """A shard of a large base takes the server longer than MLflow's two minutes to hand on."""
+    if given:
+        monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", given)
+    else:
+        monkeypatch.delenv("MLFLOW_HTTP_REQUEST_TIMEOUT", raising=False)
+    monkeypatch.setattr("mlflow.models.Model.log", lambda *_, **__: os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"])
+    assert log_model(*(models / part for part in ("base", "pruner", "recogniser"))) == expected
+    assert os.environ.get("MLFLOW_HTTP_REQUEST_TIMEOUT") == given
 
 
 def test_requirements_are_pinned_to_what_is_installed_without_its_build():
