@@ -40,12 +40,12 @@ def keywords(text):
             "BT /F 28 Tf 60 440 Td (Kathryn Ho) Tj (ff) Tj (mann of P) Tj (fi) Tj (zer met Gri) Tj (ffi) Tj"
             " (ths) Tj ET",
             "Kathryn Hoffmann of Pfizer met Griffiths",
-            {"Kathryn Hoffmann", "Pfizer"},
+            {"Kathryn Hoffmann"},
         ),
         (
             "BT /F 28 Tf 60 440 Td 1 0 0 rg (F) Tj 0 g (astly and ) Tj 1 0 0 rg (Z) Tj 0 g (orvan) Tj ET",
             "Fastly and Zorvan",
-            {"Fastly", "Zorvan"},
+            {"Zorvan"},
         ),
         (
             "BT /F 28 Tf 60 440 Td (with Jonas Hillbr¨om, Jos´e Vald´es and Fran¸cois Zorvan) Tj ET",
