@@ -1,6 +1,6 @@
 """Time `sap2 score` as a user has it: a new process each time, reading, intervals and printing included.
 
-    python benchmarks/scoring/run.py ../shared/data/is21_deep_bias
+    python benchmarks/scoring/run.py corpora/is21_deep_bias
 
 1. One file of 2,620 utterances, against the published script's algorithm (published.py), in turns, so that both meet
    the same load on the machine; processor seconds of the whole process are compared, and wall seconds shown.

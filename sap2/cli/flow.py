@@ -16,7 +16,7 @@ def prepare(
     source: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME", help="As prepare.source; or a folder of WAV/FLAC with one TSV (id, text, keywords)."
+            metavar="NAME", help="As prepare.source; or a folder of recordings with one TSV (id, text, keywords)."
         ),
     ] = None,
     root: Annotated[str | None, typer.Option(metavar="DIR", help="Where that source lies.")] = None,

@@ -23,7 +23,10 @@ NotesOption = Annotated[bool, typer.Option("--notes", help="Read the speaker's n
 @app.command(epilog='Example: sap2 transcribe talk.wav --keywords "Meyer, Kathryn, Zorvan" --show-keywords')
 def transcribe(
     files: Annotated[
-        list[Path], typer.Argument(metavar="FILE", help="WAV, FLAC, MP3 or Ogg, any rate; with slides MP4 too.")
+        list[Path],
+        typer.Argument(
+            metavar="FILE", help="WAV, FLAC, MP3, Ogg, M4A, MP4, WebM and others, any rate; of a video its sound."
+        ),
     ],
     keywords: Annotated[str | None, typer.Option(metavar="LIST", help="Words to expect, separated by commas.")] = None,
     keywords_file: Annotated[
