@@ -7,7 +7,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from components import stages as components
+from components import flow as components
 from pipelines.running import PIPELINES, compile_pipeline, read_spec
 from pipelines.trainjob import trainjob
 from sap2 import cli, stages

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from tiny import tone
+from tiny import spoken
 
 from sap2.data.audio import save_audio
 from sap2.files import sha256
@@ -29,7 +29,7 @@ def data(tmp_path_factory) -> Path:
     words = ["kathryn", "maier", "zorvan", "quell"]
     rows = []
     for number in range(4):
-        save_audio(folder / f"{number}.wav", tone(0.6, number))
+        save_audio(folder / f"{number}.wav", spoken(0.6, number))
         rows.append(
             Utterance(id=str(number), audio=f"{number}.wav", duration=0.6, text="the maier graph", keywords=words)
         )

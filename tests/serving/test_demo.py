@@ -253,7 +253,7 @@ def test_a_video_with_a_chapter_a_slide(page, address, uploads):
 @pytest.mark.parametrize(
     ("files", "reason"),
     [
-        ({"file": "talk.wav", "slides": "broken.pdf"}, "broken.pdf: is no PDF that can be read"),
+        ({"file": "talk.wav", "slides": "broken.pdf"}, "broken.pdf: is not a PDF that can be read"),
         ({"file": "talk.wav", "slides": "deck.pdf", "times": "broken.tsv"}, "broken.tsv:2: 'later 1', expected a time"),
         ({"file": "talk.wav", "times": "times.tsv"}, "there are times of slides without slides, expected both"),
         ({"file": "broken.pdf"}, "broken.pdf: cannot be read as audio"),
@@ -336,7 +336,7 @@ def test_a_hostile_file_name_is_shown_and_does_nothing(page, address, uploads):
     (uploads / name).write_bytes(b"%PDF-1.7 broken")
     send(page, address, file=uploads / "talk.wav", slides=uploads / name)
     page.wait_for("document.getElementById('status').className === 'error'")
-    assert text(page, "#status").startswith("<img src=x onerror=document.title=1>\ufffdfdp.pdf: is no PDF")
+    assert text(page, "#status").startswith("<img src=x onerror=document.title=1>\ufffdfdp.pdf: is not a PDF")
     assert page.value("document.querySelectorAll('img').length") == 0 and page.value("document.title") != "1"
 
 
@@ -351,7 +351,7 @@ def test_no_file_name_leads_out_of_the_folder_or_into_another_ones_message(addre
     assert code == 400
     assert len(message) < 300 and "sap2-demo" not in message and "\n" not in message
     if "\n" not in name:  # which ends the header
-        assert message.startswith(f"{name[:80]}{'…' if len(name) > 80 else ''}: is no PDF")
+        assert message.startswith(f"{name[:80]}{'…' if len(name) > 80 else ''}: is not a PDF")
 
 
 def test_a_list_of_unknown_length_is_bounded(page, address, uploads):
