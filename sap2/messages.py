@@ -37,6 +37,9 @@ def parse_message(row: Mapping[str, Any], where: str) -> Message:
 
     Raises: InputError: there is no prompt, or it asks for keywords alone (stage 1).
     """
+    messages = row.get("messages")
+    if messages is not None and not isinstance(messages, list):
+        raise InputError(f'{where}: field "messages" is {repr(messages)[:60]}, expected a list of turns')
     prompt, answer = (_turns(row).get(role) for role in ("user", "assistant"))
     if not isinstance(prompt, str):
         raise InputError(f"{where}: expected `messages`, a list of turns with a user's text")

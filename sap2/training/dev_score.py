@@ -93,7 +93,8 @@ class DevScore:
         from sap2.inference import Pruner, StageModel, make_transcriber
         from sap2.settings import PrunerSettings, TranscriberSettings
 
-        search = {"batch_size": self.section.batch_size}
+        # Dev utterances hold speech; states that were encoded before could not be listened to either.
+        search = {"batch_size": self.section.batch_size, "speech_only": False}
         if self.section.batch_tokens is not None:
             search["batch_tokens"] = self.section.batch_tokens
         # The base with the adapter's layers in it: to a stage a model like any other.
