@@ -149,7 +149,7 @@ def test_from_the_corpora_to_the_page(tmp_path, monkeypatch):
     assert all(set(words) == {"kaylen", "maier zorvan"} for (words,) in asked.values())
 
     told = pruner.evidence([audio], [heard.keywords])
-    assert FirstPassWeights(**fit(Told(told, [spoken(heard)])))
+    assert fit(Told(told, [spoken(heard)])).keys() <= FirstPassWeights.model_fields.keys()
 
     summary = summarise(grid, tmp_path / "results", samples=20)
     assert list(summary["trainings"]) == ["tpi", "pc", "tags"]

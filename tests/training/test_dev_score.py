@@ -18,7 +18,7 @@ def test_the_score_is_that_of_the_saved_adapter(job, corpus, tmp_path, cached):
     assert 0 < summary["best_score"] < 1
     rows = read_manifest(corpus / "dev.jsonl")
     audio = [audio_path(row, corpus / "dev.jsonl") for row in rows]
-    plain = PrunerSettings(threshold=None, first_pass=None)
+    plain = PrunerSettings(threshold=None, first_pass=None, speech_only=False)
     answers = load_pruner(corpus / "base", tmp_path / "adapter", plain).select(audio, [row.keywords for row in rows])
     counts = KeywordCounts()
     for row, answer in zip(rows, answers, strict=True):
