@@ -96,7 +96,9 @@ def test_version_is_tagged_with_scores_and_origin(registered, shared_section, re
     assert version.tags["definition"] == "deep-bias" and version.tags["normaliser"] == "none"
     assert version.tags["dvc.lock_sha256"] == hashlib.sha256((reports / "dvc.lock").read_bytes()).hexdigest()
     assert {"git.commit", "git.dirty", "sap2.version"} <= set(version.tags)
-    assert version.tags["sap2.settings"].startswith("pruning: max_new_tokens 8, num_beams 2, speech_only True, max_list 3")
+    assert version.tags["sap2.settings"].startswith(
+        "pruning: max_new_tokens 8, num_beams 2, speech_only True, max_list 3"
+    )
 
 
 def test_training_run_is_found_by_its_adapter_and_hung_below(registered, shared_section):
