@@ -436,13 +436,12 @@ def transcribe_talk(
     from sap2.progress import track
     from sap2.slides import Options
     from sap2.slides.keywords import Keyword, slides_keywords
-    from sap2.slides.recording import load_recording
     from sap2.slides.talk import transcribe_talk as transcribe
     from sap2.slides.timing import times_known
 
     listed = slides_keywords(slides, language, Options(ocr, notes))
     times, notices = times_known(path, len(listed.texts), slide_times)
-    audio = load_recording(path, min_duration=SHORTEST)
+    audio = load_audio(path, min_duration=SHORTEST)
     recogniser = _load_recogniser(model, pruner_model, overrides)
     everywhere = [Keyword(0, word) for word in keywords]
     talk = transcribe(

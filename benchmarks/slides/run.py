@@ -65,11 +65,11 @@ def main() -> None:
         measured.append(measure(deck, gold, every, best, seconds, megabytes))
         print(row(measured[-1]), flush=True)
     print(row(total(measured)))
-    for one in measured:
-        if one.unmarked:
-            print(f"{one.deck}: not in gold.tsv: {', '.join(one.unmarked)}", file=sys.stderr)
+    for deck in measured:
+        if deck.unmarked:
+            print(f"{deck.deck}: not in gold.tsv: {', '.join(deck.unmarked)}", file=sys.stderr)
     if arguments.json:
-        record = {"first": FIRST, "decks": [asdict(one) for one in measured], "all": asdict(total(measured))}
+        record = {"first": FIRST, "decks": [asdict(deck) for deck in measured], "all": asdict(total(measured))}
         arguments.json.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
 
 
@@ -138,21 +138,22 @@ def measure(
 def total(measured: Sequence[Measured]) -> Measured:
     """All decks as if they were one; time and memory are the worst deck's."""
     added = "keywords first useful harmless junk persons persons_kept persons_first names names_kept names_first"
-    sums = {name: sum(getattr(one, name) for one in measured) for name in added.split()}
+    sums = {name: sum(getattr(deck, name) for deck in measured) for name in added.split()}
     return Measured(
-        deck="all", unmarked=(), seconds=max(one.seconds for one in measured),
-        megabytes=max(one.megabytes for one in measured), **sums,
+        deck="all", unmarked=(), seconds=max(deck.seconds for deck in measured),
+        megabytes=max(deck.megabytes for deck in measured), **sums,
     )  # fmt: skip
 
 
-def row(one: Measured) -> str:
+def row(deck: Measured) -> str:
     def share(count: int) -> str:
-        return f"{100 * count / one.first:.0f} %" if one.first else "–"
+        return f"{100 * count / deck.first:.0f} %" if deck.first else "–"
 
     cells = (
-        one.deck, one.keywords, share(one.useful), share(one.harmless), share(one.junk),
-        f"{one.names_first} of {one.names}", f"{one.names_kept} of {one.names}", f"{one.persons_kept} of {one.persons}",
-        one.seconds, f"{one.megabytes:.0f}",
+        deck.deck, deck.keywords, share(deck.useful), share(deck.harmless), share(deck.junk),
+        f"{deck.names_first} of {deck.names}", f"{deck.names_kept} of {deck.names}",
+        f"{deck.persons_kept} of {deck.persons}",
+        deck.seconds, f"{deck.megabytes:.0f}",
     )  # fmt: skip
     return f"| {' | '.join(map(str, cells))} |"
 

@@ -25,13 +25,13 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
+from sap2.data.audio import load_audio
 from sap2.data.biasing import read_list
 from sap2.errors import InputError, SapError
 from sap2.serving.engine import Engine
 from sap2.serving.limits import Limits
 from sap2.serving.upload import SHORTEST, Refused, printable, read_body, read_form
 from sap2.slides.keywords import Keyword, keywords_tsv, read_keywords, slides_keywords
-from sap2.slides.recording import load_recording
 from sap2.slides.talk import transcribe_talk
 from sap2.slides.timing import Shown, times_known
 from sap2.transcripts.talk import Talk
@@ -215,7 +215,7 @@ def _read(form: Any, limits: Limits) -> _Held:
                 [room.saved(deck, f"slides-{n}") for n, deck in enumerate(decks, start=1)], language
             )
             recording = room.saved(recordings[0], "recording")
-            wave = load_recording(recording, SHORTEST, limits.max_duration)
+            wave = load_audio(recording, SHORTEST, limits.max_duration)
             given = room.saved(times[0], "times") if times else None
             shown, more = times_known(recording, len(listed.texts), given)
         except InputError as error:

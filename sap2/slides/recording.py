@@ -1,12 +1,11 @@
-"""The sound of a talk, which may be a video, and its chapter marks."""
+"""The chapter marks of a talk's video."""
 
 from pathlib import Path
 
 from sap2.constants import Seconds
 from sap2.data import containers
-from sap2.data.audio import load_audio as load_recording
 
-__all__ = ["load_recording", "read_chapters"]
+__all__ = ["read_chapters"]
 
 
 def read_chapters(path: Path) -> list[tuple[Seconds, str]] | None:

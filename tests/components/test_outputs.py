@@ -1,11 +1,9 @@
 """A run's end is said, and a failure sent to where people look."""
 
-import json
-import threading
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from types import SimpleNamespace
 
 import pytest
+from webhook import webhook
 
 from components.outputs import announce_end, announce_verdict, log_figures, show
 
@@ -13,22 +11,8 @@ from components.outputs import announce_end, announce_verdict, log_figures, show
 @pytest.fixture
 def chat(monkeypatch):
     """A chat service's address; yields what was posted there."""
-    posted = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self):
-            posted.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            self.send_response(200)
-            self.end_headers()
-
-        def log_message(self, *_):
-            pass
-
-    with HTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        monkeypatch.setenv("SAP2_WEBHOOK", f"http://127.0.0.1:{server.server_port}/hook")
+    with webhook(monkeypatch) as posted:
         yield posted
-        server.shutdown()
 
 
 def status(state: str) -> SimpleNamespace:

@@ -1,13 +1,11 @@
 """What a run in a cluster announces at its end, through a double of Kubeflow's backend (tests/kfp_backend.py)."""
 
-import json
-import threading
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
 from kfp import compiler, dsl
 from kfp_backend import RUN_ID, Backend
+from webhook import webhook
 
 from components import flow as stages
 from pipelines.running import compile_pipeline
@@ -24,22 +22,8 @@ ANNOUNCING = ("announce", "report-end")
 @pytest.fixture
 def chat(monkeypatch):
     """Yields what was posted to SAP2_WEBHOOK."""
-    posted = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self):
-            posted.append(json.loads(self.rfile.read(int(self.headers["Content-Length"])))["text"])
-            self.send_response(200)
-            self.end_headers()
-
-        def log_message(self, *_):
-            pass
-
-    with HTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        monkeypatch.setenv("SAP2_WEBHOOK", f"http://127.0.0.1:{server.server_port}/hook")
+    with webhook(monkeypatch, "text") as posted:
         yield posted
-        server.shutdown()
 
 
 @pytest.fixture(scope="module")

@@ -6,14 +6,13 @@ import re
 import shutil
 import subprocess
 import sys
-import threading
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from kfp import dsl
 from mlflow import MlflowClient
+from webhook import webhook
 
 from components.flow import report_end
 from pipelines import running
@@ -221,25 +220,11 @@ def a_step_that_never_succeeds(params):
 
 def test_a_run_that_failed_is_reported_as_such_by_its_exit_handler(tmp_path, monkeypatch, capsys):
     """The component itself, in its process, with what the runner tells it of the end."""
-    posted = []
-
-    class Chat(BaseHTTPRequestHandler):
-        def do_POST(self):
-            posted.append(json.loads(self.rfile.read(int(self.headers["Content-Length"])))["text"])
-            self.send_response(200)
-            self.end_headers()
-
-        def log_message(self, *_):
-            pass
-
     monkeypatch.setitem(running.PIPELINES, "in-vain", SimpleNamespace(build=a_step_that_never_succeeds))
     params = load_params(ROOT / "params.yaml", "test", ["resources.retries=0"])
-    with HTTPServer(("127.0.0.1", 0), Chat) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        monkeypatch.setenv("SAP2_WEBHOOK", f"http://127.0.0.1:{server.server_port}/hook")
-        with pytest.raises(PipelineError, match="in-vain: Pipeline .in-vain. finished with status FAILURE"):
-            run_locally("in-vain", params, tmp_path, [f"mark={tmp_path / 'mark'}"])
-        server.shutdown()
+    failure = "in-vain: Pipeline .in-vain. finished with status FAILURE"
+    with webhook(monkeypatch, "text") as posted, pytest.raises(PipelineError, match=failure):
+        run_locally("in-vain", params, tmp_path, [f"mark={tmp_path / 'mark'}"])
     assert len(posted) == 1 and posted[0].startswith("in-vain (profile test) failed: a step failed")
     assert "in-vain (profile test) failed: a step failed" in capsys.readouterr().err
 

@@ -22,16 +22,6 @@ ENCRYPTED = b"/Encrypt << /Filter /Standard /V 2 /R 3 /Length 128 /P -4 /O (%s) 
 BITMAP = b"<< /Type /XObject /Subtype /Image /Width 65000 /Height 65000 /ColorSpace /DeviceGray /BitsPerComponent 8 "
 
 
-@pytest.fixture
-def read(tmp_path):
-    def read(name: str, content: bytes | str):
-        path = tmp_path / name
-        path.write_bytes(content.encode() if isinstance(content, str) else content)
-        return read_deck(path)
-
-    return read
-
-
 def texts(deck):
     return [list(page.lines) for page in deck.pages]
 

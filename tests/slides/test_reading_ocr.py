@@ -8,21 +8,12 @@ import pytest
 from decks import pdf, slide, written
 
 from sap2.errors import InputError
-from sap2.slides import Options, ocr, read_deck
+from sap2.slides import ocr
 
 GARBLED = b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica /Encoding /WinAnsiEncoding /ToUnicode %d 0 R >>"
 CODES = b"""/CIDInit /ProcSet findresource begin 12 dict begin begincmap
 1 begincodespacerange <00> <FF> endcodespacerange
 1 beginbfrange <20> <7E> <E020> endbfrange endcmap end end"""
-
-
-@pytest.fixture
-def read(tmp_path):
-    def read(name, content, **options):
-        (tmp_path / name).write_bytes(content)
-        return read_deck(tmp_path / name, Options(**options))
-
-    return read
 
 
 def picture(png):

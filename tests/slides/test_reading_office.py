@@ -20,15 +20,6 @@ SLIDE = "http://schemas.openxmlformats.org/presentationml/2006/main"
 REAL = Path(__file__).parents[3] / "shared" / "data"
 
 
-@pytest.fixture
-def read(tmp_path):
-    def read(name, content, **options):
-        (tmp_path / name).write_bytes(content)
-        return read_deck(tmp_path / name, Options(**options))
-
-    return read
-
-
 def lines(deck):
     return [list(page.lines) for page in deck.pages]
 

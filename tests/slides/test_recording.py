@@ -5,15 +5,14 @@ import pytest
 from tiny import tone
 from videos import video
 
-from sap2.data.audio import save_audio
+from sap2.data.audio import load_audio, save_audio
 from sap2.errors import InputError
-from sap2.slides.recording import load_recording
 
 
 @pytest.mark.parametrize("ending", ["mp4", "mkv"])
 def test_a_videos_sound_is_read(tmp_path, ending):
     wave = tone(2.0)
-    heard = load_recording(video(tmp_path / f"a.{ending}", wave))
+    heard = load_audio(video(tmp_path / f"a.{ending}", wave))
     assert heard.dtype == np.float32 and abs(len(heard) - len(wave)) < 3000
     loud = np.abs(np.fft.rfft(heard[:32_000], 32_000)), np.abs(np.fft.rfft(wave, 32_000))
     assert np.corrcoef(*loud)[0, 1] > 0.9
@@ -21,28 +20,28 @@ def test_a_videos_sound_is_read(tmp_path, ending):
 
 def test_sound_that_needs_no_resampling_is_read_as_it_is(tmp_path):
     wave = tone(1.0)
-    assert np.array_equal(load_recording(video(tmp_path / "a.mov", wave, "pcm_f32le")), wave)
+    assert np.array_equal(load_audio(video(tmp_path / "a.mov", wave, "pcm_f32le")), wave)
 
 
 def test_audio_files_are_read_as_ever(tmp_path):
     save_audio(tmp_path / "a.wav", tone(1.0))
-    assert len(load_recording(tmp_path / "a.wav")) == 16_000
+    assert len(load_audio(tmp_path / "a.wav")) == 16_000
 
 
 def test_what_holds_no_sound_or_points_elsewhere_is_refused(tmp_path):
     with pytest.raises(InputError, match="holds no sound"):
-        load_recording(video(tmp_path / "a.mp4"))
+        load_audio(video(tmp_path / "a.mp4"))
     save_audio(tmp_path / "secret.wav", tone(1.0))
     (tmp_path / "b.mp4").write_text("#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nsecret.wav\n#EXT-X-ENDLIST\n")
     (tmp_path / "c.mp4").write_text("ffconcat version 1.0\nfile secret.wav\n")
     for name in ("b.mp4", "c.mp4"):
         with pytest.raises(InputError, match="Format not recognised"):
-            load_recording(tmp_path / name)
+            load_audio(tmp_path / name)
     with pytest.raises(InputError, match="no such file"):
-        load_recording(tmp_path / "none.mp4")
+        load_audio(tmp_path / "none.mp4")
     with pytest.raises(InputError, match="expected at least 9 s"):
-        load_recording(video(tmp_path / "d.mp4", tone(1.0)), min_duration=9)
+        load_audio(video(tmp_path / "d.mp4", tone(1.0)), min_duration=9)
     with pytest.raises(InputError, match="expected at most 0.5 s"):
-        load_recording(video(tmp_path / "e.mp4", tone(4.0)), max_duration=0.5)
+        load_audio(video(tmp_path / "e.mp4", tone(4.0)), max_duration=0.5)
     with pytest.raises(InputError, match="1 of 16000 samples are NaN"):
-        load_recording(video(tmp_path / "f.mkv", np.r_[tone(1.0)[1:], np.float32("nan")], "pcm_f32le"))
+        load_audio(video(tmp_path / "f.mkv", np.r_[tone(1.0)[1:], np.float32("nan")], "pcm_f32le"))
