@@ -25,7 +25,8 @@ from sap2.model.processing import SapQwen2AudioProcessor
 SAP_CONFIG = "sap_config.json"
 TRAINED_ON = "base_sha256"  # beside the settings: which base an adapter is for
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
-POOLING = "context_pooling"  # the module whose weights, if it has any, are saved with the adapter
+# Modules outside LoRA whose weights, if they have any, are trained and saved with the adapter.
+POOLING, MARKERS = "context_pooling", "context_markers"
 # The projector's and the text model's linear layers; the encoder's, which have the same names, are left alone.
 LORA_TARGETS = r".*(multi_modal_projector\.linear|language_model\..*\.(q|k|v|o|gate|up|down)_proj)"
 
@@ -37,6 +38,7 @@ def load_model(
     trainable: bool = False,
     dtype: str | torch.dtype = "auto",
     attn_implementation: str | None = None,
+    quantization_config: Any = None,
     **sap_overrides,
 ) -> SapQwen2AudioForConditionalGeneration | PeftModel:
     """Load a Qwen2-Audio base, and an adapter on it, in evaluation mode.
@@ -45,6 +47,7 @@ def load_model(
         base_dir: Folder or hub id, stock Qwen2-Audio or saved by us.
         adapter_dir: PEFT folder; its pooling settings hold unless overridden.
         trainable: Whether the adapter's weights take gradients.
+        quantization_config: One of transformers', as `BitsAndBytesConfig(load_in_4bit=True)`; None = as saved.
         sap_overrides: Fields of `SapQwen2AudioConfig`; None keeps what is there.
     Raises: ModelError: a folder is missing, weights are missing or left over, or a setting is out of range.
     """
@@ -60,6 +63,7 @@ def load_model(
                 config=config,
                 dtype=dtype,
                 attn_implementation=attn_implementation,
+                quantization_config=quantization_config,
                 output_loading_info=True,
                 use_safetensors=True,
             )
@@ -213,6 +217,7 @@ def _sap_config(base_dir, processor: SapQwen2AudioProcessor, overrides: dict) ->
         fields.pop(name, None)
     start, end, placeholder = processor.tokenizer.convert_tokens_to_ids(list(processor.context_tokens))
     fields |= {"context_start_id": start, "context_end_id": end, "context_token_id": placeholder, **overrides}
+    fields["trained_markers"] = fields.get("trained_markers", False) or bool(processor.added_markers)
     fields["unspoken_id"], fields["spoken_id"] = processor.tag_ids
     try:
         return SapQwen2AudioConfig(**fields)
