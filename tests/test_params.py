@@ -199,7 +199,7 @@ def test_a_mistake_in_an_override_names_the_override(override, message):
 
 
 def test_unknown_profile_lists_the_known():
-    with pytest.raises(ParamsError, match="no profile 'tset'; it has default, test, qwen3-asr-0.6b, qwen3-asr-1.7b, qwen2"):
+    with pytest.raises(ParamsError, match="no profile 'tset'; it has default, test, qwen3-asr-0.6b,"):
         load_params(SHIPPED, "tset")
 
 
