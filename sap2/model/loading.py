@@ -155,7 +155,7 @@ def save_sap_settings(fields: Mapping[str, Any], directory: str | Path) -> None:
     where a method has no adapter.
 
     Args:
-        fields: As `SapQwen2AudioConfig.sap_fields` gives them.
+        fields: As `SapFields.sap_fields` gives them.
     """
     with atomic_file(Path(directory) / SAP_CONFIG) as partial:
         partial.write_text(json.dumps(dict(fields), indent=2) + "\n", encoding="utf-8")
