@@ -85,7 +85,7 @@ def transcribe(
     from sap2 import stages
     from sap2.data.biasing import read_list
     from sap2.transcripts.formats import subtitles, verbose
-    from sap2.transcripts.transcript import warning_of
+    from sap2.transcripts.transcript import left_out_notice, warning_of
 
     overrides = setting_changes(set_, max_segment, segment_overlap)
     if slides:
@@ -97,8 +97,8 @@ def transcribe(
             files[0], slides, read_list(keywords, keywords_file), slide_times, slide_context, language, explain,
             journal, model, pruner_model, overrides, ocr, notes,
         )  # fmt: skip
-        if warning := warning_of(talk.transcript):
-            notices = [*notices, f"{files[0]}: {warning}"]
+        said = filter(None, (left_out_notice(talk.transcript), warning_of(talk.transcript)))
+        notices = [*notices, *(f"{files[0]}: {one}" for one in said)]
         for notice in notices:
             print(f"sap2: {notice}", file=sys.stderr)
         print(rendered(talk, files[0].name, format_, explain, show_keywords), end="")
@@ -114,8 +114,8 @@ def transcribe(
             print(f"sap2: {outcome}", file=sys.stderr)
             failed += 1
             continue
-        if warning := warning_of(outcome):
-            print(f"sap2: {path}: {warning}", file=sys.stderr)
+        for notice in filter(None, (left_out_notice(outcome), warning_of(outcome))):
+            print(f"sap2: {path}: {notice}", file=sys.stderr)
         if format_ == "json":
             print(json.dumps({"file": str(path)} | verbose(outcome), ensure_ascii=False))
             continue
