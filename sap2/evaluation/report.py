@@ -1,7 +1,7 @@
 """Scores for people: a Markdown table, and one self-contained HTML page with every utterance aligned.
 
-The page is `report.html.j2` with the look of `sap2.pages`, `report.css` and `report.js` in it. Figures, charts and tables
-are plain HTML; the utterances travel as JSON, and the script draws those that are looked at.
+The page is `report.html.j2` with the look of `sap2.pages`, `report.css` and `report.js` in it. Figures, charts and
+tables are plain HTML; the utterances travel as JSON, and the script draws those that are looked at.
 """
 
 from collections.abc import Sequence
