@@ -74,7 +74,7 @@ def write_talk(
         recording.name,
         shown,
         _address(recording, folder),
-        _named([*given.used, *pages, f"model: {model}"], [recording, *slides]),
+        _named([*given.used, *pages, f"model: {model if ':' in model else Path(model).name}"], [recording, *slides]),
         _named([*notices, *undrawn], [recording, *slides]),
     )
     with atomic_dir(folder) as partial:

@@ -18,6 +18,14 @@ function clock(seconds) {
   return (hours ? `${hours}:${two(Math.floor(whole / 60) % 60)}` : `${Math.floor(whole / 60)}`) + `:${two(whole % 60)}`;
 }
 
+// A `details` element whose content is made when it is opened first.
+function folded(details, title, content) {
+  details.open = false;
+  details.replaceChildren(made("summary", title));
+  details.ontoggle = () => { if (details.childElementCount === 1) details.append(...content()); };
+  return details;
+}
+
 const count = (number, noun) => `${number} ${noun}${number === 1 ? "" : "s"}`;
 const named = (page) => page ? `slide ${page}` : "list";
 const hued = (element, page) => { element.style.setProperty("--hue", (page * 67) % 360); return element; };
@@ -45,14 +53,11 @@ class TalkView {
     const shown = new Set(view.segments.flatMap((segment) => segment.pages));
     const rest = view.slides.map((_, place) => place + 1).filter((page) => !shown.has(page));
     $("unshown").hidden = !rest.length;
-    $("unshown").replaceChildren(
-      made("summary", `${count(rest.length, "slide")} without words`),
-      ...rest.map((page) => {
-        const figure = this.slide(page);
-        figure.append(made("figcaption", `Slide ${page}`));
-        return figure;
-      }),
-    );
+    folded($("unshown"), `${count(rest.length, "slide")} without words`, () => rest.map((page) => {
+      const figure = this.slide(page);
+      figure.append(made("figcaption", `Slide ${page}`));
+      return figure;
+    }));
   }
 
   render() {
@@ -87,7 +92,7 @@ class TalkView {
       card.append(list);
       return card;
     }
-    const head = made("h3", `Slide ${page}`);
+    const head = made("h3", `Slide ${page} `);
     hued(head, page);
     head.append(made("small", `${clock(segments[0].start)}–${clock(segments.at(-1).end)}`, { class: "soft" }));
     card.append(head, this.slide(page), list);
@@ -185,9 +190,7 @@ class TalkView {
     const { written, unwritten } = this.view, parts = [];
     parts.push(written.length ? chips(written) : made("p", "No listed keyword was written.", { class: "soft" }));
     if (unwritten.length) {
-      const rest = made("details");
-      rest.append(made("summary", `${count(unwritten.length, "keyword")} listed and not written`), chips(unwritten));
-      parts.push(rest);
+      parts.push(folded(made("details"), `${count(unwritten.length, "keyword")} listed and not written`, () => [chips(unwritten)]));
     }
     return parts;
   }
