@@ -109,9 +109,7 @@ class Engine:
             self._model = (name, model)
             self._changed.notify()
 
-    def submit(
-        self, recordings: Sequence[tuple[Sized, Sequence[str]]], timeout: Seconds
-    ) -> list["Future[Answer]"]:
+    def submit(self, recordings: Sequence[tuple[Sized, Sequence[str]]], timeout: Seconds) -> list["Future[Answer]"]:
         """Queue recordings with their lists, all or none.
 
         Raises: QueueFull: there is no room for all of them. EngineClosed: there is no model, or it closes or has died.

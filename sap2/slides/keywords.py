@@ -121,7 +121,7 @@ def slides_keywords(
                 found.notices.append(f"{path}: no keywords were found in it")
             texts = ["\n".join(page.lines) for page in one.pages if page.number]
             found.notices.extend(f"{path}: {notice}" for notice in one.notices)
-            found.used.append(f"{path}: {_counted(texts, keywords)}, {_language(one, language)}")
+            found.used.append(f"{path}: {_counted(texts, keywords)}{_language(one, language)}")
         else:
             keywords = one
             pages: list[list[str]] = [[] for _ in range(max((row.page for row in one), default=0))]
@@ -143,10 +143,12 @@ def _counted(texts: Sequence[str], keywords: Sequence[Keyword]) -> str:
 
 
 def _language(deck: Deck, language: str | None) -> str:
-    """The language that a deck was read as, and why."""
-    guessed = None if language else guess_language(_text(deck))
-    origin = "as guessed" if guessed else "as given" if language else "which is assumed where none can be guessed"
-    return f"language {language or guessed or DEFAULT_LANGUAGE}, {origin}"
+    """The language that a deck was read as, and why; nothing of lists of names, which have none."""
+    if language:
+        return f", language {language}"
+    if guessed := guess_language(_text(deck)):
+        return f", language {guessed}, as guessed"
+    return f", language {DEFAULT_LANGUAGE}, assumed" if deck.slides else ""
 
 
 def best_keywords(keywords: Sequence[Keyword], most: int) -> list[Keyword]:

@@ -30,12 +30,15 @@ def page_pictures(sources: Sequence[tuple[Path, int]]) -> tuple[list[bytes | Non
         for path, number in sources:
             try:
                 if len(pictures) >= MOST:
-                    raise PictureError(f"beyond the first {MOST} pages")
+                    raise PictureError(f"beyond the first {MOST}")
                 pictures.append(_webp(_image(path, number, documents, opened)))
             except PictureError as error:
                 pictures.append(None)
                 missing[path, str(error)] = missing.get((path, str(error)), 0) + 1
-    return pictures, [f"{path}: {count} shown as text: {reason}" for (path, reason), count in missing.items()]
+    return pictures, [
+        f"{path}: {count} page{'' if count == 1 else 's'} shown as text: {reason}"
+        for (path, reason), count in missing.items()
+    ]
 
 
 def _image(path: Path, number: int, documents: dict[Path, Any], opened: ExitStack) -> Any:

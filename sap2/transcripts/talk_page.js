@@ -104,8 +104,14 @@ class TalkView {
     const figure = made("figure", "", { class: "slide" });
     // What a screen reader says of a slide is its text.
     const said = text.split("\n").join(" ").slice(0, 500) || "no text";
-    figure.append(picture ? made("img", "", { src: picture, alt: `Slide ${page}: ${said}`, loading: "lazy" })
-      : made("div", text || "No text on this slide", { class: "as-text" }));
+    if (picture) {
+      figure.append(made("img", "", { src: picture, alt: `Slide ${page}: ${said}`, loading: "lazy" }));
+    } else {
+      const card = made("div", "", { class: "as-text" }), [title, ...rest] = (text || "No text on this slide").split("\n");
+      card.append(made("div"));
+      card.firstChild.append(made("b", title), ...rest.map((line) => `\n${line}`));
+      figure.append(card);
+    }
     return figure;
   }
 
@@ -134,7 +140,7 @@ class TalkView {
       }
     }
     if (segment.doubtful) {
-      const sure = segment.confidence === null ? "" : ` (${Math.round(100 * segment.confidence)} %)`;
+      const sure = segment.confidence === null ? "" : `, ${Math.round(100 * segment.confidence)} % sure`;
       words.append(" ", made("small", `doubtful${sure}`, { class: "doubt", title: "The model is not sure of this: listen to it" }));
     }
     if (segment.pages.length > 1) words.append(" ", made("small", `slides ${segment.pages.join(", ")}`, { class: "soft" }));

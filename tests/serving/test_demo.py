@@ -8,19 +8,22 @@ import time
 import urllib.error
 import urllib.request
 from contextlib import contextmanager
+from types import SimpleNamespace
 
 import pytest
 import uvicorn
 from browser import browser_or_skip
 from decks import pdf, slide
-from hearing import WAVE, Hearing
+from hearing import SPANS, WAVE, Hearing
 from videos import video
 
 from sap2.data.audio import save_audio
+from sap2.inference import AudioCut
 from sap2.serving.demo import create_demo
 from sap2.serving.upload import Refused, read_body
 from sap2.slides import talk
 from sap2.slides.keywords import languages
+from sap2.transcripts.transcript import Segment
 
 
 @contextmanager
@@ -125,6 +128,15 @@ def test_names_are_right_and_say_their_slide(page):
     assert colours[0] != colours[1]
     assert text(page, "#status") == "Done: 2 keywords written."
     assert "deck.pdf: page 2: 1 marker taken out" in text(page, "#notices").splitlines()
+
+
+def test_slides_stand_beside_the_words_and_their_origin_is_said(page):
+    cards = page.value("[...document.querySelectorAll('.shown')].map(one => one.querySelector('img').alt)")
+    assert cards == ["Slide 1: Zorvan's graphs", "Slide 2: A proof by Kathryn Meyer"]
+    page.wait_for("[...document.querySelectorAll('.shown img')].every(one => one.naturalWidth === 1024)")
+    used, timed = text(page, "#about").splitlines()
+    assert used.startswith("deck.pdf: 3 pages, ") and timed == "slides: estimated from what is said"
+    assert text(page, "#unshown summary") == "1 slide without words"
 
 
 def test_a_word_is_played_where_it_is_said(page):
@@ -313,6 +325,44 @@ def test_the_language_of_the_slides_tells_which_words_are_rare(page, address, up
         rows = page.value("document.getElementById('keywords').value").splitlines()
         listed[language] = {row.split("\t")[1] for row in rows}
     assert listed == {"en": {"eigenschaften", "zorvan"}, "de": {"zorvan"}}
+
+
+def test_a_guessed_language_is_announced(page, address, uploads):
+    lines = ["Die Methode von Zorvan ist nicht neu", "und sie wird in der Arbeit mit dem Verfahren verglichen"]
+    (uploads / "deutsch.pdf").write_bytes(pdf([slide(*lines)]))
+    send(page, address, file=uploads / "talk.wav", slides=uploads / "deutsch.pdf")
+    page.wait_for("!document.getElementById('result').hidden")
+    assert "deutsch.pdf: language de, as guessed" in text(page, "#notices")
+    assert text(page, "#about").splitlines()[0].endswith("language de, as guessed")
+
+
+def test_a_deck_without_pictures_is_shown_as_text(page, address, uploads):
+    (uploads / "deck.md").write_text("# Zorvan's graphs\n\n# A proof by Kathryn Meyer\n")
+    send(page, address, file=uploads / "talk.wav", slides=uploads / "deck.md")
+    page.wait_for("!document.getElementById('result').hidden")
+    assert text(page, ".as-text") == "Zorvan's graphs"
+    assert "deck.md: 2 pages shown as text: only PDF files and pictures can be drawn" in text(page, "#notices")
+
+
+def test_doubtful_and_left_out_segments_are_told(browser, uploads):
+    class Unsure(Hearing):
+        @staticmethod
+        def cut(wave):
+            return AudioCut(SPANS[:2], SPANS[2:])
+
+        @staticmethod
+        def answer(text, words):
+            segments = [Segment(0.0, 2.0, text, 0.25)]
+            return SimpleNamespace(text=text, scores={}, predicted=[], segments=segments)
+
+    with running(Unsure()) as address:
+        send(browser, address, file=uploads / "talk.wav", slides=uploads / "deck.pdf")
+        browser.wait_for("!document.getElementById('result').hidden")
+        assert lines(browser)[0] == "0:00 of zorvin doubtful, 25 % sure"
+        assert text(browser, ".gap") == "0:04–0:06: no speech, left out"
+        told = text(browser, "#notices")
+        assert "talk.wav: 1 of 3 segments (2.0 s) was left out: it holds no speech" in told
+        assert "talk.wav: 2 of 2 segments are doubtful" in told
 
 
 def test_progress_is_told_segment_by_segment(browser, uploads, monkeypatch):
