@@ -137,8 +137,8 @@ def transcribe(
 
 
 @app.command(
-    epilog="\b\nExamples: sap2 talk talk.mp4 deck.pdf\n          sap2 talk talk.wav deck.pptx speakers.csv --out page\n"
-    "          sap2 talk talk.wav deck.pdf --slide-times times.tsv"
+    epilog="\b\nExample: sap2 talk talk.mp4 deck.pdf\n         sap2 talk talk.wav deck.pptx speakers.csv --out page\n"
+    "         sap2 talk talk.wav deck.pdf --slide-times times.tsv"
 )
 def talk(
     recording: Annotated[
@@ -167,7 +167,7 @@ def talk(
     journal: JournalOption = None,
     set_: ModelSetOption = None,
 ) -> None:
-    """Write a talk's transcript and a page with its slides beside the words.
+    """Write a talk's text, and a page with its slides.
 
     Into DIR: talk.html (one file for any browser; a click on a word plays it), transcript.txt, transcript.srt and
     transcript.json. A folder that this command wrote is replaced; any other that holds files is refused. Prints what
