@@ -22,7 +22,9 @@ function clock(seconds) {
 function folded(details, title, content) {
   details.open = false;
   details.replaceChildren(made("summary", title));
-  details.ontoggle = () => { if (details.childElementCount === 1) details.append(...content()); };
+  details.ontoggle = () => {
+    if (details.childElementCount === 1) details.appendChild(made("div", "", { class: "content" })).append(...content());
+  };
   return details;
 }
 
@@ -135,7 +137,10 @@ class TalkView {
       }
       const into = kind === "with" ? words.appendChild(made("ins")) : words;
       for (const part of parts) {
-        (part.text.trim() ? into : words).append(this.piece(segment, part, place, length));  // a blank is not underlined as new
+        const word = part.text.trimEnd(), blank = part.text.slice(word.length);
+        if (word) into.append(this.piece(segment, { ...part, text: word }, place, length));
+        // The last blank is not underlined as new.
+        (part === parts.at(-1) ? words : into).append(blank);
         place += part.text.length;
       }
     }
@@ -149,7 +154,6 @@ class TalkView {
 
   // Words have no times of their own: a word is looked for at its share of the segment's letters.
   piece(segment, part, place, length) {
-    if (!part.text.trim()) return document.createTextNode(part.text);
     const at = (share) => segment.start + (segment.end - segment.start) * share;
     const from = at(place / length), until = at((place + part.text.length) / length) + 0.4;
     let element;
@@ -205,7 +209,7 @@ class TalkView {
     if (this.audio.hidden) return;
     this.audio.currentTime = Math.max(0, from - 0.2);
     this.stop = until;
-    this.audio.play();
+    this.audio.play().catch(() => {});  // a pause before it began to play is no fault
   }
 
   follow() {
