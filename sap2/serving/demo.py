@@ -29,6 +29,7 @@ from sap2.pages import look, page_file
 from sap2.serving.engine import Engine
 from sap2.serving.limits import Limits
 from sap2.serving.upload import SHORTEST, Refused, printable, read_body, read_form
+from sap2.slides import Options
 from sap2.slides.keywords import Keyword, keywords_tsv, read_keywords
 from sap2.slides.talk import transcribe_talk
 from sap2.slides.talk_input import TalkInput, read_talk
@@ -226,15 +227,14 @@ def _read(form: Any, limits: Limits) -> _Held:
         raise Refused(400, "there are times of slides without slides, expected both", "times")
     everywhere = read_list(str(form.get("keywords") or ""))
     language = str(form.get("language") or "") or None
+    options = Options("always" if form.get("ocr") else "auto", notes=bool(form.get("notes")))
     with TemporaryDirectory(prefix="sap2-demo-") as folder, READING:
         room = _Room(Path(folder))
         try:
             saved = [room.saved(deck, f"slides-{n}") for n, deck in enumerate(decks, start=1)]
             recording = room.saved(recordings[0], "recording")
             shown = room.saved(times[0], "times") if times else None
-            given = read_talk(
-                recording, saved, everywhere, shown, language, min_duration=SHORTEST, max_duration=limits.max_duration
-            )
+            given = read_talk(recording, saved, everywhere, shown, language, options, SHORTEST, limits.max_duration)
             slides, undrawn = drawn_slides(given)
         except InputError as error:
             raise InputError(room.as_named(str(error))) from error

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import pytest
 import uvicorn
 from browser import browser_or_skip
-from decks import pdf, slide
+from decks import pdf, pptx, slide
 from hearing import SPANS, WAVE, Hearing
 from videos import video
 
@@ -334,6 +334,26 @@ def test_a_guessed_language_is_announced(page, address, uploads):
     page.wait_for("!document.getElementById('result').hidden")
     assert "deutsch.pdf: language de, as guessed" in text(page, "#notices")
     assert text(page, "#about").splitlines()[0].endswith("language de, as guessed")
+
+
+def test_the_speakers_notes_are_read_where_wanted(page, address, uploads):
+    def fill(presentation):
+        added = presentation.slides.add_slide(presentation.slide_layouts[5])
+        added.shapes.title.text = "Zorvan's graphs"
+        added.notes_slide.notes_text_frame.text = "Thank Kathryn Meyer"
+
+    (uploads / "noted.pptx").write_bytes(pptx(fill))
+    told = {}
+    for wanted in (False, True):
+        page.open(address)
+        page.choose("#file", uploads / "talk.wav")
+        page.choose("#slides", uploads / "noted.pptx")
+        page.value(f"document.querySelector('[name=notes]').checked = {json.dumps(wanted)}")
+        page.value("document.querySelector('#talk button').click()")
+        page.wait_for("!document.getElementById('result').hidden")
+        told[wanted] = keywords(page)
+    assert told[False] == ["Zorvan, slide 1, play"]
+    assert told[True] == ["Zorvan, slide 1, play", "Kathryn Meyer, slide 1, play"]
 
 
 def test_a_deck_without_pictures_is_shown_as_text(page, address, uploads):
