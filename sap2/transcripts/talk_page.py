@@ -69,7 +69,7 @@ def talk_script() -> str:
 def talk_view(talk: Talk, slides: Sequence[Slide]) -> dict[str, Any]:
     """What the script draws, as JSON.
 
-    Keywords are told by their pages, from 1 on; 0 is that of no page.
+    Keywords come with their pages, from 1 on; 0 stands for no page.
     """
     written = Counter(word for one in talk.segments for word in one.written)
     listed = {word: page for one in reversed(talk.segments) for word, page in one.listed.items()}

@@ -364,7 +364,7 @@ def test_a_deck_without_pictures_is_shown_as_text(page, address, uploads):
     assert "deck.md: 2 pages shown as text: only PDF files and pictures can be drawn" in text(page, "#notices")
 
 
-def test_doubtful_and_left_out_segments_are_told(browser, uploads):
+def test_doubtful_and_left_out_segments_are_shown(browser, uploads):
     class Unsure(Hearing):
         @staticmethod
         def cut(wave):
@@ -380,9 +380,9 @@ def test_doubtful_and_left_out_segments_are_told(browser, uploads):
         browser.wait_for("!document.getElementById('result').hidden")
         assert lines(browser)[0] == "0:00 of zorvin doubtful, 25 % sure"
         assert text(browser, ".gap") == "0:04–0:06: no speech, left out"
-        told = text(browser, "#notices")
-        assert "talk.wav: 1 of 3 segments (2.0 s) was left out: it holds no speech" in told
-        assert "talk.wav: 2 of 2 segments are doubtful" in told
+        shown = text(browser, "#notices")
+        assert "talk.wav: 1 of 3 segments (2.0 s) was left out: it holds no speech" in shown
+        assert "talk.wav: 2 of 2 segments are doubtful" in shown
 
 
 def test_progress_is_told_segment_by_segment(browser, uploads, monkeypatch):

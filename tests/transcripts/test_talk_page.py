@@ -150,7 +150,7 @@ def test_without_its_script_the_page_still_holds_the_text(slides):
     assert "<p>of Zorvan</p>" in text and "<p>by Kathryn Meyer (doubtful)</p>" in text
 
 
-def test_half_a_character_does_not_keep_a_page_from_being_written():
+def test_half_a_character_does_not_keep_a_page_unwritten():
     talk = Talk([TalkSegment(0.0, 1.0, "a \ud800 b", (), {}, {})], 1.0)
     assert "a ? b" in render_talk(talk, "a.wav", [], "a.wav", [], [])
 
