@@ -1,0 +1,61 @@
+"""A token's time with a static cache, and with the decoding compiled (`torch.compile`, CUDA graphs) as `generate` does.
+
+On a GPU `generate` compiles by itself when the cache is static. On a CPU the graph is taken and run as it is.
+"""
+
+import torch
+from generating import Answering, per_token, prompt_of
+from material import questions
+from measuring import peak_gb, reset_peak, timed
+from transformers import CompileConfig
+
+from parts.decoding import rows_of
+
+
+def measure(run) -> None:
+    processor = run.shape.processor()
+    model = run.shape.adapted(run.shape.build(processor, run.device)).eval()
+    short, *longer = run.scale.lists
+    run.case(f"static cache, no adapter, N = {short:,}", 10, lambda: static(run, model, processor, short, False, False))
+    run.case(f"compiled, no adapter, N = {short:,}", 60, lambda: static(run, model, processor, short, False, True))
+    run.case(f"compiled, float32 adapter, N = {short:,}", 90, lambda: static(run, model, processor, short, True, True))
+    for listed in longer:
+        name = f"compiled, no adapter, N = {listed:,}"
+        run.case(name, 70, lambda n=listed: static(run, model, processor, n, False, True))
+
+
+def static(run, model, processor, listed: int, adapter: bool, compiled: bool) -> dict:
+    """Stage 1's prompt with so many keywords, answered with as many tokens as stage 2's transcript has."""
+    torch.compiler.reset()
+    base, scale = model.get_base_model(), run.scale
+    base.__dict__.pop("_compiled_call", None)
+    rows, tokens = rows_of(processor, scale, listed), scale.transcribed
+    asked = questions(processor, "pruner", rows, scale.seconds, listed, 0)
+    inputs = prompt_of(model, processor, asked, run.device)
+    options = {"cache_implementation": "static", "disable_compile": not compiled}
+    if compiled and run.device.type == "cpu":
+        options["compile_config"] = CompileConfig(backend="eager", mode=None)
+        options["compile_config"]._compile_all_devices = True
+    reset_peak(run.device)
+    if not adapter:
+        model.disable_adapter_layers()
+    try:
+        answering = Answering(model, processor, inputs, options)
+        prefill = Answering(model, processor, inputs, options | {"disable_compile": True, "compile_config": None})
+        first = timed(run.device, lambda: answering.generate(tokens))
+        prefill_seconds = prefill.seconds(run, 1)
+        whole = answering.seconds(run, tokens)
+        same = Answering(model, processor, inputs).generate(tokens)
+        agreed = float((answering.generate(tokens) == same)[:, -tokens:].float().mean())
+    finally:
+        model.enable_adapter_layers()
+    return {
+        "rows": rows,
+        "prompt_tokens": inputs["input_ids"].shape[1],
+        "first_answer_seconds": first,
+        "prefill_seconds": prefill_seconds,
+        "ms_per_token": per_token(prefill_seconds, whole, tokens),
+        "answer_seconds": whole,
+        "same_tokens_as_eager": agreed,
+        "peak_gb": peak_gb(run.device),
+    }
