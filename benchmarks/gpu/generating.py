@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 import torch
-from material import Questions, encoded
+from material import Questions, encoded, features_of
 from measuring import median_seconds
 from torch import Tensor
 from transformers import GenerationConfig
@@ -40,7 +40,7 @@ class Answering:
 
 def prompt_of(model, processor, asked: Questions, device: torch.device) -> dict[str, Tensor]:
     """The inputs of `generate` for recordings of one length, encoded before."""
-    states, mask = encoded(model, processor, asked.waves, device)
+    states, mask = encoded(model, features_of(processor, asked.waves, device))
     frames = mask.sum(-1).tolist()
     inputs = processor(asked.prompts, asked.keywords, frames=frames, padding_side="left")
     moved = {name: tensor.to(device) for name, tensor in inputs.items()}

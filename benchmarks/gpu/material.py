@@ -25,9 +25,6 @@ class Questions:
     waves: list[np.ndarray]
     targets: list[str]
 
-    def cut(self, rows: int) -> "Questions":
-        return Questions(self.prompts[:rows], self.keywords[:rows], self.waves[:rows], self.targets[:rows])
-
 
 def questions(processor, stage: str, rows: int, seconds: float, listed: int, answer: int) -> Questions:
     """What a stage reads and answers.
@@ -83,8 +80,12 @@ def load_of(batch: dict[str, Tensor], audio_token: int) -> Load:
     )
 
 
+def features_of(processor, waves: list[np.ndarray], device: torch.device) -> dict[str, Tensor]:
+    """The encoder's input, on the device."""
+    return {name: tensor.to(device) for name, tensor in processor.features(waves).items()}
+
+
 @torch.no_grad()
-def encoded(model, processor, waves: list[np.ndarray], device: torch.device) -> tuple[Tensor, Tensor]:
-    """Encoder states of recordings of one length, and their mask."""
-    features = processor.features(waves)
-    return model.encode_speech(**{name: tensor.to(device) for name, tensor in features.items()})
+def encoded(model, features: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """Encoder states of recordings, and their mask."""
+    return model.encode_speech(**features)

@@ -1,5 +1,6 @@
 """Seconds, memory, and what a device can do at most."""
 
+import gc
 import statistics
 import time
 from collections.abc import Callable
@@ -56,10 +57,6 @@ def peak_tflops(device: torch.device) -> float | None:
     return next((peak for known, peak in PEAKS.items() if known in name), None)
 
 
-def out_of_memory(error: BaseException) -> bool:
-    return isinstance(error, torch.cuda.OutOfMemoryError)
-
-
 def largest(rows: int, measure: Callable[[int], dict]) -> dict:
     """Measure with so many rows, or half of them, and so on, until they fit the memory."""
     refused = []
@@ -71,4 +68,5 @@ def largest(rows: int, measure: Callable[[int], dict]) -> dict:
                 raise
         refused.append(rows)
         rows //= 2
+        gc.collect()
         torch.cuda.empty_cache()

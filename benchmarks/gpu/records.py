@@ -48,7 +48,7 @@ class Records:
         """End the part that was started last.
 
         Args:
-            state: `done`, `failed`, `out of time` or `skipped`.
+            state: `done`, `done with errors`, `failed`, `out of time`, `interrupted` or `skipped`.
             reason: Why it is not `done`.
         """
         self.content["parts"][-1] |= {"state": state, "seconds": round(seconds, 1)} | (

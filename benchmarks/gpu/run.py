@@ -11,6 +11,8 @@ import argparse
 import json
 import multiprocessing
 import os
+import signal
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +20,7 @@ from pathlib import Path
 from records import RECORDS, REPORT, Records
 from report import markdown
 from rooms import open_rooms
+from scale import BASE_NAMES
 from worker import serve
 
 START = 180.0  # seconds that imports may take
@@ -79,7 +82,7 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     options.add_argument("--out", type=Path, help="folder of records.json and report.md")
     options.add_argument("--minutes", type=float, default=8.0, help="for everything; what does not fit is skipped")
-    options.add_argument("--base", default="qwen2-audio-7b", help="shape, of bases.py")
+    options.add_argument("--base", default=BASE_NAMES[0], choices=BASE_NAMES, help="whose shape")
     options.add_argument("--parts", nargs="+", choices=[part.name for part in PARTS], help="only these")
     options.add_argument("--tiny", action="store_true", help="on a CPU, in sizes whose figures mean nothing")
     options.add_argument("--report", type=Path, metavar="DIR", help="only write DIR/report.md from DIR/records.json")
@@ -90,6 +93,7 @@ def main() -> None:
         return
     if arguments.out is None:
         options.error("--out is missing; give a folder for the records")
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     # Nothing is looked for on the hub: a machine without a network would wait for it.
     os.environ |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
     open_rooms()
@@ -120,6 +124,9 @@ def measure(parts: list[Part], records: Records, base: str, tiny: bool, seconds:
                 state, reason = "out of time", str(error)
             except (EOFError, OSError) as error:
                 reason = f"its process died ({type(error).__name__})"
+            except BaseException:
+                records.end("interrupted", time.monotonic() - started)
+                raise
             records.end(state, time.monotonic() - started, reason)
             print(f"{part.name}: {state} after {time.monotonic() - started:.0f} s {reason}", flush=True)
             if state != "done" and worker is not None:  # an error may leave a GPU or its memory unusable

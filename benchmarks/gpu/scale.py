@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+BASE_NAMES = ("qwen2-audio-7b",)  # bases.py has their shapes
+
 
 @dataclass(frozen=True)
 class Scale:

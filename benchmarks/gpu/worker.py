@@ -48,7 +48,8 @@ class Run:
             needs: Seconds it takes on a GPU, roughly: it is skipped when fewer are left.
         Returns: The figures; None where there are none.
         """
-        left = self.until - time.monotonic()
+        started = time.monotonic()
+        left = self.until - started
         if left < (0 if self.tiny else needs):
             self.send(("row", {"case": name, "skipped": f"{max(0, left):.0f} s left, needs {needs:.0f}"}))
             return None
@@ -60,7 +61,7 @@ class Run:
             self.send(("log", f"{name}\n{traceback.format_exc()}"))
             self.send(("row", {"case": name, "error": last_line(error)}))
         else:
-            self.send(("row", {"case": name, **figures}))
+            self.send(("row", {"case": name, **figures, "took_seconds": time.monotonic() - started}))
         release()
         return figures
 

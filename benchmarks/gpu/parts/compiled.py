@@ -5,8 +5,8 @@ On a GPU `generate` compiles by itself when the cache is static. On a CPU the gr
 
 import torch
 from generating import Answering, per_token, prompt_of
-from material import questions
-from measuring import peak_gb, reset_peak, timed
+from material import encoded, features_of, questions
+from measuring import median_seconds, peak_gb, reset_peak, timed
 from transformers import CompileConfig
 
 from parts.decoding import rows_of
@@ -42,6 +42,10 @@ def static(run, model, processor, listed: int, adapter: bool, compiled: bool) ->
     try:
         answering = Answering(model, processor, inputs, options)
         prefill = Answering(model, processor, inputs, options | {"disable_compile": True, "compile_config": None})
+        features = features_of(processor, asked.waves, run.device)
+        encoding = median_seconds(run, lambda: encoded(model, features))
+        spoken = questions(processor, "recogniser", rows, scale.seconds, listed, tokens)
+        second = Answering(model, processor, prompt_of(model, processor, spoken, run.device)).seconds(run, 1)
         first = timed(run.device, lambda: answering.generate(tokens))
         prefill_seconds = prefill.seconds(run, 1)
         whole = answering.seconds(run, tokens)
@@ -49,13 +53,16 @@ def static(run, model, processor, listed: int, adapter: bool, compiled: bool) ->
         agreed = float((answering.generate(tokens) == same)[:, -tokens:].float().mean())
     finally:
         model.enable_adapter_layers()
+    each = per_token(prefill_seconds, whole, tokens)
+    both = encoding + prefill_seconds + second + (scale.selected + tokens - 2) * each / 1000
     return {
         "rows": rows,
         "prompt_tokens": inputs["input_ids"].shape[1],
         "first_answer_seconds": first,
         "prefill_seconds": prefill_seconds,
-        "ms_per_token": per_token(prefill_seconds, whole, tokens),
-        "answer_seconds": whole,
+        "recogniser_prefill_seconds": second,
+        "ms_per_token": each,
+        "utterances_per_second": rows / both,  # both stages, at this time per token
         "same_tokens_as_eager": agreed,
         "peak_gb": peak_gb(run.device),
     }

@@ -2,23 +2,22 @@
 
 Batches are those of params.yaml: 16 rows, fewer where they would have more than 16,384 tokens. Every answer has the
 length that `sap2 plan` assumes for 10 s of speech. The adapter is in float32, as PEFT loads it, in bf16, or left out,
-as if it were merged into the base.
+as if it were merged into the base. Log-mel features are made before and not counted.
 """
 
 from contextlib import nullcontext
 
 import torch
 from generating import Answering, per_token, prompt_of
-from material import STAGES, encoded, noise, questions
+from material import STAGES, encoded, features_of, noise, questions
 from measuring import largest, median_seconds, peak_gb, reset_peak, timed
 
 from sap2.inference.decoding import answers
 
 
 def measure(run) -> None:
-    processor, processors = run.shape.processor(), []
+    processor = run.shape.processor()
     model = run.shape.adapted(run.shape.build(processor, run.device)).eval()
-    processors.append(processor)
     short, *longer = run.scale.lists
 
     def case(name: str, needs: float, listed: int, adapter: bool = True) -> None:
@@ -56,7 +55,8 @@ def two_stages(run, model, processor, listed: int, rows: int, adapter: bool) -> 
     reset_peak(run.device)
     with nullcontext() if adapter else model.disable_adapter():
         asked = questions(processor, "pruner", rows, scale.seconds, listed, scale.transcribed)
-        encoding = median_seconds(run, lambda: encoded(model, processor, asked.waves, run.device))
+        features = features_of(processor, asked.waves, run.device)
+        encoding = median_seconds(run, lambda: encoded(model, features))
         figures, total = {"rows": rows, "encoding_seconds": encoding}, encoding
         for stage, tokens in zip(STAGES, (scale.selected, scale.transcribed), strict=True):
             asked = questions(processor, stage, rows, scale.seconds, listed, scale.transcribed)
@@ -77,7 +77,7 @@ def as_the_project(run, model, processor, listed: int, rows: int) -> dict:
     scale, figures, total = run.scale, {"rows": rows}, 0.0
     for stage, tokens in zip(STAGES, (scale.selected, scale.transcribed), strict=True):
         asked = questions(processor, stage, rows, scale.seconds, listed, scale.transcribed)
-        states, mask = encoded(model, processor, asked.waves, run.device)
+        states, mask = encoded(model, features_of(processor, asked.waves, run.device))
         heard = [row[: int(valid.sum())].cpu() for row, valid in zip(states, mask, strict=True)]
         steps = Steps(model.get_base_model().lm_head)
 
@@ -99,8 +99,8 @@ def one_by_one(run, model, processor, listed: int) -> dict:
     """The public recipe's way: one utterance at a time, padded to 30 s and encoded again for the second stage."""
     scale = run.scale
     limit = processor.feature_extractor.n_samples / processor.feature_extractor.sampling_rate
-    padded = noise(1, limit)
-    encoding = median_seconds(run, lambda: encoded(model, processor, padded, run.device))
+    padded = features_of(processor, noise(1, limit), run.device)
+    encoding = median_seconds(run, lambda: encoded(model, padded))
     figures, total = {"rows": 1, "encoding_seconds": encoding}, 2 * encoding
     for stage, tokens in zip(STAGES, (scale.selected, scale.transcribed), strict=True):
         asked = questions(processor, stage, 1, scale.seconds, listed, scale.transcribed)

@@ -22,7 +22,7 @@ def versions(device: torch.device) -> dict:
         "memory_gb": torch.cuda.get_device_properties(device).total_memory / GB if cuda else None,
         "data_sheet_tflops": peak_tflops(device),
         "python": platform.python_version(),
-        "torch": torch.__version__,
+        "torch": str(torch.__version__),
         "transformers": transformers.__version__,
         "peft": peft.__version__,
         "accelerate": accelerate.__version__,

@@ -1,8 +1,8 @@
 """W = 1 pools every token into itself: our model's logits against transformers' own, of the same weights.
 
 The stock model reads the same prompts with the list's tokens in them, and recordings padded to 30 s. bf16 rounds
-otherwise when lengths and batches differ, so each row has a yardstick: the stock model against itself, a row alone
-against the row in its batch. And a counter-check: what other speech changes.
+otherwise when lengths and batches differ, so each case has a yardstick: the stock model against itself, a row alone
+against the same row padded in its batch. And a counter-check: what other speech changes.
 """
 
 import gc
@@ -43,7 +43,7 @@ def compare(run, dtype: torch.dtype, attention: str, layers: int | None = None) 
     del model, weights
     gc.collect()
     theirs = stock(**stock_inputs(processor, batch, asked, run.device)).logits
-    single = Questions(*(column[:1] for column in (asked.prompts, asked.keywords, asked.waves, asked.targets)))
+    single = Questions(*(column[-1:] for column in (asked.prompts, asked.keywords, asked.waves, asked.targets)))
     one = processor(single.prompts, single.keywords, single.waves)
     alone = stock(**stock_inputs(processor, one, single, run.device)).logits
     turned = Questions(asked.prompts, asked.keywords, [wave[::-1] * 0.5 for wave in asked.waves], asked.targets)
@@ -55,7 +55,7 @@ def compare(run, dtype: torch.dtype, attention: str, layers: int | None = None) 
         "largest_difference": (mine - wanted).abs().max().item(),
         "mean_difference": (mine - wanted).abs().mean().item(),
         "same_likeliest_token": (mine.argmax(-1) == wanted.argmax(-1)).float().mean().item(),
-        "yardstick_largest": (theirs[0][valid[0]].float() - alone[0].float()).abs().max().item(),
+        "yardstick_largest": (theirs[-1][valid[-1]].float() - alone[0].float()).abs().max().item(),
         "other_speech_largest": (other[valid].float() - wanted).abs().max().item(),
         "deviation_of_logits": wanted.std().item(),
     }

@@ -3,7 +3,7 @@
 import torch
 from bases import checkpointing
 from generating import prompt_of
-from material import batch_of, encoded, questions
+from material import batch_of, encoded, features_of, questions
 from measuring import median_seconds
 
 from parts.decoding import rows_of
@@ -58,7 +58,7 @@ def prefill(run, model, processor, listed: int) -> dict:
 
 @torch.no_grad()
 def projected(run, model, processor, asked):
-    states, mask = encoded(model, processor, asked.waves, run.device)
+    states, mask = encoded(model, features_of(processor, asked.waves, run.device))
     return model.get_base_model().model.multi_modal_projector(states), mask
 
 
