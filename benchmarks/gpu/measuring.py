@@ -7,6 +7,8 @@ from collections.abc import Callable
 
 import torch
 
+from sap2.errors import out_of_memory
+
 GB = 1e9
 # bf16, dense, 10¹² operations a second by the data sheets; the first name that the device's name contains counts.
 PEAKS = {
@@ -49,6 +51,11 @@ def peak_gb(device: torch.device) -> float | None:
     return torch.cuda.max_memory_allocated(device) / GB if device.type == "cuda" else None
 
 
+def reserved_gb(device: torch.device) -> float | None:
+    """Most memory that PyTorch held since `reset_peak`, what lay unused between tensors included; None on a CPU."""
+    return torch.cuda.max_memory_reserved(device) / GB if device.type == "cuda" else None
+
+
 def peak_tflops(device: torch.device) -> float | None:
     """The data sheet's 10¹² operations a second; None where the device is not known."""
     if device.type != "cuda":
@@ -63,8 +70,8 @@ def largest(rows: int, measure: Callable[[int], dict]) -> dict:
     while True:
         try:
             return measure(rows) | ({"out_of_memory_at": refused} if refused else {})
-        except torch.cuda.OutOfMemoryError:
-            if rows == 1:
+        except RuntimeError as error:
+            if rows == 1 or not (out_of_memory(error) or "ALLOC_FAILED" in str(error)):  # so cuBLAS says it
                 raise
         refused.append(rows)
         rows //= 2

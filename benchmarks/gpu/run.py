@@ -138,10 +138,15 @@ def measure(parts: list[Part], records: Records, base: str, tiny: bool, seconds:
 
 
 def start(base: str, tiny: bool, deadline: float) -> Worker:
-    """A worker that has imported what it needs."""
+    """A worker that has imported what it needs.
+
+    Raises: SystemExit: it cannot measure here.
+    """
     worker = Worker(base, tiny)
     try:
-        next(worker.messages(min(START, deadline - time.monotonic())))
+        kind, reason = next(worker.messages(min(START, deadline - time.monotonic())))
+        if kind == "refused":
+            raise SystemExit(reason)
     except BaseException:
         worker.stop()
         raise

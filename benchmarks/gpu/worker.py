@@ -39,7 +39,7 @@ class Run:
 
         self.scale = TINY if self.tiny else FULL
         self.shape = BASES["tiny" if self.tiny else self.base]
-        self.device = torch.device("cpu" if self.tiny or not torch.cuda.is_available() else "cuda")
+        self.device = torch.device("cpu" if self.tiny else "cuda")
 
     def case(self, name: str, needs: float, measure: Callable[[], dict]) -> dict | None:
         """Measure a case and send its row; an error is the row's, and the part goes on.
@@ -69,14 +69,19 @@ class Run:
 def serve(connection: Connection, base: str, tiny: bool) -> None:
     """Run the parts that are named through the connection, until it ends.
 
-    Receives `(part, seconds)`; sends `("ready", "")`, then of each part rows and log texts, and at its end
-    `("done", "")`, `("failed", the error's last line)` or `("done with errors", "")`.
+    Receives `(part, seconds)`. Sends `("ready", "")` or `("refused", the reason)`; then of each part its rows and log
+    texts, and at its end `("done", "")`, `("done with errors", "")` or `("failed", the last line of the error)`.
     """
     from rooms import open_rooms
 
     open_rooms()
+    import torch
+
     import sap2.model  # noqa: F401  its imports are the slow ones
 
+    if not tiny and not torch.cuda.is_available():
+        connection.send(("refused", "PyTorch sees no CUDA device here; --tiny runs on a CPU"))
+        return
     connection.send(("ready", ""))
     while True:
         try:

@@ -1,7 +1,9 @@
 """The GPU benchmark runs whole on a CPU, without most of our dependencies, and keeps what a cut run had measured."""
 
+import doctest
 import json
 import os
+import runpy
 import signal
 import subprocess
 import sys
@@ -109,6 +111,22 @@ def test_a_broken_part_and_a_late_one_leave_the_others(environment, tmp_path):
     assert device["state"] == "done" and len(device["rows"]) == 3
     assert late["state"] == "out of time"
     assert "Traceback" in (out / "log.txt").read_text()
+
+
+@pytest.mark.slow
+def test_without_a_gpu_only_tiny_runs(environment, tmp_path):
+    command = [sys.executable, str(BENCHMARK / "run.py"), "--out", str(tmp_path / "out")]
+    hidden = {**environment, "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(command, env=hidden, capture_output=True, text=True, timeout=TIMEOUT)
+    assert done.returncode == 1 and "PyTorch sees no CUDA device here; --tiny runs on a CPU" in done.stderr
+
+
+def test_the_report_shows_rows_and_their_errors():
+    names = runpy.run_path(str(BENCHMARK / "report.py"))
+    examples = doctest.DocTestFinder().find(names["markdown"], globs=names)
+    examples += doctest.DocTestFinder().find(names["_cell"], globs=names)
+    runner = doctest.DocTestRunner()
+    assert [runner.run(example).failed for example in examples] == [0, 0]
 
 
 def test_the_page_lists_the_parts_and_says_what_was_run():

@@ -29,6 +29,7 @@ def measure(run) -> None:
 @torch.no_grad()
 def compare(run, dtype: torch.dtype, attention: str, layers: int | None = None) -> dict:
     """Ours against stock, on rows of different lengths padded on the left."""
+    torch.backends.cudnn.allow_tf32 = False  # the convolutions of float32 would be in less than float32
     processor = run.shape.processor(window=1)
     options = {"dtype": dtype, "attention": attention, "layers": layers}
     asked = mixed(processor, run.scale.seconds)

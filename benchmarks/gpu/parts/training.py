@@ -8,7 +8,7 @@ import torch
 from bases import checkpointing
 from figures import planned, tera_operations
 from material import STAGES, batch_of, load_of, questions
-from measuring import largest, median_seconds, peak_gb, peak_tflops, reset_peak
+from measuring import largest, median_seconds, peak_gb, peak_tflops, reserved_gb, reset_peak
 
 CLIP = 1.0
 
@@ -58,7 +58,7 @@ def step(run, model, processor, stage: str, rows: int, again: bool = True, zero:
         with checkpointing(model.train(), again):
             reset_peak(run.device)
             seconds = median_seconds(run, one)
-            most = peak_gb(run.device)
+            most, reserved = peak_gb(run.device), reserved_gb(run.device)
         encoder_seconds = median_seconds(run, encoder)
     finally:
         model.zero_grad(set_to_none=True)
@@ -77,6 +77,7 @@ def step(run, model, processor, stage: str, rows: int, again: bool = True, zero:
         "mfu": useful / seconds / peak if peak else None,
         "share_of_peak_with_recomputation": done / seconds / peak if peak else None,
         "peak_gb": most,
+        "reserved_gb": reserved,
         **planned(model, rows, load, again, zero, peak),
         "first_loss": losses[0].item(),
         "last_loss": losses[-1].item(),
