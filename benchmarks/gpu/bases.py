@@ -1,23 +1,24 @@
 """Bases at their true shape, with random weights made on the device in its precision: nothing is downloaded."""
 
-from collections.abc import Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+import transformers
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch import nn
-from transformers import AutoTokenizer, Qwen2AudioConfig, Qwen2AudioForConditionalGeneration, WhisperFeatureExtractor
+from transformers import AutoTokenizer
 
-from sap2.model import LORA_TARGETS, SapQwen2AudioConfig, SapQwen2AudioForConditionalGeneration, SapQwen2AudioProcessor
-from sap2.training.shapes import EMBEDDED, QWEN2_AUDIO_7B
+from sap2.model import LORA_TARGETS, Family, SapProcessor, family_named
+from sap2.training.shapes import EMBEDDED
 
 LORA = {"r": 8, "lora_alpha": 32}  # of the profile qwen2-audio-7b
 DROPOUT = 0.05
 
-# A Qwen2-Audio that a CPU runs in moments.
-TINY = {
+Sections = dict[str, dict[str, Any]]
+# Shapes that a CPU runs in moments.
+TINY_QWEN2_AUDIO: Sections = {
     "audio_config": {
         "model_type": "qwen2_audio_encoder", "num_mel_bins": 128, "d_model": 32, "encoder_layers": 2,
         "encoder_attention_heads": 2, "encoder_ffn_dim": 64, "max_source_positions": 1500,
@@ -27,6 +28,18 @@ TINY = {
         "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 4, "tie_word_embeddings": False,
     },
 }  # fmt: skip
+TINY_QWEN3_ASR: Sections = {
+    "audio_config": {
+        "model_type": "qwen3_asr_encoder", "num_mel_bins": 128, "d_model": 32, "encoder_layers": 2,
+        "encoder_attention_heads": 2, "encoder_ffn_dim": 64, "output_dim": 64, "downsample_hidden_size": 8,
+    },
+    "text_config": {
+        "model_type": "qwen3", "vocab_size": 1280, "hidden_size": 64, "intermediate_size": 128, "head_dim": 16,
+        "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "tie_word_embeddings": True,
+    },
+}  # fmt: skip
+# transformers' names of the fields that count layers.
+LAYERS = {"audio_config": "encoder_layers", "text_config": "num_hidden_layers"}
 
 
 @dataclass(frozen=True)
@@ -34,30 +47,42 @@ class Base:
     """A shape that can be measured.
 
     Args:
+        model_type: Of its family.
         sections: `audio_config` and `text_config`, as far as they differ from the classes' defaults.
-        ours, ours_config: Our classes of its family.
-        stock, stock_config: transformers' classes of its family.
-        lora: Pattern of the layers that training adapts.
+        extractor: Name of transformers' class that makes its features.
     """
 
-    sections: Mapping[str, Mapping[str, Any]]
-    ours: type = SapQwen2AudioForConditionalGeneration
-    ours_config: type = SapQwen2AudioConfig
-    stock: type = Qwen2AudioForConditionalGeneration
-    stock_config: type = Qwen2AudioConfig
-    lora: str = LORA_TARGETS
+    model_type: str
+    sections: Sections
+    extractor: str
 
-    def processor(self, **pooling) -> SapQwen2AudioProcessor:
+    @property
+    def family(self) -> Family:
+        return family_named(self.model_type)
+
+    @property
+    def stock(self) -> type:
+        """transformers' own class of the family."""
+        return getattr(transformers, self.family.model.__name__.removeprefix("Sap"))
+
+    @property
+    def pads(self) -> bool:
+        """Whether the stock class demands 30 s of audio, and ours does not."""
+        return self.family.model.headless.encoder is not None
+
+    def processor(self, **pooling) -> SapProcessor:
         """A processor with the embedded base's tokenizer: its few tokens are within any base's vocabulary."""
-        bins = self.sections["audio_config"]["num_mel_bins"]
-        return SapQwen2AudioProcessor(
-            WhisperFeatureExtractor(feature_size=bins), AutoTokenizer.from_pretrained(EMBEDDED), leading_blank=True,
-            **pooling,
-        )  # fmt: skip
+        tokenizer = AutoTokenizer.from_pretrained(EMBEDDED)
+        tokenizer.audio_token = "<|AUDIO|>"
+        tokenizer.audio_bos_token, tokenizer.audio_eos_token = "<|audio_bos|>", "<|audio_eos|>"
+        bins = self.sections["audio_config"].get("num_mel_bins", 128)
+        extractor = getattr(transformers, self.extractor)(feature_size=bins)
+        template = tokenizer.chat_template
+        return self.family.processor(extractor, tokenizer, chat_template=template, leading_blank=True, **pooling)
 
     def build(
         self,
-        processor: SapQwen2AudioProcessor,
+        processor: SapProcessor,
         device: torch.device,
         *,
         stock: bool = False,
@@ -74,30 +99,39 @@ class Base:
             pooling: Fields of our configuration, as window and weighting.
         """
         tokenizer = processor.tokenizer
-        start, end, placeholder = tokenizer.convert_tokens_to_ids(list(processor.context_tokens))
         sections = {name: dict(section) for name, section in self.sections.items()}
-        sections["text_config"] |= {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
         if layers is not None:
-            sections["audio_config"]["encoder_layers"] = sections["text_config"]["num_hidden_layers"] = layers
-        fields = sections | {"audio_token_index": processor.audio_token_id}
-        if not stock:
+            for name, field in LAYERS.items():
+                sections[name][field] = layers
+        if stock:
+            config = self.stock.config_class(**sections)
+        else:
+            start, end, placeholder = tokenizer.convert_tokens_to_ids(list(processor.context_tokens))
             unspoken, spoken = processor.tag_ids
-            fields |= {"context_start_id": start, "context_end_id": end, "context_token_id": placeholder}
-            fields |= {"unspoken_id": unspoken, "spoken_id": spoken, "window": processor.window} | pooling
-        config = (self.stock_config if stock else self.ours_config)(**fields)
+            config = self.family.config(
+                **sections, context_start_id=start, context_end_id=end, context_token_id=placeholder,
+                unspoken_id=unspoken, spoken_id=spoken, window=processor.window, **pooling,
+            )  # fmt: skip
+        config.audio_token_id = processor.audio_token_id
+        kind = self.stock if stock else self.family.model
         torch.manual_seed(0)
         with device:
-            model = (self.stock if stock else self.ours)._from_config(
-                config, dtype=dtype, attn_implementation=attention
-            )
-        return model.eval()
+            return kind._from_config(config, dtype=dtype, attn_implementation=attention).eval()
 
     def adapted(self, model, dropout: float = DROPOUT, **more) -> PeftModel:
         """The model with the 7B profile's LoRA, in float32 as PEFT trains and loads it."""
-        return get_peft_model(model, LoraConfig(**LORA, lora_dropout=dropout, target_modules=self.lora, **more))
+        return get_peft_model(model, LoraConfig(**LORA, lora_dropout=dropout, target_modules=LORA_TARGETS, **more))
 
 
-BASES = {"qwen2-audio-7b": Base(QWEN2_AUDIO_7B), "tiny": Base(TINY)}
+def base_named(name: str, tiny: bool) -> Base:
+    """A shape of `scale.BASE_NAMES`, or the tiny one of its family."""
+    if name.startswith("qwen2-audio"):
+        model_type, hub_id, sections = "qwen2_audio", "Qwen/Qwen2-Audio-7B", TINY_QWEN2_AUDIO
+        extractor = "WhisperFeatureExtractor"
+    else:
+        model_type, hub_id, sections = "qwen3_asr", f"Qwen/Qwen3-ASR-{name[-4:].upper()}-hf", TINY_QWEN3_ASR
+        extractor = "Qwen3ASRFeatureExtractor"
+    return Base(model_type, sections if tiny else family_named(model_type).published[hub_id], extractor)
 
 
 def encoder_layers(model) -> nn.Module:

@@ -7,12 +7,12 @@ from measuring import GB
 
 from sap2.training.memory import Load, activations, memory
 from sap2.training.plan import UTILISATION, operations
-from sap2.training.shapes import Sizes
+from sap2.training.shapes import Shape, Sizes
 
 TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj", "projector"]
 
 
-def planned(model, rows: int, load: Load, checkpointing: bool, zero: str, peak: float | None) -> dict:
+def planned(family, model, rows: int, load: Load, checkpointing: bool, zero: str, peak: float | None) -> dict:
     """Memory by `sap2.training.memory`, seconds by `sap2.training.plan`, of one step on one GPU.
 
     Args:
@@ -37,12 +37,12 @@ def planned(model, rows: int, load: Load, checkpointing: bool, zero: str, peak: 
     needed = memory(sizes, section, zero, kept)
     figures = {"planned_gb": needed.total / GB, "planned_activations_gb": kept / GB}
     if peak is not None:
-        work = rows * operations(config, sizes, load, section)
+        work = rows * operations(Shape(family, config, "built"), sizes, load, section)
         figures["planned_seconds"] = [work / (peak * 1e12 * share) for share in reversed(UTILISATION)]
     return figures
 
 
-def tera_operations(model, rows: int, load: Load, again: bool) -> float:
+def tera_operations(family, model, rows: int, load: Load, again: bool) -> float:
     """10¹² operations of a step, by `sap2 plan`'s count.
 
     Args:
@@ -51,7 +51,7 @@ def tera_operations(model, rows: int, load: Load, again: bool) -> float:
     base = model.get_base_model()
     sizes = Sizes(0, 0, _frozen(encoder_layers(base)), _frozen(decoder_layers(base)), 0)
     section = SimpleNamespace(gradient_checkpointing=again, cache_encoder=False)
-    return rows * operations(base.config, sizes, load, section) / 1e12
+    return rows * operations(Shape(family, base.config, "built"), sizes, load, section) / 1e12
 
 
 def _frozen(module) -> int:

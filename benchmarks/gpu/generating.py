@@ -26,10 +26,10 @@ class Answering:
 
     @torch.no_grad()
     def generate(self, tokens: int) -> Tensor:
-        tokenizer = self.processor.tokenizer
+        processor = self.processor
         config = GenerationConfig(
             max_new_tokens=tokens, min_new_tokens=tokens, do_sample=False, num_beams=1, use_cache=True,
-            eos_token_id=[self.processor.end_id, tokenizer.eos_token_id], pad_token_id=tokenizer.pad_token_id,
+            eos_token_id=[processor.end_id, processor.tokenizer.eos_token_id], pad_token_id=processor.pad_id,
             **self.options,
         )  # fmt: skip
         return self.model.generate(**self.inputs, generation_config=config)

@@ -97,10 +97,9 @@ def main() -> None:
     # Nothing is looked for on the hub: a machine without a network would wait for it.
     os.environ |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
     open_rooms()
-    base = "tiny" if arguments.tiny else arguments.base
-    records = Records(arguments.out, base=base, minutes=arguments.minutes)
+    records = Records(arguments.out, base=arguments.base, tiny=arguments.tiny, minutes=arguments.minutes)
     chosen = [part for part in PARTS if not arguments.parts or part.name in arguments.parts]
-    measure(chosen, records, base, arguments.tiny, 60 * arguments.minutes)
+    measure(chosen, records, arguments.base, arguments.tiny, 60 * arguments.minutes)
     print(f"\n{(arguments.out / REPORT).read_text(encoding='utf-8')}")
 
 

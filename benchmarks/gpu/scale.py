@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-BASE_NAMES = ("qwen2-audio-7b",)  # bases.py has their shapes
+BASE_NAMES = ("qwen2-audio-7b", "qwen3-asr-0.6b", "qwen3-asr-1.7b")  # bases.py has their shapes
 
 
 @dataclass(frozen=True)

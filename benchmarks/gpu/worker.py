@@ -20,7 +20,7 @@ class Run:
     """What a part measures with, and where its figures go.
 
     Args:
-        base: Name of the shape, a key of `bases.BASES`.
+        base: Name of the shape, of `scale.BASE_NAMES`.
         tiny: Sizes for a CPU, whose figures mean nothing.
         until: Clock (`time.monotonic`) at which no further case is started.
         send: Passes a message to the process of run.py.
@@ -34,11 +34,11 @@ class Run:
 
     def __post_init__(self):
         import torch
-        from bases import BASES
+        from bases import base_named
         from scale import FULL, TINY
 
         self.scale = TINY if self.tiny else FULL
-        self.shape = BASES["tiny" if self.tiny else self.base]
+        self.shape = base_named(self.base, self.tiny)
         self.device = torch.device("cpu" if self.tiny else "cuda")
 
     def case(self, name: str, needs: float, measure: Callable[[], dict]) -> dict | None:

@@ -1,11 +1,13 @@
 """W = 1 pools every token into itself: our model's logits against transformers' own, of the same weights.
 
-The stock model reads the same prompts with the list's tokens in them, and recordings padded to 30 s. bf16 rounds
+The stock model reads the same prompts with the list's tokens in them, and recordings padded to 30 s where it demands
+that. bf16 rounds
 otherwise when lengths and batches differ, so each case has a yardstick: the stock model against itself, a row alone
 against the same row padded in its batch. And a counter-check: what other speech changes.
 """
 
 import gc
+import inspect
 
 import torch
 from material import Questions, noise, questions
@@ -43,12 +45,12 @@ def compare(run, dtype: torch.dtype, attention: str, layers: int | None = None) 
         raise ValueError(f"the stock model has weights that ours lacks: {', '.join(missing[:3])}")
     del model, weights
     gc.collect()
-    theirs = stock(**stock_inputs(processor, batch, asked, run.device)).logits
+    theirs = stock(**stock_inputs(run.shape, processor, batch, asked, stock)).logits
     single = Questions(*(column[-1:] for column in (asked.prompts, asked.keywords, asked.waves, asked.targets)))
     one = processor(single.prompts, single.keywords, single.waves)
-    alone = stock(**stock_inputs(processor, one, single, run.device)).logits
+    alone = stock(**stock_inputs(run.shape, processor, one, single, stock)).logits
     turned = Questions(asked.prompts, asked.keywords, [wave[::-1] * 0.5 for wave in asked.waves], asked.targets)
-    other = stock(**stock_inputs(processor, batch, turned, run.device)).logits
+    other = stock(**stock_inputs(run.shape, processor, batch, turned, stock)).logits
     valid = batch["attention_mask"].to(run.device).bool()
     mine, wanted = ours[valid].float(), theirs[valid].float()
     return {
@@ -70,14 +72,17 @@ def mixed(processor, seconds: float) -> Questions:
     return asked
 
 
-def stock_inputs(processor, batch, asked: Questions, device: torch.device) -> dict[str, Tensor]:
-    """Our batch as stock reads it: the list's tokens for our placeholders, and 30 s of features."""
+def stock_inputs(shape, processor, batch, asked: Questions, model) -> dict[str, Tensor]:
+    """Our batch as stock reads it: the list's tokens for our placeholders, and features of its length and name."""
     ids = batch["input_ids"].clone()
     context = processor.tokenizer.convert_tokens_to_ids(processor.context_token)
     ids[ids == context] = batch["context_ids"][batch["context_windows"] >= 0]
     extractor = processor.feature_extractor
     # The longest row decides the length of all: one of 30 s, which is cut off again, pads the others.
-    features = processor.features([*asked.waves, noise(1, extractor.n_samples / extractor.sampling_rate)[0]])
-    inputs = {"input_ids": ids, "attention_mask": batch["attention_mask"]}
-    inputs |= {name: tensor[:-1] for name, tensor in features.items()}
-    return {name: tensor.to(device) for name, tensor in inputs.items()}
+    longest = noise(1, extractor.n_samples / extractor.sampling_rate) if shape.pads else []
+    features = {name: tensor[: len(ids)] for name, tensor in processor.features([*asked.waves, *longest]).items()}
+    features["input_features"] = features["input_features"].to(model.dtype)
+    if "input_features_mask" in inspect.signature(shape.stock.forward).parameters:
+        features["input_features_mask"] = features.pop("feature_attention_mask")
+    inputs = {"input_ids": ids, "attention_mask": batch["attention_mask"], **features}
+    return {name: tensor.to(model.device) for name, tensor in inputs.items()}

@@ -1,14 +1,15 @@
 """The cost of training the two context markers' embeddings: PEFT's `trainable_token_indices`, or two rows of our own.
 
-PEFT copies the whole embedding table in every forward pass, so for every decoded token; rows of our own are added
-after the look-up.
+PEFT copies the whole embedding table in every forward pass, so for every decoded token; our rows
+(`sap2.model.markers`) are added after the look-up.
 """
 
 import torch
 from generating import Answering, per_token, prompt_of
 from material import questions
 from measuring import GB, median_seconds, peak_gb, reset_peak
-from torch import nn
+
+from sap2.model import MARKERS
 
 
 def measure(run) -> None:
@@ -20,23 +21,24 @@ def measure(run) -> None:
 
 def cost(run, processor, attach) -> dict:
     """Time and memory of the look-up alone, for a token per row and for a training batch, and of decoding."""
-    base = run.shape.build(processor, run.device)
-    model = attach(run.shape, base, processor.tokenizer.convert_tokens_to_ids(list(processor.context_tokens[:2])))
-    model.eval()
-    table, scale = model.get_base_model().get_input_embeddings(), run.scale
+    model, scale = attach(run, processor).eval(), run.scale
+    core = model.get_base_model().model
     asked = questions(processor, "pruner", scale.decode_rows, scale.seconds, scale.listed, 0)
     inputs = prompt_of(model, processor, asked, run.device)
     one, whole = inputs["input_ids"][:, -1:], inputs["input_ids"]
 
+    def embedded(ids):
+        return core.context_markers(core.get_input_embeddings()(ids), ids)
+
     def look_up():
         with torch.no_grad():
-            table(one)
+            embedded(one)
 
     def train():
         model.zero_grad(set_to_none=True)
-        embedded = table(whole)
-        if embedded.requires_grad:
-            embedded.float().sum().backward()
+        vectors = embedded(whole)
+        if vectors.requires_grad:
+            vectors.float().sum().backward()
 
     token = median_seconds(run, look_up, warm=3)
     reset_peak(run.device)
@@ -55,24 +57,16 @@ def cost(run, processor, attach) -> dict:
     }
 
 
-def plain(shape, base, markers: list[int]):
-    return shape.adapted(base)
+def plain(run, processor):
+    return run.shape.adapted(run.shape.build(processor, run.device))
 
 
-def peft_rows(shape, base, markers: list[int]):
-    return shape.adapted(base, trainable_token_indices={"embed_tokens": markers})
+def own_rows(run, processor):
+    base = run.shape.build(processor, run.device, trained_markers=True)
+    return run.shape.adapted(base, modules_to_save=[MARKERS])
 
 
-def own_rows(shape, base, markers: list[int]):
-    model, table = shape.adapted(base), base.get_input_embeddings()
-    table.rows = nn.Parameter(torch.zeros(2, table.embedding_dim, device=table.weight.device))
-    first, last = markers
-
-    def add(module, arguments, embedded):
-        ids = arguments[0]
-        end = ids == last
-        moved = (embedded.float() + module.rows[end.long()]).to(embedded.dtype)
-        return torch.where((end | (ids == first))[..., None], moved, embedded)
-
-    table.register_forward_hook(add)
-    return model
+def peft_rows(run, processor):
+    markers = processor.tokenizer.convert_tokens_to_ids(list(processor.context_tokens[:2]))
+    base = run.shape.build(processor, run.device)
+    return run.shape.adapted(base, trainable_token_indices={"embed_tokens": markers})

@@ -64,7 +64,8 @@ def step(run, model, processor, stage: str, rows: int, again: bool = True, zero:
         model.zero_grad(set_to_none=True)
         model.eval()
     load, peak = load_of(batch, processor.audio_token_id), peak_tflops(run.device)
-    useful, done = (tera_operations(model, rows, load, layers_again) for layers_again in (False, again))
+    family = run.shape.family
+    useful, done = (tera_operations(family, model, rows, load, layers_again) for layers_again in (False, again))
     return {
         "rows": rows,
         "tokens_per_utterance": load.tokens,
@@ -78,7 +79,7 @@ def step(run, model, processor, stage: str, rows: int, again: bool = True, zero:
         "share_of_peak_with_recomputation": done / seconds / peak if peak else None,
         "peak_gb": most,
         "reserved_gb": reserved,
-        **planned(model, rows, load, again, zero, peak),
+        **planned(family, model, rows, load, again, zero, peak),
         "first_loss": losses[0].item(),
         "last_loss": losses[-1].item(),
     }
