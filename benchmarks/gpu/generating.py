@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 import torch
-from material import Questions, encoded, features_of
+from material import Samples, encoded, features_of
 from measuring import median_seconds
 from torch import Tensor
 from transformers import GenerationConfig
@@ -11,7 +11,7 @@ from transformers import GenerationConfig
 
 @dataclass
 class Answering:
-    """A batch that is answered with so many tokens.
+    """A batch that is answered with a fixed number of tokens.
 
     Args:
         model: A PEFT model, or a base.
@@ -38,11 +38,11 @@ class Answering:
         return median_seconds(run, lambda: self.generate(tokens), warm)
 
 
-def prompt_of(model, processor, asked: Questions, device: torch.device) -> dict[str, Tensor]:
+def prompt_of(model, processor, samples: Samples, device: torch.device) -> dict[str, Tensor]:
     """The inputs of `generate` for recordings of one length, encoded before."""
-    states, mask = encoded(model, features_of(processor, asked.waves, device))
+    states, mask = encoded(model, features_of(processor, samples.waves, device))
     frames = mask.sum(-1).tolist()
-    inputs = processor(asked.prompts, asked.keywords, frames=frames, padding_side="left")
+    inputs = processor(samples.prompts, samples.keywords, frames=frames, padding_side="left")
     moved = {name: tensor.to(device) for name, tensor in inputs.items()}
     longest = max(frames)
     return moved | {"speech_states": states[:, :longest], "speech_mask": mask[:, :longest]}

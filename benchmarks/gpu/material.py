@@ -1,4 +1,4 @@
-"""Utterances, lists and answers to measure with: noise and made-up words of the asked lengths."""
+"""Utterances, lists and answers to measure with: noise and made-up words of given lengths."""
 
 import random
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ STAGES = ("pruner", "recogniser")
 
 
 @dataclass
-class Questions:
+class Samples:
     """A batch before it is tokenised: one prompt, list, recording and target per row."""
 
     prompts: list[str]
@@ -26,7 +26,7 @@ class Questions:
     targets: list[str]
 
 
-def questions(processor, stage: str, rows: int, seconds: float, listed: int, answer: int) -> Questions:
+def make_samples(processor, stage: str, rows: int, seconds: float, listed: int, answer: int) -> Samples:
     """What a stage reads and answers.
 
     Args:
@@ -40,11 +40,11 @@ def questions(processor, stage: str, rows: int, seconds: float, listed: int, ans
     else:
         targets = [transcript(processor, keywords, answer, rng) for keywords in lists]
     prompt = pruning_prompt() if stage == "pruner" else recognition_prompt(True)
-    return Questions([prompt] * rows, lists, noise(rows, seconds), targets)
+    return Samples([prompt] * rows, lists, noise(rows, seconds), targets)
 
 
 def words(rng: random.Random, count: int) -> list[str]:
-    """So many made-up names, each once."""
+    """Made-up names, each once."""
     made: dict[str, None] = {}
     while len(made) < count:
         made["".join(rng.choice(ONSETS) + rng.choice(NUCLEI) for _ in range(rng.randint(2, 3)))] = None
@@ -63,9 +63,9 @@ def noise(rows: int, seconds: float) -> list[np.ndarray]:
     return [rng.normal(0, 0.1, round(seconds * SAMPLE_RATE)).astype(np.float32) for _ in range(rows)]
 
 
-def batch_of(processor, asked: Questions, device: torch.device) -> dict[str, Tensor]:
+def batch_of(processor, samples: Samples, device: torch.device) -> dict[str, Tensor]:
     """A training batch on the device."""
-    batch = processor(asked.prompts, asked.keywords, asked.waves, targets=asked.targets)
+    batch = processor(samples.prompts, samples.keywords, samples.waves, targets=samples.targets)
     return {name: tensor.to(device) for name, tensor in batch.items()}
 
 

@@ -32,7 +32,7 @@ def timed(device: torch.device, call: Callable[[], object]) -> float:
 
 
 def median_seconds(run, call: Callable[[], object], warm: int = 1) -> float:
-    """The median of the run's repetitions, at least one, and no more of them than the part's time allows."""
+    """The median of the run's repetitions: at least 1, at most as many as the part's time allows."""
     for _ in range(warm):
         timed(run.device, call)
     taken = []
@@ -65,7 +65,7 @@ def peak_tflops(device: torch.device) -> float | None:
 
 
 def largest(rows: int, measure: Callable[[int], dict]) -> dict:
-    """Measure with so many rows, or half of them, and so on, until they fit the memory."""
+    """Measure with `rows` rows, or half of them, and so on, until they fit the memory."""
     refused = []
     while True:
         try:

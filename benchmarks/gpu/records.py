@@ -1,4 +1,4 @@
-"""The record of a run: one JSON file, written anew, whole, after every figure, so that a cut run keeps what it had."""
+"""The record of a run: a JSON file that is replaced whole after every row, so that a cut run keeps what it had."""
 
 import json
 import os
@@ -13,7 +13,7 @@ RECORDS, REPORT, LOG = "records.json", "report.md", "log.txt"
 
 
 class Records:
-    """Figures by part, in `records.json`, as a table in `report.md`; whole error texts in `log.txt`.
+    """Rows by part in `records.json`, as tables in `report.md`; tracebacks in `log.txt`.
 
     Args:
         folder: Where they are written; made when it is not there.

@@ -21,7 +21,7 @@ def open_rooms() -> None:
         package = ModuleType(name)
         package.__path__ = [str(ROOT.joinpath(*name.split(".")))]
         sys.modules[name] = package
-    # The modules above name its classes in annotations only; the real one needs pydantic and ruamel.yaml.
+    # The modules above name its classes in annotations only; the real module needs pydantic and ruamel.yaml.
     params = ModuleType("sap2.params")
     params.__getattr__ = _annotation
     sys.modules["sap2.params"] = params

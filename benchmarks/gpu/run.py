@@ -1,4 +1,4 @@
-"""One command for one GPU: exactness, training, decoding and their parts' costs at the true size, in minutes.
+"""Measure one GPU in minutes: exactness, training, decoding and the costs of their parts at the true size.
 
     python benchmarks/gpu/run.py --minutes 8 --out gpu
 
@@ -65,7 +65,7 @@ class Worker:
         theirs.close()
 
     def messages(self, seconds: float):
-        """What it sends until it is done; TimeoutError after so many seconds, EOFError when it died."""
+        """The messages it sends; TimeoutError after `seconds`, EOFError when it died."""
         until = time.monotonic() + seconds
         while True:
             if not self.connection.poll(max(0.0, until - time.monotonic())):

@@ -14,7 +14,7 @@ class Scale:
         listed: Keywords of stage 1's lists in training: the mean of the 7B profile's `list_sizes`.
         lists: Lengths of the lists in decoding.
         decode_rows, decode_tokens: `batch_size` and `batch_tokens` of `pruning` and `inference` in params.yaml.
-        selected, transcribed: Tokens of a stage's answer, as `sap2 plan` assumes them for so many seconds.
+        selected, transcribed: Tokens of a stage's answer, as `sap2 plan` assumes them for `seconds`.
         repeats: Timed repetitions, at most.
         matrix: Side of the matrices that the device's speed is measured with.
         layers: Layers that float32 exactness is compared with.

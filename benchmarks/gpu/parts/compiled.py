@@ -5,7 +5,7 @@ On a GPU `generate` compiles by itself when the cache is static. On a CPU the gr
 
 import torch
 from generating import Answering, per_token, prompt_of
-from material import encoded, features_of, questions
+from material import encoded, features_of, make_samples
 from measuring import median_seconds, peak_gb, reset_peak, timed
 from transformers import CompileConfig
 
@@ -25,13 +25,13 @@ def measure(run) -> None:
 
 
 def static(run, model, processor, listed: int, adapter: bool, compiled: bool) -> dict:
-    """Stage 1's prompt with so many keywords, answered with as many tokens as stage 2's transcript has."""
+    """Stage 1's prompt with `listed` keywords, answered with as many tokens as stage 2's transcript has."""
     torch.compiler.reset()
     base, scale = model.get_base_model(), run.scale
     base.__dict__.pop("_compiled_call", None)
     rows, tokens = rows_of(processor, scale, listed), scale.transcribed
-    asked = questions(processor, "pruner", rows, scale.seconds, listed, 0)
-    inputs = prompt_of(model, processor, asked, run.device)
+    samples = make_samples(processor, "pruner", rows, scale.seconds, listed, 0)
+    inputs = prompt_of(model, processor, samples, run.device)
     options = {"cache_implementation": "static", "disable_compile": not compiled}
     if compiled and run.device.type == "cpu":
         options["compile_config"] = CompileConfig(backend="eager", mode=None)
@@ -42,9 +42,9 @@ def static(run, model, processor, listed: int, adapter: bool, compiled: bool) ->
     try:
         answering = Answering(model, processor, inputs, options)
         prefill = Answering(model, processor, inputs, options | {"disable_compile": True, "compile_config": None})
-        features = features_of(processor, asked.waves, run.device)
+        features = features_of(processor, samples.waves, run.device)
         encoding = median_seconds(run, lambda: encoded(model, features))
-        spoken = questions(processor, "recogniser", rows, scale.seconds, listed, tokens)
+        spoken = make_samples(processor, "recogniser", rows, scale.seconds, listed, tokens)
         second = Answering(model, processor, prompt_of(model, processor, spoken, run.device)).seconds(run, 1)
         first = timed(run.device, lambda: answering.generate(tokens))
         prefill_seconds = prefill.seconds(run, 1)

@@ -9,7 +9,7 @@ from contextlib import nullcontext
 
 import torch
 from generating import Answering, per_token, prompt_of
-from material import STAGES, encoded, features_of, noise, questions
+from material import STAGES, encoded, features_of, make_samples, noise
 from measuring import largest, median_seconds, peak_gb, reset_peak, timed
 
 from sap2.inference.decoding import answers
@@ -42,10 +42,10 @@ def measure(run) -> None:
 
 
 def rows_of(processor, scale, listed: int) -> int:
-    """Rows of a batch with lists of so many keywords."""
-    asked = questions(processor, "pruner", 1, scale.seconds, listed, 0)
-    frames = processor.frames(len(asked.waves[0]))
-    length = processor.prompt_length(asked.prompts[0], asked.keywords[0], frames) + scale.selected
+    """Rows of a batch whose lists have `listed` keywords."""
+    samples = make_samples(processor, "pruner", 1, scale.seconds, listed, 0)
+    frames = processor.frames(len(samples.waves[0]))
+    length = processor.prompt_length(samples.prompts[0], samples.keywords[0], frames) + scale.selected
     return max(1, min(scale.decode_rows, scale.decode_tokens // length))
 
 
@@ -54,13 +54,13 @@ def two_stages(run, model, processor, listed: int, rows: int, adapter: bool) -> 
     scale = run.scale
     reset_peak(run.device)
     with nullcontext() if adapter else model.disable_adapter():
-        asked = questions(processor, "pruner", rows, scale.seconds, listed, scale.transcribed)
-        features = features_of(processor, asked.waves, run.device)
+        samples = make_samples(processor, "pruner", rows, scale.seconds, listed, scale.transcribed)
+        features = features_of(processor, samples.waves, run.device)
         encoding = median_seconds(run, lambda: encoded(model, features))
         figures, total = {"rows": rows, "encoding_seconds": encoding}, encoding
         for stage, tokens in zip(STAGES, (scale.selected, scale.transcribed), strict=True):
-            asked = questions(processor, stage, rows, scale.seconds, listed, scale.transcribed)
-            answering = Answering(model, processor, prompt_of(model, processor, asked, run.device))
+            samples = make_samples(processor, stage, rows, scale.seconds, listed, scale.transcribed)
+            answering = Answering(model, processor, prompt_of(model, processor, samples, run.device))
             prefill, whole = answering.seconds(run, 1), answering.seconds(run, tokens, warm=0)
             figures |= {
                 f"{stage}_prompt_tokens": answering.inputs["input_ids"].shape[1],
@@ -76,14 +76,14 @@ def as_the_project(run, model, processor, listed: int, rows: int) -> dict:
     """Stage 1 held to its list and scored, stage 2 free, by `sap2.inference.decoding.answers`."""
     scale, figures, total = run.scale, {"rows": rows}, 0.0
     for stage, tokens in zip(STAGES, (scale.selected, scale.transcribed), strict=True):
-        asked = questions(processor, stage, rows, scale.seconds, listed, scale.transcribed)
-        states, mask = encoded(model, features_of(processor, asked.waves, run.device))
-        heard = [row[: int(valid.sum())].cpu() for row, valid in zip(states, mask, strict=True)]
+        samples = make_samples(processor, stage, rows, scale.seconds, listed, scale.transcribed)
+        states, mask = encoded(model, features_of(processor, samples.waves, run.device))
+        rows_states = [row[: int(valid.sum())].cpu() for row, valid in zip(states, mask, strict=True)]
         steps = Steps(model.get_base_model().lm_head)
 
-        def answer(stage=stage, asked=asked, heard=heard, tokens=tokens):
+        def answer(stage=stage, samples=samples, rows_states=rows_states, tokens=tokens):
             answers(
-                model, processor, heard, asked.prompts, asked.keywords, batch_size=rows,
+                model, processor, rows_states, samples.prompts, samples.keywords, batch_size=rows,
                 batch_tokens=10**9, max_new_tokens=tokens, selecting=stage == "pruner", scored=True,
             )  # fmt: skip
 
@@ -103,8 +103,8 @@ def one_by_one(run, model, processor, listed: int) -> dict:
     encoding = median_seconds(run, lambda: encoded(model, padded))
     figures, total = {"rows": 1, "encoding_seconds": encoding}, 2 * encoding
     for stage, tokens in zip(STAGES, (scale.selected, scale.transcribed), strict=True):
-        asked = questions(processor, stage, 1, scale.seconds, listed, scale.transcribed)
-        answering = Answering(model, processor, prompt_of(model, processor, asked, run.device))
+        samples = make_samples(processor, stage, 1, scale.seconds, listed, scale.transcribed)
+        answering = Answering(model, processor, prompt_of(model, processor, samples, run.device))
         prefill, whole = answering.seconds(run, 1), answering.seconds(run, tokens, warm=0)
         figures |= {f"{stage}_ms_per_token": per_token(prefill, whole, tokens), f"{stage}_answer_seconds": whole}
         total += whole

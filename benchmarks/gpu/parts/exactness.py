@@ -10,7 +10,7 @@ import gc
 import inspect
 
 import torch
-from material import Questions, noise, questions
+from material import Samples, make_samples, noise
 from torch import Tensor
 from transformers.utils import is_flash_attn_2_available
 
@@ -34,9 +34,9 @@ def compare(run, dtype: torch.dtype, attention: str, layers: int | None = None) 
     torch.backends.cudnn.allow_tf32 = False  # the convolutions of float32 would be in less than float32
     processor = run.shape.processor(window=1)
     options = {"dtype": dtype, "attention": attention, "layers": layers}
-    asked = mixed(processor, run.scale.seconds)
+    samples = mixed(processor, run.scale.seconds)
     model = run.shape.build(processor, run.device, **options)
-    batch = processor(asked.prompts, asked.keywords, asked.waves)
+    batch = processor(samples.prompts, samples.keywords, samples.waves)
     ours = model(**{name: tensor.to(run.device) for name, tensor in batch.items()}).logits
     weights = model.state_dict()
     stock = run.shape.build(processor, run.device, stock=True, **options)
@@ -45,11 +45,11 @@ def compare(run, dtype: torch.dtype, attention: str, layers: int | None = None) 
         raise ValueError(f"the stock model has weights that ours lacks: {', '.join(missing[:3])}")
     del model, weights
     gc.collect()
-    theirs = stock(**stock_inputs(run.shape, processor, batch, asked, stock)).logits
-    single = Questions(*(column[-1:] for column in (asked.prompts, asked.keywords, asked.waves, asked.targets)))
-    one = processor(single.prompts, single.keywords, single.waves)
-    alone = stock(**stock_inputs(run.shape, processor, one, single, stock)).logits
-    turned = Questions(asked.prompts, asked.keywords, [wave[::-1] * 0.5 for wave in asked.waves], asked.targets)
+    theirs = stock(**stock_inputs(run.shape, processor, batch, samples, stock)).logits
+    single = Samples(*(column[-1:] for column in (samples.prompts, samples.keywords, samples.waves, samples.targets)))
+    single_batch = processor(single.prompts, single.keywords, single.waves)
+    alone = stock(**stock_inputs(run.shape, processor, single_batch, single, stock)).logits
+    turned = Samples(samples.prompts, samples.keywords, [wave[::-1] * 0.5 for wave in samples.waves], samples.targets)
     other = stock(**stock_inputs(run.shape, processor, batch, turned, stock)).logits
     valid = batch["attention_mask"].to(run.device).bool()
     mine, wanted = ours[valid].float(), theirs[valid].float()
@@ -64,15 +64,15 @@ def compare(run, dtype: torch.dtype, attention: str, layers: int | None = None) 
     }
 
 
-def mixed(processor, seconds: float) -> Questions:
+def mixed(processor, seconds: float) -> Samples:
     """Rows with recordings and lists of different lengths."""
-    asked = questions(processor, "pruner", len(SECONDS), seconds, 8, 0)
-    asked.waves = [noise(1, share * seconds)[0] for share in SECONDS]
-    asked.keywords = [words[: 2 + 2 * row] for row, words in enumerate(asked.keywords)]
-    return asked
+    samples = make_samples(processor, "pruner", len(SECONDS), seconds, 8, 0)
+    samples.waves = [noise(1, share * seconds)[0] for share in SECONDS]
+    samples.keywords = [words[: 2 + 2 * row] for row, words in enumerate(samples.keywords)]
+    return samples
 
 
-def stock_inputs(shape, processor, batch, asked: Questions, model) -> dict[str, Tensor]:
+def stock_inputs(shape, processor, batch, samples: Samples, model) -> dict[str, Tensor]:
     """Our batch as stock reads it: the list's tokens for our placeholders, and features of its length and name."""
     ids = batch["input_ids"].clone()
     context = processor.tokenizer.convert_tokens_to_ids(processor.context_token)
@@ -80,7 +80,7 @@ def stock_inputs(shape, processor, batch, asked: Questions, model) -> dict[str, 
     extractor = processor.feature_extractor
     # The longest row decides the length of all: one of 30 s, which is cut off again, pads the others.
     longest = noise(1, extractor.n_samples / extractor.sampling_rate) if shape.pads else []
-    features = {name: tensor[: len(ids)] for name, tensor in processor.features([*asked.waves, *longest]).items()}
+    features = {name: tensor[: len(ids)] for name, tensor in processor.features([*samples.waves, *longest]).items()}
     features["input_features"] = features["input_features"].to(model.dtype)
     if "input_features_mask" in inspect.signature(shape.stock.forward).parameters:
         features["input_features_mask"] = features.pop("feature_attention_mask")

@@ -6,7 +6,7 @@ PEFT copies the whole embedding table in every forward pass, so for every decode
 
 import torch
 from generating import Answering, per_token, prompt_of
-from material import questions
+from material import make_samples
 from measuring import GB, median_seconds, peak_gb, reset_peak
 
 from sap2.model import MARKERS
@@ -23,20 +23,20 @@ def cost(run, processor, attach) -> dict:
     """Time and memory of the look-up alone, for a token per row and for a training batch, and of decoding."""
     model, scale = attach(run, processor).eval(), run.scale
     core = model.get_base_model().model
-    asked = questions(processor, "pruner", scale.decode_rows, scale.seconds, scale.listed, 0)
-    inputs = prompt_of(model, processor, asked, run.device)
-    one, whole = inputs["input_ids"][:, -1:], inputs["input_ids"]
+    samples = make_samples(processor, "pruner", scale.decode_rows, scale.seconds, scale.listed, 0)
+    inputs = prompt_of(model, processor, samples, run.device)
+    last_ids, prompt_ids = inputs["input_ids"][:, -1:], inputs["input_ids"]
 
     def embedded(ids):
         return core.context_markers(core.get_input_embeddings()(ids), ids)
 
     def look_up():
         with torch.no_grad():
-            embedded(one)
+            embedded(last_ids)
 
     def train():
         model.zero_grad(set_to_none=True)
-        vectors = embedded(whole)
+        vectors = embedded(prompt_ids)
         if vectors.requires_grad:
             vectors.float().sum().backward()
 

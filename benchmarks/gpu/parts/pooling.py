@@ -3,7 +3,7 @@
 import torch
 from bases import checkpointing
 from generating import prompt_of
-from material import batch_of, encoded, features_of, questions
+from material import batch_of, encoded, features_of, make_samples
 from measuring import median_seconds
 
 from parts.decoding import rows_of
@@ -19,10 +19,10 @@ def measure(run) -> None:
 
 
 def training(run, model, processor, rows: int) -> dict:
-    asked = questions(processor, "pruner", rows, run.scale.seconds, run.scale.listed, 0)
-    batch = batch_of(processor, asked, run.device)
+    samples = make_samples(processor, "pruner", rows, run.scale.seconds, run.scale.listed, 0)
+    batch = batch_of(processor, samples, run.device)
     core = model.get_base_model().model
-    speech, mask = projected(run, model, processor, asked)
+    speech, mask = projected(run, model, processor, samples)
 
     def step():
         model.zero_grad(set_to_none=True)
@@ -31,9 +31,9 @@ def training(run, model, processor, rows: int) -> dict:
         loss.backward()
 
     def pooling():
-        heard = speech.detach().requires_grad_()
+        frames = speech.detach().requires_grad_()
         with torch.autocast(run.device.type, torch.bfloat16):
-            pooled, _ = core.pool(batch["context_ids"], batch["context_windows"], heard, mask)
+            pooled, _ = core.pool(batch["context_ids"], batch["context_windows"], frames, mask)
         pooled.float().sum().backward()
 
     with checkpointing(model.train(), True):
@@ -45,10 +45,10 @@ def training(run, model, processor, rows: int) -> dict:
 @torch.no_grad()
 def prefill(run, model, processor, listed: int) -> dict:
     rows = rows_of(processor, run.scale, listed)
-    asked = questions(processor, "pruner", rows, run.scale.seconds, listed, 0)
-    inputs = prompt_of(model.eval(), processor, asked, run.device)
+    samples = make_samples(processor, "pruner", rows, run.scale.seconds, listed, 0)
+    inputs = prompt_of(model.eval(), processor, samples, run.device)
     core = model.get_base_model().model
-    speech, mask = projected(run, model, processor, asked)
+    speech, mask = projected(run, model, processor, samples)
     whole = median_seconds(run, lambda: model(**inputs, logits_to_keep=1))
     pooling = median_seconds(
         run, lambda: core.pool(inputs["context_ids"], inputs["context_windows"], speech, mask)
@@ -57,8 +57,8 @@ def prefill(run, model, processor, listed: int) -> dict:
 
 
 @torch.no_grad()
-def projected(run, model, processor, asked):
-    states, mask = encoded(model, features_of(processor, asked.waves, run.device))
+def projected(run, model, processor, samples):
+    states, mask = encoded(model, features_of(processor, samples.waves, run.device))
     return model.get_base_model().model.multi_modal_projector(states), mask
 
 

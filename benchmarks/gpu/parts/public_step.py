@@ -9,7 +9,7 @@ import sys
 
 import torch
 from bases import checkpointing
-from material import STAGES, batch_of, questions
+from material import STAGES, batch_of, make_samples
 from measuring import largest, peak_gb, reset_peak, timed
 from rooms import ROOT
 
@@ -34,11 +34,11 @@ def sides(run, model, processor, stage: str, rows: int) -> dict:
     from baseline import baseline_loss, baseline_rows, padded_features
 
     scale = run.scale
-    asked = questions(processor, stage, rows, scale.seconds, scale.listed, scale.transcribed)
-    batch = batch_of(processor, asked, run.device)
-    samples = baseline_rows(processor, asked.prompts, asked.keywords, asked.waves, asked.targets)
-    samples = [{name: tensor.to(run.device) for name, tensor in sample.items()} for sample in samples]
-    features = {name: tensor.to(run.device) for name, tensor in padded_features(processor, asked.waves).items()}
+    samples = make_samples(processor, stage, rows, scale.seconds, scale.listed, scale.transcribed)
+    batch = batch_of(processor, samples, run.device)
+    public_rows = baseline_rows(processor, samples.prompts, samples.keywords, samples.waves, samples.targets)
+    public_rows = [{name: tensor.to(run.device) for name, tensor in row.items()} for row in public_rows]
+    features = {name: tensor.to(run.device) for name, tensor in padded_features(processor, samples.waves).items()}
     losses: dict[str, float] = {}
 
     def step(name: str, loss_of) -> None:
@@ -50,7 +50,7 @@ def sides(run, model, processor, stage: str, rows: int) -> dict:
 
     calls = {
         "ours": lambda: step("ours", lambda: model(**batch, use_cache=False).loss),
-        "public": lambda: step("public", lambda: baseline_loss(model, samples, features)),
+        "public": lambda: step("public", lambda: baseline_loss(model, public_rows, features)),
     }
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     most = {}

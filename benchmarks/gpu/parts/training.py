@@ -7,7 +7,7 @@ without DeepSpeed; one case has the adapter in bf16, as DeepSpeed has it.
 import torch
 from bases import checkpointing
 from figures import planned, tera_operations
-from material import STAGES, batch_of, load_of, questions
+from material import STAGES, batch_of, load_of, make_samples
 from measuring import largest, median_seconds, peak_gb, peak_tflops, reserved_gb, reset_peak
 
 CLIP = 1.0
@@ -36,12 +36,12 @@ def step(run, model, processor, stage: str, rows: int, again: bool = True, zero:
         zero: `none`, or the ZeRO stage whose precision the adapter has.
     """
     scale, base = run.scale, model.get_base_model()
-    asked = questions(processor, stage, rows, scale.seconds, scale.listed, scale.transcribed)
-    batch, losses = batch_of(processor, asked, run.device), []
+    samples = make_samples(processor, stage, rows, scale.seconds, scale.listed, scale.transcribed)
+    batch, losses = batch_of(processor, samples, run.device), []
     optimizer = torch.optim.AdamW(trained(model), lr=1e-4, fused=run.device.type == "cuda")
     base.config.use_cache = base.config.text_config.use_cache = False
 
-    def one():
+    def train_step():
         optimizer.zero_grad(set_to_none=True)
         with torch.autocast(run.device.type, torch.bfloat16, enabled=zero == "none"):
             loss = model(**batch).loss
@@ -57,7 +57,7 @@ def step(run, model, processor, stage: str, rows: int, again: bool = True, zero:
     try:
         with checkpointing(model.train(), again):
             reset_peak(run.device)
-            seconds = median_seconds(run, one)
+            seconds = median_seconds(run, train_step)
             most, reserved = peak_gb(run.device), reserved_gb(run.device)
         encoder_seconds = median_seconds(run, encoder)
     finally:
