@@ -7,8 +7,9 @@ def markdown(content: dict) -> str:
     """The report of `records.json`'s content.
 
     >>> rows = [{"case": "a", "step_seconds": 1.23456}, {"case": "b", "error": "no | memory"}]
-    >>> print(markdown({"base": "tiny", "parts": [{"part": "training", "state": "failed", "rows": rows}]}))
-    # GPU benchmark: tiny
+    >>> part = {"part": "training", "state": "failed", "rows": rows}
+    >>> print(markdown({"base": "qwen", "tiny": True, "parts": [part]}))
+    # GPU benchmark: qwen, tiny: its figures mean nothing
     <BLANKLINE>
     ## training
     <BLANKLINE>
@@ -20,8 +21,9 @@ def markdown(content: dict) -> str:
     | b |  | no / memory |
     <BLANKLINE>
     """
-    about = [f"- {name}: {value}" for name, value in content.items() if name not in ("parts", "base")]
-    lines = [f"# GPU benchmark: {content['base']}", *([""] if about else []), *about]
+    about = [f"- {name}: {value}" for name, value in content.items() if name not in ("parts", "base", "tiny")]
+    tiny = ", tiny: its figures mean nothing" if content.get("tiny") else ""
+    lines = [f"# GPU benchmark: {content['base']}{tiny}", *([""] if about else []), *about]
     for part in content["parts"]:
         spent = f", {part['seconds']:.0f} s" if "seconds" in part else ""
         reason = f": {part['reason']}" if "reason" in part else ""

@@ -24,6 +24,7 @@ from scale import BASE_NAMES
 from worker import serve
 
 START = 180.0  # seconds that imports may take
+STOP = 20.0  # seconds that a killed process may take to end
 GRACE = 3.0  # seconds kept for the end
 
 
@@ -75,7 +76,7 @@ class Worker:
     def stop(self) -> None:
         self.connection.close()
         self.process.kill()
-        self.process.join()
+        self.process.join(STOP)
 
 
 def main() -> None:
