@@ -14,6 +14,11 @@ TEXT = {
 AUDIO = {
     "num_mel_bins": 80, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32,
 }  # fmt: skip
+# Wide enough for the text model's layers to outweigh the projector, as in real models.
+WIDE = TEXT | {
+    "hidden_size": 128, "intermediate_size": 384, "num_hidden_layers": 4, "num_attention_heads": 8,
+    "num_key_value_heads": 4,
+}  # fmt: skip
 # The published templates, as far as our prompts reach: one turn of the user's, or the system's and one of the user's.
 QWEN3_ASR = (
     "{% for m in messages if m.role == 'system' %}<|im_start|>system\n"
@@ -36,11 +41,13 @@ GLM = (
 CHATML = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 
 
-def build_tiny(family: str, directory: Path, *, with_context_tokens: bool = True, seed: int = 0) -> Path:
-    """Save a random base of 2 + 2 layers, hidden 32, of a family; return its folder."""
+def build_tiny(
+    family: str, directory: Path, *, with_context_tokens: bool = True, seed: int = 0, text: dict = TEXT
+) -> Path:
+    """Save a random base of 2 + 2 layers, hidden 32 unless `text` says otherwise, of a family; return its folder."""
     if family == "qwen2_audio":
         return build_tiny_base(directory, with_context_tokens=with_context_tokens, tie=False, seed=seed)
-    model, processor = BUILDERS[family](CONTEXT_TOKENS if with_context_tokens else [])
+    model, processor = BUILDERS[family](CONTEXT_TOKENS if with_context_tokens else [], text)
     scaled(model, seed)
     model.tie_weights()
     model.save_pretrained(directory)
@@ -48,13 +55,14 @@ def build_tiny(family: str, directory: Path, *, with_context_tokens: bool = True
     return directory
 
 
-def _qwen3_asr(markers: list[str]):
+def _qwen3_asr(markers: list[str], text: dict):
     speech = {"audio_token": "<|audio_pad|>", "audio_bos_token": "<|audio_start|>", "audio_eos_token": "<|audio_end|>"}
     tokenizer = tiny_tokenizer([*CHATML, *speech.values(), *markers], **speech)
     tokenizer.add_tokens(["<asr_text>"])
     config = transformers.Qwen3ASRConfig(
-        audio_config=AUDIO | {"model_type": "qwen3_asr_encoder", "output_dim": 32, "downsample_hidden_size": 4},
-        text_config=TEXT
+        audio_config=AUDIO
+        | {"model_type": "qwen3_asr_encoder", "output_dim": text["hidden_size"], "downsample_hidden_size": 4},
+        text_config=text
         | {"model_type": "qwen3", "head_dim": 16, "vocab_size": len(tokenizer), "tie_word_embeddings": True},
         audio_token_id=tokenizer.convert_tokens_to_ids("<|audio_pad|>"),
         eos_token_id=tokenizer.convert_tokens_to_ids(["<|endoftext|>", "<|im_end|>"]),
@@ -65,11 +73,11 @@ def _qwen3_asr(markers: list[str]):
     return transformers.Qwen3ASRForConditionalGeneration(config), processor
 
 
-def _audio_flamingo3(markers: list[str]):
+def _audio_flamingo3(markers: list[str], text: dict):
     tokenizer = tiny_tokenizer([*CHATML, "<sound>", *markers])
     config = transformers.AudioFlamingo3Config(
         audio_config=AUDIO | {"model_type": "audioflamingo3_encoder"},
-        text_config=TEXT | {"model_type": "qwen2", "vocab_size": len(tokenizer), "tie_word_embeddings": False},
+        text_config=text | {"model_type": "qwen2", "vocab_size": len(tokenizer), "tie_word_embeddings": False},
         audio_token_id=tokenizer.convert_tokens_to_ids("<sound>"),
     )
     extractor = WhisperFeatureExtractor(feature_size=80, return_attention_mask=True)
@@ -77,13 +85,13 @@ def _audio_flamingo3(markers: list[str]):
     return transformers.AudioFlamingo3ForConditionalGeneration(config), processor
 
 
-def _glm_asr(markers: list[str]):
+def _glm_asr(markers: list[str], text: dict):
     special = ["<|endoftext|>", "<|user|>", "<|assistant|>", "<|pad|>", "<|begin_of_audio|>", "<|end_of_audio|>"]
     tokenizer = tiny_tokenizer([*special, *markers])
     config = transformers.GlmAsrConfig(
         # The projector takes four states side by side: the encoder's inner width is four times its width.
         audio_config=AUDIO | {"model_type": "glmasr_encoder", "intermediate_size": 64},
-        text_config=TEXT | {"model_type": "llama", "vocab_size": len(tokenizer)},
+        text_config=text | {"model_type": "llama", "vocab_size": len(tokenizer)},
         audio_token_id=tokenizer.convert_tokens_to_ids("<|pad|>"),
     )
     extractor = WhisperFeatureExtractor(feature_size=80, return_attention_mask=True)

@@ -107,11 +107,13 @@ def activations(
         groups = [{"q_proj", "k_proj", "v_proj"}, {"gate_proj", "up_proj"}]
         inputs = sum(bool(group & set(names)) for group in groups) * hidden * width
         inputs += inner * width * ("down_proj" in names)
+    normed = queries * (1 + (text.num_key_value_heads or heads) / heads) if text.model_type == "qwen3" else 0
     layer = (
         inputs
+        + 4 * normed  # queries and keys, which Qwen3 norms in float32
         + len(names) * lora.rank * width
         + 2 * (4 * hidden + 4)  # both norms work in float32
-        + 4 * queries * width + 4 * heads  # queries, keys, values, output; log-sums
+        + 4 * queries * width + 4 * heads  # queries, keys, values, output, each as wide as all heads; log-sums
         + 3 * inner * width  # gate, its activation, up
     )  # fmt: skip
     layers = text.num_hidden_layers

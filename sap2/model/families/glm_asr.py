@@ -31,7 +31,10 @@ class SapGlmAsrModel(SapModel, GlmAsrModel):
     def hear(self, features: Tensor, mask: Tensor) -> Tensor:
         """See `SapModel.hear`: without a mask, and four states of the encoder side by side make one."""
         states = self.audio_tower(features.to(self.audio_tower.dtype)).last_hidden_state
-        return states.reshape(len(features), -1, self.config.audio_config.intermediate_size)
+        frames = states.reshape(len(features), -1, self.config.audio_config.intermediate_size)
+        if self.training:  # padding would be projected and kept for the backward pass; stock's rounding is not needed
+            frames = frames[:, : int(self.frame_count(mask.sum(-1)).max())]
+        return frames
 
 
 class SapGlmAsrForConditionalGeneration(SapForConditionalGeneration, GlmAsrForConditionalGeneration):
