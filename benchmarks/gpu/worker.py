@@ -72,15 +72,11 @@ def serve(connection: Connection, base: str, tiny: bool) -> None:
     Receives `(part, seconds)`. Sends `("ready", "")` or `("refused", the reason)`; then of each part its rows and log
     texts, and at its end `("done", "")`, `("done with errors", "")` or `("failed", the last line of the error)`.
     """
-    from rooms import open_rooms
-
-    open_rooms()
-    import torch
-
-    import sap2.model  # noqa: F401  its imports are the slow ones
-
-    if not tiny and not torch.cuda.is_available():
-        connection.send(("refused", "PyTorch sees no CUDA device here; --tiny runs on a CPU"))
+    try:
+        set_up(tiny)
+    except Exception as error:  # noqa: BLE001
+        traceback.print_exc()
+        connection.send(("refused", last_line(error)))
         return
     connection.send(("ready", ""))
     while True:
@@ -97,6 +93,23 @@ def serve(connection: Connection, base: str, tiny: bool) -> None:
             connection.send(("failed", last_line(error)))
         run = None
         release()
+
+
+def set_up(tiny: bool) -> None:
+    """Import what every part needs, which is slow, and choose attention's kernels as loading a model does.
+
+    Raises: RuntimeError: there is no GPU for sizes that need one.
+    """
+    from rooms import open_rooms
+
+    open_rooms()
+    import torch
+
+    from sap2.model.attention import avoid_planned_kernels
+
+    avoid_planned_kernels()
+    if not tiny and not torch.cuda.is_available():
+        raise RuntimeError("PyTorch sees no CUDA device here; --tiny runs on a CPU")
 
 
 def release() -> None:
