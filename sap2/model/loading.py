@@ -16,6 +16,7 @@ from transformers.utils import logging
 
 from sap2.errors import ModelError, out_of_memory
 from sap2.files import atomic_dir, atomic_file
+from sap2.model.attention import avoid_planned_kernels
 from sap2.model.configuration import SAP_FIELDS, SapFields
 from sap2.model.families import Family, family_of
 from sap2.model.modeling import SapForConditionalGeneration
@@ -51,6 +52,7 @@ def load_model(
         sap_overrides: Fields of `SapFields`; None keeps what is there.
     Raises: ModelError: a folder is missing, weights are missing or left over, or a setting is out of range.
     """
+    avoid_planned_kernels()
     check_folder(base_dir)
     saved = sap_settings(adapter_dir) if adapter_dir is not None else {}
     overrides = saved | {name: value for name, value in sap_overrides.items() if value is not None}
