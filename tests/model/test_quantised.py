@@ -4,12 +4,14 @@ from importlib.util import find_spec
 
 import pytest
 import torch
-from tiny import tone
+from tiny import spoken, tone
 from transformers import BitsAndBytesConfig, Qwen2AudioForConditionalGeneration
 
+from sap2.inference.loading import load_recogniser
 from sap2.model import load_model, load_processor, save_adapter
 from sap2.params import LoraSection, TrainSection
 from sap2.prompts import pruning_prompt
+from sap2.settings import RecogniserSettings
 from sap2.training.adapters import attach
 from sap2.training.shapes import EMBEDDED
 
@@ -66,6 +68,15 @@ def test_an_adapter_is_trained_on_a_4_bit_base(tmp_path):
     loaded = load_model(EMBEDDED, tmp_path, dtype=torch.float32, quantization_config=QUANTISED["4bit"])
     with torch.no_grad():
         torch.testing.assert_close(loaded(**inputs).logits, model.eval()(**inputs).logits)
+
+
+@needs_bitsandbytes
+@pytest.mark.parametrize("kind", QUANTISED)
+def test_a_recogniser_runs_on_a_quantised_base(kind):
+    settings = RecogniserSettings().with_changes({"pruning": {"first_pass": None, "speech_only": False}}, "test")
+    recogniser = load_recogniser(EMBEDDED, settings=settings, device="cpu", quantization_config=QUANTISED[kind])
+    transcript = recogniser(spoken(2.0), LISTS[0])
+    assert transcript.text and {*transcript.scores} <= {*LISTS[0]}
 
 
 @pytest.fixture(scope="module")
