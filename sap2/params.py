@@ -366,8 +366,8 @@ class TrainSection(Section):
     def _quantised_base_stays(self) -> "TrainSection":
         if self.quantization and (self.cache_encoder or not self.freeze_vit or self.deepspeed.startswith("zero3")):
             raise ValueError(
-                f"quantization {self.quantization} needs cache_encoder: false, freeze_vit: true and a deepspeed without "
-                "zero3: quantised weights are neither moved, trained nor split"
+                f"quantization {self.quantization} needs cache_encoder: false, freeze_vit: true and no "
+                "deepspeed of zero3: quantised weights are neither moved, trained nor split"
             )
         return self
 
