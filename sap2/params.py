@@ -454,7 +454,7 @@ class ResourcesSection(Section):
     CPU and memory are [request, limit].
     """
 
-    image: str = "sap2-asr-python:0.1.0"  # of every step, with a version or a digest (…@sha256:…)
+    image: str = "sap2-asr-python:0.2.0"  # of every step, with a version or a digest (…@sha256:…)
     pull_secrets: list[Name] = []  # Secrets that open the image's registry
     secret_name: Name | None = "sap2-asr"  # Secret with MLflow's and the object store's variables; None = none is given
     secret_keys: list[str] = ["MLFLOW_TRACKING_URI"]  # its keys, each a variable of the same name
