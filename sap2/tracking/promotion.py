@@ -3,7 +3,7 @@
 import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -135,7 +135,7 @@ def versions(tracking: TrackingSection) -> list[dict[str, Any]]:
             "version": int(one.version),
             "aliases": [alias for alias, version in held.items() if version == int(one.version)]
             + (["unfinished"] if unfinished(one) else []),
-            "registered": datetime.fromtimestamp(one.creation_timestamp / 1000, timezone.utc),
+            "registered": datetime.fromtimestamp(one.creation_timestamp / 1000, UTC),
             "run": one.run_id,
             "tags": dict(one.tags),
         }
@@ -244,7 +244,7 @@ def _record(asking, outcome: Promotion) -> None:
     """The verdict, for who looks at the version or at its run."""
     name, number = outcome.model, str(outcome.version)
     version = asking.get_model_version(name, number)
-    now = datetime.now(timezone.utc)
+    now = datetime.now(UTC)
     asking.log_dict(version.run_id, {"at": now.isoformat(), **asdict(outcome)}, f"promotion/{now:%Y%m%dT%H%M%S}.json")
     asking.update_model_version(name, number, description=_described(version.description or "", outcome))
 
@@ -268,7 +268,7 @@ def _why(rules: list[Rule], force: str | None, holds: bool) -> str:
 
 def _stamp(what: str, why: str) -> Mapping[str, str]:
     """Who, when and why, as tags of a version."""
-    now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    now = datetime.now(UTC).isoformat(timespec="seconds")
     return {f"sap2.{what}_at": now, f"sap2.{what}_by": user(), f"sap2.{what}_why": why}
 
 
