@@ -51,7 +51,7 @@ image: $(READY) ## Run the Dockerfile's steps that need no root, packages and al
 faults: $(READY) ## Kill every stage, over a hundred times in all, take its room and its MLflow away (two hours): docs/faults.md
 	$(BIN)/python -m pytest tests/faults tests/tracking/test_lost_answers.py -m long -s
 
-fuzz: $(READY) ## Give readers, parsers and the server over 100,000 inputs nobody meant (half an hour)
+fuzz: $(READY) ## Give readers, parsers and the server over 100,000 malformed inputs (half an hour)
 	SAP2_FUZZ_CASES=7000 $(BIN)/python -m pytest tests/test_fuzz.py
 
 soak: $(READY) ## 2,000 utterances through the recogniser, 10,000 requests through the server: memory stays flat
@@ -98,7 +98,7 @@ audit: $(TOOLS)/.ready ## Look the locked packages up among known vulnerabilitie
 	@if $(TOOLS)/bin/pip-audit --requirement requirements.lock --disable-pip --require-hashes --strict \
 		--progress-spinner off >$(TOOLS)/audit.txt 2>$(TOOLS)/audit.log; then cat $(TOOLS)/audit.txt $(TOOLS)/audit.log; \
 	elif [ -s $(TOOLS)/audit.txt ]; then cat $(TOOLS)/audit.txt; \
-		echo "audit: the packages above are vulnerable; ask for versions that are mended (pyproject.toml, then make lock)" >&2; exit 1; \
+		echo "audit: the packages above are vulnerable; require fixed versions in pyproject.toml, then run make lock" >&2; exit 1; \
 	else echo "audit: not done, which says nothing of any package: $$(tail -n 1 $(TOOLS)/audit.log); PyPI's JSON API must answer" >&2; \
 		exit 1; fi
 

@@ -72,7 +72,7 @@ def parse_list(where: str, cell: str, name: str) -> Sequence[str]:
         return tuple(map(intern, words))
     except (ValueError, RecursionError) as error:
         shown = repr(cell) if len(repr(cell)) <= 60 else repr(cell)[:60] + "…"
-        raise InputError(f"{where}: {name} {shown} are no JSON list of strings ({error})") from error
+        raise InputError(f"{where}: {name} {shown} are not a JSON list of strings ({error})") from error
 
 
 class ListCell(Sequence[str]):

@@ -97,7 +97,7 @@ class CheckSettings(Section):
 
 
 class FolderSource(Section):
-    """Recordings of one's own and one TSV: see sap2/data/folder.py."""
+    """Your own recordings and one TSV: see sap2/data/folder.py."""
 
     root: str = Field(min_length=1)
     max_segment: Seconds = Field(15.0, ge=1, le=30)  # of the utterances cut from a recording with subtitles, at most

@@ -33,7 +33,7 @@ LONGEST_ROW = 16 << 20  # characters
 def read(section: PrepareSection) -> tuple[Read, dict[str, Any]]:
     """The entries of all parts; a part is a file under `prepare.swift.root`.
 
-    Raises: InputError: a file is missing; while reading, it is no JSON.
+    Raises: InputError: a file is missing; while reading, it is not JSON.
     """
     return _entries(section.swift, part_files(section.swift, "swift")), {"title": "ms-swift messages"}
 

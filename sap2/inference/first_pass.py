@@ -21,7 +21,7 @@ PROMISING = 3.0  # log-odds from which a keyword is tried: asking the model take
 
 @dataclass(frozen=True)
 class Written(Replacement):
-    """A keyword in the place of some words of the first transcript.
+    """A keyword instead of some words of the first transcript.
 
     Args:
         tag, likeness: The evidence there is without asking the model: see `FirstPassWeights`.

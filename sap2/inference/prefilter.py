@@ -85,7 +85,7 @@ def similarity(hypothesis: str, words: Sequence[str]) -> np.ndarray:
 
 
 def stretches(count: int, words: Sequence[str]) -> list[tuple[int, int]]:
-    """Start and end of all stretches of so many words of a transcript that could be one of the keywords; at least one.
+    """Start and end of each stretch of a transcript of `count` words that could be one of the keywords; at least one.
 
     >>> stretches(3, ["Maier"])
     [(0, 1), (1, 2), (2, 3), (0, 2), (1, 3)]

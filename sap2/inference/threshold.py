@@ -65,7 +65,7 @@ def curve(scored: Sequence[Scores], said: Sequence[Sequence[str]]) -> list[dict[
 
 
 def choose(rows: Sequence[Mapping[str, float | None]], max_false_alarms: float) -> float | None:
-    """The lowest threshold of a curve with at most so many false alarms in 100 utterances; None: none is needed.
+    """The lowest threshold of a curve with at most `max_false_alarms` in 100 utterances; None: none is needed.
 
     >>> choose(curve([{"maier": -0.25, "jon": -2.0}], [["maier"]]), 10.0)
     -0.25

@@ -147,7 +147,7 @@ class SapQwen2AudioProcessor(Qwen2AudioProcessor):
         batch = {
             "input_ids": _pad(inputs, pad, side),
             "attention_mask": _pad([[1] * len(ids) for ids in inputs], 0, side),
-            # Padding of the context is told by window -1 alone: id 0 is a token like any other.
+            # Padding of the context is marked by window -1 alone: id 0 is a token like any other.
             "context_ids": _pad([ids for ids, _ in contexts], 0, "right"),
             "context_windows": _pad([windows for _, windows in contexts], -1, "right"),
             **features,
@@ -174,7 +174,7 @@ class SapQwen2AudioProcessor(Qwen2AudioProcessor):
         }
 
     def frames(self, samples: int) -> int:
-        """Frames, and so `<|AUDIO|>` tokens, that a recording of so many samples takes."""
+        """Frames, and so `<|AUDIO|>` tokens, that a recording of `samples` samples takes."""
         return frame_count(-(-samples // self.feature_extractor.hop_length))
 
     def target(self, text: str) -> list[int]:

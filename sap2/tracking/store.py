@@ -161,7 +161,7 @@ def _check_place(uri: str) -> None:
     path = _sqlite_path(uri)
     if path is not None:
         if path.is_file() and path.stat().st_size and not _starts_with(path, b"SQLite format 3"):
-            raise TrackingError(_message(uri, "cannot be used", f"{path} is no SQLite file"))
+            raise TrackingError(_message(uri, "cannot be used", f"{path} is not a SQLite database"))
         folder = next(parent for parent in path.absolute().parents if parent.exists())
         if not folder.is_dir():
             raise TrackingError(_message(uri, "cannot be used", f"{folder} is a file, expected a folder"))

@@ -132,7 +132,7 @@ print(json.dumps({"answers": answers, "refusal": refusal, "code": sap2.__file__}
     assert four == [whole] * 4
     assert two[0] == whole and two[1]["found"] == two[1]["predicted"] == []
     assert one == [two[1]]
-    assert "row 1: audio 'no-such.wav' is no file here and no base64" in said["refusal"]
+    assert "row 1: audio 'no-such.wav' is neither a file here nor base64" in said["refusal"]
 
 
 def test_package_holds_safetensors_code_and_pinned_requirements_but_no_pickle(model_folder):
