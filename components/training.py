@@ -55,7 +55,7 @@ def train_on_nodes(
     """
     trainer = job["spec"]["trainer"]
     processes = trainer["numNodes"] * trainer["numProcPerNode"]
-    params = Params(**{**sections, stage: {**sections[stage], "nproc": processes}}).model_dump(mode="json")
+    params = Params.model_validate({**sections, stage: {**sections[stage], "nproc": processes}}).model_dump(mode="json")
     inputs = [str(path) for path in (prepared, manifests, base)]
     what = json.dumps([stage, params, inputs, job], sort_keys=True)
     name = f"sap2-{stage}-{hashlib.sha256(what.encode()).hexdigest()[:12]}"

@@ -121,7 +121,7 @@ class ListCell(Sequence[str]):
     def __len__(self) -> int:
         return self._length
 
-    def __getitem__(self, place: int) -> str:
+    def __getitem__(self, place: int) -> str:  # type: ignore[override]  # one entry at a time: no slices
         return self._entries()[place]
 
     def __iter__(self) -> Iterator[str]:

@@ -118,7 +118,7 @@ def _reason(error: Exception, path: Path) -> str | None:
     if isinstance(error, OSError) and error.filename is not None and error.errno != errno.ENOENT:
         place = Path(os.fsdecode(error.filename))
         if place in (path, *path.parents) or any(part.endswith(".partial") for part in place.parts):
-            return os.strerror(error.errno)
+            return os.strerror(error.errno) if error.errno is not None else str(error)
     return None
 
 

@@ -61,7 +61,8 @@ class Section(Settings):
 
         A key that is null by default is left out; another one that is null holds the text "null".
         """
-        values, result = self.model_dump(mode="json"), {}
+        values = self.model_dump(mode="json")
+        result: dict[str, Any] = {}
         for name, field in type(self).model_fields.items():
             value = getattr(self, name)
             if isinstance(value, Section):
@@ -705,7 +706,7 @@ def _explain(error: Any, origins: dict[tuple[str, ...], str], path: str) -> str:
     return f"{location}: {'.'.join(keys)} is {error['input']!r}, {message}"
 
 
-def _model_of(keys: tuple[str, ...]) -> type[BaseModel]:
+def _model_of(keys: tuple[str, ...]) -> Any:
     """The section that `keys` lead to, through those that may be null and lists of them."""
     model: Any = Params
     for key in keys:

@@ -56,7 +56,8 @@ def written(text: str, tags: Mapping[str, float], weights: FirstPassWeights) -> 
         if odds[column] < PROMISING:
             break
         for row in np.argsort(-alike[:, column], kind="stable")[:PLACES]:
-            one = Replacement(*spans[row], listed[column])
+            start, end = spans[row]
+            one = Replacement(start, end, listed[column])
             inserted = " ".join(one.within(words))
             found.append(Written(one.start, one.end, one.keyword, tags[one.keyword], float(most[column]), inserted))
     return found

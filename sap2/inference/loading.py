@@ -137,7 +137,7 @@ def _load(
     processor = load_processor(base, **processor_fields(model.config))
     for name, path in adapters.items():
         model = add_adapter(model, path, name)
-    return (model.to(device) if device else model), processor
+    return (model.to(device) if device else model), processor  # type: ignore[arg-type]  # as nn.Module.to
 
 
 def _same_weights(one: torch.nn.Module, other: torch.nn.Module) -> bool:

@@ -81,7 +81,8 @@ def similarity(hypothesis: str, words: Sequence[str]) -> np.ndarray:
     if not spoken:
         return np.zeros(len(words), np.float32)
     heard = dict.fromkeys(" ".join(spoken[start:end]) for start, end in stretches(len(spoken), words))
-    return closeness(list(heard), words).max(axis=0)
+    best: np.ndarray = closeness(list(heard), words).max(axis=0)
+    return best
 
 
 def stretches(count: int, words: Sequence[str]) -> list[tuple[int, int]]:
@@ -100,11 +101,12 @@ def closeness(heard: Sequence[str], listed: Sequence[str]) -> np.ndarray:
     See `similarity`, which is the best of a hypothesis's stretches.
     """
     one, other = _Keys.of(heard), _list_keys(tuple(listed))
-    letters = _similarity(one.letters, other.letters)
-    sounds = _similarity(one.sounds, other.sounds)
+    letters: np.ndarray = _similarity(one.letters, other.letters)
+    sounds: np.ndarray = _similarity(one.sounds, other.sounds)
     silent = np.array([not sound for sound in other.sounds], dtype=bool)
     sounds[:, silent] = letters[:, silent]
-    return letters + sounds
+    both: np.ndarray = letters + sounds
+    return both
 
 
 def _similarity(heard: list[str], listed: list[str]) -> np.ndarray:

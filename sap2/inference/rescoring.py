@@ -42,7 +42,8 @@ def replacements(text: str, keywords: Sequence[str]) -> list[Replacement]:
 
 def replaced(text: str, tried: Sequence[Replacement], gains: Sequence[float]) -> str:
     """The transcript with those that gain anything, the best first; no two in one place."""
-    words, taken = text.split(), []
+    words = text.split()
+    taken: list[Replacement] = []
     for gain, one in sorted(zip(gains, tried, strict=True), key=lambda pair: -pair[0]):
         if gain > 0 and not any(map(one.rivals, taken)):
             taken.append(one)

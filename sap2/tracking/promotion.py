@@ -146,7 +146,7 @@ def versions(tracking: TrackingSection) -> list[dict[str, Any]]:
 def versions_table(listed: list[dict[str, Any]], context: str) -> str:
     """What `sap2 models` prints: scores are those of one context."""
     heads = ("version", "alias", "registered (UTC)", "WER %", "U-WER %", "B-WER %", "false alarms", "last decision")
-    rows = [heads]
+    rows: list[tuple[str, ...]] = [heads]
     for one in listed:
         tags = one["tags"]
         scores = (tags.get(f"{context}/{name}", "–") for name in ("wer", "u_wer", "b_wer", "false_alarms_per_100"))
@@ -184,13 +184,13 @@ def _judged(
     speed = _tag(asking, name, number, f"{gate.context}/{SPEED}")
     with tempfile.TemporaryDirectory(prefix="sap2-gate-") as folder:
         found = {}
-        for which in filter(None, (number, champion)):
+        for which in [number, *([champion] if champion else [])]:
             path = _results(asking, name, which, gate.context, Path(folder) / str(which))
             if path is None:
                 figure = f"the run of version {which} holds no {RESULTS}/{gate.context}.jsonl"
                 return [Rule("results are kept with the run", figure, False)]
             found[which] = path
-        return judge(gate, evaluation, found[number], found.get(champion), float(speed) if speed else None)
+        return judge(gate, evaluation, found[number], found.get(champion or 0), float(speed) if speed else None)
 
 
 def _results(asking, name: str, number: int, context: str, folder: Path) -> Path | None:
@@ -228,7 +228,7 @@ def _moved_up(asking, outcome: Promotion, why: str) -> bool:
         places: dict[str, int | None] = {CHAMPION: number, PREVIOUS: champion}
         if now.get(CHALLENGER) == number:
             places[CHALLENGER] = None
-        tags = _stamp("promoted", why) | {REPLACED: "" if champion is None else str(champion)}
+        tags = {**_stamp("promoted", why)} | {REPLACED: "" if champion is None else str(champion)}
         move(asking, name, places, number, tags)
         return True
 

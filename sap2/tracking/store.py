@@ -112,7 +112,10 @@ def experiment_id(asking, section: TrackingSection) -> str:
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-        return _existing_experiment(asking, section.experiment)  # another stage was a moment faster
+        made = _existing_experiment(asking, section.experiment)  # another stage was a moment faster
+        if made is None:
+            raise
+        return made
 
 
 @contextmanager
