@@ -70,7 +70,7 @@ format: $(READY) ## Put the code in format
 	$(BIN)/ruff format $(CODE)
 
 docs: $(READY) ## Build the documentation as a site in build/site; a broken link fails
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 wheel: $(READY) ## Build the package in dist and check it as a release does
 	rm -rf dist && $(BIN)/python -m build --no-isolation
