@@ -16,8 +16,8 @@ CODE := sap2 components pipelines experiments tests benchmarks tools
 STORE := $(BIN)/python -c 'from sap2.params import load_params; from sap2.tracking import tracking_uri; print(tracking_uri(load_params().tracking))'
 
 # Rooms whose tests need no model training, server or browser.
-QUICK := tests/test_params.py tests/test_habits.py tests/test_version.py tests/test_manifest.py tests/test_prompts.py tests/test_spelling.py tests/test_settings.py \
-	tests/test_imports.py tests/test_docs.py tests/test_words.py tests/evaluation tests/transcripts tests/model
+QUICK := $(addprefix tests/,test_params.py test_habits.py test_version.py test_manifest.py test_prompts.py test_spelling.py \
+	test_settings.py test_imports.py test_docs.py test_words.py test_make.py evaluation transcripts model)
 
 # dvc.yaml says `sap2 …`: found in our environment, whether it is activated or not.
 WITH_ENV := PATH="$(CURDIR)/$(BIN):$$PATH"
