@@ -32,6 +32,7 @@ COMMANDS = [
     "models",
     "reproduce",
     "transcribe",
+    "talk",
     "keywords",
     "demo",
     "serve",

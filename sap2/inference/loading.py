@@ -39,7 +39,7 @@ def load_recogniser(
 
     Args:
         dtype: None = the checkpoint's own on a GPU, float32 on a CPU, where half precision is many times slower.
-        sap_overrides: Fields of `SapQwen2AudioConfig`, instead of the adapters' own.
+        sap_overrides: Fields of `SapFields`, instead of the adapters' own.
     Raises: ModelError: a folder is unusable, or the adapters were trained with different pooling.
     """
     adapters = {name: path for name, path in ((PRUNER, pruner), (RECOGNISER, recogniser)) if path is not None}
@@ -133,11 +133,11 @@ def _load(
     overrides = {name: value for name, value in sap_overrides.items() if value is not None}
     if dtype is None:
         dtype = "auto" if device and torch.device(device).type != "cpu" else torch.float32
-    model = load_model(base, dtype=dtype, **sap | overrides)
+    model: Any = load_model(base, dtype=dtype, **sap | overrides)
     processor = load_processor(base, **processor_fields(model.config))
     for name, path in adapters.items():
         model = add_adapter(model, path, name)
-    return (model.to(device) if device else model), processor  # type: ignore[arg-type]  # as nn.Module.to
+    return (model.to(device) if device else model), processor
 
 
 def _same_weights(one: torch.nn.Module, other: torch.nn.Module) -> bool:
