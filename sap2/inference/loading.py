@@ -134,7 +134,7 @@ def _load(
     overrides = {name: value for name, value in sap_overrides.items() if value is not None}
     if dtype is None:
         dtype = "auto" if device and torch.device(device).type != "cpu" else torch.float32
-    model = load_model(base, dtype=dtype, **sap | overrides)
+    model: Any = load_model(base, dtype=dtype, **sap | overrides)
     processor = load_processor(base, **processor_fields(model.config))
     for name, path in adapters.items():
         model = add_adapter(model, path, name)

@@ -1,4 +1,4 @@
-"""Transformers' model and generation tests on a class of ours or of stock; run by tests/model/test_stock_suite.py.
+"""Transformers' model and generation tests on a family's class, ours or stock's; see tests/model/test_stock_suite.py.
 
 Copied into a package beside transformers' own test files, which the relative imports name. SUITE_FAMILY and SUITE_SIDE
 (`ours` or `stock`) choose the class.
@@ -12,13 +12,14 @@ import transformers
 from transformers.testing_utils import torch_device
 
 from sap2.model import family_named
+from sap2.model.modeling import SapModel
 
 from ..generation.test_utils import GenerationTesterMixin
 from ..test_modeling_common import ModelTesterMixin, ids_tensor
 
 FAMILY, OURS = family_named(os.environ["SUITE_FAMILY"]), os.environ["SUITE_SIDE"] == "ours"
 MODEL = FAMILY.model if OURS else getattr(transformers, FAMILY.model.__name__.removeprefix("Sap"))
-PAD, AUDIO, START, END, CONTEXT, FIRST, VOCABULARY = 0, 5, 6, 7, 8, 10, 99  # words are FIRST and above
+AUDIO, START, END, CONTEXT, PAD, VOCABULARY = 90, 91, 92, 93, 0, 99
 MEL_FRAMES = {"qwen2_audio": 60, "qwen3_asr": 100}[FAMILY.name]
 MASK = {"qwen2_audio": "feature_attention_mask", "qwen3_asr": "input_features_mask"}[FAMILY.name]
 CONFIG = {
@@ -48,7 +49,7 @@ class Tester:
 
     def __init__(self, case):
         self.parent = case
-        self.frames = int(FAMILY.model.headless.frame_count(MEL_FRAMES))
+        self.frames = int((FAMILY.model.headless if OURS else SapFrames).frame_count(MEL_FRAMES))
         self.seq_length = self.encoder_seq_length = 8 + self.frames + 4
 
     def get_config(self):
@@ -59,7 +60,8 @@ class Tester:
         return config(**fields, **(SAP if OURS else {}))
 
     def prepare_config_and_inputs_for_common(self):
-        text = ids_tensor([self.batch_size, self.seq_length], 60) + FIRST
+        text = ids_tensor([self.batch_size, self.seq_length], AUDIO - 10) + 5
+        text[:, :8] = text[:, :8].clamp(min=5)
         text[:, 2 : 2 + self.frames] = AUDIO
         inputs = {
             "input_ids": text,
@@ -70,9 +72,15 @@ class Tester:
         if OURS:
             at = 4 + self.frames
             text[:, at : at + 4] = torch.tensor([START, CONTEXT, CONTEXT, END], device=torch_device)
-            inputs["context_ids"] = ids_tensor([self.batch_size, 4], 60) + FIRST
+            inputs["context_ids"] = ids_tensor([self.batch_size, 4], AUDIO - 10) + 5
             inputs["context_windows"] = torch.tensor([[0, 0, 1, 1]] * self.batch_size, device=torch_device)
         return self.get_config(), inputs
+
+
+class SapFrames:
+    """Frames of a stock class: those of ours."""
+
+    frame_count = FAMILY.model.headless.frame_count
 
 
 class StockTest(ModelTesterMixin, GenerationTesterMixin, unittest.TestCase):
@@ -83,9 +91,5 @@ class StockTest(ModelTesterMixin, GenerationTesterMixin, unittest.TestCase):
     def setUp(self):
         self.model_tester = Tester(self)
 
-    def _prepare_for_class(self, inputs, model_class, return_labels=False):
-        """With labels for our class, too, which is in none of transformers' own lists of classes."""
-        inputs = super()._prepare_for_class(inputs, model_class, return_labels=return_labels)
-        if return_labels:
-            inputs.setdefault("labels", inputs["input_ids"].clone())
-        return inputs
+
+assert issubclass(FAMILY.model.headless, SapModel)
