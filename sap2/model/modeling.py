@@ -95,7 +95,7 @@ class SapModel(AddedWeights):
     model.
 
     A family names its `encoder` where it replaces the stock one, its `frame_count` where that is not Whisper's, and
-    overrides `hear` where its encoder is called otherwise.
+    overrides `encoder_states` where its encoder is called otherwise.
     """
 
     encoder: type | None = None
@@ -122,11 +122,11 @@ class SapModel(AddedWeights):
         """Run the audio encoder: states before the projector, `(batch, frames, encoder_hidden)`, and a mask."""
         device = self.audio_tower.device
         mask = feature_attention_mask.to(device)
-        states = self.hear(input_features.to(device), mask)
+        states = self.encoder_states(input_features.to(device), mask)
         frames = self.frame_count(mask.sum(-1))
         return states, torch.arange(states.shape[1], device=device) < frames[:, None]
 
-    def hear(self, features: Tensor, mask: Tensor) -> Tensor:
+    def encoder_states(self, features: Tensor, mask: Tensor) -> Tensor:
         """Encoder states, `(batch, frames, encoder_hidden)`, padding included.
 
         Args:
