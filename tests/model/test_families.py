@@ -25,7 +25,7 @@ from sap2.errors import ModelError
 from sap2.inference.decoding import answers
 from sap2.inference.loading import load_recogniser
 from sap2.inference.stage_model import StageModel
-from sap2.model import FAMILIES, family_named, family_of, load_model, load_processor, save_adapter
+from sap2.model import FAMILIES, available_families, family_named, family_of, load_model, load_processor, save_adapter
 from sap2.params import BaseSection, LoraSection, ModelSection, Params, TrainSection
 from sap2.prompts import pruning_prompt
 from sap2.settings import RecogniserSettings
@@ -58,6 +58,14 @@ def test_the_family_is_read_from_the_bases_configuration(family, folder):
 def test_an_unknown_family_is_refused_with_the_known_ones():
     with pytest.raises(ModelError, match="model_type is voxtral, expected one of qwen2_audio, qwen3_asr, .*docs/fam"):
         family_named("voxtral")
+
+
+def test_families_that_transformers_lacks_are_left_out(monkeypatch):
+    """An older transformers still plans and loads the families it has, and says which it lacks."""
+    monkeypatch.setitem(FAMILIES, "newer", "sap2.model.families.of_the_future")
+    assert [family.name for family in available_families()] == [name for name in FAMILIES if name != "newer"]
+    with pytest.raises(ModelError, match="model_type is newer: the installed transformers lacks it"):
+        family_named("newer")
 
 
 def test_windows_of_one_give_the_stock_models_logits(folder):
