@@ -313,7 +313,7 @@ def _answer(
     for tokens, row in zip(rows.tolist(), logprobs, strict=True):
         end = next((place for place, token in enumerate(tokens) if token in ends), len(tokens))
         tokens = trim_loop(tokens[:end])
-        span = processor.answer(tokens)
+        span = processor.answer_span(tokens)
         text = tokenizer.decode(tokens[span], skip_special_tokens=True).strip()
         pieces = [tokenizer.decode([token], skip_special_tokens=True) for token in tokens[span]] if scored else ()
         found.append(Answer(text, tuple(pieces), tuple(row[: len(tokens)][span])))

@@ -4,7 +4,7 @@ Importing it registers our classes of every family (`sap_qwen2_audio`, `sap_qwen
 AutoModelForMultimodalLM and AutoProcessor.
 """
 
-from sap2.model.families import FAMILIES, Family, family_named, family_of, register_all
+from sap2.model.families import FAMILIES, Family, available_families, family_named, family_of
 from sap2.model.families.qwen2_audio import (
     SapQwen2AudioConfig,
     SapQwen2AudioForConditionalGeneration,
@@ -19,6 +19,7 @@ from sap2.model.loading import (
     load_model,
     load_processor,
     processor_fields,
+    quantization,
     sap_config,
     sap_settings,
     save_adapter,
@@ -28,7 +29,7 @@ from sap2.model.modeling import CACHE
 from sap2.model.pooling import pool_context
 from sap2.model.processing import SAMPLE_RATE, SapProcessor
 
-register_all()
+available_families()
 
 __all__ = [
     "CACHE",
@@ -44,12 +45,14 @@ __all__ = [
     "SapQwen2AudioModel",
     "SapQwen2AudioProcessor",
     "add_adapter",
+    "available_families",
     "family_named",
     "family_of",
     "load_model",
     "load_processor",
     "pool_context",
     "processor_fields",
+    "quantization",
     "sap_config",
     "sap_settings",
     "save_adapter",

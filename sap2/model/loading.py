@@ -6,12 +6,14 @@ An adapter folder holds PEFT's files, the processor's, and `sap_config.json`: me
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
 from peft import PeftModel
 from safetensors import SafetensorError
+from transformers import BitsAndBytesConfig
 from transformers.utils import logging
 
 from sap2.errors import ModelError, out_of_memory
@@ -88,6 +90,25 @@ def load_model(
     return model.eval()
 
 
+def quantization(kind: str | None, dtype: torch.dtype) -> Any:
+    """Transformers' configuration of a quantised base, for `load_model`; None = not quantised.
+
+    Args:
+        kind: `4bit` (NF4, scales quantised as well) or `8bit`.
+        dtype: What 4-bit layers compute in.
+    Raises: ModelError: bitsandbytes is not installed.
+    """
+    if kind is None:
+        return None
+    if find_spec("bitsandbytes") is None:
+        raise ModelError(f"quantization {kind} needs bitsandbytes, which is not installed; pip install bitsandbytes")
+    if kind == "8bit":
+        return BitsAndBytesConfig(load_in_8bit=True)
+    return BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
+    )
+
+
 def check_folder(directory: str | Path) -> None:
     """A `Path` is a folder; only a text may also be a hub id.
 
@@ -157,7 +178,7 @@ def save_sap_settings(fields: Mapping[str, Any], directory: str | Path) -> None:
     where a method has no adapter.
 
     Args:
-        fields: As `SapQwen2AudioConfig.sap_fields` gives them.
+        fields: As `SapFields.sap_fields` gives them.
     """
     with atomic_file(Path(directory) / SAP_CONFIG) as partial:
         partial.write_text(json.dumps(dict(fields), indent=2) + "\n", encoding="utf-8")

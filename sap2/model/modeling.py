@@ -72,10 +72,9 @@ def frame_count(mel_frames):
     return ((mel_frames - 1) // 2 + 1) // 2
 
 
-class PoolingWeights:
+class AddedWeights:
     """Handling of the weights that no base has: float32, and without effect until they are trained."""
 
-    _keep_in_fp32_modules_strict = ["context_pooling", "context_markers"]
     _keys_to_ignore_on_load_missing = [r"context_pooling\.", r"context_markers\."]
 
     @property
@@ -91,12 +90,12 @@ class PoolingWeights:
             module.reset_parameters()
 
 
-class SapModel(PoolingWeights):
+class SapModel(AddedWeights):
     """The model without its head: embeds, scatters speech and pooled context into the placeholders, runs the text
     model.
 
     A family names its `encoder` where it replaces the stock one, its `frame_count` where that is not Whisper's, and
-    overrides `hear` where its encoder is called otherwise.
+    overrides `encoder_states` where its encoder is called otherwise.
     """
 
     encoder: type | None = None
@@ -108,6 +107,9 @@ class SapModel(PoolingWeights):
             self.audio_tower.__class__ = self.encoder
         self.context_pooling = ContextPooling(config)
         self.context_markers = MarkerOffsets(config)
+        added = {"context_pooling": self.context_pooling, "context_markers": self.context_markers}
+        trained = [name for name, module in added.items() if any(True for _ in module.parameters())]
+        self._keep_in_fp32_modules_strict = {*(self._keep_in_fp32_modules_strict or ()), *trained}
         self.post_init()
 
     @property
@@ -120,11 +122,11 @@ class SapModel(PoolingWeights):
         """Run the audio encoder: states before the projector, `(batch, frames, encoder_hidden)`, and a mask."""
         device = self.audio_tower.device
         mask = feature_attention_mask.to(device)
-        states = self.hear(input_features.to(device), mask)
+        states = self.encoder_states(input_features.to(device), mask)
         frames = self.frame_count(mask.sum(-1))
         return states, torch.arange(states.shape[1], device=device) < frames[:, None]
 
-    def hear(self, features: Tensor, mask: Tensor) -> Tensor:
+    def encoder_states(self, features: Tensor, mask: Tensor) -> Tensor:
         """Encoder states, `(batch, frames, encoder_hidden)`, padding included.
 
         Args:
@@ -218,7 +220,7 @@ class SapModel(PoolingWeights):
         )
 
 
-class SapForConditionalGeneration(PoolingWeights):
+class SapForConditionalGeneration(AddedWeights):
     """Contextual speech recogniser: a family's model with speech-driven pooling of the keyword list.
 
     A family names its model without head, `headless`.
@@ -226,6 +228,7 @@ class SapForConditionalGeneration(PoolingWeights):
 
     headless: type
     _tied_weights_keys = {"lm_head.weight": "model.language_model.embed_tokens.weight"}
+    _tp_plan = {"lm_head": "colwise_gather_output"}  # as the embedding table it may be tied to
 
     def __init__(self, config):
         PreTrainedModel.__init__(self, config)  # not the stock class's own: it would build its core for nothing

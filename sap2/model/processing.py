@@ -197,7 +197,7 @@ class SapProcessor:
         content = [{"type": "audio", "audio_url": ""}] if has_audio else []
         return [{"role": "user", "content": [*content, {"type": "text", "text": prompt}]}]
 
-    def answer(self, tokens: Sequence[int]) -> slice:
+    def answer_span(self, tokens: Sequence[int]) -> slice:
         """Which of the tokens that the model wrote are the answer: those behind the answer marker, if it wrote any."""
         marker = self.tokenizer.convert_tokens_to_ids(self.answer_marker) if self.answer_marker else None
         return slice(tokens.index(marker) + 1 if marker in tokens else 0, None)

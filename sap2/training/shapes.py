@@ -8,7 +8,7 @@ from torch import device
 
 import sap2
 from sap2.errors import ModelError
-from sap2.model import FAMILIES, MARKERS, Family, family_named, family_of, load_processor, sap_config
+from sap2.model import MARKERS, Family, available_families, family_of, load_processor, sap_config
 from sap2.model.configuration import SapFields
 from sap2.params import LoraSection, TrainSection
 from sap2.training.adapters import lora_config
@@ -69,8 +69,7 @@ def base_shape(path: str, projection_rank: int = 0) -> Shape:
         source = f"config.json of {path} in the local hub cache; context markers taken for new"
         return Shape(family, sap_config(family, stock, **added), source)
     except ModelError:
-        families = [family_named(name) for name in FAMILIES]
-        published = {hub_id: family for family in families for hub_id in family.published}
+        published = {hub_id: family for family in available_families() for hub_id in family.published}
         if path not in published:
             raise ModelError(
                 f"base.path is {path}: no such folder, not in the local hub cache, and no published shape is known; "

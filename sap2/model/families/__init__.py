@@ -15,7 +15,7 @@ from transformers.conversion_mapping import get_checkpoint_conversion_mapping, r
 
 from sap2.errors import ModelError
 
-__all__ = ["FAMILIES", "Family", "family_named", "family_of", "register"]
+__all__ = ["FAMILIES", "Family", "available_families", "family_named", "family_of", "register"]
 
 # Stock `model_type` of each family, and the module of ours that holds its record.
 FAMILIES = {
@@ -109,13 +109,15 @@ def register(family: Family) -> Family:
     return family
 
 
-def register_all() -> None:
-    """Register every family that the installed transformers has."""
+def available_families() -> list[Family]:
+    """The families that the installed transformers has; importing their modules registers their classes."""
+    families = []
     for name in FAMILIES:
         try:
-            family_named(name)
+            families.append(family_named(name))
         except ModelError:
-            continue  # said when a base of that family is loaded
+            continue  # raised again when a base of that family is loaded
+    return families
 
 
 def _family_of_processor(folder: Path) -> Family:
@@ -127,8 +129,7 @@ def _family_of_processor(folder: Path) -> Family:
             f"{folder}: neither config.json nor a processor_config.json that names its processor_class ({error}); give "
             "a base, or an adapter written by a training stage"
         ) from error
-    for name in FAMILIES:
-        family = family_named(name)
+    for family in available_families():
         if saved in (family.processor.__name__, family.processor.__name__.removeprefix("Sap")):
             return family
     raise ModelError(f"{folder}: processor_class is {saved}, of none of the families {', '.join(FAMILIES)}")

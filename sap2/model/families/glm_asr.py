@@ -28,8 +28,8 @@ class SapGlmAsrModel(SapModel, GlmAsrModel):
     config: SapGlmAsrConfig
     frame_count = staticmethod(frame_count)
 
-    def hear(self, features: Tensor, mask: Tensor) -> Tensor:
-        """See `SapModel.hear`: without a mask, and four states of the encoder side by side make one."""
+    def encoder_states(self, features: Tensor, mask: Tensor) -> Tensor:
+        """See `SapModel.encoder_states`: without a mask, and four states of the encoder side by side make one."""
         states = self.audio_tower(features.to(self.audio_tower.dtype)).last_hidden_state
         frames = states.reshape(len(features), -1, self.config.audio_config.intermediate_size)
         if self.training:  # padding would be projected and kept for the backward pass; stock's rounding is not needed

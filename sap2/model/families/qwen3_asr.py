@@ -38,8 +38,8 @@ class SapQwen3ASRModel(SapModel, Qwen3ASRModel):
     config: SapQwen3ASRConfig
     frame_count = staticmethod(frame_count)
 
-    def hear(self, features: Tensor, mask: Tensor) -> Tensor:
-        """See `SapModel.hear`: the encoder's states come packed, without padding."""
+    def encoder_states(self, features: Tensor, mask: Tensor) -> Tensor:
+        """See `SapModel.encoder_states`: the encoder's states come packed, without padding."""
         frames = self.frame_count(mask.sum(-1)).tolist()
         if not any(frames):
             return features.new_zeros(len(features), 0, self.config.audio_config.d_model)
