@@ -217,7 +217,9 @@ UNUSABLE = {
     "settings": 'data/pruned/settings.json: no such file; run "sap2 prune" first',
     "summary/settings": 'data/pruned/settings.json: holds inference, expected pruning; run "sap2 prune" again',
     # registry
-    "models -S tracking.uri=sqlite:///file": "sqlite:///file cannot be used: file is not a SQLite database",
+    "models -S tracking.uri=sqlite:///file": (
+        "tracking store sqlite:///file cannot be used: file is not a SQLite database"
+    ),
     "promote -S tracking.uri=ftp://a": "tracking store ftp://a cannot be used: no store is of the kind ftp://",
     "rollback -S tracking.uri=http://127.0.0.1:9": "tracking store http://127.0.0.1:9 cannot be reached",
     "reproduce 1 -S tracking.uri=sqlite:///file/x.db": "tracking store sqlite:///file/x.db cannot be used",

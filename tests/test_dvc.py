@@ -1,5 +1,5 @@
 """dvc.yaml, the command line and sap2.stages agree, a change re-runs exactly what depends on it, and DVC's commands of
-README.md work."""
+docs/usage.md work."""
 
 import ast
 import inspect
@@ -252,9 +252,10 @@ def commit(folder: Path) -> None:
     run(folder, "git add -A && git -c user.name=test -c user.email=test@example.org commit -qm state")
 
 
-def readme(start: str) -> str:
-    """The one command of README.md that begins so, without the comment behind it."""
-    [line] = re.findall(rf"^{re.escape(start)}[^#\n]*", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+def documented(start: str) -> str:
+    """The one command of docs/usage.md that begins so, without the comment behind it."""
+    page = (ROOT / "docs" / "usage.md").read_text(encoding="utf-8")
+    [line] = re.findall(rf"^{re.escape(start)}[^#\n]*", page, re.MULTILINE)
     return line.strip()
 
 
@@ -291,7 +292,7 @@ def test_dvc_re_runs_what_a_change_concerns(project):
 def test_an_experiment_with_other_decoding_decodes_alone(project):
     dvc(project, "repro")
     commit(project)
-    line = readme("dvc exp run -S inference.")
+    line = documented("dvc exp run -S inference.")
     assert line.endswith(" -S inference.num_beams=4")
     before = sections(project)
     assert ran(run(project, line)) == ["decode"]
@@ -307,7 +308,7 @@ def sections(folder: Path) -> dict:
 
 def test_what_is_pushed_to_the_documented_remote_comes_back(project):
     commit(project)
-    assert "pushed" in run(project, readme("dvc remote add"))
+    assert "pushed" in run(project, documented("dvc remote add"))
     store = project.parent / "sap2-store"
     assert list(store.rglob("*.dir")) and not run(project, "git status --porcelain"), "the remote is this machine's own"
     for folder in ("data", "models", "results", ".dvc/cache"):
