@@ -4,14 +4,15 @@ An adapter folder holds PEFT's files, the processor's, and `sap_config.json`: me
 """
 
 import json
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from peft import PeftModel
-from safetensors import SafetensorError
+from peft import PeftModel, get_peft_model_state_dict
+from safetensors import SafetensorError, safe_open
 from transformers import AutoConfig
 from transformers.utils import logging
 
@@ -24,7 +25,10 @@ from sap2.model.processing import SapQwen2AudioProcessor
 
 SAP_CONFIG = "sap_config.json"
 TRAINED_ON = "base_sha256"  # beside the settings: which base an adapter is for
+# Beside the settings of an adapter from elsewhere: it was trained with the base's own rows for the context markers.
+OWN_ROWS = "base_marker_rows"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
+STOCK_PREFIX = "base_model.model.language_model."  # of the tensors' names until transformers 5
 POOLING = "context_pooling"  # the module whose weights, if it has any, are saved with the adapter
 # The projector's and the text model's linear layers; the encoder's, which have the same names, are left alone.
 LORA_TARGETS = r".*(multi_modal_projector\.linear|language_model\..*\.(q|k|v|o|gate|up|down)_proj)"
@@ -37,6 +41,7 @@ def load_model(
     trainable: bool = False,
     dtype: str | torch.dtype = "auto",
     attn_implementation: str | None = None,
+    own_rows: bool = False,
     **sap_overrides,
 ) -> SapQwen2AudioForConditionalGeneration | PeftModel:
     """Load a Qwen2-Audio base, and an adapter on it, in evaluation mode.
@@ -45,6 +50,8 @@ def load_model(
         base_dir: Folder or hub id, stock Qwen2-Audio or saved by us.
         adapter_dir: PEFT folder; its pooling settings hold unless overridden.
         trainable: Whether the adapter's weights take gradients.
+        own_rows: Leave the context markers the base's own embeddings, where its table has rows for them: an adapter
+            from elsewhere was trained with these. That of `adapter_dir` says so itself.
         sap_overrides: Fields of `SapQwen2AudioConfig`; None keeps what is there.
     Raises: ModelError: a folder is missing, weights are missing or left over, or a setting is out of range.
     """
@@ -75,7 +82,7 @@ def load_model(
     if any(wrong.values()):
         found = "; ".join(f"{kind.replace('_', ' ')}: {', '.join(keys[:5])}" for kind, keys in wrong.items() if keys)
         raise ModelError(f"{base_dir}: not the weights of a Qwen2-Audio model as its config.json says ({found})")
-    _add_rows(model, processor)
+    _add_rows(model, processor, own_rows or (adapter_dir is not None and has_own_rows(adapter_dir)))
     if adapter_dir is not None:
         model = add_adapter(model, adapter_dir, trainable=trainable)
     return model.eval()
@@ -112,7 +119,7 @@ def add_adapter(model, adapter_dir: str | Path, name: str = "default", trainable
     """Put one more named adapter on a base; the first call wraps it, later ones join it.
 
     Raises: ModelError: the folder holds no adapter, was trained with other pooling than the model's, on another base
-        or with another tokenizer, or does not fit it.
+        or with another tokenizer, or does not fit it tensor by tensor.
     """
     path = Path(adapter_dir)
     if not (path / "adapter_config.json").is_file():
@@ -123,12 +130,34 @@ def add_adapter(model, adapter_dir: str | Path, name: str = "default", trainable
     check_tokenizer(base, path)
     check_base(base, path, _settings(path).get(TRAINED_ON))
     try:
-        if isinstance(model, PeftModel):
-            model.load_adapter(str(path), adapter_name=name, is_trainable=trainable)
-            return model
-        return PeftModel.from_pretrained(model, str(path), adapter_name=name, is_trainable=trainable)
+        with safe_open(path / ADAPTER_WEIGHTS, framework="pt") as file:
+            saved = set(file.keys())
+        if any(tensor.startswith(STOCK_PREFIX) for tensor in saved):
+            raise ModelError(f'{path}: an adapter in the layout of ms-swift; run "sap2 import-adapter" on it first')
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Found missing adapter keys")  # an error below
+            if isinstance(model, PeftModel):
+                model.load_adapter(str(path), adapter_name=name, is_trainable=trainable)
+            else:
+                model = PeftModel.from_pretrained(model, str(path), adapter_name=name, is_trainable=trainable)
+    except KeyError as error:  # of a module that is saved whole
+        raise ModelError(_misfit(path, {str(error.args[0])}, set())) from error
     except (OSError, RuntimeError, ValueError, SafetensorError) as error:
         raise ModelError(f"{path}: the adapter does not fit the base ({_first_line(error)})") from error
+    wanted = set(get_peft_model_state_dict(model, adapter_name=name, save_embedding_layers=False))
+    if wanted != saved:
+        raise ModelError(_misfit(path, wanted - saved, saved - wanted))
+    return model
+
+
+def _misfit(adapter: Path, missing: set[str], left_over: set[str]) -> str:
+    """Why an adapter's file does not fit: PEFT starts what it lacks at random and drops what it does not know."""
+    faults = [
+        f"{verb} {', '.join(sorted(names)[:3])}{f' and {len(names) - 3} more' if len(names) > 3 else ''}{end}"
+        for verb, names, end in (("lacks", missing, ""), ("holds", left_over, ", which the base has no place for"))
+        if names
+    ]
+    return f"{adapter / ADAPTER_WEIGHTS}: {'; '.join(faults)}; take the whole file again, or train the stage again"
 
 
 def save_adapter(
@@ -167,6 +196,11 @@ def sap_settings(adapter_dir: str | Path) -> dict:
     """
     settings = _settings(adapter_dir)
     return {name: settings.get(name, getattr(SapQwen2AudioConfig, name)) for name in SAP_FIELDS} if settings else {}
+
+
+def has_own_rows(adapter_dir: str | Path) -> bool:
+    """Whether an adapter was trained with the base's own rows for the context markers: see `load_model`."""
+    return bool(_settings(adapter_dir).get(OWN_ROWS, False))
 
 
 def _settings(adapter_dir: str | Path) -> dict:
@@ -220,15 +254,20 @@ def _sap_config(base_dir, processor: SapQwen2AudioProcessor, overrides: dict) ->
         raise ModelError(f"{base_dir}: {_first_line(error)}") from error
 
 
-def _add_rows(model: SapQwen2AudioForConditionalGeneration, processor: SapQwen2AudioProcessor) -> None:
+def _add_rows(
+    model: SapQwen2AudioForConditionalGeneration, processor: SapQwen2AudioProcessor, own_rows: bool = False
+) -> None:
     """Give the context tokens embeddings when the base's tokenizer lacked them: the mean of the base's rows.
 
-    A row beyond the base's table is added; one inside it (spare rows of a padded vocabulary) is overwritten.
+    A row beyond the base's table is added; one inside it (spare rows of a padded vocabulary) is overwritten, unless
+    the base's `own_rows` are wanted.
     """
     new = processor.tokenizer.convert_tokens_to_ids(processor.added_tokens)
+    if own_rows:
+        new = [number for number in new if number >= model.get_input_embeddings().num_embeddings]
     if not new:
         return
-    used = len(processor.tokenizer) - len(new)
+    used = len(processor.tokenizer) - len(processor.added_tokens)
     if len(processor.tokenizer) > model.get_input_embeddings().num_embeddings:
         model.resize_token_embeddings(len(processor.tokenizer), mean_resizing=False)
     with torch.no_grad():

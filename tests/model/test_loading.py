@@ -185,6 +185,26 @@ def test_missing_and_left_over_weights_are_named(tmp_path):
         load_model(base)
 
 
+@pytest.mark.parametrize("rank", [0, 3])
+def test_adapters_with_missing_or_foreign_tensors_are_refused(base, tmp_path, rank):
+    """Left to PEFT, what the file lacks keeps its random start, and what does not fit is dropped."""
+    save_adapter(adapter(base, 1, projection_rank=rank), load_processor(base), tmp_path)
+    file = tmp_path / "adapter_model.safetensors"
+    weights = load_file(file)
+    for gone in (
+        "model.multi_modal_projector.linear.lora_A.weight",
+        f"{POOLING}.query.up" if rank else "down_proj.lora_B.weight",
+    ):
+        half = {name: weight for name, weight in weights.items() if gone not in name}
+        assert len(half) < len(weights)
+        save_file(half, file)
+        with pytest.raises(ModelError, match=f"adapter_model.safetensors: lacks .*{gone}.*train the stage again"):
+            load_model(base, tmp_path)
+    save_file(weights | {"base_model.model.elsewhere.lora_A.weight": torch.zeros(2, 2)}, file)
+    with pytest.raises(ModelError, match="adapter_model.safetensors: holds .*elsewhere.lora_A.weight, which the base"):
+        load_model(base, tmp_path)
+
+
 def test_another_architecture_is_refused(base, tmp_path):
     for file in base.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
