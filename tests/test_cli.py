@@ -39,6 +39,8 @@ COMMANDS = [
     "score",
     "compare",
     "plan",
+    "import-adapter",
+    "export-adapter",
     "trainjob",
     "feedback",
     "pipeline",

@@ -59,7 +59,7 @@ def load_model(
     saved = sap_settings(adapter_dir) if adapter_dir is not None else {}
     overrides = saved | {name: value for name, value in sap_overrides.items() if value is not None}
     processor = load_processor(base_dir)
-    config = _sap_config(base_dir, processor, overrides)
+    config = sap_config(base_dir, processor, overrides)
     try:
         with _without_bar():
             model, info = SapQwen2AudioForConditionalGeneration.from_pretrained(
@@ -232,7 +232,7 @@ def _base_folder(model) -> str:
     return (model.get_base_model() if isinstance(model, PeftModel) else model).config.name_or_path
 
 
-def _sap_config(base_dir, processor: SapQwen2AudioProcessor, overrides: dict) -> SapQwen2AudioConfig:
+def sap_config(base_dir, processor: SapQwen2AudioProcessor, overrides: dict) -> SapQwen2AudioConfig:
     try:
         stock = AutoConfig.from_pretrained(base_dir)
     except (OSError, ValueError) as error:
