@@ -38,13 +38,15 @@ def import_adapter(
 def export_adapter(
     adapter: Annotated[Path, typer.Argument(metavar="DIR", help="An adapter that a training wrote.")],
     output: Annotated[Path, typer.Argument(metavar="OUT", help="The folder to write.")],
+    base: Annotated[Path, typer.Option(metavar="DIR", help="The base it was trained on.")] = BASE,
     layout: Annotated[
         Literal["ms-swift", "peft"],
         typer.Option(help="Names of transformers 4, for ms-swift; or of 5, for PEFT on transformers' own class."),
     ] = "ms-swift",
 ) -> None:
     """Write an adapter as ms-swift or plain PEFT read it."""
+    from sap2.hub import present
     from sap2.model.exchange import export_adapter as convert
 
-    modules = convert(adapter, output, layout)
+    modules = convert(adapter, present(base), output, layout)
     print(f"export-adapter: wrote {output}, with LoRA on {len(modules)} modules; how the list is pooled stays behind")

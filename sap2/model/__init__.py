@@ -6,6 +6,7 @@ Importing it registers `sap_qwen2_audio` with AutoConfig, AutoModel, AutoModelFo
 from sap2.model.configuration import SapQwen2AudioConfig
 from sap2.model.loading import (
     LORA_TARGETS,
+    MARKERS,
     POOLING,
     add_adapter,
     has_own_rows,
@@ -23,6 +24,7 @@ from sap2.model.processing import SAMPLE_RATE, SapQwen2AudioProcessor
 __all__ = [
     "CACHE",
     "LORA_TARGETS",
+    "MARKERS",
     "POOLING",
     "SAMPLE_RATE",
     "SapQwen2AudioConfig",

@@ -38,6 +38,7 @@ class SapQwen2AudioConfig(Qwen2AudioConfig):
         spoken_id, unspoken_id: The tags: tokens whose logits are compared; set from the tokenizer as the next ones.
         context_start_id, context_end_id, context_token_id: The markers and the placeholder that stands for one window;
             set from the tokenizer when a base is loaded.
+        trained_markers: Whether the markers' embeddings are trained: the base's tokenizer lacked them.
         tie_word_embeddings: Follows the text model's setting, which the stock class ignores.
     """
 
@@ -58,6 +59,7 @@ class SapQwen2AudioConfig(Qwen2AudioConfig):
     context_start_id: int | None = None
     context_end_id: int | None = None
     context_token_id: int | None = None
+    trained_markers: bool = False
     tie_word_embeddings: bool = False
 
     def __post_init__(self, **kwargs):

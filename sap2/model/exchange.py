@@ -12,14 +12,24 @@ from pathlib import Path
 from typing import Any, Literal
 
 from peft import LoraConfig, get_peft_model, get_peft_model_state_dict
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, device
 
 from sap2.errors import ModelError
 from sap2.files import atomic_dir, json_file
 from sap2.model.configuration import SAP_FIELDS, SapQwen2AudioConfig
-from sap2.model.loading import ADAPTER_WEIGHTS, OWN_ROWS, TRAINED_ON, load_processor, sap_config, save_sap_settings
+from sap2.model.loading import (
+    ADAPTER_WEIGHTS,
+    MARKERS,
+    OWN_ROWS,
+    TRAINED_ON,
+    has_own_rows,
+    load_processor,
+    marker_start,
+    sap_config,
+    save_sap_settings,
+)
 from sap2.model.modeling import SapQwen2AudioForConditionalGeneration
 from sap2.model.pairing import base_digest
 
@@ -40,7 +50,9 @@ RENAMED = (
 # What the public code's pooling comes to: plain means of windows that take no notice of keywords.
 PUBLIC_POOLING = {"method": "tpi", "window": 2, "weighting": "mean", "windows": "fixed", "tagging": 0.0}
 CLASS_FREE = {"auto_mapping": None, "task_type": None}  # what ties an adapter to a class of models
-TRAINED_ROWS = "token_adapter.trainable_tokens_delta"  # PEFT's name of trained rows of the embedding table
+OFFSETS = f"{WRAPPED}model.{MARKERS}.offsets"  # of the markers' embeddings, as our adapters hold them
+# The same as rows of the embedding table, as PEFT trains and holds them.
+ROWS = f"{WRAPPED}model.language_model.embed_tokens.token_adapter.trainable_tokens_delta"
 # The parts that ms-swift names in a pattern, in its order.
 PARTS = ("language_model", "audio_tower", "multi_modal_projector")
 
@@ -77,18 +89,23 @@ def import_adapter(source: str | Path, base: str | Path, output: str | Path, **p
     return modules
 
 
-def export_adapter(adapter: str | Path, output: str | Path, layout: Layout) -> list[str]:
+def export_adapter(adapter: str | Path, base: str | Path, output: str | Path, layout: Layout) -> list[str]:
     """Write an adapter of ours as ms-swift (`ms-swift`) or as PEFT on transformers' own class (`peft`) loads it.
 
     What neither knows stays behind: how the list is pooled, which sap_config.json says. The markers' trained rows go
     along as PEFT's trainable tokens.
 
+    Args:
+        base: The folder of the base it was trained on.
     Returns: The modules that have an adapter.
     Raises: ModelError: it holds what the stock class has no place for, as learned projections of the pooling.
     """
     adapter = Path(adapter)
     config, weights = _read(adapter)
-    if learned := sorted(name for name in weights if ".lora_" not in name and not name.endswith(TRAINED_ROWS)):
+    if OFFSETS in weights:
+        rows, ids = _marker_rows(Path(base), has_own_rows(adapter), weights.pop(OFFSETS))
+        weights, config = weights | {ROWS: rows}, config | {"trainable_token_indices": {"embed_tokens": ids}}
+    if learned := sorted(name for name in weights if ".lora_" not in name and name != ROWS):
         raise ModelError(f"{adapter}: holds {learned[0]}, for which no stock model has a place; it cannot be exported")
     modules = _modules(weights)
     weights = {_renamed(name, NEW, layout): weight for name, weight in weights.items()}
@@ -97,6 +114,26 @@ def export_adapter(adapter: str | Path, output: str | Path, layout: Layout) -> l
         save_file(weights, partial / ADAPTER_WEIGHTS, {"format": "pt"})
         (partial / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     return modules
+
+
+def _marker_rows(base: Path, own: bool, offsets: Tensor) -> tuple[Tensor, list[int]]:
+    """The markers' trained rows of the embedding table, and their places in it.
+
+    Args:
+        own: Whether the rows that training started from are the base's own: see `load_model`.
+    """
+    processor = load_processor(base)
+    ids = processor.tokenizer.convert_tokens_to_ids(list(processor.context_tokens[:2]))
+    for path in sorted(base.glob("*.safetensors")):
+        with safe_open(path, framework="pt") as file:
+            for name in file.keys():
+                if name.endswith("embed_tokens.weight"):
+                    table = file.get_tensor(name).float()
+                    if len(table) <= max(ids):
+                        raise ModelError(f"{base}: its embedding table has no rows for the context markers to export")
+                    start = table[ids] if own else marker_start(table, processor).expand(2, -1)
+                    return (start + offsets.float()).contiguous(), ids
+    raise ModelError(f"{base}: no embedding table in its *.safetensors; give the base the adapter was trained on")
 
 
 def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:

@@ -29,7 +29,8 @@ TRAINED_ON = "base_sha256"  # beside the settings: which base an adapter is for
 OWN_ROWS = "base_marker_rows"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 STOCK_PREFIX = "base_model.model.language_model."  # of the tensors' names until transformers 5
-POOLING = "context_pooling"  # the module whose weights, if it has any, are saved with the adapter
+# Modules outside LoRA whose weights, if they have any, are trained and saved with the adapter.
+POOLING, MARKERS = "context_pooling", "context_markers"
 # The projector's and the text model's linear layers; the encoder's, which have the same names, are left alone.
 LORA_TARGETS = r".*(multi_modal_projector\.linear|language_model\..*\.(q|k|v|o|gate|up|down)_proj)"
 
@@ -42,6 +43,7 @@ def load_model(
     dtype: str | torch.dtype = "auto",
     attn_implementation: str | None = None,
     own_rows: bool = False,
+    quantization_config: Any = None,
     **sap_overrides,
 ) -> SapQwen2AudioForConditionalGeneration | PeftModel:
     """Load a Qwen2-Audio base, and an adapter on it, in evaluation mode.
@@ -52,6 +54,7 @@ def load_model(
         trainable: Whether the adapter's weights take gradients.
         own_rows: Leave the context markers the base's own embeddings, where its table has rows for them: an adapter
             from elsewhere was trained with these. That of `adapter_dir` says so itself.
+        quantization_config: One of transformers', as `BitsAndBytesConfig(load_in_4bit=True)`; None = as saved.
         sap_overrides: Fields of `SapQwen2AudioConfig`; None keeps what is there.
     Raises: ModelError: a folder is missing, weights are missing or left over, or a setting is out of range.
     """
@@ -67,6 +70,7 @@ def load_model(
                 config=config,
                 dtype=dtype,
                 attn_implementation=attn_implementation,
+                quantization_config=quantization_config,
                 output_loading_info=True,
                 use_safetensors=True,
             )
@@ -247,6 +251,7 @@ def sap_config(base_dir, processor: SapQwen2AudioProcessor, overrides: dict) -> 
         fields.pop(name, None)
     start, end, placeholder = processor.tokenizer.convert_tokens_to_ids(list(processor.context_tokens))
     fields |= {"context_start_id": start, "context_end_id": end, "context_token_id": placeholder, **overrides}
+    fields["trained_markers"] = fields.get("trained_markers", False) or bool(processor.added_markers)
     fields["unspoken_id"], fields["spoken_id"] = processor.tag_ids
     try:
         return SapQwen2AudioConfig(**fields)
@@ -267,12 +272,16 @@ def _add_rows(
         new = [number for number in new if number >= model.get_input_embeddings().num_embeddings]
     if not new:
         return
-    used = len(processor.tokenizer) - len(processor.added_tokens)
     if len(processor.tokenizer) > model.get_input_embeddings().num_embeddings:
         model.resize_token_embeddings(len(processor.tokenizer), mean_resizing=False)
     with torch.no_grad():
         for layer in (model.get_input_embeddings(), model.get_output_embeddings()):
-            layer.weight[new] = layer.weight[:used].float().mean(0).to(layer.weight.dtype)
+            layer.weight[new] = marker_start(layer.weight, processor).to(layer.weight.dtype)
+
+
+def marker_start(table: torch.Tensor, processor: SapQwen2AudioProcessor) -> torch.Tensor:
+    """What a marker that the base lacked starts as, `(hidden,)`: the mean of the rows of the tokens that it knew."""
+    return table[: len(processor.tokenizer) - len(processor.added_tokens)].float().mean(0)
 
 
 def _first_line(error: Exception) -> str:

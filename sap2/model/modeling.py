@@ -5,6 +5,7 @@ and the prompt's `<|context|>` placeholders take pooled vectors as its `<|AUDIO|
 """
 
 from dataclasses import fields
+from functools import wraps
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,8 @@ from transformers import (
     AutoConfig,
     AutoModel,
     AutoModelForMultimodalLM,
+    Cache,
+    GenerationMixin,
     Qwen2AudioEncoder,
     Qwen2AudioForConditionalGeneration,
     Qwen2AudioPreTrainedModel,
@@ -25,15 +28,18 @@ from transformers.models.qwen2_audio.modeling_qwen2_audio import (
     Qwen2AudioModelOutputWithPast,
     Qwen2AudioMultiModalProjector,
 )
+from transformers.utils import can_return_tuple
 
 from sap2.model.configuration import SapQwen2AudioConfig
+from sap2.model.markers import MarkerOffsets
 from sap2.model.pooling import ContextPooling, LowRankProjection
 
 # Everything the prompt's placeholders are filled from; read once, at prefill.
 PREFILL_INPUTS = (
     "input_features", "feature_attention_mask", "speech_states", "speech_mask", "context_ids", "context_windows",
 )  # fmt: skip
-# What transformers calls the keys and values that were read before, in inputs and outputs: `cache` since 5.24.
+# Name of the keys and values of earlier tokens in the inputs and outputs of transformers' models: `cache` since 5.24,
+# `past_key_values` before. 5.24 to 5.39 still accept the old name as an input.
 CACHE = next(
     field.name for field in fields(Qwen2AudioModelOutputWithPast) if field.name in ("cache", "past_key_values")
 )
@@ -80,10 +86,10 @@ def frame_count(mel_frames):
 
 
 class PoolingWeights:
-    """What both model classes share: the pooling's weights, if any, are float32 and start as the identity."""
+    """Handling of the weights that no base has: float32, and without effect until they are trained."""
 
-    _keep_in_fp32_modules_strict = ["context_pooling"]
-    _keys_to_ignore_on_load_missing = [r"context_pooling\."]  # no base has them, training starts them
+    _keep_in_fp32_modules_strict = ["context_pooling", "context_markers"]
+    _keys_to_ignore_on_load_missing = [r"context_pooling\.", r"context_markers\."]
 
     @property
     def is_gradient_checkpointing(self) -> bool:
@@ -94,7 +100,7 @@ class PoolingWeights:
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)
-        if isinstance(module, LowRankProjection):
+        if isinstance(module, LowRankProjection | MarkerOffsets):
             module.reset_parameters()
 
 
@@ -110,6 +116,7 @@ class SapQwen2AudioModel(PoolingWeights, Qwen2AudioModel):
         self.audio_tower = SapAudioEncoder._from_config(config.audio_config)
         self.multi_modal_projector = Qwen2AudioMultiModalProjector(config)
         self.context_pooling = ContextPooling(config)
+        self.context_markers = MarkerOffsets(config)
         self.vocab_size = config.text_config.vocab_size
         self.language_model = AutoModel.from_config(config.text_config)
         self.post_init()
@@ -139,10 +146,11 @@ class SapQwen2AudioModel(PoolingWeights, Qwen2AudioModel):
 
         Raises: ValueError: placeholders and vectors differ in number, or a row holds more than one context span.
         """
-        embeddings = self.get_input_embeddings()(input_ids)
+        embeddings = self.context_markers(self.get_input_embeddings()(input_ids), input_ids)
         speech = None
         if speech_states is not None:
-            speech_states = speech_states.to(embeddings.device, self.multi_modal_projector.linear.weight.dtype)
+            # The embeddings' dtype, not the projector's: a quantised projector's weights are integers.
+            speech_states = speech_states.to(embeddings.device, embeddings.dtype)
             speech_mask = speech_mask.to(embeddings.device).bool()
             speech = self.multi_modal_projector(speech_states)
             embeddings = _fill(embeddings, input_ids == self.config.audio_token_index, speech, speech_mask, "audio")
@@ -157,6 +165,7 @@ class SapQwen2AudioModel(PoolingWeights, Qwen2AudioModel):
             embeddings = _fill(embeddings, input_ids == self.config.context_token_id, pooled, mask, "context")
         return embeddings
 
+    @can_return_tuple
     def forward(
         self,
         input_ids: Tensor | None = None,
@@ -164,6 +173,7 @@ class SapQwen2AudioModel(PoolingWeights, Qwen2AudioModel):
         attention_mask: Tensor | None = None,
         feature_attention_mask: Tensor | None = None,
         position_ids: Tensor | None = None,
+        cache: Cache | None = None,
         inputs_embeds: Tensor | None = None,
         use_cache: bool | None = None,
         context_ids: Tensor | None = None,
@@ -184,6 +194,8 @@ class SapQwen2AudioModel(PoolingWeights, Qwen2AudioModel):
             if speech_states is None and input_features is not None:
                 speech_states, speech_mask = self.encode_speech(input_features, feature_attention_mask)
             inputs_embeds = self.merge(input_ids, context_ids, context_windows, speech_states, speech_mask)
+        if cache is not None:
+            kwargs[CACHE] = cache
         outputs = self.language_model(
             attention_mask=attention_mask,
             position_ids=position_ids,
@@ -216,6 +228,7 @@ class SapQwen2AudioForConditionalGeneration(PoolingWeights, Qwen2AudioForConditi
         """See `SapQwen2AudioModel.encode_speech`."""
         return self.model.encode_speech(input_features, feature_attention_mask)
 
+    @can_return_tuple
     def forward(
         self,
         input_ids: Tensor | None = None,
@@ -223,6 +236,7 @@ class SapQwen2AudioForConditionalGeneration(PoolingWeights, Qwen2AudioForConditi
         attention_mask: Tensor | None = None,
         feature_attention_mask: Tensor | None = None,
         position_ids: Tensor | None = None,
+        cache: Cache | None = None,
         inputs_embeds: Tensor | None = None,
         labels: Tensor | None = None,
         use_cache: bool | None = None,
@@ -252,6 +266,7 @@ class SapQwen2AudioForConditionalGeneration(PoolingWeights, Qwen2AudioForConditi
             attention_mask=attention_mask,
             feature_attention_mask=feature_attention_mask,
             position_ids=position_ids,
+            cache=cache,
             inputs_embeds=inputs_embeds,
             use_cache=use_cache,
             context_ids=context_ids,
@@ -308,8 +323,9 @@ class SapQwen2AudioForConditionalGeneration(PoolingWeights, Qwen2AudioForConditi
         losses = nn.functional.binary_cross_entropy_with_logits(logits, labels.clamp(min=0).float(), reduction="none")
         return (weights * losses).sum() / known.sum().clamp(min=1)
 
+    @wraps(GenerationMixin.prepare_inputs_for_generation)  # `generate` reads from the signature what it may pass on
     def prepare_inputs_for_generation(self, *args, is_first_iteration: bool = False, **kwargs):
-        """As stock; the placeholders' fillings are dropped once they stand in the cache."""
+        """Prepare a step's inputs as stock; without the placeholders' fillings once those are in the cache."""
         inputs = super().prepare_inputs_for_generation(*args, is_first_iteration=is_first_iteration, **kwargs)
         if not is_first_iteration and kwargs.get("use_cache", True):
             for name in PREFILL_INPUTS:

@@ -84,6 +84,11 @@ class SapQwen2AudioProcessor(Qwen2AudioProcessor):
         return self.context_start_token, self.context_end_token, self.context_token
 
     @property
+    def added_markers(self) -> list[str]:
+        """Markers that the base's tokenizer lacked; without the placeholder, whose embedding nothing reads."""
+        return [token for token in self.added_tokens if token != self.context_token]
+
+    @property
     def end_id(self) -> int:
         """The token that ends an answer."""
         return self.tokenizer.convert_tokens_to_ids("<|im_end|>")

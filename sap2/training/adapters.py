@@ -5,10 +5,9 @@ import os
 from pathlib import Path
 
 from peft import LoraConfig, PeftModel, get_peft_model
-from transformers import AutoTokenizer
 
 from sap2.errors import ModelError
-from sap2.model import POOLING
+from sap2.model import MARKERS, POOLING
 from sap2.training.deepspeed_internals import size
 
 PROJECTOR = "projector"
@@ -19,22 +18,26 @@ def attach(model, processor, section, lora) -> PeftModel:
     """Put a fresh adapter on a base; everything else is frozen.
 
     The context markers' embeddings are trained too when the base did not know them: an untrained marker says nothing.
-    Raises: ModelError: no layer of the base has one of the names.
+    Raises: ModelError: no layer of the base has one of the names, or nothing would train the markers.
     """
     _check_targets(model, lora.targets)
-    config = lora_config(model.config, section, lora, _new_markers(model.name_or_path, processor))
-    return get_peft_model(model, config)
+    if processor.added_markers and not model.config.trained_markers:
+        raise ModelError(
+            f"the base's tokenizer lacks {', '.join(processor.added_markers)} and its configuration has no "
+            "trained_markers; load the base with sap2.model.load_model"
+        )
+    return get_peft_model(model, lora_config(model.config, section, lora))
 
 
-def lora_config(config, section, lora, new_markers: dict[str, list[int]] | None = None) -> LoraConfig:
-    """The adapter of a model: LoRA, the pooling's projections where its configuration has them, the new markers."""
+def lora_config(config, section, lora) -> LoraConfig:
+    """The adapter of a model: LoRA, and the weights that its configuration adds to the base's."""
+    added = {POOLING: config.projection_rank > 0, MARKERS: config.trained_markers}
     return LoraConfig(
         r=lora.rank,
         lora_alpha=lora.alpha,
         lora_dropout=lora.dropout,
         target_modules=target_pattern(lora.targets, section),
-        trainable_token_indices=new_markers,
-        modules_to_save=[POOLING] if config.projection_rank else None,
+        modules_to_save=[name for name, there in added.items() if there] or None,
     )
 
 
@@ -79,10 +82,3 @@ def _check_targets(model, targets: list[str]) -> None:
     unknown = [name for name in targets if name not in present]
     if unknown:
         raise ModelError(f"lora.targets: the base has no layer {unknown[0]!r} in its language model; correct the name")
-
-
-def _new_markers(base: str, processor) -> dict[str, list[int]] | None:
-    known = AutoTokenizer.from_pretrained(base).get_vocab()
-    # The placeholder is left out: its embedding never reaches the language model.
-    new = [token for token in processor.context_tokens[:2] if token not in known]
-    return {"embed_tokens": processor.tokenizer.convert_tokens_to_ids(new)} if new else None

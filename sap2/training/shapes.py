@@ -9,7 +9,7 @@ from transformers import AutoConfig
 
 import sap2
 from sap2.errors import ModelError
-from sap2.model import SapQwen2AudioConfig, SapQwen2AudioForConditionalGeneration, load_processor
+from sap2.model import MARKERS, SapQwen2AudioConfig, SapQwen2AudioForConditionalGeneration, load_processor
 from sap2.params import LoraSection, TrainSection
 from sap2.training.adapters import lora_config
 
@@ -35,13 +35,11 @@ class Shape:
 
     Args:
         config: As the model would be built.
-        new_markers: Context markers the base's tokenizer lacks, whose embeddings are trained with the adapter.
         source: Where the numbers are from, for people.
         folder: The base's folder when it is here, to tokenise with; None = its shape alone is known.
     """
 
     config: SapQwen2AudioConfig
-    new_markers: int
     source: str
     folder: Path | None = None
 
@@ -73,11 +71,11 @@ def base_shape(path: str, projection_rank: int = 0) -> Shape:
     """
     folder = EMBEDDED if path == "embedded" else Path(path)
     if folder.is_dir():
-        new = len([one for one in load_processor(folder).added_tokens if one != "<|context|>"])
-        return Shape(_config(folder, projection_rank), new, f"{path}'s config.json", folder)
+        new = bool(load_processor(folder).added_markers)
+        return Shape(_config(folder, projection_rank, new), f"{path}'s config.json", folder)
     try:
         config = _config(path, projection_rank)
-        return Shape(config, 2, f"config.json of {path} in the local hub cache; context markers taken for new")
+        return Shape(config, f"config.json of {path} in the local hub cache; context markers taken for new")
     except ModelError:
         if path not in PUBLISHED:
             known = ", ".join(PUBLISHED)
@@ -85,8 +83,8 @@ def base_shape(path: str, projection_rank: int = 0) -> Shape:
                 f"base.path is {path}: no such folder, not in the local hub cache, and no published shape is known; "
                 f"download it and give its folder, or plan with one of {known}"
             ) from None
-        config = SapQwen2AudioConfig(**PUBLISHED[path], projection_rank=projection_rank)
-        return Shape(config, 2, f"the published shape of {path}; no download")
+        config = SapQwen2AudioConfig(**PUBLISHED[path], projection_rank=projection_rank, trained_markers=True)
+        return Shape(config, f"the published shape of {path}; no download")
 
 
 def count(shape: Shape, section: TrainSection, lora: LoraSection) -> Sizes:
@@ -97,13 +95,12 @@ def count(shape: Shape, section: TrainSection, lora: LoraSection) -> Sizes:
     with device("meta"):
         base = SapQwen2AudioForConditionalGeneration(shape.config)
     base.tie_weights()
-    frozen = _unique(base.parameters())
+    frozen = _unique(weight for name, weight in base.named_parameters() if MARKERS not in name)  # those are no base's
     encoder, decoder = base.model.audio_tower.layers, base.model.language_model.layers
     layers = [_unique(encoder.parameters()), _unique(decoder.parameters())]
     largest = max(_unique(decoder[0].parameters()), base.get_input_embeddings().weight.numel())
     adapted = get_peft_model(base, lora_config(base.config, section, lora), low_cpu_mem_usage=True)
     trainable = _unique(weight for weight in adapted.parameters() if weight.requires_grad)
-    trainable += shape.new_markers * shape.config.text_config.hidden_size
     return Sizes(frozen, trainable, *layers, largest)
 
 
@@ -112,7 +109,7 @@ def _unique(weights) -> int:
     return sum(weight.numel() for weight in {id(weight): weight for weight in weights}.values())
 
 
-def _config(path: str | Path, projection_rank: int) -> SapQwen2AudioConfig:
+def _config(path: str | Path, projection_rank: int, trained_markers: bool = True) -> SapQwen2AudioConfig:
     try:
         stock = AutoConfig.from_pretrained(path, local_files_only=True)
     except (OSError, ValueError) as error:
@@ -122,4 +119,4 @@ def _config(path: str | Path, projection_rank: int) -> SapQwen2AudioConfig:
     fields = stock.to_dict()
     for name in ("model_type", "architectures", "transformers_version"):
         fields.pop(name, None)
-    return SapQwen2AudioConfig(**fields | {"projection_rank": projection_rank})
+    return SapQwen2AudioConfig(**fields | {"projection_rank": projection_rank, "trained_markers": trained_markers})

@@ -13,7 +13,9 @@ from transformers import Qwen2AudioForConditionalGeneration
 from sap2.errors import ModelError
 from sap2.model import LORA_TARGETS, POOLING, load_model, load_processor, sap_settings, save_adapter
 from sap2.model.exchange import export_adapter, import_adapter
+from sap2.params import LoraSection, TrainSection
 from sap2.prompts import recognition_prompt
+from sap2.training.adapters import attach
 
 # As ms-swift writes it for Qwen2-Audio and the public recipe's `--target_modules all-linear --freeze_aligner false`.
 SWIFT_TARGETS = (
@@ -151,7 +153,7 @@ def ours(base, tmp_path):
 
 
 def test_exports_are_read_by_peft_on_the_stock_class(base, ours, tmp_path):
-    export_adapter(ours, tmp_path / "peft", "peft")
+    export_adapter(ours, base, tmp_path / "peft", "peft")
     stock = stock_of(base)
     read = peft.PeftModel.from_pretrained(stock, tmp_path / "peft").eval()
     expected = logits(load_model(base, ours, dtype=torch.float32), question(base))
@@ -159,7 +161,7 @@ def test_exports_are_read_by_peft_on_the_stock_class(base, ours, tmp_path):
 
 
 def test_exports_are_read_with_the_names_of_ms_swift(base, ours, tmp_path):
-    export_adapter(ours, tmp_path / "swift", "ms-swift")
+    export_adapter(ours, base, tmp_path / "swift", "ms-swift")
     assert json.loads((tmp_path / "swift" / "adapter_config.json").read_text())["target_modules"] == SWIFT_TARGETS
     stock = stock_of(base)
     peft.PeftModel.from_pretrained(Earlier(stock), tmp_path / "swift").eval()
@@ -167,9 +169,29 @@ def test_exports_are_read_with_the_names_of_ms_swift(base, ours, tmp_path):
     torch.testing.assert_close(padded(stock, base), expected, rtol=0, atol=CLOSE)
 
 
+@pytest.mark.parametrize("layout", ["peft", "ms-swift"])
+def test_trained_markers_are_exported_as_rows_of_the_table(real_base, tmp_path, layout):
+    """Of the real base, whose table has spare rows; ours hold them as offsets from where they started."""
+    processor, base = load_processor(real_base), load_model(real_base, dtype=torch.float32)
+    model = randomised(attach(base, processor, TrainSection(), LoraSection(rank=2)))
+    for name, weight in model.named_parameters():
+        if "context_markers" in name and weight.requires_grad:
+            nn.init.normal_(weight)
+    save_adapter(model, processor, tmp_path / "ours")
+    export_adapter(tmp_path / "ours", real_base, tmp_path / "out", layout)
+    stock = stock_of(real_base)
+    read = peft.PeftModel.from_pretrained(stock if layout == "peft" else Earlier(stock), tmp_path / "out").eval()
+    expected = logits(load_model(real_base, tmp_path / "ours", dtype=torch.float32), question(real_base))
+    answered = padded(read if layout == "peft" else stock, real_base)
+    # The scores of the markers themselves, which no answer holds, are of the head's rows, which we set and stock does not.
+    torch.testing.assert_close(answered[..., :151649], expected[..., :151649], rtol=0, atol=CLOSE)
+    plain = logits(load_model(real_base, dtype=torch.float32), question(real_base))
+    assert not torch.allclose(plain, expected, atol=0.1)
+
+
 def test_learned_projections_cannot_be_exported(base, tmp_path):
     config = peft.LoraConfig(r=2, target_modules=LORA_TARGETS, modules_to_save=[POOLING])
     model = randomised(peft.get_peft_model(load_model(base, projection_rank=2), config))
     save_adapter(model, load_processor(base), tmp_path / "ours")
     with pytest.raises(ModelError, match="holds .*context_pooling.*; it cannot be exported"):
-        export_adapter(tmp_path / "ours", tmp_path / "out", "peft")
+        export_adapter(tmp_path / "ours", base, tmp_path / "out", "peft")

@@ -84,6 +84,29 @@ def test_encoded_speech_gives_the_same_logits_as_audio(model, processor):
         )
 
 
+class Int8Linear(torch.nn.Module):
+    """A linear layer whose weight is stored as integers, as quantised ones are."""
+
+    def __init__(self, linear):
+        super().__init__()
+        self.scale, self.bias = linear.weight.detach().abs().max() / 127, linear.bias
+        self.weight = torch.nn.Parameter((linear.weight / self.scale).round().to(torch.int8), requires_grad=False)
+
+    def forward(self, speech):
+        return torch.nn.functional.linear(speech, self.weight.to(speech.dtype) * self.scale, self.bias)
+
+
+def test_a_projector_of_integers_gets_speech_as_floats(base, processor):
+    batch = processor(PROMPTS, LISTS, WAVES)
+    quantised, rounded = load_model(base), load_model(base)
+    linear = rounded.model.multi_modal_projector.linear
+    quantised.model.multi_modal_projector.linear = Int8Linear(linear)
+    scale = linear.weight.detach().abs().max() / 127
+    with torch.no_grad():
+        linear.weight.copy_((linear.weight / scale).round() * scale)
+        torch.testing.assert_close(quantised(**batch).logits, rounded(**batch).logits, atol=1e-5, rtol=1e-5)
+
+
 def test_other_speech_changes_the_pooled_list(model, processor):
     ids, windows = (torch.tensor([x]) for x in processor.tokenise_context(LISTS[0]))
     generator = torch.Generator().manual_seed(0)

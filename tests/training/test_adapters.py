@@ -39,13 +39,22 @@ def test_projections_are_trained_whatever_is_frozen(corpus):
     assert len(learned) == 4 and trainable_count(model) == 4 * 2 * 32 + 2 * (16 + 32)
 
 
-def test_new_markers_are_trained_and_the_placeholder_is_not(tmp_path):
+def test_only_the_two_new_markers_rows_are_trained(tmp_path):
+    """Not the placeholder's, and no copy of the embedding table."""
     folder = build_tiny_base(tmp_path, with_context_tokens=False, positions=100)
     processor = load_processor(folder)
     model = attach(load_model(folder), processor, TrainSection(), LoraSection(rank=2))
-    ids = processor.tokenizer.convert_tokens_to_ids(list(processor.context_tokens))
-    assert model.peft_config["default"].trainable_token_indices == {"embed_tokens": ids[:2]}
-    assert any("trainable_tokens_delta" in name for name in trained(model))
+    assert model.peft_config["default"].trainable_token_indices is None
+    offsets = {name: p.shape for name, p in model.named_parameters() if p.requires_grad and "lora_" not in name}
+    assert [tuple(shape) for shape in offsets.values()] == [(2, 32)]
+
+
+def test_a_base_without_rows_for_new_markers_is_refused(tmp_path):
+    folder = build_tiny_base(tmp_path, with_context_tokens=False, positions=100)
+    base = load_model(folder)
+    base.config.trained_markers = False
+    with pytest.raises(ModelError, match="startofcontext.*no trained_markers; load the base with"):
+        attach(base, load_processor(folder), TrainSection(), LoraSection(rank=2))
 
 
 def test_an_unknown_layer_is_an_error(corpus):
