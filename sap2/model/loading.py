@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from jinja2 import TemplateError
 from peft import PeftModel, get_peft_model_state_dict
 from safetensors import SafetensorError, safe_open
 from transformers import AutoConfig
@@ -109,9 +110,29 @@ def load_processor(directory: str | Path, **overrides) -> SapQwen2AudioProcessor
     check_folder(directory)
     given = {name: value for name, value in overrides.items() if value is not None}
     try:
-        return SapQwen2AudioProcessor.from_pretrained(directory, **given)
+        processor = SapQwen2AudioProcessor.from_pretrained(directory, **given)
     except (OSError, ValueError) as error:
         raise ModelError(f"{directory}: no processor can be loaded from it ({_first_line(error)})") from error
+    _check_template(directory, processor)
+    return processor
+
+
+def _check_template(directory: str | Path, processor: SapQwen2AudioProcessor) -> None:
+    """Refuse a chat template that has no place for the speech, as those of text models have none."""
+    way_out = "delete chat_template.jinja and the like from the folder for the class's own, or take the audio model's"
+    try:
+        # Two frames take the first one's place: of each further place one token is left.
+        places = processor([""], frames=[2])["input_ids"][0].tolist().count(processor.audio_token_id) - 1
+    except (TypeError, ValueError, TemplateError) as error:  # not in the list; content that is no text; Jinja's own
+        fault = _first_line(error)
+        if "is not in list" not in fault:
+            raise ModelError(f"{directory}: its chat template cannot be applied ({fault}); {way_out}") from error
+        places = 0
+    if places != 1:
+        speech = processor.audio_token
+        raise ModelError(
+            f"{directory}: its chat template has {places} {speech} for one recording, expected 1; {way_out}"
+        )
 
 
 def processor_fields(config: SapQwen2AudioConfig) -> dict:

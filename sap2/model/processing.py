@@ -16,6 +16,7 @@ from sap2.constants import SAMPLE_RATE
 from sap2.errors import InputError
 from sap2.model.configuration import WINDOWS, SapQwen2AudioConfig
 from sap2.model.modeling import frame_count
+from sap2.model.rendered import Rendered, rows_of
 from sap2.prompts import TAGS
 from sap2.spelling import AS_GIVEN, SPELLINGS
 
@@ -56,7 +57,7 @@ class SapQwen2AudioProcessor(Qwen2AudioProcessor):
         super().__init__(
             feature_extractor,
             tokenizer,
-            chat_template=chat_template or getattr(tokenizer, "chat_template", None),
+            chat_template=chat_template,  # never the tokenizer's, which stock does not look at either
             audio_token=audio_token,
             audio_bos_token=audio_bos_token,
             audio_eos_token=audio_eos_token,
@@ -94,6 +95,12 @@ class SapQwen2AudioProcessor(Qwen2AudioProcessor):
         return self.tokenizer.convert_tokens_to_ids("<|im_end|>")
 
     @property
+    def end_ids(self) -> frozenset[int]:
+        """Tokens after which nothing of an answer follows: its own end, and that of a text, which pads batches."""
+        ends = {self.end_id, self.tokenizer.eos_token_id, self.tokenizer.pad_token_id}
+        return frozenset(ends - {None, self.audio_token_id})
+
+    @property
     def tag_ids(self) -> tuple[int, int]:
         """The tokens that tag a keyword as not spoken and as spoken: the first in which the two words differ."""
         return next(pair for pair in zip(*map(self._tokenise_plain, TAGS), strict=False) if pair[0] != pair[1])
@@ -104,12 +111,15 @@ class SapQwen2AudioProcessor(Qwen2AudioProcessor):
 
     def __call__(
         self,
-        prompts: Sequence[str],
+        prompts: Sequence[str] | None = None,
         keywords: Sequence[Sequence[str]] | None = None,
         audio: Sequence[np.ndarray | None] | None = None,
         frames: Sequence[int] | None = None,
         targets: Sequence[str] | None = None,
         padding_side: str | None = None,
+        *,
+        text: str | Sequence[str] | None = None,
+        **options,
     ) -> BatchFeature:
         """Build a batch.
 
@@ -120,11 +130,17 @@ class SapQwen2AudioProcessor(Qwen2AudioProcessor):
             frames: Instead of `audio`, frames of states encoded before (see `encode_speech`); 0 = no audio in that row.
             targets: The answers, in training; plain text as well.
             padding_side: `right` with targets, `left` without, unless said otherwise.
+            text: Instead of `prompts`, chats that a template has rendered: see `sap2.model.rendered`.
+            options: Of stock's processors, which take these by name; checked, without effect.
         Returns: input_ids, attention_mask, context_ids, context_windows; with audio input_features,
             feature_attention_mask; with targets labels, which are -100 outside the answer and its `<|im_end|>`.
         Raises: InputError: audio too short, too long, empty or not finite; a prompt with two context spans or with
             keywords and no place for them; lengths that differ.
         """
+        if text is not None:
+            prompts, keywords, audio = rows_of(self, text, keywords, audio, options)
+        elif prompts is None or options:
+            raise TypeError(f"expected prompts or text, got {', '.join(options) or 'neither'}")
         rows = len(prompts)
         keywords = [[]] * rows if keywords is None else keywords
         for name, values in (("keywords", keywords), ("audio", audio), ("frames", frames), ("targets", targets)):
@@ -250,6 +266,8 @@ class SapQwen2AudioProcessor(Qwen2AudioProcessor):
         return [*before_audio, *[self.audio_token_id] * frames, *before_list, *[context_id] * count, *after]
 
     def _template(self, prompt: str, has_audio: bool) -> tuple:
+        if isinstance(prompt, Rendered):
+            return self._tokenise_template(prompt, has_audio)
         if (prompt, has_audio) not in self._prompts:
             self._prompts[prompt, has_audio] = self._tokenise_template(prompt, has_audio)
         return self._prompts[prompt, has_audio]
@@ -263,11 +281,7 @@ class SapQwen2AudioProcessor(Qwen2AudioProcessor):
 
     def _tokenise_template(self, prompt: str, has_audio: bool) -> tuple[list[int], list[int], list[int] | None]:
         """The chat's ids up to the speech, up to the list (start marker included), and after; None = no marker pair."""
-        content = [{"type": "audio", "audio_url": ""}] if has_audio else []
-        messages = [{"role": "user", "content": [*content, {"type": "text", "text": prompt}]}]
-        text = self.tokenizer.apply_chat_template(
-            messages, chat_template=self.chat_template, tokenize=False, add_generation_prompt=True
-        )
+        text = prompt if isinstance(prompt, Rendered) else self._render(prompt, has_audio)
         ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
         start, end = (self.tokenizer.convert_tokens_to_ids(token) for token in self.context_tokens[:2])
         if ids.count(start) > 1 or ids.count(end) > 1:
@@ -280,6 +294,13 @@ class SapQwen2AudioProcessor(Qwen2AudioProcessor):
             raise InputError(f"the prompt needs a bare marker pair {''.join(self.context_tokens[:2])}: {prompt!r}")
         place = rest.index(end)
         return before_audio, rest[:place], rest[place:]
+
+    def _render(self, prompt: str, has_audio: bool) -> str:
+        content = [{"type": "audio", "audio_url": ""}] if has_audio else []
+        messages = [{"role": "user", "content": [*content, {"type": "text", "text": prompt}]}]
+        return self.tokenizer.apply_chat_template(
+            messages, chat_template=self.chat_template, tokenize=False, add_generation_prompt=True
+        )
 
     def _tokenise_plain(self, text: str) -> list[int]:
         return self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]

@@ -183,7 +183,7 @@ def test_trained_markers_are_exported_as_rows_of_the_table(real_base, tmp_path, 
     read = peft.PeftModel.from_pretrained(stock if layout == "peft" else Earlier(stock), tmp_path / "out").eval()
     expected = logits(load_model(real_base, tmp_path / "ours", dtype=torch.float32), question(real_base))
     answered = padded(read if layout == "peft" else stock, real_base)
-    # The scores of the markers themselves, which no answer holds, are of the head's rows, which we set and stock does not.
+    # The scores of the markers themselves, which no answer holds, are of the head's rows, which only ours sets.
     torch.testing.assert_close(answered[..., :151649], expected[..., :151649], rtol=0, atol=CLOSE)
     plain = logits(load_model(real_base, dtype=torch.float32), question(real_base))
     assert not torch.allclose(plain, expected, atol=0.1)

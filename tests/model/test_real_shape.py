@@ -1,8 +1,18 @@
 """The real base's outer shape: its vocabulary, its files, and what stock makes of the same prompt."""
 
-from real_shape import VOCABULARY, stock_processor
+import json
+import shutil
+from pathlib import Path
 
+import pytest
+import torch
+from real_shape import TEXT_TEMPLATE, VOCABULARY, stock_processor
+from tiny import tone
+
+from sap2.errors import ModelError
+from sap2.inference.decoding import answers
 from sap2.model import load_model, load_processor
+from sap2.prompts import recognition_prompt
 
 QUESTION = "What's that sound?"
 # What transformers' integration test of Qwen2-Audio-7B-Instruct expects, tests/models/qwen2_audio, with one frame.
@@ -18,6 +28,39 @@ def test_tokenizer_gives_the_published_ids(real_base):
     text = stock.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False)
     assert stock.tokenizer(text)["input_ids"] == STOCK_IDS
     assert load_processor(real_base)([QUESTION], frames=[1])["input_ids"][0].tolist() == STOCK_IDS
+
+
+def test_audio_template_wins_over_a_text_template_of_the_tokenizer(real_base, tmp_path):
+    """As stock has it: the template of the processor's class, unless the processor itself was saved with another."""
+    hub = Path(shutil.copytree(real_base, tmp_path / "hub"))
+    settings = hub / "tokenizer_config.json"
+    settings.write_text(json.dumps(json.loads(settings.read_text()) | {"chat_template": TEXT_TEMPLATE}))
+    assert load_processor(hub)([QUESTION], frames=[1])["input_ids"][0].tolist() == STOCK_IDS
+
+
+def test_a_template_without_speech_is_refused(real_base, tmp_path):
+    hub = Path(shutil.copytree(real_base, tmp_path / "hub"))
+    (hub / "chat_template.jinja").write_text(TEXT_TEMPLATE)
+    with pytest.raises(ModelError, match=r"chat template .* 0 <\|AUDIO\|> for one recording, expected 1; delete"):
+        load_processor(hub)
+    (hub / "chat_template.jinja").write_text("{{ messages.absent.field }}")
+    with pytest.raises(ModelError, match="chat template cannot be applied"):
+        load_processor(hub)
+
+
+@pytest.mark.parametrize("end", ["<|endoftext|>", "<|im_end|>"])
+def test_answers_end_with_the_text_or_the_turn(real_base, end):
+    """The base's generation_config names both; its tokenizer's own end is <|im_end|>."""
+    model, processor = load_model(real_base), load_processor(real_base)
+    last = processor.tokenizer.convert_tokens_to_ids(end)
+    with torch.no_grad():  # whatever was read, the next token is the end
+        model.lm_head.weight.zero_()
+        model.model.language_model.norm.weight.zero_()
+        model.lm_head = torch.nn.Linear(32, VOCABULARY, dtype=torch.bfloat16)
+        model.lm_head.weight.zero_()
+        model.lm_head.bias.copy_(torch.nn.functional.one_hot(torch.tensor(last), VOCABULARY))
+    (answer,) = answers(model, processor, [tone(0.5)], recognition_prompt(False), scored=True, max_new_tokens=8)
+    assert (answer.text, answer.pieces) == ("", ())
 
 
 def test_shards_load_whole_with_markers_in_spare_rows(real_base):
