@@ -78,6 +78,7 @@ class SapQwen2AudioProcessor(Qwen2AudioProcessor):
         # Prompts are few and keywords come again and again: both are tokenised once.
         self._prompts: dict[tuple[str, bool], tuple] = {}
         self._words: dict[str, list[int]] = {}
+        self._middles: dict[str, int] = {}
 
     @property
     def context_tokens(self) -> tuple[str, str, str]:
@@ -204,7 +205,8 @@ class SapQwen2AudioProcessor(Qwen2AudioProcessor):
 
     def prompt_length(self, prompt: str, keywords: Sequence[str], frames: int) -> int:
         """Tokens of a prompt with its list and speech in it."""
-        return len(self._expand(prompt, frames, self.tokenise_context(keywords)[1]))
+        speech, windows = min(frames, 1), self._window_count(keywords)
+        return len(self._expand(prompt, speech, [0] if windows else [])) - speech - min(windows, 1) + frames + windows
 
     def tokenise_context(self, keywords: Sequence[str]) -> tuple[list[int], list[int]]:
         """The list's tokens and each token's window.
@@ -225,6 +227,27 @@ class SapQwen2AudioProcessor(Qwen2AudioProcessor):
         if self.windows == "fixed":
             windows = [i // self.window for i in range(len(ids))]
         return ids, windows
+
+    def _window_count(self, keywords: Sequence[str]) -> int:
+        """Windows of a list: as `tokenise_context` makes, without its tokens, for plans of a million lists."""
+        if not keywords:
+            return 0
+        last = len(keywords) - 1
+        counts = [self._middle(word) for word in keywords]  # right for all but the first and the last
+        for place in {0, last}:
+            counts[place] = len(self.tokenise_word(keywords[place], first=place == 0, separated=place < last))
+        if self.windows == "fixed":
+            return -(-sum(counts) // self.window)
+        return sum(-(-count // self.window) for count in counts)
+
+    def _middle(self, word: str) -> int:
+        """Tokens of a keyword in the middle of a list."""
+        count = self._middles.get(word)
+        if count is None:
+            if len(self._middles) > WORD_CACHE:
+                self._middles.clear()
+            count = self._middles[word] = len(self.tokenise_word(word, first=False, separated=True))
+        return count
 
     def keyword_places(self, input_ids: torch.Tensor, keywords: Sequence[Sequence[str]]) -> torch.Tensor:
         """Where each listed keyword has been read: its last window's place in the row, `(batch, keywords)`; -1 = none.
