@@ -357,11 +357,8 @@ def test_gradient_checkpointing_trains_the_same_adapter(job, tmp_path):
 def test_a_base_without_the_markers_gets_them_trained_and_saved(job, tmp_path):
     base = build_tiny_base(tmp_path / "plain-base", with_context_tokens=False, positions=100)
     job(base=base, lora=LoraSection(rank=2), max_steps=2)
-    assert any("trainable_tokens" in name or "embed_tokens" in name for name in weights(tmp_path / "adapter"))
-    trained, fresh = load_model(base, tmp_path / "adapter"), load_model(base)
-    marker = fresh.config.context_start_id
-    embed = trained.get_input_embeddings()(torch.tensor([marker]))
-    assert not torch.allclose(embed, fresh.get_input_embeddings()(torch.tensor([marker])))
+    (offsets,) = (weight for name, weight in weights(tmp_path / "adapter").items() if "context_markers" in name)
+    assert offsets.shape == (2, 32) and (offsets.abs().sum(-1) > 0).all()
 
 
 def test_a_base_of_the_hub_is_trained_on_by_its_reference(job, corpus, tmp_path, monkeypatch):
