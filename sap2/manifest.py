@@ -190,13 +190,15 @@ def read_manifest(path: Path | str) -> list[Utterance]:
     return list(utterances.values())
 
 
-def stream_manifest(path: Path | str) -> Iterator[Utterance]:
+def stream_manifest(path: Path | str, skip: int = 0) -> Iterator[Utterance]:
     """The utterances of a manifest that may be too long to hold, one by one; ids are not compared.
 
+    Args:
+        skip: How many utterances to pass over unread.
     Raises: InputError: as `read_manifest`, but for ids used twice.
     """
     number = 0
-    for number, row in read_jsonl(path):
+    for number, row in read_jsonl(path, skip):
         yield _utterance(row, f"{path}:{number} ({row.get('id', 'no id')})")
     if not number:
         raise InputError(NO_UTTERANCE.format(path))
