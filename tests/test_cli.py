@@ -31,6 +31,7 @@ COMMANDS = [
     "rollback",
     "models",
     "reproduce",
+    "push-to-hub",
     "transcribe",
     "keywords",
     "demo",
