@@ -264,7 +264,7 @@ class ModelSection(Section):
     tagging: float = Field(1.0, ge=0, le=100)
 
     def sap_fields(self) -> dict[str, Any]:
-        """The fields of `sap2.model.SapQwen2AudioConfig`."""
+        """The fields of `sap2.model.configuration.SapFields`."""
         fields = self.model_dump(mode="json")
         fields["pooling_heads"] = fields.pop("heads")
         return fields

@@ -27,9 +27,11 @@ def kept_bytes(model, batch) -> int:
     return sum(storage.nbytes() for storage in kept.values())
 
 
-def measured(rows: int, dropout: float, bf16: bool, aggregate: str, rank: int) -> tuple[Load, int, int]:
+def measured(
+    rows: int, dropout: float, bf16: bool, aggregate: str, rank: int, path: str = "embedded"
+) -> tuple[Load, int, int]:
     """The size of a batch, and the bytes kept for it without and with gradient checkpointing."""
-    shape = base_shape("embedded")
+    shape = base_shape(path)
     dtype = torch.bfloat16 if bf16 else torch.float32
     base = load_model(shape.folder, dtype=dtype, aggregate=aggregate, projection_rank=rank)
     processor = load_processor(shape.folder)

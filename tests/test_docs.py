@@ -82,3 +82,18 @@ def test_the_papers_page_says_what_the_plan_says(tmp_path):
         assert re.findall(r"time: (.* to .*)", plan)[:2] == [first, second]
         totals = [float(line.split()[-1]) for line in plan.splitlines() if line.lstrip().startswith("* zero2")]
         assert round(max(totals), 1) == float(memory)
+
+
+def test_the_families_page_says_what_the_plan_says(tmp_path):
+    page = (ROOT / "docs" / "families.md").read_text(encoding="utf-8")
+    rows = re.findall(
+        r"^\| `(qwen3-asr-.*)`, (\d) GPUs? \| ([\d,]+) \| ([\d.]+) \| (.*) \| (.*) \|$", page, re.MULTILINE
+    )
+    assert len(rows) == 2
+    for profile, gpus, trained, memory, first, second in rows:
+        params = load_params(ROOT / "params.yaml", profile)
+        plan = str(plan_training(params, manifest=tmp_path / "none.jsonl", utterances=170_000))
+        assert f"{trained} trainable" in plan and f"pruner: {gpus} GPUs" in plan
+        assert re.findall(r"time: (.* to .*)", plan)[:2] == [first, second]
+        totals = [float(line.split()[-1]) for line in plan.splitlines() if line.lstrip().startswith("* ")]
+        assert round(max(totals), 1) == float(memory)

@@ -49,7 +49,7 @@ def build_tiny_base(
         positions: The encoder's length limit, 20 ms each; below 1,500 the feature extractor's limit shrinks with it.
     """
     directory = Path(directory)
-    tokenizer = _tokenizer(with_context_tokens)
+    tokenizer = tiny_tokenizer(SPECIAL_TOKENS + (CONTEXT_TOKENS if with_context_tokens else []))
     seconds = positions // 50
     extractor = WhisperFeatureExtractor(feature_size=80, chunk_length=seconds)
     processor = Qwen2AudioProcessor(extractor, tokenizer, chat_template=TEMPLATE)
@@ -98,7 +98,18 @@ def tone(seconds: float, seed: int = 0) -> np.ndarray:
     return wave.astype(np.float32)
 
 
-def _tokenizer(with_context_tokens: bool) -> Qwen2Tokenizer:
+def scaled(model: torch.nn.Module, seed: int) -> torch.nn.Module:
+    """The model with random weights of real scales: at the initial 0.02 every answer would be the same."""
+    with torch.random.fork_rng(), torch.no_grad():
+        torch.manual_seed(seed)
+        for name, weight in model.named_parameters():
+            if weight.dim() > 1:
+                weight.normal_(std=0.5 if "embed_tokens" in name else 3 * weight[0].numel() ** -0.5)
+    return model
+
+
+def tiny_tokenizer(special: list[str], **named: str) -> Qwen2Tokenizer:
+    """A byte-level BPE tokenizer with special tokens; `named` ones are attributes, too, as `audio_token`."""
     backend = Tokenizer(models.BPE())
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     backend.decoder = decoders.ByteLevel()
@@ -106,7 +117,6 @@ def _tokenizer(with_context_tokens: bool) -> Qwen2Tokenizer:
     trainer = trainers.BpeTrainer(vocab_size=400, initial_alphabet=alphabet, show_progress=False)
     backend.train_from_iterator(SENTENCES, trainer)
     bpe = json.loads(backend.to_str())["model"]
-    tokenizer = Qwen2Tokenizer(vocab=bpe["vocab"], merges=[tuple(pair) for pair in bpe["merges"]])
-    special = SPECIAL_TOKENS + (CONTEXT_TOKENS if with_context_tokens else [])
+    tokenizer = Qwen2Tokenizer(vocab=bpe["vocab"], merges=[tuple(pair) for pair in bpe["merges"]], **named)
     tokenizer.add_special_tokens({"extra_special_tokens": special[1:]})
     return tokenizer

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from transformers import LogitsProcessor
 
-from sap2.model import SapQwen2AudioProcessor
+from sap2.model import SapProcessor
 from sap2.prompts import NOTHING
 
 __all__ = ["ListConstraint", "Selection"]
@@ -20,7 +20,7 @@ class Selection:
         ends: Tokens that end an answer.
     """
 
-    def __init__(self, processor: SapQwen2AudioProcessor, keywords: Sequence[str], ends: Iterable[int]):
+    def __init__(self, processor: SapProcessor, keywords: Sequence[str], ends: Iterable[int]):
         self.ends, self._count = frozenset(ends), len(keywords)
         # Each keyword as it stands before another one and at the end, as the first of the answer and later.
         self._first = self._paths(processor, keywords, first=True)

@@ -22,7 +22,7 @@ from transformers import (
 
 from sap2.errors import InputError
 from sap2.inference.constraint import ListConstraint, Selection
-from sap2.model import CACHE, SapQwen2AudioProcessor
+from sap2.model import CACHE, SapProcessor
 from sap2.progress import track
 
 # What a row hears: a waveform (16 kHz mono), states encoded before `(frames, encoder_hidden)`, or nothing.
@@ -51,7 +51,7 @@ class Answer:
 @torch.no_grad()
 def encode(
     model,
-    processor: SapQwen2AudioProcessor,
+    processor: SapProcessor,
     audio: Sequence[np.ndarray],
     batch_size: int = 16,
     batch_seconds: float = 240.0,
@@ -76,14 +76,14 @@ def encode(
     return states
 
 
-def generate(model, processor: SapQwen2AudioProcessor, *questions, **options) -> list[str]:
+def generate(model, processor: SapProcessor, *questions, **options) -> list[str]:
     """The text alone of `answers`, which takes the same arguments."""
     return [answer.text for answer in answers(model, processor, *questions, **options)]
 
 
 def answers(
     model,
-    processor: SapQwen2AudioProcessor,
+    processor: SapProcessor,
     items: Sequence[Speech],
     prompts: Sequence[str] | str,
     keywords: Sequence[Sequence[str]] | None = None,
@@ -128,7 +128,7 @@ def answers(
 @torch.no_grad()
 def tags(
     model,
-    processor: SapQwen2AudioProcessor,
+    processor: SapProcessor,
     items: Sequence[Speech],
     prompt: str,
     keywords: Sequence[Sequence[str]],
@@ -158,7 +158,7 @@ def tags(
 @torch.no_grad()
 def likelihoods(
     model,
-    processor: SapQwen2AudioProcessor,
+    processor: SapProcessor,
     items: Sequence[Speech],
     prompts: Sequence[str],
     keywords: Sequence[Sequence[str]],
@@ -295,7 +295,7 @@ def _answer(
     config = GenerationConfig(
         max_new_tokens=max_new_tokens, num_beams=num_beams, do_sample=False, temperature=1.0, top_k=50, top_p=1.0,
         repetition_penalty=1.0, length_penalty=1.0, num_return_sequences=1, early_stopping=False, use_cache=True,
-        eos_token_id=sorted(ends), pad_token_id=_pad_id(processor), return_dict_in_generate=True,
+        eos_token_id=sorted(ends), pad_token_id=processor.pad_id, return_dict_in_generate=True,
     )  # fmt: skip
     criteria = StoppingCriteriaList([LoopStop(prompt_length)])
     processors = LogitsProcessorList()
@@ -314,9 +314,10 @@ def _answer(
     for tokens, row in zip(rows.tolist(), logprobs, strict=True):
         end = next((place for place, token in enumerate(tokens) if token in ends), len(tokens))
         tokens = trim_loop(tokens[:end])
-        text = tokenizer.decode(tokens, skip_special_tokens=True).strip()
-        pieces = [tokenizer.decode([token], skip_special_tokens=True) for token in tokens] if scored else ()
-        found.append(Answer(text, tuple(pieces), tuple(row[: len(tokens)])))
+        span = processor.answer(tokens)
+        text = tokenizer.decode(tokens[span], skip_special_tokens=True).strip()
+        pieces = [tokenizer.decode([token], skip_special_tokens=True) for token in tokens[span]] if scored else ()
+        found.append(Answer(text, tuple(pieces), tuple(row[: len(tokens)][span])))
     return found
 
 
@@ -353,11 +354,6 @@ def _frames(processor, item: Speech) -> int:
     if item is None:
         return 0
     return len(item) if isinstance(item, Tensor) else processor.frames(len(item))
-
-
-def _pad_id(processor) -> int:
-    pad = processor.tokenizer.pad_token_id
-    return processor.end_id if pad is None else pad
 
 
 def _batches(lengths: Sequence[int], batch_size: int, budget: int, label: str | None) -> Iterator[list[int]]:

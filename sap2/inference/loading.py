@@ -39,7 +39,7 @@ def load_recogniser(
 
     Args:
         dtype: None = the checkpoint's own on a GPU, float32 on a CPU, where half precision is many times slower.
-        sap_overrides: Fields of `SapQwen2AudioConfig`, instead of the adapters' own.
+        sap_overrides: Fields of `SapFields`, instead of the adapters' own.
     Raises: ModelError: a folder is unusable, or the adapters were trained with different pooling.
     """
     adapters = {name: path for name, path in ((PRUNER, pruner), (RECOGNISER, recogniser)) if path is not None}

@@ -53,13 +53,14 @@ class StageModel:
     @property
     def frame_seconds(self) -> float:
         """Seconds of audio a frame of states stands for (0.04 for Whisper's encoder and a pooling of 2)."""
-        return 4 * self.processor.feature_extractor.hop_length / SAMPLE_RATE
+        return self.processor.mel_frames_per_frame * self.processor.feature_extractor.hop_length / SAMPLE_RATE
 
     @property
     def segment_limit(self) -> float:
         """Seconds of audio that the encoder takes at once."""
-        extractor, positions = self.processor.feature_extractor, self.model.config.audio_config.max_source_positions
-        return min(2 * positions * extractor.hop_length, extractor.n_samples) / SAMPLE_RATE
+        extractor, limit = self.processor.feature_extractor, self.model.mel_limit
+        samples = extractor.n_samples if limit is None else min(limit * extractor.hop_length, extractor.n_samples)
+        return samples / SAMPLE_RATE
 
     def encode(self, waves: Sequence[np.ndarray], batch_size: int, label: str | None = None) -> list[Tensor]:
         """Run the encoder: see `sap2.inference.decoding.encode`."""

@@ -1,7 +1,7 @@
-"""Qwen2-Audio's configuration plus how the keyword list between the context markers is pooled."""
+"""What our models' configurations add to their families': how the list between the context markers is pooled."""
 
-from huggingface_hub.dataclasses import strict
-from transformers import Qwen2AudioConfig
+from dataclasses import dataclass
+from typing import ClassVar
 
 AGGREGATES = ("mean", "logsumexp", "max")
 WEIGHTINGS = ("speech", "mean")
@@ -15,9 +15,9 @@ SAP_FIELDS = (
 )  # fmt: skip
 
 
-@strict
-class SapQwen2AudioConfig(Qwen2AudioConfig):
-    """Qwen2-Audio with speech-driven attention-based pooling of the context.
+@dataclass
+class SapFields:
+    """Speech-driven attention-based pooling of the context; stands before a family's stock configuration class.
 
     Args:
         method: What its weights were trained to do with a list: `tpi`, one of two stages, pruning or transcribing with
@@ -39,10 +39,9 @@ class SapQwen2AudioConfig(Qwen2AudioConfig):
         context_start_id, context_end_id, context_token_id: The markers and the placeholder that stands for one window;
             set from the tokenizer when a base is loaded.
         trained_markers: Whether the markers' embeddings are trained: the base's tokenizer lacked them.
-        tie_word_embeddings: Follows the text model's setting, which the stock class ignores.
     """
 
-    model_type = "sap_qwen2_audio"
+    list_first: ClassVar[bool] = False  # whether the family's prompt holds the list before the speech
 
     method: str = "tpi"
     window: int = 2
@@ -60,14 +59,17 @@ class SapQwen2AudioConfig(Qwen2AudioConfig):
     context_end_id: int | None = None
     context_token_id: int | None = None
     trained_markers: bool = False
-    tie_word_embeddings: bool = False
 
     def __post_init__(self, **kwargs):
         super().__post_init__(**kwargs)
-        self.tie_word_embeddings = bool(getattr(self.text_config, "tie_word_embeddings", False))
         hidden = self.text_config.hidden_size
         if self.tagging < 0:
             raise ValueError(f"tagging is {self.tagging}, must be at least 0")
+        if self.tagging and self.list_first:
+            raise ValueError(
+                f"tagging is {self.tagging}, must be 0 for {self.model_type.removeprefix('sap_')}: its prompt has the "
+                "list before the speech, so a keyword would be tagged before it is heard; set model.tagging to 0"
+            )
         if self.window < 1:
             raise ValueError(f"window is {self.window}, must be at least 1")
         if self.pooling_heads < 1 or hidden % self.pooling_heads:

@@ -18,19 +18,19 @@ from torch import Tensor, device
 
 from sap2.errors import ModelError
 from sap2.files import atomic_dir, json_file
-from sap2.model.configuration import SAP_FIELDS, SapQwen2AudioConfig
+from sap2.model.configuration import SAP_FIELDS, SapFields
+from sap2.model.families import Family, family_of
 from sap2.model.loading import (
     ADAPTER_WEIGHTS,
     MARKERS,
     OWN_ROWS,
     TRAINED_ON,
+    base_config,
     has_own_rows,
     load_processor,
     marker_start,
-    sap_config,
     save_sap_settings,
 )
-from sap2.model.modeling import SapQwen2AudioForConditionalGeneration
 from sap2.model.pairing import base_digest
 
 __all__ = ["Layout", "export_adapter", "import_adapter"]
@@ -63,7 +63,7 @@ def import_adapter(source: str | Path, base: str | Path, output: str | Path, **p
     Args:
         source: Folder with adapter_config.json and adapter_model.safetensors.
         base: The base it was trained on: a folder, or a hub id.
-        pooling: Fields of `SapQwen2AudioConfig` that it was trained with; by default those of the public code.
+        pooling: Fields of `SapFields` that it was trained with; by default those of the public code.
     Returns: The modules that have an adapter.
     Raises: ModelError: it is not LoRA, trains other things as well, or its tensors are not those of this base.
     """
@@ -75,9 +75,10 @@ def import_adapter(source: str | Path, base: str | Path, output: str | Path, **p
     modules = _modules(weights)
     processor = load_processor(base)
     fields = {name: value for name, value in (PUBLIC_POOLING | pooling).items() if value is not None}
-    shape = sap_config(base, processor, fields)
+    family, stock = family_of(base)
+    shape = base_config(base, family, stock, processor, fields)
     config |= {"target_modules": _pattern(modules, NEW), "base_model_name_or_path": str(base), **CLASS_FREE}
-    _check(source, config, weights, shape)
+    _check(source, config, weights, family, shape)
     with atomic_dir(output) as partial:
         save_file(weights, partial / ADAPTER_WEIGHTS, {"format": "pt"})
         (partial / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
@@ -181,12 +182,14 @@ def _pattern(modules: list[str], layout: Layout) -> str:
     return rf"^({'|'.join(parts)})$"
 
 
-def _check(source: Path, config: Mapping[str, Any], weights: Mapping[str, Tensor], shape: SapQwen2AudioConfig) -> None:
+def _check(
+    source: Path, config: Mapping[str, Any], weights: Mapping[str, Tensor], family: Family, shape: SapFields
+) -> None:
     """Hold the tensors' names and sizes against those the adapter has on this base; no weight is loaded."""
     known = set(LoraConfig.__dataclass_fields__)
     lora = LoraConfig(**{name: value for name, value in config.items() if name in known and name != "peft_type"})
     with device("meta"):
-        model = SapQwen2AudioForConditionalGeneration(shape)
+        model = family.model(shape)
     try:
         adapted = get_peft_model(model, lora, low_cpu_mem_usage=True)
     except ValueError as error:

@@ -14,15 +14,15 @@ import torch
 from jinja2 import TemplateError
 from peft import PeftModel, get_peft_model_state_dict
 from safetensors import SafetensorError, safe_open
-from transformers import AutoConfig
 from transformers.utils import logging
 
 from sap2.errors import ModelError, out_of_memory
 from sap2.files import atomic_dir, atomic_file
-from sap2.model.configuration import SAP_FIELDS, SapQwen2AudioConfig
-from sap2.model.modeling import SapQwen2AudioForConditionalGeneration
+from sap2.model.configuration import SAP_FIELDS, SapFields
+from sap2.model.families import Family, family_of
+from sap2.model.modeling import SapForConditionalGeneration
 from sap2.model.pairing import base_digest, check_base, check_tokenizer
-from sap2.model.processing import SapQwen2AudioProcessor
+from sap2.model.processing import SapProcessor
 
 SAP_CONFIG = "sap_config.json"
 TRAINED_ON = "base_sha256"  # beside the settings: which base an adapter is for
@@ -33,7 +33,7 @@ STOCK_PREFIX = "base_model.model.language_model."  # of the tensors' names until
 # Modules outside LoRA whose weights, if they have any, are trained and saved with the adapter.
 POOLING, MARKERS = "context_pooling", "context_markers"
 # The projector's and the text model's linear layers; the encoder's, which have the same names, are left alone.
-LORA_TARGETS = r".*(multi_modal_projector\.linear|language_model\..*\.(q|k|v|o|gate|up|down)_proj)"
+LORA_TARGETS = r".*(multi_modal_projector\.linear(_[12])?|language_model\..*\.(q|k|v|o|gate|up|down)_proj)"
 
 
 def load_model(
@@ -46,27 +46,28 @@ def load_model(
     own_rows: bool = False,
     quantization_config: Any = None,
     **sap_overrides,
-) -> SapQwen2AudioForConditionalGeneration | PeftModel:
-    """Load a Qwen2-Audio base, and an adapter on it, in evaluation mode.
+) -> SapForConditionalGeneration | PeftModel:
+    """Load a base of a known family, and an adapter on it, in evaluation mode.
 
     Args:
-        base_dir: Folder or hub id, stock Qwen2-Audio or saved by us.
+        base_dir: Folder or hub id, stock or saved by us; its `model_type` says the family.
         adapter_dir: PEFT folder; its pooling settings hold unless overridden.
         trainable: Whether the adapter's weights take gradients.
         own_rows: Leave the context markers the base's own embeddings, where its table has rows for them: an adapter
             from elsewhere was trained with these. That of `adapter_dir` says so itself.
         quantization_config: One of transformers', as `BitsAndBytesConfig(load_in_4bit=True)`; None = as saved.
-        sap_overrides: Fields of `SapQwen2AudioConfig`; None keeps what is there.
+        sap_overrides: Fields of `SapFields`; None keeps what is there.
     Raises: ModelError: a folder is missing, weights are missing or left over, or a setting is out of range.
     """
     check_folder(base_dir)
     saved = sap_settings(adapter_dir) if adapter_dir is not None else {}
     overrides = saved | {name: value for name, value in sap_overrides.items() if value is not None}
+    family, stock = family_of(base_dir)
     processor = load_processor(base_dir)
-    config = sap_config(base_dir, processor, overrides)
+    config = base_config(base_dir, family, stock, processor, overrides)
     try:
         with _without_bar():
-            model, info = SapQwen2AudioForConditionalGeneration.from_pretrained(
+            model, info = family.model.from_pretrained(
                 base_dir,
                 config=config,
                 dtype=dtype,
@@ -86,7 +87,7 @@ def load_model(
     wrong = {kind: sorted(map(str, info[kind])) for kind in ("missing_keys", "unexpected_keys", "mismatched_keys")}
     if any(wrong.values()):
         found = "; ".join(f"{kind.replace('_', ' ')}: {', '.join(keys[:5])}" for kind, keys in wrong.items() if keys)
-        raise ModelError(f"{base_dir}: not the weights of a Qwen2-Audio model as its config.json says ({found})")
+        raise ModelError(f"{base_dir}: not the weights of a {family.title} model as its config.json says ({found})")
     _add_rows(model, processor, own_rows or (adapter_dir is not None and has_own_rows(adapter_dir)))
     if adapter_dir is not None:
         model = add_adapter(model, adapter_dir, trainable=trainable)
@@ -102,7 +103,7 @@ def check_folder(directory: str | Path) -> None:
         raise ModelError(f'{directory}: no such folder; run "sap2 base" and the trainings, or correct the path')
 
 
-def load_processor(directory: str | Path, **overrides) -> SapQwen2AudioProcessor:
+def load_processor(directory: str | Path, **overrides) -> SapProcessor:
     """Load the processor of a base or an adapter folder; `overrides` are its window, windows and separator.
 
     `load_processor(base, **processor_fields(model.config))` makes it agree with a model.
@@ -110,14 +111,14 @@ def load_processor(directory: str | Path, **overrides) -> SapQwen2AudioProcessor
     check_folder(directory)
     given = {name: value for name, value in overrides.items() if value is not None}
     try:
-        processor = SapQwen2AudioProcessor.from_pretrained(directory, **given)
+        processor = family_of(directory)[0].processor.from_pretrained(directory, **given)
     except (OSError, ValueError) as error:
         raise ModelError(f"{directory}: no processor can be loaded from it ({_first_line(error)})") from error
     _check_template(directory, processor)
     return processor
 
 
-def _check_template(directory: str | Path, processor: SapQwen2AudioProcessor) -> None:
+def _check_template(directory: str | Path, processor: SapProcessor) -> None:
     """Refuse a chat template that has no place for the speech, as those of text models have none."""
     way_out = "delete chat_template.jinja and the like from the folder for the class's own, or take the audio model's"
     try:
@@ -135,7 +136,7 @@ def _check_template(directory: str | Path, processor: SapQwen2AudioProcessor) ->
         )
 
 
-def processor_fields(config: SapQwen2AudioConfig) -> dict:
+def processor_fields(config: SapFields) -> dict:
     """What the processor must know of the model's configuration."""
     return {"window": config.window, "windows": config.windows, "separator": config.separator}
 
@@ -185,9 +186,7 @@ def _misfit(adapter: Path, missing: set[str], left_over: set[str]) -> str:
     return f"{adapter / ADAPTER_WEIGHTS}: {'; '.join(faults)}; take the whole file again, or train the stage again"
 
 
-def save_adapter(
-    model: PeftModel, processor: SapQwen2AudioProcessor, directory: str | Path, name: str = "default"
-) -> None:
+def save_adapter(model: PeftModel, processor: SapProcessor, directory: str | Path, name: str = "default") -> None:
     """Write one adapter with its pooling settings and processor; the folder appears whole or not at all."""
     with atomic_dir(directory) as partial:
         model.save_pretrained(str(partial), selected_adapters=[name], save_embedding_layers=False)
@@ -206,7 +205,7 @@ def save_sap_settings(fields: Mapping[str, Any], directory: str | Path) -> None:
     where a method has no adapter.
 
     Args:
-        fields: As `SapQwen2AudioConfig.sap_fields` gives them.
+        fields: As `SapFields.sap_fields` gives them.
     """
     with atomic_file(Path(directory) / SAP_CONFIG) as partial:
         partial.write_text(json.dumps(dict(fields), indent=2) + "\n", encoding="utf-8")
@@ -220,7 +219,7 @@ def sap_settings(adapter_dir: str | Path) -> dict:
     Raises: ModelError: `sap_config.json` is damaged.
     """
     settings = _settings(adapter_dir)
-    return {name: settings.get(name, getattr(SapQwen2AudioConfig, name)) for name in SAP_FIELDS} if settings else {}
+    return {name: settings.get(name, getattr(SapFields, name)) for name in SAP_FIELDS} if settings else {}
 
 
 def has_own_rows(adapter_dir: str | Path) -> bool:
@@ -257,32 +256,38 @@ def _base_folder(model) -> str:
     return (model.get_base_model() if isinstance(model, PeftModel) else model).config.name_or_path
 
 
-def sap_config(base_dir, processor: SapQwen2AudioProcessor, overrides: dict) -> SapQwen2AudioConfig:
-    try:
-        stock = AutoConfig.from_pretrained(base_dir)
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{base_dir}: no model configuration ({_first_line(error)})") from error
-    if stock.model_type not in ("qwen2_audio", SapQwen2AudioConfig.model_type):
-        raise ModelError(f"{base_dir}: model_type is {stock.model_type}, expected qwen2_audio; take a Qwen2-Audio base")
+def base_config(base_dir, family: Family, stock, processor: SapProcessor, overrides: dict) -> SapFields:
+    """The configuration of our model on a base, with the tokens that its processor knows."""
     unknown = sorted(set(overrides) - set(SAP_FIELDS))
     if unknown:
         raise ModelError(f"unknown model setting {', '.join(unknown)}; known: {', '.join(SAP_FIELDS)}")
-    fields = stock.to_dict()
-    for name in ("model_type", "architectures", "transformers_version"):
-        fields.pop(name, None)
     start, end, placeholder = processor.tokenizer.convert_tokens_to_ids(list(processor.context_tokens))
-    fields |= {"context_start_id": start, "context_end_id": end, "context_token_id": placeholder, **overrides}
-    fields["trained_markers"] = fields.get("trained_markers", False) or bool(processor.added_markers)
-    fields["unspoken_id"], fields["spoken_id"] = processor.tag_ids
+    unspoken, spoken = processor.tag_ids
+    fields = {"context_start_id": start, "context_end_id": end, "context_token_id": placeholder, **overrides}
+    fields |= {"unspoken_id": unspoken, "spoken_id": spoken}
+    if processor.added_markers:
+        fields["trained_markers"] = True
     try:
-        return SapQwen2AudioConfig(**fields)
+        return sap_config(family, stock, **fields)
     except ValueError as error:
         raise ModelError(f"{base_dir}: {_first_line(error)}") from error
 
 
-def _add_rows(
-    model: SapQwen2AudioForConditionalGeneration, processor: SapQwen2AudioProcessor, own_rows: bool = False
-) -> None:
+def sap_config(family: Family, stock, **fields) -> SapFields:
+    """The configuration of our model on a base.
+
+    Args:
+        stock: The base's configuration, stock or ours.
+        fields: Of `SapFields`, instead of what the base's says.
+    Raises: ValueError: a field is out of range.
+    """
+    known = stock.to_dict()
+    for name in ("model_type", "architectures", "transformers_version"):
+        known.pop(name, None)
+    return family.config(**known | fields)
+
+
+def _add_rows(model: SapForConditionalGeneration, processor: SapProcessor, own_rows: bool = False) -> None:
     """Give the context tokens embeddings when the base's tokenizer lacked them: the mean of the base's rows.
 
     A row beyond the base's table is added; one inside it (spare rows of a padded vocabulary) is overwritten, unless
@@ -300,7 +305,7 @@ def _add_rows(
             layer.weight[new] = marker_start(layer.weight, processor).to(layer.weight.dtype)
 
 
-def marker_start(table: torch.Tensor, processor: SapQwen2AudioProcessor) -> torch.Tensor:
+def marker_start(table: torch.Tensor, processor: SapProcessor) -> torch.Tensor:
     """What a marker that the base lacked starts as, `(hidden,)`: the mean of the rows of the tokens that it knew."""
     return table[: len(processor.tokenizer) - len(processor.added_tokens)].float().mean(0)
 

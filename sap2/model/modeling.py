@@ -1,7 +1,9 @@
-"""Qwen2-Audio that hears at the speech's own length and reads a pooled keyword list.
+"""The method on any speech language model of transformers: mixins that stand before a family's stock classes.
 
-States only what differs from `transformers`' Qwen2-Audio: the encoder slices its positions instead of demanding 30 s,
-and the prompt's `<|context|>` placeholders take pooled vectors as its `<|AUDIO|>` placeholders take speech.
+A model is an encoder (`audio_tower`), a projector (`multi_modal_projector`) and a text model (`language_model`). The
+mixins fill the prompt's `<|context|>` placeholders with pooled vectors, as its audio placeholders are filled with
+speech, and pass only scored positions through the head for the loss. What tells families apart is in
+`sap2.model.families`.
 """
 
 from dataclasses import fields
@@ -9,45 +11,30 @@ from functools import wraps
 
 import torch
 from torch import Tensor, nn
-from transformers import (
-    AutoConfig,
-    AutoModel,
-    AutoModelForMultimodalLM,
-    Cache,
-    GenerationMixin,
-    Qwen2AudioEncoder,
-    Qwen2AudioForConditionalGeneration,
-    Qwen2AudioPreTrainedModel,
-)
-from transformers.conversion_mapping import get_checkpoint_conversion_mapping, register_checkpoint_conversion_mapping
+from transformers import Cache, GenerationMixin, PreTrainedModel
 from transformers.masking_utils import create_bidirectional_mask
-from transformers.modeling_outputs import BaseModelOutput
-from transformers.models.qwen2_audio.modeling_qwen2_audio import (
-    Qwen2AudioCausalLMOutputWithPast,
-    Qwen2AudioModel,
-    Qwen2AudioModelOutputWithPast,
-    Qwen2AudioMultiModalProjector,
-)
+from transformers.modeling_outputs import BaseModelOutput, BaseModelOutputWithPast, CausalLMOutputWithPast
 from transformers.utils import can_return_tuple
 
-from sap2.model.configuration import SapQwen2AudioConfig
 from sap2.model.markers import MarkerOffsets
 from sap2.model.pooling import ContextPooling, LowRankProjection
 
 # Everything the prompt's placeholders are filled from; read once, at prefill.
 PREFILL_INPUTS = (
-    "input_features", "feature_attention_mask", "speech_states", "speech_mask", "context_ids", "context_windows",
+    "input_features", "feature_attention_mask", "input_features_mask", "speech_states", "speech_mask", "context_ids",
+    "context_windows",
 )  # fmt: skip
 # Name of the keys and values of earlier tokens in the inputs and outputs of transformers' models: `cache` since 5.24,
 # `past_key_values` before. 5.24 to 5.39 still accept the old name as an input.
-CACHE = next(
-    field.name for field in fields(Qwen2AudioModelOutputWithPast) if field.name in ("cache", "past_key_values")
-)
+CACHE = next(field.name for field in fields(BaseModelOutputWithPast) if field.name in ("cache", "past_key_values"))
 SPOKEN_WEIGHT = 4.0  # of a spoken keyword in the tags' loss: few of a list are
 
 
-class SapAudioEncoder(Qwen2AudioEncoder):
-    """Whisper-type encoder at the batch's own length: same weights, same valid outputs, no 30 s of padding."""
+class OwnLengthEncoder:
+    """Whisper-type encoder at the batch's own length: same weights, same valid outputs, no 30 s of padding.
+
+    Stands before the stock encoder of a family that has Whisper's layers, an average pool of 2 and a mask.
+    """
 
     def forward(self, input_features: Tensor, attention_mask: Tensor | None = None, **kwargs) -> BaseModelOutput:
         """Encode mel features.
@@ -85,10 +72,9 @@ def frame_count(mel_frames):
     return ((mel_frames - 1) // 2 + 1) // 2
 
 
-class PoolingWeights:
+class AddedWeights:
     """Handling of the weights that no base has: float32, and without effect until they are trained."""
 
-    _keep_in_fp32_modules_strict = ["context_pooling", "context_markers"]
     _keys_to_ignore_on_load_missing = [r"context_pooling\.", r"context_markers\."]
 
     @property
@@ -104,30 +90,50 @@ class PoolingWeights:
             module.reset_parameters()
 
 
-class SapQwen2AudioModel(PoolingWeights, Qwen2AudioModel):
+class SapModel(AddedWeights):
     """The model without its head: embeds, scatters speech and pooled context into the placeholders, runs the text
-    model."""
+    model.
 
-    config: SapQwen2AudioConfig
+    A family names its `encoder` where it replaces the stock one, its `frame_count` where that is not Whisper's, and
+    overrides `hear` where its encoder is called otherwise.
+    """
 
-    def __init__(self, config: SapQwen2AudioConfig):
-        # Not Qwen2AudioModel's own: it would build a second encoder only to throw it away.
-        Qwen2AudioPreTrainedModel.__init__(self, config)
-        self.audio_tower = SapAudioEncoder._from_config(config.audio_config)
-        self.multi_modal_projector = Qwen2AudioMultiModalProjector(config)
+    encoder: type | None = None
+    frame_count = staticmethod(frame_count)
+
+    def __init__(self, config):
+        super().__init__(config)
+        if self.encoder is not None:  # the same weights under another forward; building a second encoder would cost
+            self.audio_tower.__class__ = self.encoder
         self.context_pooling = ContextPooling(config)
         self.context_markers = MarkerOffsets(config)
-        self.vocab_size = config.text_config.vocab_size
-        self.language_model = AutoModel.from_config(config.text_config)
+        added = {"context_pooling": self.context_pooling, "context_markers": self.context_markers}
+        trained = [name for name, module in added.items() if any(True for _ in module.parameters())]
+        self._keep_in_fp32_modules_strict = {*(self._keep_in_fp32_modules_strict or ()), *trained}
         self.post_init()
+
+    @property
+    def mel_limit(self) -> int | None:
+        """Mel frames that the encoder takes at once; None = no bound of its own."""
+        positions = getattr(self.config.audio_config, "max_source_positions", None)
+        return None if positions is None else 2 * positions
 
     def encode_speech(self, input_features: Tensor, feature_attention_mask: Tensor) -> tuple[Tensor, Tensor]:
         """Run the audio encoder: states before the projector, `(batch, frames, encoder_hidden)`, and a mask."""
-        device = self.audio_tower.conv1.weight.device
+        device = self.audio_tower.device
         mask = feature_attention_mask.to(device)
-        states = self.audio_tower(input_features.to(device), attention_mask=mask).last_hidden_state
-        frames = frame_count(mask.sum(-1))
+        states = self.hear(input_features.to(device), mask)
+        frames = self.frame_count(mask.sum(-1))
         return states, torch.arange(states.shape[1], device=device) < frames[:, None]
+
+    def hear(self, features: Tensor, mask: Tensor) -> Tensor:
+        """Encoder states, `(batch, frames, encoder_hidden)`, padding included.
+
+        Args:
+            features: Log-mel, `(batch, mels, mel_frames)`.
+            mask: True = a mel frame of speech, `(batch, mel_frames)`.
+        """
+        return self.audio_tower(features, attention_mask=mask).last_hidden_state
 
     def pool(self, context_ids: Tensor, context_windows: Tensor, speech: Tensor | None, speech_mask: Tensor | None):
         """Pooled keyword list, `(batch, windows, hidden)`, and its mask; speech is `(batch, frames, hidden)`."""
@@ -153,7 +159,7 @@ class SapQwen2AudioModel(PoolingWeights, Qwen2AudioModel):
             speech_states = speech_states.to(embeddings.device, embeddings.dtype)
             speech_mask = speech_mask.to(embeddings.device).bool()
             speech = self.multi_modal_projector(speech_states)
-            embeddings = _fill(embeddings, input_ids == self.config.audio_token_index, speech, speech_mask, "audio")
+            embeddings = _fill(embeddings, input_ids == self.config.audio_token_id, speech, speech_mask, "audio")
         if context_ids is not None and context_ids.shape[1] > 0:
             if self.config.context_token_id is None:
                 raise ValueError("the configuration lacks context_token_id; load the base with sap2.model.load_model")
@@ -172,6 +178,7 @@ class SapQwen2AudioModel(PoolingWeights, Qwen2AudioModel):
         input_features: Tensor | None = None,
         attention_mask: Tensor | None = None,
         feature_attention_mask: Tensor | None = None,
+        input_features_mask: Tensor | None = None,
         position_ids: Tensor | None = None,
         cache: Cache | None = None,
         inputs_embeds: Tensor | None = None,
@@ -181,10 +188,11 @@ class SapQwen2AudioModel(PoolingWeights, Qwen2AudioModel):
         speech_states: Tensor | None = None,
         speech_mask: Tensor | None = None,
         **kwargs,
-    ) -> Qwen2AudioModelOutputWithPast:
+    ) -> BaseModelOutputWithPast:
         """Stock inputs, plus the keyword list and, instead of `input_features`, states encoded before.
 
         Args:
+            feature_attention_mask: Which mel frames are speech; `input_features_mask` is some families' name of it.
             context_ids: The list's tokens, `(batch, context_tokens)`.
             context_windows: Window of each token inside its row, `(batch, context_tokens)`; -1 = padding.
             speech_states: `encode_speech`'s states, `(batch, frames, encoder_hidden)`.
@@ -192,7 +200,8 @@ class SapQwen2AudioModel(PoolingWeights, Qwen2AudioModel):
         """
         if inputs_embeds is None:
             if speech_states is None and input_features is not None:
-                speech_states, speech_mask = self.encode_speech(input_features, feature_attention_mask)
+                mask = input_features_mask if feature_attention_mask is None else feature_attention_mask
+                speech_states, speech_mask = self.encode_speech(input_features, mask)
             inputs_embeds = self.merge(input_ids, context_ids, context_windows, speech_states, speech_mask)
         if cache is not None:
             kwargs[CACHE] = cache
@@ -203,29 +212,37 @@ class SapQwen2AudioModel(PoolingWeights, Qwen2AudioModel):
             use_cache=use_cache,
             **kwargs,
         )
-        return Qwen2AudioModelOutputWithPast(
+        return BaseModelOutputWithPast(
             last_hidden_state=outputs.last_hidden_state,
             **{CACHE: getattr(outputs, CACHE)},
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
-            attention_mask=attention_mask,
         )
 
 
-class SapQwen2AudioForConditionalGeneration(PoolingWeights, Qwen2AudioForConditionalGeneration):
-    """Contextual speech recogniser: Qwen2-Audio with speech-driven pooling of the keyword list."""
+class SapForConditionalGeneration(AddedWeights):
+    """Contextual speech recogniser: a family's model with speech-driven pooling of the keyword list.
 
-    config: SapQwen2AudioConfig
+    A family names its model without head, `headless`.
+    """
+
+    headless: type
     _tied_weights_keys = {"lm_head.weight": "model.language_model.embed_tokens.weight"}
+    _tp_plan = {"lm_head": "colwise_gather_output"}  # as the embedding table it may be tied to
 
-    def __init__(self, config: SapQwen2AudioConfig):
-        Qwen2AudioPreTrainedModel.__init__(self, config)
-        self.model = SapQwen2AudioModel(config)
+    def __init__(self, config):
+        PreTrainedModel.__init__(self, config)  # not the stock class's own: it would build its core for nothing
+        self.model = self.headless(config)
         self.lm_head = nn.Linear(config.text_config.hidden_size, config.text_config.vocab_size, bias=False)
         self.post_init()
 
+    @property
+    def mel_limit(self) -> int | None:
+        """See `SapModel.mel_limit`."""
+        return self.model.mel_limit
+
     def encode_speech(self, input_features: Tensor, feature_attention_mask: Tensor) -> tuple[Tensor, Tensor]:
-        """See `SapQwen2AudioModel.encode_speech`."""
+        """See `SapModel.encode_speech`."""
         return self.model.encode_speech(input_features, feature_attention_mask)
 
     @can_return_tuple
@@ -235,6 +252,7 @@ class SapQwen2AudioForConditionalGeneration(PoolingWeights, Qwen2AudioForConditi
         input_features: Tensor | None = None,
         attention_mask: Tensor | None = None,
         feature_attention_mask: Tensor | None = None,
+        input_features_mask: Tensor | None = None,
         position_ids: Tensor | None = None,
         cache: Cache | None = None,
         inputs_embeds: Tensor | None = None,
@@ -249,8 +267,8 @@ class SapQwen2AudioForConditionalGeneration(PoolingWeights, Qwen2AudioForConditi
         logits_to_keep: int | Tensor = 0,
         num_items_in_batch: Tensor | int | None = None,
         **kwargs,
-    ) -> Qwen2AudioCausalLMOutputWithPast:
-        """See `SapQwen2AudioModel.forward`; with `labels` (-100 = not scored) the loss too, with `keyword_labels` that
+    ) -> CausalLMOutputWithPast:
+        """See `SapModel.forward`; with `labels` (-100 = not scored) the loss too, with `keyword_labels` that
         of the tags besides, `config.tagging` times.
 
         While training with labels only the scored positions pass the head, and `logits` is None: with a vocabulary of
@@ -265,6 +283,7 @@ class SapQwen2AudioForConditionalGeneration(PoolingWeights, Qwen2AudioForConditi
             input_features=input_features,
             attention_mask=attention_mask,
             feature_attention_mask=feature_attention_mask,
+            input_features_mask=input_features_mask,
             position_ids=position_ids,
             cache=cache,
             inputs_embeds=inputs_embeds,
@@ -290,13 +309,12 @@ class SapQwen2AudioForConditionalGeneration(PoolingWeights, Qwen2AudioForConditi
         if labels is None or not self.training:
             keep = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
             logits = self.lm_head(hidden[:, keep])
-        return Qwen2AudioCausalLMOutputWithPast(
+        return CausalLMOutputWithPast(
             loss=loss,
             logits=logits,
             **{CACHE: getattr(outputs, CACHE)},
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
-            attention_mask=attention_mask,
         )
 
     def tag_keywords(self, keyword_places: Tensor, **inputs) -> Tensor:
@@ -345,18 +363,6 @@ def _fill(embeddings: Tensor, places: Tensor, vectors: Tensor, mask: Tensor, wha
         row = int((wanted != got).nonzero()[0])
         raise ValueError(
             f"row {row} has {int(wanted[row])} {what} placeholders for {int(got[row])} {what} vectors; "
-            "build the inputs with SapQwen2AudioProcessor, set up for the same window"
+            "build the inputs with the model's processor of sap2.model, set up for the same window"
         )
     return embeddings.masked_scatter(places[..., None], vectors[mask].to(embeddings.dtype))
-
-
-# Checkpoints keep Qwen2-Audio's own key names, on the hub and as saved by us: either class reads the other's.
-for _ours, _stock in (
-    (SapQwen2AudioConfig.model_type, "qwen2_audio"),
-    ("SapQwen2AudioModel", "Qwen2AudioModel"),
-):
-    register_checkpoint_conversion_mapping(_ours, get_checkpoint_conversion_mapping(_stock) or [], overwrite=True)
-
-AutoConfig.register(SapQwen2AudioConfig.model_type, SapQwen2AudioConfig, exist_ok=True)
-AutoModel.register(SapQwen2AudioConfig, SapQwen2AudioModel, exist_ok=True)
-AutoModelForMultimodalLM.register(SapQwen2AudioConfig, SapQwen2AudioForConditionalGeneration, exist_ok=True)

@@ -1,8 +1,7 @@
-"""Prompts, keyword lists and audio to the model's inputs.
+"""Prompts, keyword lists and audio to the model's inputs: a mixin that stands before a family's stock processor.
 
-The processor already emits the pooled length: between the context markers stands one `<|context|>` placeholder a
-    window, as
-one `<|AUDIO|>` stands for each frame. So `generate`, its cache and its padding stay stock.
+The processor emits the pooled length: one `<|context|>` placeholder per window between the context markers, as one
+audio placeholder per frame of speech. So `generate`, its cache and its padding stay stock.
 """
 
 from collections.abc import Sequence
@@ -10,11 +9,11 @@ from itertools import accumulate
 
 import numpy as np
 import torch
-from transformers import AddedToken, AutoProcessor, BatchFeature, Qwen2AudioProcessor
+from transformers import AddedToken, BatchFeature
 
 from sap2.constants import SAMPLE_RATE
 from sap2.errors import InputError
-from sap2.model.configuration import WINDOWS, SapQwen2AudioConfig
+from sap2.model.configuration import WINDOWS
 from sap2.model.modeling import frame_count
 from sap2.model.rendered import Rendered, rows_of
 from sap2.prompts import TAGS
@@ -24,53 +23,55 @@ from sap2.spelling import AS_GIVEN, SPELLINGS
 # padding.
 EDGE = 8
 WORD_CACHE = 200_000  # tokenised keywords kept
+SPEECH, LIST = "speech", "list"  # what the processor puts into a prompt
+LIST_SETTINGS = {
+    "context_start_token": "<|startofcontext|>",
+    "context_end_token": "<|endofcontext|>",
+    "context_token": "<|context|>",
+    # As in `SapFields`; must be those the model pools with.
+    "window": 2,
+    "windows": "keyword",
+    "separator": ", ",
+    # Whether the first keyword of a list and an answer start with a blank, so that a word has one tokenisation wherever
+    # it stands: what the base was pretrained with, for public bases False.
+    "leading_blank": False,
+    # How the base reads keywords, by what it was pretrained with: see `sap2.spelling`. The stages bring lists into that
+    # form; the processor changes nothing.
+    "spelling": AS_GIVEN,
+}
 
 
-class SapQwen2AudioProcessor(Qwen2AudioProcessor):
-    """Qwen2-Audio's processor plus the keyword list.
+class SapProcessor:
+    """A family's processor plus the keyword list.
 
-    Args:
-        window, windows, separator: As in `SapQwen2AudioConfig`; must be those the model pools with.
-        leading_blank: Whether the first keyword of a list and an answer start with a blank, so that a word has one
-            tokenisation wherever it stands; what the base was pretrained with (Qwen2-Audio itself: False).
-        spelling: How the base reads keywords, by what it was pretrained with: see `sap2.spelling`. The stages bring
-            lists into that form; here nothing is changed.
+    What a family sets where it differs from Qwen2-Audio: `end_token`, which ends an answer; `answer_marker`, a token
+    that its base writes before the answer proper; `chat`, the conversation of a prompt; `own_length`, False for an
+    encoder that hears padding, so that every recording is padded to 30 s; `mel_frames_per_frame` and `frame_count`;
+    `mel_frames` and `features`, where the mel is not Whisper's.
     """
 
-    def __init__(
-        self,
-        feature_extractor=None,
-        tokenizer=None,
-        chat_template=None,
-        audio_token="<|AUDIO|>",
-        audio_bos_token="<|audio_bos|>",
-        audio_eos_token="<|audio_eos|>",
-        context_start_token="<|startofcontext|>",
-        context_end_token="<|endofcontext|>",
-        context_token="<|context|>",
-        window=2,
-        windows="keyword",
-        separator=", ",
-        leading_blank=False,
-        spelling=AS_GIVEN,
-    ):
-        super().__init__(
-            feature_extractor,
-            tokenizer,
-            chat_template=chat_template,  # never the tokenizer's, which stock does not look at either
-            audio_token=audio_token,
-            audio_bos_token=audio_bos_token,
-            audio_eos_token=audio_eos_token,
-        )
-        if window < 1 or windows not in WINDOWS:
-            raise ValueError(f"window is {window} and windows {windows!r}, expected 1 or more and one of {WINDOWS}")
-        if spelling not in SPELLINGS:
-            raise ValueError(f"spelling is {spelling!r}, expected one of {SPELLINGS}")
-        self.context_start_token, self.context_end_token, self.context_token = (
-            context_start_token, context_end_token, context_token,
-        )  # fmt: skip
-        self.window, self.windows, self.separator, self.leading_blank = window, windows, separator, leading_blank
-        self.spelling = spelling
+    end_token = "<|im_end|>"
+    answer_marker: str | None = None
+    own_length = True
+    mel_frames_per_frame: float = 4
+    frame_count = staticmethod(frame_count)
+
+    def set_up(self, **settings) -> None:
+        """Set what the keyword list needs, and add its tokens to the tokenizer; called by every family's constructor.
+
+        Args:
+            settings: The names of `LIST_SETTINGS`; None = its value there.
+        Raises: ValueError: a setting is out of range.
+        """
+        for name, default in LIST_SETTINGS.items():
+            setattr(self, name, default if settings[name] is None else settings[name])
+        if self.window < 1 or self.windows not in WINDOWS:
+            raise ValueError(
+                f"window is {self.window} and windows {self.windows!r}, expected 1 or more and one of {WINDOWS}"
+            )
+        if self.spelling not in SPELLINGS:
+            raise ValueError(f"spelling is {self.spelling!r}, expected one of {SPELLINGS}")
+        tokenizer = self.tokenizer
         # Tokens the base's tokenizer lacked: `load_model` gives them embeddings.
         self.added_tokens = [token for token in self.context_tokens if token not in tokenizer.get_vocab()]
         if self.added_tokens:
@@ -93,13 +94,17 @@ class SapQwen2AudioProcessor(Qwen2AudioProcessor):
     @property
     def end_id(self) -> int:
         """The token that ends an answer."""
-        return self.tokenizer.convert_tokens_to_ids("<|im_end|>")
+        return self.tokenizer.convert_tokens_to_ids(self.end_token)
+
+    @property
+    def pad_id(self) -> int:
+        """The token that fills a batch up; never the audio placeholder, which the model would fill with speech."""
+        return next(id for id in (self.tokenizer.pad_token_id, self.end_id) if id not in (None, self.audio_token_id))
 
     @property
     def end_ids(self) -> frozenset[int]:
         """Tokens after which nothing of an answer follows: its own end, and that of a text, which pads batches."""
-        ends = {self.end_id, self.tokenizer.eos_token_id, self.tokenizer.pad_token_id}
-        return frozenset(ends - {None, self.audio_token_id})
+        return frozenset({self.end_id, self.tokenizer.eos_token_id, self.pad_id} - {None})
 
     @property
     def tag_ids(self) -> tuple[int, int]:
@@ -151,7 +156,7 @@ class SapQwen2AudioProcessor(Qwen2AudioProcessor):
             raise InputError("got audio and frames; frames are for speech that is already encoded")
         features = self.features(audio) if audio is not None else {}
         if audio is not None:
-            frames = [int(n) for n in frame_count(features["feature_attention_mask"].sum(-1))]
+            frames = [int(n) for n in self.frame_count(features["feature_attention_mask"].sum(-1))]
         frames = [0] * rows if frames is None else frames
 
         contexts = [self.tokenise_context(words) for words in keywords]
@@ -165,9 +170,8 @@ class SapQwen2AudioProcessor(Qwen2AudioProcessor):
             labels = [[-100] * len(ids) + answer for ids, answer in zip(inputs, answers, strict=True)]
             inputs = [ids + answer for ids, answer in zip(inputs, answers, strict=True)]
         side = padding_side or ("left" if targets is None else "right")
-        pad = self.tokenizer.pad_token_id if self.tokenizer.pad_token_id is not None else self.end_id
         batch = {
-            "input_ids": _pad(inputs, pad, side),
+            "input_ids": _pad(inputs, self.pad_id, side),
             "attention_mask": _pad([[1] * len(ids) for ids in inputs], 0, side),
             # Padding of the context is told by window -1 alone: id 0 is a token like any other.
             "context_ids": _pad([ids for ids, _ in contexts], 0, "right"),
@@ -183,8 +187,9 @@ class SapQwen2AudioProcessor(Qwen2AudioProcessor):
         extractor = self.feature_extractor
         waves = [np.zeros(0, np.float32) if wave is None else self._check(wave, row) for row, wave in enumerate(audio)]
         hop = extractor.hop_length
-        mel_frames = [-(-len(wave) // hop) for wave in waves]
-        length = min(max(mel_frames, default=0) + EDGE, extractor.nb_max_frames)
+        mel_frames = [self.mel_frames(len(wave)) for wave in waves]
+        most = extractor.nb_max_frames
+        length = min(max(mel_frames, default=0) + EDGE, most) if self.own_length else most
         padded = np.zeros((len(waves), length * hop), np.float32)
         for row, wave in enumerate(waves):
             padded[row, : len(wave)] = wave
@@ -195,9 +200,23 @@ class SapQwen2AudioProcessor(Qwen2AudioProcessor):
             "feature_attention_mask": torch.from_numpy(mask).long(),
         }
 
+    def mel_frames(self, samples: int) -> int:
+        """Mel frames of a recording."""
+        return -(-samples // self.feature_extractor.hop_length)
+
     def frames(self, samples: int) -> int:
-        """Frames, and so `<|AUDIO|>` tokens, that a recording of so many samples takes."""
-        return frame_count(-(-samples // self.feature_extractor.hop_length))
+        """Frames, and so audio placeholders, of a recording."""
+        return int(self.frame_count(self.mel_frames(samples)))
+
+    def chat(self, prompt: str, has_audio: bool) -> list[dict]:
+        """The conversation of a prompt: one user's turn, the speech before the text."""
+        content = [{"type": "audio", "audio_url": ""}] if has_audio else []
+        return [{"role": "user", "content": [*content, {"type": "text", "text": prompt}]}]
+
+    def answer(self, tokens: Sequence[int]) -> slice:
+        """Which of the tokens that the model wrote are the answer: those behind the answer marker, if it wrote any."""
+        marker = self.tokenizer.convert_tokens_to_ids(self.answer_marker) if self.answer_marker else None
+        return slice(tokens.index(marker) + 1 if marker in tokens else 0, None)
 
     def target(self, text: str) -> list[int]:
         """The tokens of an answer, its `<|im_end|>` included."""
@@ -279,14 +298,15 @@ class SapQwen2AudioProcessor(Qwen2AudioProcessor):
 
     def _expand(self, prompt: str, frames: int, windows: list[int]) -> list[int]:
         """Token ids of the chat with one placeholder a frame and one a window."""
-        before_audio, before_list, after = self._template(prompt, frames > 0)
-        if after is None:
-            if windows:
-                raise InputError(f"got keywords, but the prompt has no context markers for them: {prompt!r}")
-            after = ()
+        pieces, order = self._template(prompt, frames > 0)
+        if windows and LIST not in order:
+            raise InputError(f"got keywords, but the prompt has no context markers for them: {prompt!r}")
         context_id = self.tokenizer.convert_tokens_to_ids(self.context_token)
-        count = windows[-1] + 1 if windows else 0
-        return [*before_audio, *[self.audio_token_id] * frames, *before_list, *[context_id] * count, *after]
+        fillings = {SPEECH: [self.audio_token_id] * frames, LIST: [context_id] * (windows[-1] + 1 if windows else 0)}
+        return [
+            *pieces[0],
+            *(id for what, piece in zip(order, pieces[1:], strict=True) for id in fillings[what] + piece),
+        ]
 
     def _template(self, prompt: str, has_audio: bool) -> tuple:
         if isinstance(prompt, Rendered):
@@ -302,27 +322,29 @@ class SapQwen2AudioProcessor(Qwen2AudioProcessor):
             self._words[text] = self._tokenise_plain(text)
         return self._words[text]
 
-    def _tokenise_template(self, prompt: str, has_audio: bool) -> tuple[list[int], list[int], list[int] | None]:
-        """The chat's ids up to the speech, up to the list (start marker included), and after; None = no marker pair."""
+    def _tokenise_template(self, prompt: str, has_audio: bool) -> tuple[list[list[int]], list[str]]:
+        """The chat's ids, cut where the speech and the list belong, and which of the two belongs into each cut."""
         text = prompt if isinstance(prompt, Rendered) else self._render(prompt, has_audio)
         ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
         start, end = (self.tokenizer.convert_tokens_to_ids(token) for token in self.context_tokens[:2])
         if ids.count(start) > 1 or ids.count(end) > 1:
             raise InputError(f"the prompt holds {ids.count(start)} context spans, expected one: {prompt!r}")
-        audio = ids.index(self.audio_token_id) if has_audio else -1
-        before_audio, rest = (ids[:audio], ids[audio + 1 :]) if has_audio else ([], ids)
-        if start not in rest and end not in rest:
-            return before_audio, rest, None
-        if start not in rest or end not in rest or rest.index(end) != rest.index(start) + 1:
-            raise InputError(f"the prompt needs a bare marker pair {''.join(self.context_tokens[:2])}: {prompt!r}")
-        place = rest.index(end)
-        return before_audio, rest[:place], rest[place:]
+        cuts = {}  # what belongs there: ids that end before it, ids that go on after it
+        if has_audio:
+            audio = ids.index(self.audio_token_id)
+            cuts[SPEECH] = (audio, audio + 1)
+        if start in ids or end in ids:
+            if start not in ids or end not in ids or ids.index(end) != ids.index(start) + 1:
+                raise InputError(f"the prompt needs a bare marker pair {''.join(self.context_tokens[:2])}: {prompt!r}")
+            cuts[LIST] = (ids.index(end), ids.index(end))
+        order = sorted(cuts, key=cuts.get)
+        ends = [*(cuts[what][0] for what in order), len(ids)]
+        begins = [0, *(cuts[what][1] for what in order)]
+        return [ids[begin:stop] for begin, stop in zip(begins, ends, strict=True)], order
 
     def _render(self, prompt: str, has_audio: bool) -> str:
-        content = [{"type": "audio", "audio_url": ""}] if has_audio else []
-        messages = [{"role": "user", "content": [*content, {"type": "text", "text": prompt}]}]
         return self.tokenizer.apply_chat_template(
-            messages, chat_template=self.chat_template, tokenize=False, add_generation_prompt=True
+            self.chat(prompt, has_audio), chat_template=self.chat_template, tokenize=False, add_generation_prompt=True
         )
 
     def _tokenise_plain(self, text: str) -> list[int]:
@@ -331,10 +353,11 @@ class SapQwen2AudioProcessor(Qwen2AudioProcessor):
     def _check(self, wave: np.ndarray, row: int) -> np.ndarray:
         wave = np.asarray(wave, np.float32)
         seconds, limit = wave.size / SAMPLE_RATE, self.feature_extractor.n_samples
+        frame = round(self.mel_frames_per_frame * self.feature_extractor.hop_length / SAMPLE_RATE, 3)
         if wave.ndim != 1:
             raise InputError(f"audio of row {row} has shape {wave.shape}, expected one channel, (samples,)")
-        if self.frames(wave.size) < 1:
-            raise InputError(f"audio of row {row} is {seconds:.3f} s, too short for one frame (0.04 s)")
+        if not wave.size or self.frames(wave.size) < 1:
+            raise InputError(f"audio of row {row} is {seconds:.3f} s, too short for one frame ({frame:g} s)")
         if wave.size > limit:
             most = limit / SAMPLE_RATE
             raise InputError(f"audio of row {row} is {seconds:.1f} s, at most {most:.0f} s; split it first")
@@ -351,6 +374,3 @@ def _pad(rows: list[list[int]], value: int, side: str) -> torch.Tensor:
             place = slice(0, len(values)) if side == "right" else slice(width - len(values), width)
             padded[row, place] = torch.tensor(values)
     return padded
-
-
-AutoProcessor.register(SapQwen2AudioConfig, SapQwen2AudioProcessor, exist_ok=True)

@@ -11,7 +11,7 @@ from sap2.model import MARKERS, POOLING
 from sap2.training.deepspeed_internals import size
 
 PROJECTOR = "projector"
-ENCODER_LAYERS = "q_proj|k_proj|v_proj|out_proj|fc1|fc2"
+ENCODER_LAYERS = "q_proj|k_proj|v_proj|o_proj|out_proj|fc1|fc2"
 
 
 def attach(model, processor, section, lora) -> PeftModel:
@@ -48,7 +48,7 @@ def target_pattern(targets: list[str], section) -> str:
     if names and not section.freeze_llm:
         places.append(rf"language_model\..*\.({'|'.join(names)})")
     if PROJECTOR in targets and not section.freeze_aligner:
-        places.append(r"multi_modal_projector\.linear")
+        places.append(r"multi_modal_projector\.linear(_[12])?")
     if not section.freeze_vit:
         places.append(rf"audio_tower\..*\.({ENCODER_LAYERS})")
     if not places:

@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 from sap2.data.audio import load_audio
 from sap2.errors import InputError
 from sap2.manifest import Utterance, audio_path
-from sap2.model import SAMPLE_RATE, SapQwen2AudioProcessor
+from sap2.model import SAMPLE_RATE, SapProcessor
 from sap2.training.augment import Augmenter, change_speed
 from sap2.training.encoder_cache import EncodedSpeech
 from sap2.training.lists import Draw, ListDrawer
@@ -79,7 +79,7 @@ class Collator:
 
     def __init__(
         self,
-        processor: SapQwen2AudioProcessor,
+        processor: SapProcessor,
         manifest: Path,
         encoded: EncodedSpeech | None = None,
         whole_logits: bool = True,

@@ -9,7 +9,7 @@ from typing import Literal
 from sap2.params import LoraSection, ModelSection, TrainSection
 from sap2.training.shapes import Sizes
 
-__all__ = ["ZERO", "Load", "Memory", "ZeroStage", "activations", "memory"]
+__all__ = ["ZERO", "Load", "Memory", "ZeroStage", "activations", "attention_width", "memory"]
 
 ZeroStage = Literal["none", "zero1", "zero2", "zero3", "zero2-offload", "zero3-offload"]
 ZERO: tuple[ZeroStage, ...] = ("none", "zero1", "zero2", "zero3", "zero2-offload", "zero3-offload")
@@ -92,24 +92,28 @@ def activations(
     checkpointing a layer keeps its input, and one layer at a time keeps all the rest.
 
     Args:
-        config: The model's `SapQwen2AudioConfig`.
+        config: The model's `SapFields`.
         mask_bytes: Bytes a value of a dropout mask: 1 on a GPU; on a CPU those of the activations.
     """
     text, width = config.text_config, 2 if bf16 else 4
     hidden, inner, heads = text.hidden_size, text.intermediate_size, text.num_attention_heads
+    queries = attention_width(text)
     # Into q, k, v and o, gate and up, and down: which of the inputs are kept, and how often, depends on the dropout.
     names = [name for name in lora.targets if name != "projector"]
     if lora.dropout > 0:  # each adapter drops values of its own, and keeps the result and the mask
-        inputs = sum(inner if name == "down_proj" else hidden for name in names) * (width + mask_bytes)
+        widths = {"down_proj": inner, "o_proj": queries}
+        inputs = sum(widths.get(name, hidden) for name in names) * (width + mask_bytes)
     else:  # adapters of one input share it; the attention's output and the MLP's product are kept by others already
         groups = [{"q_proj", "k_proj", "v_proj"}, {"gate_proj", "up_proj"}]
         inputs = sum(bool(group & set(names)) for group in groups) * hidden * width
         inputs += inner * width * ("down_proj" in names)
+    normed = queries * (1 + (text.num_key_value_heads or heads) / heads) if text.model_type == "qwen3" else 0
     layer = (
         inputs
+        + 4 * normed  # queries and keys, which Qwen3 norms in float32
         + len(names) * lora.rank * width
         + 2 * (4 * hidden + 4)  # both norms work in float32
-        + 4 * hidden * width + 4 * heads  # queries, keys, values, output; log-sums
+        + 4 * queries * width + 4 * heads  # queries, keys, values, output, each as wide as all heads; log-sums
         + 3 * inner * width  # gate, its activation, up
     )  # fmt: skip
     layers = text.num_hidden_layers
@@ -122,3 +126,9 @@ def activations(
     if model.aggregate != "mean":
         pooling += 2 * load.context * load.frames * model.heads * 4  # scores of every frame and token
     return rows * (tokens + head + pooling)
+
+
+def attention_width(text) -> int:
+    """Width of all heads' queries together: the hidden size, unless the configuration says otherwise."""
+    heads = text.num_attention_heads
+    return heads * (getattr(text, "head_dim", None) or text.hidden_size // heads)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from sap2.errors import ParamsError
 from sap2.params import ModelSection, Params, TrainSection
-from sap2.training.memory import ZERO, Load, Memory, ZeroStage, activations, memory
+from sap2.training.memory import ZERO, Load, Memory, ZeroStage, activations, attention_width, memory
 from sap2.training.shapes import Shape, Sizes, base_shape, count
 
 __all__ = ["StagePlan", "TrainingPlan", "assumed_load", "operations", "plan_training"]
@@ -26,7 +26,6 @@ SPOKEN_KEYWORDS = 2
 WORDS_A_SECOND, WORD_TOKENS = 2.5, 1.3
 SAMPLE = 200  # utterances measured when they can be
 
-FRAMES_A_SECOND = 25  # what the language model sees; the encoder's layers see twice as many
 PLANNING_MS = 0.55  # of one core, to draw and measure an utterance of 60 keywords before the training (measured)
 GPU_BANDWIDTH = 2.0e12  # bytes a second of an A100's memory (its data sheet): what decoding a token reads weights at
 BANDWIDTH_REACHED = (0.2, 0.6)  # share of it that decoding is usually seen to reach
@@ -134,10 +133,13 @@ def plan_training(
     return TrainingPlan(params.base.path, shape, sizes, stages, pruning, _assumptions(counted, tflops))
 
 
-def assumed_load(name: str, seconds: float, keywords: float, model: ModelSection) -> Load:
+def assumed_load(
+    name: str, seconds: float, keywords: float, model: ModelSection, frames_per_second: float = 25.0
+) -> Load:
     """An utterance by the assumptions above.
 
     Args:
+        frames_per_second: What the text model reads; see `sap2.model.Family`.
         name: The stage; stage 2's list holds what was spoken, its answer the transcript.
         keywords: Keywords of a whole list, as stage 1, PC and JPI read it.
     """
@@ -147,7 +149,7 @@ def assumed_load(name: str, seconds: float, keywords: float, model: ModelSection
     answer = selected + words + 1
     # The last window of a keyword is half empty on average.
     windows = listed * (KEYWORD_TOKENS + (model.window - 1) / 2) / model.window
-    frames = seconds * FRAMES_A_SECOND
+    frames = seconds * frames_per_second
     return Load(frames + PROMPT_TOKENS + windows + answer, frames, listed * KEYWORD_TOKENS, answer)
 
 
@@ -158,18 +160,19 @@ def utterances_a_pass(section: TrainSection, load: Load) -> float:
     return min(section.batch_size, max(1.0, section.batch_tokens / load.tokens))
 
 
-def operations(config, sizes: Sizes, load: Load, section: TrainSection) -> float:
+def operations(shape: Shape, sizes: Sizes, load: Load, section: TrainSection) -> float:
     """Floating-point operations of one utterance's training step.
 
     A frozen layer costs a forward and, for what lies below it, the gradient of its input: twice the forward, not three
     times; one more forward where layers are computed again; the encoder its forward alone, and nothing when its output
     is kept.
     """
-    text, audio = config.text_config, config.audio_config
-    frames = 2 * load.frames
-    encoder = 2 * sizes.encoder_layers * frames + 4 * audio.encoder_layers * frames**2 * audio.d_model
+    text, audio, family = shape.config.text_config, shape.config.audio_config, shape.family
+    heard = family.encoder_seconds * family.frames_per_second if family.encoder_seconds else load.frames
+    frames = family.encoder_positions * heard
+    encoder = 2 * sizes.encoder_layers * frames + 4 * audio.num_hidden_layers * frames**2 * audio.hidden_size
     decoder = 2 * sizes.decoder_layers * load.tokens
-    attention = 2 * text.num_hidden_layers * load.tokens**2 * text.hidden_size  # causal: half of the square
+    attention = 2 * text.num_hidden_layers * load.tokens**2 * attention_width(text)  # causal: half of the square
     head = 2 * load.answer * text.vocab_size * text.hidden_size
     again = 1 if section.gradient_checkpointing else 0
     passes = (2 + again) * decoder + (3 + again) * attention + 2 * head
@@ -185,8 +188,9 @@ def _stage(name, section, params: Params, shape: Shape, sizes: Sizes, rows, mani
         seconds *= sum(1 / speed for speed in section.speed) / len(section.speed)
         slowest = min(max(LONGEST_SECONDS, *durations), max(durations) / min(section.speed))
         sizes_of_lists = section.list_sizes
-        mean = assumed_load(name, seconds, sum(sizes_of_lists) / 2, params.model)
-        longest = assumed_load(name, slowest, sizes_of_lists[1], params.model)
+        rate = shape.family.frames_per_second
+        mean = assumed_load(name, seconds, sum(sizes_of_lists) / 2, params.model, rate)
+        longest = assumed_load(name, slowest, sizes_of_lists[1], params.model, rate)
         measured = f"durations of {manifest}, tokens assumed" if rows else "assumed"
     longest = replace(longest, tokens=min(longest.tokens, section.max_length))
     lora = params.lora.model_copy(update={"targets": ["projector"]}) if section.freeze_llm else params.lora
@@ -199,7 +203,7 @@ def _stage(name, section, params: Params, shape: Shape, sizes: Sizes, rows, mani
     batch = utterances_a_pass(section, mean) * section.grad_accum * section.nproc
     entries = max(1, round(section.epochs * total))
     steps = section.max_steps or math.ceil(entries / batch)
-    work = operations(shape.config, sizes, mean, section) * (steps * batch if section.max_steps else entries)
+    work = operations(shape, sizes, mean, section) * (steps * batch if section.max_steps else entries)
     hours = [work / (tflops * 1e12 * share * section.nproc) / 3600 for share in reversed(UTILISATION)]
     planned = steps * batch if section.max_steps else entries
     planning = planned * PLANNING_MS / 1000 / 3600 / section.nproc
@@ -219,11 +223,11 @@ def _pruning_hours(params: Params, stage: StagePlan, shape: Shape, sizes: Sizes,
         stage.section.model_copy(update={"gradient_checkpointing": False, "cache_encoder": cached})
         for cached in (True, False)
     )
-    decoder = operations(shape.config, sizes, load, encoded) / 2  # a training's step without its backward pass
-    encoder = operations(shape.config, sizes, load, whole) - 2 * decoder
+    decoder = operations(shape, sizes, load, encoded) / 2  # a training's step without its backward pass
+    encoder = operations(shape, sizes, load, whole) - 2 * decoder
     prompts, tokens = math.ceil(load.context / KEYWORD_TOKENS / settings.max_list), load.answer
     if params.model.tagging > 0:
-        transcript = load.frames / FRAMES_A_SECOND * WORDS_A_SECOND * WORD_TOKENS
+        transcript = load.frames / shape.family.frames_per_second * WORDS_A_SECOND * WORD_TOKENS
         tokens = transcript if settings.first_pass is not None else 0.0
         prompts += 0 if settings.first_pass is None else 1
     work = stage.utterances * (encoder + max(1, prompts) * decoder)

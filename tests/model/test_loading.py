@@ -209,5 +209,5 @@ def test_another_architecture_is_refused(base, tmp_path):
     for file in base.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "qwen2"}))
-    with pytest.raises(ModelError, match="model_type is qwen2, expected qwen2_audio"):
+    with pytest.raises(ModelError, match="model_type is qwen2, expected one of qwen2_audio, qwen3_asr"):
         load_model(tmp_path)

@@ -7,6 +7,7 @@ import pytest
 import torch
 from kept_bytes import measured
 from tiny import build_tiny_base, tone
+from tiny_families import WIDE, build_tiny
 
 from sap2.model import load_model, load_processor
 from sap2.params import LoraSection, ModelSection, TrainSection
@@ -84,3 +85,15 @@ def test_activations_are_what_autograd_keeps(dropout, bf16, aggregate, rank):
     checkpointed = activations(shape.config, load, 2, lora, model_section, bf16, checkpointing=True)
     # The plan adds the one layer that is computed again in the backward pass, which is not kept yet here.
     assert saved < checkpointed < expected
+
+
+@pytest.mark.parametrize("family", ["qwen3_asr", "audioflamingo3", "glmasr"])
+def test_activations_of_other_families_are_counted(tmp_path, family):
+    """Grouped queries are counted as if every head had keys of its own: at most a twentieth too much."""
+    folder = str(build_tiny(family, tmp_path, text=WIDE))
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as fresh:
+        load, kept, _ = fresh.submit(measured, 2, 0.05, True, "mean", 0, folder).result()
+    config, lora = base_shape(folder).config, LoraSection(dropout=0.05)
+    section = ModelSection(tagging=0)
+    expected = activations(config, load, 2, lora, section, bf16=True, mask_bytes=2)
+    assert kept <= expected == pytest.approx(kept, rel=0.05)
