@@ -118,11 +118,15 @@ class Losses:
         self.losses += [metrics["loss"]] if "loss" in metrics else []
 
 
-def losses(folder: Path, data: Path, stage: str, output: Path) -> list[float]:
-    """The training loss of a stage's first and second ten steps; its adapter is written to `output`."""
+def losses(folder: Path, data: Path, stage: str, output: Path, **settings) -> list[float]:
+    """The training loss of a stage's first and second ten steps; its adapter is written to `output`.
+
+    Args:
+        settings: Of the stage's section, beside those set here.
+    """
     section = (TrainSection if stage == "pruner" else RecogniserSection)(
         max_steps=20, batch_size=8, learning_rate=1e-2, list_sizes=(2, 6), deepspeed="none", warmup=0.0,
-        **({} if stage == "pruner" else {"lists": "oracle"}),
+        **({} if stage == "pruner" else {"lists": "oracle"}), **settings,
     )  # fmt: skip
     kept = Losses()
     with tempfile.TemporaryDirectory() as scratch:

@@ -84,7 +84,7 @@ def pool_context(
         windows: Window of each token inside its row, `(batch, tokens)`: 0, 0, 1, 1, 1, 2, … without gaps; -1 = padding.
         speech: Projected speech, `(batch, frames, hidden)`; None or no valid frame in a row = equal shares.
         speech_mask: True = valid, `(batch, frames)`.
-        heads, aggregate, weighting, similarity: See `SapQwen2AudioConfig`.
+        heads, aggregate, weighting, similarity: See `SapFields`.
         query, key: Applied to speech and tokens, in float32, before they are compared; None = the identity.
     Returns: Pooled embeddings, `(batch, windows, hidden)`, and their mask, `(batch, windows)`, True = the row has it.
     Raises: ValueError: `hidden` is not a multiple of `heads`, or a row's windows have gaps or run backwards.

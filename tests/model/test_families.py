@@ -23,10 +23,12 @@ from transformers import AutoConfig, AutoModel, AutoModelForMultimodalLM, AutoPr
 
 from sap2.errors import ModelError
 from sap2.inference.decoding import answers
+from sap2.inference.loading import load_recogniser
 from sap2.inference.stage_model import StageModel
-from sap2.model import FAMILIES, family_named, family_of, load_model, load_processor
+from sap2.model import FAMILIES, family_named, family_of, load_model, load_processor, save_adapter
 from sap2.params import BaseSection, LoraSection, ModelSection, Params, TrainSection
 from sap2.prompts import pruning_prompt
+from sap2.settings import RecogniserSettings
 from sap2.training.adapters import attach, trainable_count
 from sap2.training.plan import plan_training
 from sap2.training.shapes import base_shape, count
@@ -155,6 +157,7 @@ def test_saved_models_load_in_stock_and_auto_classes(family, folder, tmp_path):
     assert not info["unexpected_keys"] and set(info["missing_keys"]) <= {"lm_head.weight"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", ["pruner", "recogniser"])
 def test_both_stages_train_and_their_adapters_load(family, folder, data, tmp_path, stage):
     first, second = losses(folder, data, stage, tmp_path / "adapter")
@@ -163,6 +166,33 @@ def test_both_stages_train_and_their_adapters_load(family, folder, data, tmp_pat
     batch = load_processor(tmp_path / "adapter")([pruning_prompt()] * len(WAVES), LISTS, WAVES)
     with torch.no_grad():
         assert (model(**batch).logits - load_model(folder)(**batch).logits).abs().max() > 0.01
+
+
+@pytest.mark.slow
+def test_training_runs_as_the_profiles_set_it(folder, data, tmp_path):
+    """In bfloat16 with gradient checkpointing, from audio: the encoder takes part in every step."""
+    settings = {"bf16": True, "gradient_checkpointing": True, "cache_encoder": False}
+    first, second = losses(folder, data, "recogniser", tmp_path / "adapter", **settings)
+    assert second < 0.9 * first and math.isfinite(second)
+
+
+def test_recordings_go_through_both_stages(folder, tmp_path):
+    """One base, two adapters: a long recording is cut, pruned for and transcribed."""
+    for name in ("pruner", "recogniser"):
+        model, processor = load_model(folder), load_processor(folder)
+        save_adapter(attach(model, processor, TrainSection(), LoraSection(rank=2)), processor, tmp_path / name)
+    settings = RecogniserSettings().with_changes(
+        {
+            "pruning": {"threshold": None, "first_pass": None, "speech_only": False},
+            "inference": {"max_segment": 2.0, "speech_only": False, "max_new_tokens": 8},
+        },
+        "test",
+    )
+    recogniser = load_recogniser(folder, tmp_path / "pruner", tmp_path / "recogniser", settings)
+    keywords = ["Kathryn", "Maier", "Zbigniew"]
+    transcript = recogniser(tone(5.0, 3), keywords)
+    assert len(transcript.segments) >= 3 and transcript.text
+    assert {*transcript.scores} <= {*keywords} and "audio" in transcript.timings
 
 
 def test_new_markers_are_learnt_in_every_family(family, tmp_path):
