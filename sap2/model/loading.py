@@ -22,6 +22,7 @@ from sap2.model.configuration import SAP_FIELDS, SapFields
 from sap2.model.families import Family, family_of
 from sap2.model.modeling import SapForConditionalGeneration
 from sap2.model.pairing import base_digest, check_base, check_tokenizer
+from sap2.model.peft_internals import allow_mixed_batches
 from sap2.model.processing import SapProcessor
 
 SAP_CONFIG = "sap_config.json"
@@ -173,6 +174,7 @@ def add_adapter(model, adapter_dir: str | Path, name: str = "default", trainable
     wanted = set(get_peft_model_state_dict(model, adapter_name=name, save_embedding_layers=False))
     if wanted != saved:
         raise ModelError(_misfit(path, wanted - saved, saved - wanted))
+    allow_mixed_batches(model)
     return model
 
 

@@ -12,7 +12,9 @@ from transformers import Qwen2AudioForConditionalGeneration
 
 from sap2.errors import ModelError
 from sap2.model import LORA_TARGETS, POOLING, add_adapter, load_model, load_processor, sap_settings, save_adapter
+from sap2.params import LoraSection, TrainSection
 from sap2.prompts import pruning_prompt
+from sap2.training.adapters import attach
 
 
 def adapter(base, seed: int, **settings):
@@ -141,6 +143,35 @@ def test_two_adapters_sit_on_one_base(base, tmp_path, rank):
     save_adapter(model, processor, tmp_path / "copy", name="recogniser")
     with torch.no_grad():
         torch.testing.assert_close(load_model(base, tmp_path / "copy")(**batch).logits, expected["recogniser"])
+
+
+@pytest.mark.parametrize("rank", [0, 3])
+def test_a_batch_may_mix_adapters(tmp_path, rank):
+    """Each row has its own adapter's projections and markers, whatever lengths the lists have."""
+    base = build_tiny_base(tmp_path / "base", with_context_tokens=False)
+    processor, expected = load_processor(base), {}
+    batch = batch_of(base)
+    model = load_model(base, projection_rank=rank)
+    for seed, name in enumerate(("pruner", "recogniser")):
+        trained = attach(load_model(base, projection_rank=rank), processor, TrainSection(), LoraSection(rank=2))
+        torch.manual_seed(seed)
+        for weight in filter(lambda weight: weight.requires_grad, trained.parameters()):
+            torch.nn.init.normal_(weight, std=0.3)
+        save_adapter(trained, processor, tmp_path / name)
+        model = add_adapter(model, tmp_path / name, name)
+    for name in ("pruner", "recogniser"):
+        model.set_adapter(name)
+        with torch.no_grad():
+            expected[name] = model(**batch).logits
+    with torch.no_grad(), model.disable_adapter():
+        expected["__base__"] = model(**batch).logits
+    for names in (["recogniser", "pruner"], ["pruner", "__base__"]):
+        with torch.no_grad():
+            mixed = model(**batch, adapter_names=names).logits
+        for row, name in enumerate(names):
+            torch.testing.assert_close(mixed[row], expected[name][row], rtol=1e-4, atol=1e-4)
+            other = next(one for one in expected if one != name)
+            assert not torch.allclose(mixed[row], expected[other][row], atol=1e-2)
 
 
 def test_trained_marker_embeddings_travel_with_the_adapter(base, tmp_path):
