@@ -149,7 +149,7 @@ def _use(repo: str) -> list[str]:
         'sap2 transcribe talk.wav --keywords "Meyer, Zorvan"',
         "```",
         "",
-        "From Python, one adapter on its base as transformers' own model:",
+        "From Python, stage 2's adapter on its base as a model of transformers:",
         "",
         "```python",
         "from sap2.model import load_model, load_processor",
@@ -167,6 +167,6 @@ def _use(repo: str) -> list[str]:
 
 
 def _hub_base(folder: Path) -> str | None:
-    """The hub's id of a base that only names one, or was fetched from there; None for a folder of its own."""
+    """The hub's id of a base that names or was fetched from it; None for any other folder."""
     named = folder / HUB_SOURCE
     return json_file(named, 'run "sap2 base" again')["id"] if named.is_file() else None

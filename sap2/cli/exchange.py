@@ -12,7 +12,7 @@ BASE = Path("models/base")
 @app.command(epilog="Example: sap2 import-adapter output/checkpoint-4000 models/pruner --base models/base")
 def import_adapter(
     source: Annotated[Path, typer.Argument(metavar="DIR", help="An adapter of ms-swift or of plain PEFT.")],
-    output: Annotated[Path, typer.Argument(metavar="OUT", help="The folder to write; models/pruner, for one.")],
+    output: Annotated[Path, typer.Argument(metavar="OUT", help="The folder to write, as models/pruner.")],
     base: Annotated[Path, typer.Option(metavar="DIR", help="The base it was trained on.")] = BASE,
     window: Annotated[int, typer.Option(min=1, help="Tokens of a window, as it was trained.")] = 2,
     weighting: Annotated[
@@ -23,7 +23,7 @@ def import_adapter(
     ] = "fixed",
     method: Annotated[Literal["tpi", "pc", "jpi"], typer.Option(help="What it was trained to do with a list.")] = "tpi",
 ) -> None:
-    """Make an adapter of ms-swift or plain PEFT one of ours.
+    """Convert an adapter of ms-swift or plain PEFT to ours.
 
     It is refused unless its tensors are exactly those of an adapter of this base."""
     from sap2.hub import present

@@ -95,10 +95,10 @@ class SplitScores:
         utterances = list(islice(stream_manifest(self.manifest, number * self.size), self.size))
         for start in range(0, len(utterances), size):
             tick()
-            some = utterances[start : start + size]
-            audio = [audio_path(one, self.manifest) for one in some]
-            scores = model.score_keywords(audio, [one.keywords for one in some])
-            scored += [[one.id, kept] for one, kept in zip(some, scores, strict=True)]
+            batch = utterances[start : start + size]
+            audio = [audio_path(utterance, self.manifest) for utterance in batch]
+            scores = model.score_keywords(audio, [utterance.keywords for utterance in batch])
+            scored += [[utterance.id, kept] for utterance, kept in zip(batch, scores, strict=True)]
         with atomic_file(self.parts[number]) as partial:
             content = {"seconds": time.monotonic() - started, "scores": scored}
             partial.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
@@ -142,7 +142,7 @@ def score_splits(scoring: Scoring, splits: Sequence[SplitScores], processes: int
         command = [sys.executable, "-m", "sap2.inference.parts", str(job)]
         running = [subprocess.Popen([*command, str(rank)], env=_environment(processes)) for rank in range(processes)]
         try:
-            while any(process.poll() is None for process in running) and not any(one.poll() for one in running):
+            while any(process.poll() is None for process in running) and not any(process.poll() for process in running):
                 time.sleep(POLL_SECONDS)
         finally:
             for process in running:
@@ -182,14 +182,14 @@ def _environment(processes: int) -> dict[str, str]:
 
 
 def _end_with(parent: int) -> None:
-    """End this process when the one that started it is gone."""
+    """End this process when its parent is gone."""
     while os.getppid() == parent:
         time.sleep(POLL_SECONDS)
     os._exit(1)
 
 
 def main(job: Path, rank: int) -> int:
-    """One of several processes: every `processes`-th of the missing parts, on the device of its rank."""
+    """Score every `processes`-th of the missing parts, on the device of this rank."""
     import torch
 
     threading.Thread(target=_end_with, args=[os.getppid()], daemon=True).start()

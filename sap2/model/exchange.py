@@ -58,7 +58,7 @@ PARTS = ("language_model", "audio_tower", "multi_modal_projector")
 
 
 def import_adapter(source: str | Path, base: str | Path, output: str | Path, **pooling: Any) -> list[str]:
-    """Make an adapter of ms-swift or of plain PEFT one of ours; the folder appears whole or not at all.
+    """Convert an adapter of ms-swift or of plain PEFT to our layout; the folder appears whole or not at all.
 
     Args:
         source: Folder with adapter_config.json and adapter_model.safetensors.
@@ -148,7 +148,7 @@ def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
 
 def _renamed(name: str, of: Layout, wanted: Layout) -> str:
-    """A tensor's name in the other layout; one that is in it already stays.
+    """A tensor's name in the other layout; a name that is in it already stays.
 
     >>> _renamed("base_model.model.language_model.model.layers.0.mlp.up_proj.lora_A.weight", "ms-swift", "peft")
     'base_model.model.model.language_model.layers.0.mlp.up_proj.lora_A.weight'

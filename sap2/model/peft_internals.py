@@ -22,14 +22,14 @@ def allow_mixed_batches(model: nn.Module) -> None:
 
 
 def _mixed_batch_forward(self: ModulesToSaveWrapper, *args, adapter_names: list[str], **kwargs):
-    """As PEFT's, for any module whose tensors all begin with the batch: one given, or several."""
+    """PEFT's method for any module whose arguments and results all begin with the batch."""
     outputs: list = [None] * len(adapter_names)
     for name in dict.fromkeys(adapter_names):
         rows = [row for row, own in enumerate(adapter_names) if own == name]
         module = self.original_module if name == BASE else self.modules_to_save[name]
-        found = module(*(one[rows] if isinstance(one, Tensor) else one for one in args), **kwargs)
-        several = found if isinstance(found, tuple) else (found,)
+        output = module(*(value[rows] if isinstance(value, Tensor) else value for value in args), **kwargs)
+        tensors = output if isinstance(output, tuple) else (output,)
         for place, row in enumerate(rows):
-            outputs[row] = [tensor[place] for tensor in several]
+            outputs[row] = [tensor[place] for tensor in tensors]
     joined = tuple(nn.utils.rnn.pad_sequence(column, batch_first=True) for column in zip(*outputs, strict=True))
     return joined if len(joined) > 1 else joined[0]

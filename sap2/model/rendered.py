@@ -29,10 +29,10 @@ class Rendered(str):
 def rows_of(
     processor, text: str | Sequence[str], keywords, audio, options: dict
 ) -> tuple[list[Rendered], list[list[str]], list[np.ndarray | None] | None]:
-    """Chats, lists and recordings, one each a row, from the arguments of stock's processors.
+    """A chat, a list and a recording per row, from the arguments of stock's processors.
 
     Args:
-        text: One rendered chat, or several. Keywords may stand between the markers, separated by commas.
+        text: A rendered chat, or several. Keywords may stand between the markers, separated by commas.
         keywords: A list for each chat, or of a single chat the list itself; None = those between the markers.
         audio: A recording for each `<|AUDIO|>`, in their order.
         options: Others that stock takes.
@@ -40,7 +40,8 @@ def rows_of(
         recordings; keywords stand between the markers and are given as well; an option cannot be followed.
     """
     for name, value in options.items():
-        if not any(value is one or value == one for one in WITHOUT_EFFECT.get(name, [None])):
+        plain = value if isinstance(value, bool | int | str) else None
+        if not any(value is known or plain == known is not None for known in WITHOUT_EFFECT.get(name, [None])):
             raise InputError(f"{name} is {value!r}, which this processor cannot follow; leave it out")
     single = isinstance(text, str)
     texts = [text] if single else list(text)
@@ -63,7 +64,7 @@ def rows_of(
 def _placed(token: str, chats: Sequence[str], audio) -> list[np.ndarray | None] | None:
     """Each chat's recording."""
     counts = [chat.count(token) for chat in chats]
-    waves = [] if audio is None else [audio] if _is_wave(audio) else [wave for one in audio for wave in _flat(one)]
+    waves = [] if audio is None else [audio] if _is_wave(audio) else [wave for item in audio for wave in _flat(item)]
     if sum(counts) != len(waves):
         raise InputError(f"{len(waves)} recordings for {sum(counts)} {token} in the text; give one each")
     if max(counts, default=0) > 1:
@@ -79,5 +80,5 @@ def _flat(audio) -> list:
 
 
 def _is_wave(audio) -> bool:
-    """Whether something is one recording: an array, a tensor, or a list of numbers."""
+    """Whether something is a single recording: an array, a tensor, or a list of numbers."""
     return hasattr(audio, "shape") and len(audio.shape) == 1 or isinstance(audio[0], float | int)

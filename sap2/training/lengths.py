@@ -35,7 +35,7 @@ class Lengths:
         length: Tokens of an utterance in an epoch, called as `length(epoch, index)`; may raise InputError.
         rank, ranks: Which of how many processes this is.
         barrier: Waits until every process has called it.
-        workers: Processes that help this one; None = its share of the cores.
+        workers: Worker processes; None = its share of the cores.
     """
 
     def __init__(
@@ -59,17 +59,17 @@ class Lengths:
             return []
         epoch = entries[0][0]
         kept = self.folder / f"lengths-{epoch}.npy"
-        found = _kept(kept, len(entries))
+        lengths = _kept(kept, len(entries))
         # All processes must agree that there is nothing to measure, before the first of them writes anything.
         self.barrier()
-        if found is None:
-            found = self._measure_together(epoch, entries)
+        if lengths is None:
+            lengths = self._measure_together(epoch, entries)
             self.barrier()  # every process has read the parts
             if self.rank == 0:
-                _keep(kept, found)
+                _keep(kept, lengths)
                 for part in self._parts(epoch):
                     part.unlink(missing_ok=True)
-        return found.tolist()
+        return lengths.tolist()
 
     def _parts(self, epoch: int) -> list[Path]:
         return [self.folder / f"lengths-{epoch}.{rank}-of-{self.ranks}.npy" for rank in range(self.ranks)]
@@ -83,9 +83,9 @@ class Lengths:
         joined = np.empty(len(entries), np.int32)
         for rank, part in enumerate(parts):
             share = entries[rank :: self.ranks]
-            found = _kept(part, len(share))
+            lengths = _kept(part, len(share))
             # Processes of several nodes may have no folder in common.
-            joined[rank :: self.ranks] = self._measure(share) if found is None else found
+            joined[rank :: self.ranks] = self._measure(share) if lengths is None else lengths
         return joined
 
     def _measure(self, entries: Sequence[Entry]) -> np.ndarray:
@@ -107,7 +107,8 @@ class Lengths:
 
 
 def _be_a_worker() -> None:
-    """Forget what the training does when it is told to stop."""
+    """Restore the signals that the training handles, and keep the tokenizer to one thread, as forked ones must."""
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
@@ -123,10 +124,10 @@ def _share_of_cores() -> int:
 def _kept(file: Path, count: int) -> np.ndarray | None:
     """The lengths in a file, if it holds as many; a damaged file counts as none."""
     try:
-        found = np.load(file)
+        lengths = np.load(file)
     except (OSError, ValueError, EOFError):
         return None
-    return found if found.shape == (count,) else None
+    return lengths if lengths.shape == (count,) else None
 
 
 def _keep(file: Path, lengths: np.ndarray) -> None:
