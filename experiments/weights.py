@@ -101,12 +101,15 @@ def fit(told: Told, used: Sequence[str] = WEIGHTS, rivals: bool = True) -> dict[
             right[row, place] = float(one.keyword in words)
     mask = torch.tensor([float(name in used or name == "prior") for name in WEIGHTS])
     weights = torch.zeros(len(WEIGHTS), requires_grad=True)
+    least = torch.tensor([-torch.inf if name == "prior" else 0.0 for name in WEIGHTS])  # as FirstPassWeights allows
     optimiser = torch.optim.Adam([weights], lr=RATE)
     for _ in range(STEPS):
         chance = log_chances(features @ (weights * mask), competing).exp().clamp(LEAST, 1 - LEAST)
         optimiser.zero_grad()
         binary_cross_entropy(chance[there], right[there]).backward()
         optimiser.step()
+        with torch.no_grad():
+            weights.clamp_(min=least)
     return {name: round(one, 3) for name, one in zip(WEIGHTS, (weights * mask).tolist(), strict=True)}
 
 

@@ -41,7 +41,7 @@ def build(params: Params):
             place(dealt, resources, "light", "Deal out the talks", reads_data=True)
             with dsl.ParallelFor(dealt.output, parallelism=resources.parallel, name="shards") as shard:
                 heard = transcription.transcribe_shard(talks=talks, keywords=keywords, model=model, shard=shard)
-                place(heard, resources, "inference", "Transcribe a shard")
+                place(heard, resources, "inference", "Transcribe a shard", fetches=params.base.path)
             collected = transcription.collect_transcripts(shards=dsl.Collected(heard.outputs["transcripts"]))
             place(collected, resources, "light", "Collect the transcripts")
 

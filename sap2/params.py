@@ -320,6 +320,9 @@ class TrainSection(Section):
     deepspeed: Literal["zero2", "zero3", "zero2-offload", "zero3-offload", "none"] = "zero2"
     bf16: bool = False  # mixed precision; off where the processor is slow at it
     gradient_checkpointing: bool = False  # compute layers again in the backward pass: less memory, a third more time
+    # Linear layers of the frozen base loaded in 4 or 8 bits (bitsandbytes), the adapter in full precision: QLoRA.
+    quantization: Literal["4bit", "8bit"] | None = None
+    attention: Literal["sdpa", "eager", "flash_attention_2"] | None = None  # null = what transformers chooses
     max_length: int = Field(4096, ge=16)  # tokens an utterance (speech, prompt and answer); a longer one is an error
     list_sizes: tuple[int, int] = (5, 25)  # fewest and most keywords of the lists drawn anew in every epoch
     no_context_share: float = Field(0.02, ge=0, le=1)  # share of utterances with an empty list
@@ -356,6 +359,15 @@ class TrainSection(Section):
             raise ValueError(
                 "cache_encoder keeps the encoder's output for the recordings as they are, but speed or spec_augment "
                 "change them in every epoch; set cache_encoder to false, or speed to [1.0] and spec_augment to null"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _quantised_base_stays(self) -> "TrainSection":
+        if self.quantization and (self.cache_encoder or not self.freeze_vit or self.deepspeed.startswith("zero3")):
+            raise ValueError(
+                f"quantization {self.quantization} needs cache_encoder: false, freeze_vit: true and no "
+                "deepspeed of zero3: quantised weights are neither moved, trained nor split"
             )
         return self
 

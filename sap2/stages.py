@@ -45,6 +45,7 @@ from sap2.settings import join_settings, read_settings
 
 if TYPE_CHECKING:
     from sap2.inference import Recogniser
+    from sap2.slides.talk_input import TalkInput
     from sap2.transcripts.talk import Talk
     from sap2.transcripts.transcript import Transcript
 
@@ -70,6 +71,7 @@ __all__ = [
     "transcribe_files",
     "transcribe_talk",
     "transcribe_talks",
+    "write_talk",
 ]
 
 PREPARED = Path("data/prepared")
@@ -433,21 +435,74 @@ def transcribe_talk(
         ocr, notes: See `sap2.slides.Options`.
     Raises: InputError: recording, slides, times or journal cannot be used.
     """
-    from sap2.progress import track
     from sap2.slides import Options
-    from sap2.slides.keywords import Keyword, slides_keywords
-    from sap2.slides.talk import transcribe_talk as transcribe
-    from sap2.slides.timing import times_known
+    from sap2.slides.talk_input import read_talk
 
-    listed = slides_keywords(slides, language, Options(ocr, notes))
-    times, notices = times_known(path, len(listed.texts), slide_times)
-    audio = load_audio(path, min_duration=SHORTEST)
+    given = read_talk(path, slides, keywords, slide_times, language, Options(ocr, notes), SHORTEST)
     recogniser = _load_recogniser(model, pruner_model, overrides)
-    everywhere = [Keyword(0, word) for word in keywords]
+    return _recognised(recogniser, given, slide_context, explain, journal)
+
+
+def write_talk(
+    path: Path,
+    slides: Sequence[Path],
+    output: Path | None = None,
+    keywords: Sequence[str] = (),
+    slide_times: Path | None = None,
+    slide_context: int = 2,
+    language: str | None = None,
+    explain: bool = False,
+    journal: Path | None = None,
+    model: str = "models",
+    overrides: Sequence[str] = (),
+    ocr: Literal["auto", "always", "never"] = "auto",
+    notes: bool = False,
+) -> tuple[Summary, list[str]]:
+    """Recognise a talk with its slides as `transcribe_talk` does, into a folder of text, SubRip, JSON and a page.
+
+    Args:
+        output: The folder; None = beside the recording, with its name and `.talk`.
+        explain: Whether the page shows what the context changed also where that takes another pass over the talk.
+    Returns: What was written, and what a person should know: what was dropped or guessed.
+    Raises: InputError: as `transcribe_talk`; the folder holds other files.
+    """
+    from sap2.slides import Options
+    from sap2.slides.talk_input import read_talk
+    from sap2.slides.talk_output import KINDS, PAGE, check_output, default_output
+    from sap2.slides.talk_output import write_talk as write
+    from sap2.transcripts.transcript import left_out_notice, warning_of
+
+    folder = output or default_output(path)
+    check_output(folder)
+    given = read_talk(path, slides, keywords, slide_times, language, Options(ocr, notes), SHORTEST)
+    recogniser = _load_recogniser(model, overrides=overrides)
+    # Where times are estimated there is a first pass without context anyway.
+    estimated = given.times is None and bool(given.texts)
+    talk, notices = _recognised(recogniser, given, slide_context, explain or estimated, journal)
+    notices += write(folder, talk, given, path, slides, notices, model)
+    said = filter(None, (left_out_notice(talk.transcript), warning_of(talk.transcript)))
+    doubtful = sum(one.doubtful for one in talk.segments)
+    facts = {
+        "used": "; ".join([f"{path}: {talk.duration:.1f} s", *given.used]),
+        "slides": given.timed_by,
+        "segments": f"{len(talk.segments)}, {doubtful} doubtful, {len(talk.left_out)} without speech left out",
+        "keywords written": ", ".join(talk.written) or "none",
+    }
+    summary = Summary("talk", [folder / name for name in (PAGE, *KINDS)], facts)
+    return summary, [*notices, *(f"{path}: {one}" for one in said)]
+
+
+def _recognised(
+    recogniser: Recogniser, given: TalkInput, slide_context: int, explain: bool, journal: Path | None
+) -> tuple[Talk, list[str]]:
+    """The talk, and what a person should know of how it was made."""
+    from sap2.progress import track
+    from sap2.slides.talk import transcribe_talk as transcribe
+
     talk = transcribe(
-        recogniser, audio, [*listed.keywords, *everywhere], listed.texts, times, slide_context, explain, journal, track
+        recogniser, given.wave, given.keywords, given.texts, given.times, slide_context, explain, journal, track
     )
-    return talk, [*listed.notices, *notices, *talk.notices]
+    return talk, [*given.notices, *talk.notices]
 
 
 def demo(model: str = "models", port: int = 7860, overrides: Sequence[str] = ()) -> None:

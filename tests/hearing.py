@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
+from sap2.inference import AudioCut
 from sap2.settings import RecogniserSettings
 
 SPANS = [(0.0, 2.0), (2.0, 4.0), (4.0, 6.0)]
@@ -24,18 +25,18 @@ class Hearing:
 
     @staticmethod
     def cut(wave):
-        return SPANS
+        return AudioCut(SPANS)
 
     @staticmethod
-    def place(wave):
-        return round(float(wave[0]) * 10)
+    def place(segment):
+        return round(float(segment.wave[0]) * 10)
 
     def transcribe(self, audio):
-        return [PLAIN[self.place(wave)] for wave in audio]
+        return [PLAIN[self.place(segment)] for segment in audio]
 
     def recognise(self, audio, keywords):
-        self.asked += [(self.place(wave), list(words)) for wave, words in zip(audio, keywords, strict=True)]
-        return [self.answer(PLAIN[self.place(wave)], words) for wave, words in zip(audio, keywords, strict=True)]
+        self.asked += [(self.place(one), list(words)) for one, words in zip(audio, keywords, strict=True)]
+        return [self.answer(PLAIN[self.place(one)], words) for one, words in zip(audio, keywords, strict=True)]
 
     @staticmethod
     def answer(text, words):

@@ -66,16 +66,20 @@ def write_models(folder: Path) -> None:
         save_adapter(model, processor, folder / name)
 
 
+def environment() -> dict[str, str]:
+    """Of a process that runs this checkout's sap2 from any folder."""
+    paths = [str(BASE.parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
+
+
 @contextmanager
 def demo(folder: Path, models: Path) -> Iterator[str]:
     """`sap2 demo` as a process of its own; yields its address."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "sap2", "demo", "--model", str(models), "--port", str(port), "--max-segment", "3"]
-    root = str(BASE.parents[2])
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])}
     with (folder / "demo.log").open("wb") as log:
-        process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, env=environment)
+        process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, env=environment())
         try:
             yield _answering(f"http://127.0.0.1:{port}/", process, folder / "demo.log")
         finally:

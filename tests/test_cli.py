@@ -33,6 +33,7 @@ COMMANDS = [
     "reproduce",
     "push-to-hub",
     "transcribe",
+    "talk",
     "keywords",
     "demo",
     "serve",

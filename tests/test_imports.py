@@ -137,7 +137,8 @@ ALLOWED = {  # of ours, by room; what is not named may import every room below t
     "sap2.heartbeat": {"sap2.constants", "sap2.files"},
     "sap2.settings": {"sap2.constants", "sap2.errors", "sap2.files"},
     "sap2.params": {"sap2.constants", "sap2.errors", "sap2.settings"},
-    "sap2.transcripts": {"sap2.constants", "sap2.spelling"},
+    "sap2.pages": set(),
+    "sap2.transcripts": {"sap2.constants", "sap2.pages", "sap2.spelling"},
     "sap2.model": {"sap2.constants", "sap2.errors", "sap2.files", "sap2.prompts", "sap2.spelling"},
     "sap2.messages": {"sap2.errors"},
     "sap2.deep_bias": {"sap2.errors"},
@@ -147,6 +148,7 @@ ALLOWED = {  # of ours, by room; what is not named may import every room below t
         "sap2.errors",
         "sap2.files",
         "sap2.messages",
+        "sap2.pages",
         "sap2.prompts",
     },
 }

@@ -1,9 +1,4 @@
-"""What the model benchmarks share: a corpus, a timer, and the baseline re-stated from the method's description.
-
-The baseline is our own writing of what the public code does (never its code): speech padded to 30 s, each sample's
-embeddings merged in a Python loop with a loop over its windows inside, the head over every position, and decoding one
-utterance at a time. Its weights and its pooling (the plain mean) are ours, so that both sides compute the same loss.
-"""
+"""What the model benchmarks share: a corpus, a timer, and their records."""
 
 import argparse
 import json
@@ -12,13 +7,12 @@ import platform
 import statistics
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import datetime, timezone
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
 
 from sap2.data.audio import load_audio
 from sap2.data.names import draw_sound
@@ -29,8 +23,6 @@ from sap2.params import load_params
 from sap2.settings import RecogniserSettings
 from sap2.tracking.provenance import code_state
 from sap2.training.shapes import EMBEDDED
-
-FULL = 30 * 16_000  # samples the public code pads every recording to
 
 
 def parser(description: str) -> argparse.ArgumentParser:
@@ -159,52 +151,3 @@ def machine(device: torch.device) -> str:
 
 def best_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-@torch.no_grad()
-def padded_states(model, processor, waves: Sequence[np.ndarray]) -> list[Tensor]:
-    """Encoder states of recordings padded to 30 s, `(frames, encoder_hidden)` each, cut to their valid frames."""
-    # The longest row decides a batch's length: one of 30 s beside them pads all.
-    features = processor.features([*waves, np.zeros(FULL, np.float32)])
-    features = {name: tensor[:-1].to(model.device) for name, tensor in features.items()}
-    states, mask = model.encode_speech(**features)
-    return [row[: int(valid.sum())] for row, valid in zip(states, mask, strict=True)]
-
-
-def baseline_loss(model, processor, prompts, keywords, waves, targets) -> Tensor:
-    """The loss of a batch, computed as the public code does: sample by sample, from 30 s of audio each.
-
-    Args:
-        model: Base or PEFT model whose pooling is the mean of fixed windows (`weighting` "mean").
-        prompts, keywords, waves, targets: As the processor takes them.
-    """
-    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
-    core, config = inner.model, inner.config
-    states = padded_states(inner, processor, waves)
-    rows, labels = [], []
-    for prompt, words, wave, target, heard in zip(prompts, keywords, waves, targets, states, strict=True):
-        batch = processor([prompt], [words], frames=[processor.frames(len(wave))], targets=[target])
-        ids = batch["input_ids"][0].to(inner.device)
-        speech = core.multi_modal_projector(heard.to(core.multi_modal_projector.linear.weight.dtype))
-        context = core.get_input_embeddings()(batch["context_ids"][0].to(inner.device))
-        pooled = [context[start : start + config.window].mean(0) for start in range(0, len(context), config.window)]
-        embeddings = core.get_input_embeddings()(ids)
-        pieces, spoken, listed = [], 0, 0
-        for place, token in enumerate(ids.tolist()):
-            if token == config.audio_token_index:
-                pieces.append(speech[spoken])
-                spoken += 1
-            elif token == config.context_token_id:
-                pieces.append(pooled[listed])
-                listed += 1
-            else:
-                pieces.append(embeddings[place])
-        rows.append(torch.stack(pieces))
-        labels.append(batch["labels"][0].to(inner.device))
-    mask = nn.utils.rnn.pad_sequence([torch.ones(len(row), device=inner.device) for row in rows], batch_first=True)
-    hidden = core.language_model(
-        inputs_embeds=nn.utils.rnn.pad_sequence(rows, batch_first=True), attention_mask=mask.long(), use_cache=False
-    ).last_hidden_state
-    logits = inner.lm_head(hidden).float()  # every position, as the stock class does
-    targets = nn.utils.rnn.pad_sequence(labels, batch_first=True, padding_value=-100)
-    return nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), targets[:, 1:].flatten(), ignore_index=-100)

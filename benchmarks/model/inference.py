@@ -9,7 +9,8 @@ alone bring: one utterance at a time, but encoded once and at its own length. A 
 
 from pathlib import Path
 
-from common import alternately, best_device, default_recogniser, padded_states, parser, report, utterances
+from baseline import padded_features, padded_states
+from common import alternately, best_device, default_recogniser, parser, report, utterances
 
 from sap2.inference import EncodedAudio
 from sap2.model import SAMPLE_RATE
@@ -37,7 +38,8 @@ def main() -> None:
 
     def padded(wave):
         seconds = len(wave) / SAMPLE_RATE
-        return EncodedAudio.whole(padded_states(stage.model, stage.processor, [wave])[0], seconds)
+        states = padded_states(stage.model, padded_features(stage.processor, [wave]))
+        return EncodedAudio.whole(states[0], seconds)
 
     def one_by_one(waves, lists):
         found = []

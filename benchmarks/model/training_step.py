@@ -11,7 +11,8 @@ costs ours (the losses then differ).
 from pathlib import Path
 
 import torch
-from common import alternately, baseline_loss, best_device, parser, report, utterances
+from baseline import baseline_loss, baseline_rows, padded_features
+from common import alternately, best_device, parser, report, utterances
 from torch.nn.utils.rnn import pad_sequence
 
 from sap2.model import load_model, load_processor, processor_fields
@@ -51,8 +52,9 @@ def main() -> None:
         batch = processor(prompts, keywords, audio, targets=targets)
         return model(**{name: tensor.to(device) for name, tensor in batch.items()}).loss
 
-    def theirs(*batch):
-        return baseline_loss(model, processor, *batch)
+    def theirs(prompts, keywords, audio, targets):
+        samples = baseline_rows(processor, prompts, keywords, audio, targets)
+        return baseline_loss(model, samples, padded_features(processor, audio))
 
     with torch.no_grad():
         kept = {id(wave): base.encode_speech(**processor.features([wave]))[0][0].cpu() for wave in waves}

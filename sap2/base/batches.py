@@ -20,12 +20,12 @@ __all__ = ["NO_PHONEME", "PIECES", "SLOTS", "WINDOWS", "Batches", "Labels", "col
 
 PHONICS, MATCHING = 0.03, 0.2  # progress at which these phases end: lists without speech, lists without answers
 RECORDINGS = "recordings"  # all sources that are not synthetic
-SOURCES = {RECORDINGS: 0.5, LECTURES: 0.18, READ_ALOUD: 0.32}  # shares of the batches with speech
+SOURCES = {RECORDINGS: 0.55, LECTURES: 0.16, READ_ALOUD: 0.29}  # shares of the batches with speech
 TEXT_ONLY = 0.14  # share of the batches without speech
 WINDOWS = {1: 0.2, 2: 0.6, 4: 0.2}  # window: its share of the batches
 SPEEDS = (0.9, 1.1)  # of playback
 LIST_SIZE = 100  # keywords of a list, at most
-KEYWORDS = 3200  # keywords of a batch, at most
+KEYWORDS = 6400  # keywords of a batch, at most
 PIECES = 5  # leading tokens of a keyword that are predicted from its last window
 SLOTS = 7  # phonemes of a keyword that are predicted: the first four and the last three
 NO_PHONEME = "-"  # fills the slots of a shorter keyword

@@ -42,13 +42,13 @@ class Recipe(Section):
     """Settings of the run, apart from its data."""
 
     encoder: str = "base"  # "base" or "tiny.en" of Whisper, or a folder with a Qwen2-Audio model
-    tuned_layers: int = Field(0, ge=0)  # number of the encoder's last layers that are trained
-    steps: int = Field(9000, ge=1)
-    seconds: float = Field(480.0, ge=10)  # speech per batch, at most
-    rows: int = Field(128, ge=2)  # recordings per batch, at most
+    tuned_layers: int = Field(2, ge=0)  # number of the encoder's last layers that are trained
+    steps: int = Field(7000, ge=1)
+    seconds: float = Field(960.0, ge=10)  # speech per batch, at most
+    rows: int = Field(256, ge=2)  # recordings per batch, at most
     common_words: int = Field(5000, ge=0)  # most frequent words, which no list holds (as Le et al., 2021)
-    lectures: int = Field(24_000, ge=100)  # sentences of the embedded corpus that are synthesised
-    read_aloud: int = Field(60_000, ge=100)  # excerpts of text that are synthesised
+    lectures: int = Field(16_000, ge=100)  # sentences of the embedded corpus that are synthesised
+    read_aloud: int = Field(40_000, ge=100)  # excerpts of text that are synthesised
     seed: int = Field(0, ge=0)
 
 
@@ -162,7 +162,8 @@ def _start(skeleton: Path, recipe: Recipe, phonemes: int, device: str) -> Traini
     trained = [weight for name, weight in model.named_parameters() if "audio_tower" not in name]
     groups = [{"params": [*trained, *heads.parameters()], "peak": LEARNING_RATE}]
     groups += [{"params": tuned, "peak": LEARNING_RATE * ENCODER_RATE}] if tuned else []
-    return Training(model, heads, torch.optim.AdamW(groups, lr=LEARNING_RATE, weight_decay=0.02, betas=(0.9, 0.98)))
+    optimizer = torch.optim.AdamW(groups, lr=LEARNING_RATE, weight_decay=0.02, betas=(0.9, 0.98), fused=device != "cpu")
+    return Training(model, heads, optimizer)
 
 
 def _step(training: Training, sounds: Sounds, batch: dict, recipe: Recipe, device: str) -> dict[str, Tensor]:

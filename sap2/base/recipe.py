@@ -5,6 +5,8 @@
     pretrain    hearing and matching first, then transcribing, transcribing with a list, selecting from a list
                                                                           -> checkpoint.pt, log.jsonl
     export      a stock Qwen2-Audio folder with its model card            -> base/
+    listing     a training set for the adapters, with keyword lists       -> set/
+    adapt       the pruner's or the recogniser's adapter on that base     -> pruner/, recogniser/
 
 experiments/base/dvc.yaml runs these commands one after the other; experiments/base/params.yaml declares the data and
 the recipe. Each command keeps its results, and an interrupted one resumes.
@@ -22,6 +24,7 @@ import typer
 from ruamel.yaml import YAML
 
 from sap2 import prompts
+from sap2.base.adapters import AdapterRecipe, train_adapter, write_set
 from sap2.base.architecture import build_model, build_processor
 from sap2.base.corpus import (
     LECTURES,
@@ -44,6 +47,7 @@ from sap2.errors import InputError, ParamsError
 from sap2.files import atomic_dir, atomic_file, sha256
 from sap2.model import load_processor
 from sap2.params import PrepareSection, Section
+from sap2.training.lists import Stage
 
 PARAMS = Path("experiments/base/params.yaml")
 WORK = Path("experiments/base/work")
@@ -60,6 +64,7 @@ class BaseParams(Section):
     text: list[Path]  # text files, plain or .zst
     names: list[Path]  # files with one name or term per line
     recipe: Recipe
+    adapters: AdapterRecipe = AdapterRecipe()
 
 
 def load_base_params(path: Path) -> BaseParams:
@@ -114,20 +119,24 @@ def make_skeleton(work: Path, recipe: Recipe) -> Path:
     processor = build_processor(vocabulary_texts(texts))
     model = build_model(processor, load_encoder(recipe.encoder, work))
     with atomic_dir(work / "skeleton") as partial:
-        compress(model).save_pretrained(partial)
+        compress(model, 0).save_pretrained(partial)
         processor.save_pretrained(partial)
     return work / "skeleton"
 
 
-def compress(model):
-    """The model in float16, the matrices of the encoder's layers in float8 (e4m3).
+def compress(model, tuned_layers: int):
+    """The model in float16, the matrices of the encoder's frozen layers in float8 (e4m3).
 
     `from_pretrained` converts both to the requested type. The encoder's states change by 7 % (relative error of their
     norm), which the training on top of them takes into account.
+
+    Args:
+        tuned_layers: Number of the encoder's last layers that were trained, which stay in float16.
     """
     model = model.half()
-    for name, parameter in model.named_parameters():
-        if "audio_tower.layers" in name and parameter.ndim == 2:
+    frozen = len(model.model.audio_tower.layers) - tuned_layers
+    for parameter in model.model.audio_tower.layers[:frozen].parameters():
+        if parameter.ndim == 2:
             parameter.data = parameter.data.to(torch.float8_e4m3fn)
     return model
 
@@ -150,7 +159,7 @@ def export_base(work: Path, output: Path, recipe: Recipe) -> str:
     model = Qwen2AudioForConditionalGeneration.from_pretrained(work / "skeleton", dtype=torch.float32)
     model.load_state_dict(torch.load(work / "checkpoint.pt", weights_only=True, map_location="cpu")["model"])
     with atomic_dir(output) as partial:
-        compress(model).save_pretrained(partial)
+        compress(model, recipe.tuned_layers).save_pretrained(partial)
         load_processor(work / "skeleton").save_pretrained(partial)
         digest = sha256(partial / "model.safetensors")
         (partial / "README.md").write_text(model_card(work, recipe.model_dump(), digest), encoding="utf-8")
@@ -208,6 +217,22 @@ def export(
 ) -> None:
     """Write the trained base with its model card."""
     print(f"{output}: {export_base(work, output, load_base_params(params).recipe)}")
+
+
+@app.command()
+def listing(params: ParamsOption = PARAMS, work: WorkOption = WORK) -> None:
+    """Write the adapters' training set."""
+    print(write_set(work, load_base_params(params).adapters))
+
+
+@app.command()
+def adapt(
+    stage: Annotated[Stage, typer.Argument(help="Whose adapter.")],
+    params: ParamsOption = PARAMS,
+    work: WorkOption = WORK,
+) -> None:
+    """Train an adapter on the exported base, or resume a training that was interrupted."""
+    print(train_adapter(stage, work, work / "base", load_base_params(params).adapters))
 
 
 if __name__ == "__main__":

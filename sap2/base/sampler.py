@@ -79,6 +79,11 @@ class Sampler:
             )  # fmt: skip
         return Example(prompts.recognition_prompt(bool(keywords)), keywords, text, text, self._sound(item))
 
+    def listed(self, item: Item, distractors: int, rng: np.random.Generator) -> tuple[str, list[str]]:
+        """The transcript as it is spelt, and a list of its rare words and `distractors` others, in random order."""
+        text, spoken = self._spoken(item, rng, respelt=0.0)
+        return text, [keyword.text for keyword in self._listed(spoken, distractors, item, text, rng)]
+
     def listing(self, item: Item | None, size: int, rng: np.random.Generator) -> Example:
         """A list of about `size` keywords without an answer, for the losses on keywords alone; without speech if `item`
         is None."""

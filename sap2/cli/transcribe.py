@@ -18,6 +18,26 @@ OcrOption = Annotated[
     typer.Option("--ocr", help="Of slides: auto reads what has no readable text; always whole pages and all pictures."),
 ]
 NotesOption = Annotated[bool, typer.Option("--notes", help="Read the speaker's notes of PPTX and ODP slides, too.")]
+KeywordsOption = Annotated[str | None, typer.Option(metavar="LIST", help="Words to expect, separated by commas.")]
+KeywordsFileOption = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Words to expect, one a line or separated by commas; # begins a comment."),
+]
+ModelOption = Annotated[
+    str, typer.Option(metavar="DIR", help="Folder with base, pruner and recogniser, or models:/NAME/VERSION.")
+]
+SlideTimesOption = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Lines of time and page, or a video with a chapter a page.")
+]
+SlideContextOption = Annotated[
+    int, typer.Option(min=0, metavar="K", help="Pages before and after those shown whose keywords are listed too.")
+]
+LanguageOption = Annotated[
+    str | None, typer.Option(metavar="CODE", help="Of the slides: en, de, fr, …; guessed by default.")
+]
+JournalOption = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="With slides: segments done go there; the next run resumes.")
+]
 
 
 @app.command(epilog='Example: sap2 transcribe talk.wav --keywords "Meyer, Kathryn, Zorvan" --show-keywords')
@@ -28,14 +48,9 @@ def transcribe(
             metavar="FILE", help="WAV, FLAC, MP3, Ogg, M4A, MP4, WebM and others, any rate; of a video its sound."
         ),
     ],
-    keywords: Annotated[str | None, typer.Option(metavar="LIST", help="Words to expect, separated by commas.")] = None,
-    keywords_file: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Words to expect, one a line or separated by commas; # begins a comment."),
-    ] = None,
-    model: Annotated[
-        str, typer.Option(metavar="DIR", help="Folder with base, pruner and recogniser, or models:/NAME/VERSION.")
-    ] = "models",
+    keywords: KeywordsOption = None,
+    keywords_file: KeywordsFileOption = None,
+    model: ModelOption = "models",
     pruner_model: Annotated[
         str | None,
         typer.Option(metavar="DIR", help="A whole checkpoint for stage 1; --model is then one for stage 2."),
@@ -54,23 +69,15 @@ def transcribe(
         list[Path] | None,
         typer.Option(metavar="FILE", help="What was shown: as `sap2 keywords` takes it, or its list. Repeatable."),
     ] = None,
-    slide_times: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Lines of time and page, or a video with a chapter a page.")
-    ] = None,
-    slide_context: Annotated[
-        int, typer.Option(min=0, metavar="K", help="Pages before and after those shown whose keywords are listed too.")
-    ] = 2,
-    language: Annotated[
-        str | None, typer.Option(metavar="CODE", help="Of the slides: en, de, fr, …; guessed by default.")
-    ] = None,
+    slide_times: SlideTimesOption = None,
+    slide_context: SlideContextOption = 2,
+    language: LanguageOption = None,
     ocr: OcrOption = "auto",
     notes: NotesOption = False,
     explain: Annotated[
         bool, typer.Option("--explain", help="With slides: list, stage 1's choice, and text without it, by segment.")
     ] = False,
-    journal: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="With slides: segments done go there; the next run goes on.")
-    ] = None,
+    journal: JournalOption = None,
     format_: Annotated[
         Literal["text", "json", "srt", "vtt", "md"],
         typer.Option("--format", help="json has a line a recording; md, with slides, marks each keyword."),
@@ -85,7 +92,7 @@ def transcribe(
     from sap2 import stages
     from sap2.data.biasing import read_list
     from sap2.transcripts.formats import subtitles, verbose
-    from sap2.transcripts.transcript import warning_of
+    from sap2.transcripts.transcript import left_out_notice, warning_of
 
     overrides = setting_changes(set_, max_segment, segment_overlap)
     if slides:
@@ -97,8 +104,8 @@ def transcribe(
             files[0], slides, read_list(keywords, keywords_file), slide_times, slide_context, language, explain,
             journal, model, pruner_model, overrides, ocr, notes,
         )  # fmt: skip
-        if warning := warning_of(talk.transcript):
-            notices = [*notices, f"{files[0]}: {warning}"]
+        said = filter(None, (left_out_notice(talk.transcript), warning_of(talk.transcript)))
+        notices = [*notices, *(f"{files[0]}: {one}" for one in said)]
         for notice in notices:
             print(f"sap2: {notice}", file=sys.stderr)
         print(rendered(talk, files[0].name, format_, explain, show_keywords), end="")
@@ -114,8 +121,8 @@ def transcribe(
             print(f"sap2: {outcome}", file=sys.stderr)
             failed += 1
             continue
-        if warning := warning_of(outcome):
-            print(f"sap2: {path}: {warning}", file=sys.stderr)
+        for notice in filter(None, (left_out_notice(outcome), warning_of(outcome))):
+            print(f"sap2: {path}: {notice}", file=sys.stderr)
         if format_ == "json":
             print(json.dumps({"file": str(path)} | verbose(outcome), ensure_ascii=False))
             continue
@@ -127,6 +134,54 @@ def transcribe(
             print(f"  keywords found: {', '.join(outcome.found) or 'none'}")
     if failed:
         raise typer.Exit(1)
+
+
+@app.command(
+    epilog="\b\nExample: sap2 talk talk.mp4 deck.pdf\n         sap2 talk talk.wav deck.pptx speakers.csv --out page\n"
+    "         sap2 talk talk.wav deck.pdf --slide-times times.tsv"
+)
+def talk(
+    recording: Annotated[
+        Path,
+        typer.Argument(metavar="RECORDING", help="WAV, FLAC, MP3, M4A, MP4, WebM and others; of a video its sound."),
+    ],
+    deck: Annotated[
+        list[Path], typer.Argument(metavar="DECK...", help="What was shown, and lists: as `sap2 keywords` takes them.")
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Folder to write; RECORDING's name with .talk, beside it, by default."),
+    ] = None,
+    keywords: KeywordsOption = None,
+    keywords_file: KeywordsFileOption = None,
+    model: ModelOption = "models",
+    slide_times: SlideTimesOption = None,
+    slide_context: SlideContextOption = 2,
+    language: LanguageOption = None,
+    ocr: OcrOption = "auto",
+    notes: NotesOption = False,
+    explain: Annotated[
+        bool,
+        typer.Option("--explain", help="Show what the context changed also where times are known: one more pass."),
+    ] = False,
+    journal: JournalOption = None,
+    set_: ModelSetOption = None,
+) -> None:
+    """Write a talk's text, and a page with its slides.
+
+    Into DIR: talk.html (one file for any browser; a click on a word plays it), transcript.txt, transcript.srt and
+    transcript.json. A folder that this command wrote is replaced; any other that holds files is refused. Prints what
+    was used; what was dropped or guessed goes to stderr."""
+    from sap2 import stages
+    from sap2.data.biasing import read_list
+
+    summary, notices = stages.write_talk(
+        recording, deck, out, read_list(keywords, keywords_file), slide_times, slide_context, language, explain,
+        journal, model, setting_changes(set_), ocr, notes,
+    )  # fmt: skip
+    for notice in notices:
+        print(f"sap2: {notice}", file=sys.stderr)
+    print(summary)
 
 
 @app.command(epilog="Example: sap2 keywords deck.pdf speakers.csv > keywords.tsv")

@@ -1,21 +1,18 @@
 """Scores for people: a Markdown table, and one self-contained HTML page with every utterance aligned.
 
-The page is `report.html.j2` with `report.css` and `report.js` in it. Figures, charts and tables are plain HTML; the
-utterances travel as JSON, and the script draws those that are looked at.
+The page is `report.html.j2` with the look of `sap2.pages`, `report.css` and `report.js` in it. Figures, charts and
+tables are plain HTML; the utterances travel as JSON, and the script draws those that are looked at.
 """
 
-import base64
-import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from itertools import groupby
 from typing import Any
 
 from sap2.evaluation.charts import Band, interval_chart, scatter_chart, stacked_chart, written
 from sap2.evaluation.output import made_how
 from sap2.evaluation.scores import Line, Measure, Row, Scores, System, Utterance, WordPair
+from sap2.pages import filled, page_file
 
 __all__ = ["markdown_table", "render_report"]
 
@@ -72,27 +69,17 @@ def markdown_table(scores: Scores) -> str:
 
 def render_report(scores: Scores) -> str:
     """The HTML report: one file that needs no other and asks nothing of a network."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined  # only a report needs it
-    from markupsafe import Markup
-
-    environment = Environment(
-        loader=PackageLoader("sap2.evaluation", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     names = [system.name for system in scores.systems]
     # Of several systems the first is what the others are held against.
     focus = names.index("predicted") if "predicted" in names else min(1, len(names) - 1)
     # Made when asked for, so asked for once.
     lines = [[_line(line) for line in system.lines] for system in scores.systems]
-    script = _file("report.js")
-    html = environment.get_template("report.html.j2").render(
-        style=Markup(_file("report.css")),
-        script=Markup(script),
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        data=Markup(_json_in_html(_data(scores, lines, focus))),
+    return filled(
+        "sap2.evaluation",
+        "report.html.j2",
+        page_file("sap2.evaluation", "report.css"),
+        page_file("sap2.evaluation", "report.js"),
+        _data(scores, lines, focus),
         scores=scores,
         focus=focus,
         headline=_headline(scores),
@@ -103,8 +90,6 @@ def render_report(scores: Scores) -> str:
         confused=[(system, system.confused[:MOST_CONFUSED]) for system in scores.systems if system.confused],
         made_how=made_how(scores.settings, len(scores.utterances)),
     )
-    # JSON can carry half a surrogate pair, which no file of UTF-8 can.
-    return html.encode("utf-8", "replace").decode("utf-8")
 
 
 def _trained(scores: Scores) -> str:
@@ -279,20 +264,6 @@ def _breakdown_chart(
 
 
 # ---- utterances, as the page's script reads them ---------------------------------------------------------------------
-
-
-def _file(name: str) -> str:
-    return files("sap2.evaluation").joinpath(name).read_text(encoding="utf-8")
-
-
-def _json_in_html(value: Any) -> str:
-    """JSON that no text in it can end, or turn into markup, inside a `<script>` element.
-
-    >>> print(_json_in_html(["</script>", "a & b"]))
-    ["\\u003c/script\\u003e","a \\u0026 b"]
-    """
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
 
 
 def _data(scores: Scores, lines: Lines, focus: int) -> dict[str, Any]:

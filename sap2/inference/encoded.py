@@ -1,7 +1,8 @@
 """Recordings cut into segments and encoded once, for every stage that reads them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from itertools import compress
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,22 @@ from sap2.data.speech_activity import speech_spans
 from sap2.errors import ModelError
 from sap2.inference.stage_model import BARE_ENCODER, StageModel
 
-__all__ = ["AudioEncoder", "AudioInput", "EncodedAudio"]
+__all__ = ["AudioCut", "AudioEncoder", "AudioInput", "AudioSegment", "EncodedAudio"]
+
+Span = tuple[Seconds, Seconds]
+
+
+@dataclass(frozen=True)
+class AudioCut:
+    """Where a recording is cut.
+
+    Args:
+        spans: Start and end of the segments that are recognised.
+        left_out: Those of the segments that hold no speech.
+    """
+
+    spans: list[Span]
+    left_out: list[Span] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -25,11 +41,13 @@ class EncodedAudio:
         states: By encoder, of each segment, `(frames, encoder_hidden)`.
         spans: Start and end of each segment.
         duration: Of the recording.
+        left_out: Start and end of segments without speech, which were not encoded.
     """
 
     states: Mapping[str, list[Tensor]]
-    spans: list[tuple[Seconds, Seconds]]
+    spans: list[Span]
     duration: Seconds
+    left_out: list[Span] = field(default_factory=list)
 
     @classmethod
     def whole(cls, states: Tensor, duration: Seconds) -> "EncodedAudio":
@@ -55,8 +73,26 @@ class EncodedAudio:
         ]
 
 
-# An utterance: path, waveform (16 kHz mono), or what an encoder made of it.
-AudioInput = str | Path | np.ndarray | EncodedAudio
+@dataclass(eq=False)
+class AudioSegment:
+    """A segment of a recording that is cut already: taken as it is, and encoded once however often it is recognised.
+
+    Args:
+        wave: Its samples, 16 kHz mono.
+        span: Its start and end in the recording.
+        encoded: What the encoders made of it; set by the first `AudioEncoder` that gets it.
+    """
+
+    wave: np.ndarray
+    span: Span
+    encoded: EncodedAudio | None = None
+
+    def __len__(self) -> int:
+        return len(self.wave)
+
+
+# An utterance: path, waveform (16 kHz mono), segment of a recording, or what an encoder made of one of these.
+AudioInput = str | Path | np.ndarray | AudioSegment | EncodedAudio
 
 
 class AudioEncoder:
@@ -92,28 +128,37 @@ class AudioEncoder:
         waves: list[np.ndarray] = []
         recordings: list[EncodedAudio] = []
         for item in audio:
+            if isinstance(item, AudioSegment):
+                recordings.append(item.encoded or EncodedAudio({}, [item.span], len(item) / SAMPLE_RATE))
+                waves += [] if item.encoded else [item.wave]
+                continue
             if isinstance(item, EncodedAudio):
                 recordings.append(item)
                 continue
             wave = item if isinstance(item, np.ndarray) else load_audio(item)
-            spans = self.cut(wave)
-            waves += [wave[round(start * SAMPLE_RATE) : round(end * SAMPLE_RATE)] for start, end in spans]
-            recordings.append(EncodedAudio({}, spans, len(wave) / SAMPLE_RATE))
+            cut = self.cut(wave)
+            waves += [wave[round(start * SAMPLE_RATE) : round(end * SAMPLE_RATE)] for start, end in cut.spans]
+            recordings.append(EncodedAudio({}, cut.spans, len(wave) / SAMPLE_RATE, cut.left_out))
         encoded = {
             name: iter(stage.encode(waves, self._batch_size, label) if waves else ())
             for name, stage in self._encoders.items()
         }
-        return [
+        recordings = [
             one
             if one.states
             else replace(one, states={name: [next(states) for _ in one.spans] for name, states in encoded.items()})
             for one in recordings
         ]
+        for item, one in zip(audio, recordings, strict=True):
+            if isinstance(item, AudioSegment):
+                item.encoded = one
+        return recordings
 
-    def cut(self, wave: np.ndarray) -> list[tuple[Seconds, Seconds]]:
-        """Start and end of each segment of a waveform (16 kHz mono), without those that hold no speech if so set."""
+    def cut(self, wave: np.ndarray) -> AudioCut:
+        """The segments of a waveform (16 kHz mono); those that hold no speech are left out if so set."""
         spans = segments(wave, self.segment_limit, self.segment_overlap)
         if not self._speech_only:
-            return spans
+            return AudioCut(spans)
         speech = speech_spans(wave)
-        return [(start, end) for start, end in spans if any(first < end and start < last for first, last in speech)]
+        spoken = [any(first < end and start < last for first, last in speech) for start, end in spans]
+        return AudioCut(list(compress(spans, spoken)), list(compress(spans, (not one for one in spoken))))

@@ -39,7 +39,8 @@ def load_recogniser(
 
     Args:
         dtype: None = the checkpoint's own on a GPU, float32 on a CPU, where half precision is many times slower.
-        sap_overrides: Fields of `SapFields`, instead of the adapters' own.
+        sap_overrides: Fields of `SapFields`, instead of the adapters' own; `quantization_config` and
+            `attn_implementation` as `load_model` takes them.
     Raises: ModelError: a folder is unusable, or the adapters were trained with different pooling.
     """
     adapters = {name: path for name, path in ((PRUNER, pruner), (RECOGNISER, recogniser)) if path is not None}
@@ -138,7 +139,9 @@ def _load(
     processor = load_processor(base, **processor_fields(model.config))
     for name, path in adapters.items():
         model = add_adapter(model, path, name)
-    return (model.to(device) if device else model), processor
+    if device and not getattr(model, "is_quantized", False):  # quantised weights are placed while they are loaded
+        model = model.to(device)
+    return model, processor
 
 
 def _same_weights(one: torch.nn.Module, other: torch.nn.Module) -> bool:

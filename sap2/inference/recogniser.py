@@ -13,7 +13,7 @@ import numpy as np
 from sap2.constants import Seconds
 from sap2.data.segmentation import without_doubles
 from sap2.errors import ModelError
-from sap2.inference.encoded import AudioEncoder, AudioInput, EncodedAudio
+from sap2.inference.encoded import AudioCut, AudioEncoder, AudioInput, EncodedAudio
 from sap2.inference.prefilter import shorten
 from sap2.inference.pruner import Pruner
 from sap2.inference.scoring import best
@@ -70,8 +70,8 @@ class Recogniser:
         """Seconds of a segment at most: what the encoders take at once, or less, if set."""
         return self.encode.segment_limit
 
-    def cut(self, wave: np.ndarray) -> list[tuple[Seconds, Seconds]]:
-        """Start and end of the segments that a recording is transcribed in: see `AudioEncoder.cut`."""
+    def cut(self, wave: np.ndarray) -> AudioCut:
+        """The segments that a recording is transcribed in: see `AudioEncoder.cut`."""
         return self.encode.cut(wave)
 
     def __call__(self, audio: AudioInput, keywords: KeywordList = ()) -> Transcript:
@@ -183,6 +183,7 @@ def _transcript(
             Segment(*span, text, part.confidence, part.confidence is not None and part.confidence < doubtful)
             for span, text, part in zip(recording.spans, texts, parts, strict=True)
         ],
+        left_out=recording.left_out,
     )
 
 

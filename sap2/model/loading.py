@@ -7,6 +7,7 @@ import json
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,12 @@ import torch
 from jinja2 import TemplateError
 from peft import PeftModel, get_peft_model_state_dict
 from safetensors import SafetensorError, safe_open
+from transformers import BitsAndBytesConfig
 from transformers.utils import logging
 
 from sap2.errors import ModelError, out_of_memory
 from sap2.files import atomic_dir, atomic_file
+from sap2.model.attention import avoid_planned_kernels
 from sap2.model.configuration import SAP_FIELDS, SapFields
 from sap2.model.families import Family, family_of
 from sap2.model.modeling import SapForConditionalGeneration
@@ -60,6 +63,7 @@ def load_model(
         sap_overrides: Fields of `SapFields`; None keeps what is there.
     Raises: ModelError: a folder is missing, weights are missing or left over, or a setting is out of range.
     """
+    avoid_planned_kernels()
     check_folder(base_dir)
     saved = sap_settings(adapter_dir) if adapter_dir is not None else {}
     overrides = saved | {name: value for name, value in sap_overrides.items() if value is not None}
@@ -93,6 +97,25 @@ def load_model(
     if adapter_dir is not None:
         model = add_adapter(model, adapter_dir, trainable=trainable)
     return model.eval()
+
+
+def quantization(kind: str | None, dtype: torch.dtype) -> Any:
+    """Transformers' configuration of a quantised base, for `load_model`; None = not quantised.
+
+    Args:
+        kind: `4bit` (NF4, scales quantised as well) or `8bit`.
+        dtype: What 4-bit layers compute in.
+    Raises: ModelError: bitsandbytes is not installed.
+    """
+    if kind is None:
+        return None
+    if find_spec("bitsandbytes") is None:
+        raise ModelError(f"quantization {kind} needs bitsandbytes, which is not installed; pip install bitsandbytes")
+    if kind == "8bit":
+        return BitsAndBytesConfig(load_in_8bit=True)
+    return BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
+    )
 
 
 def check_folder(directory: str | Path) -> None:

@@ -11,40 +11,51 @@ import uuid
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from difflib import SequenceMatcher
-from importlib.resources import files
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
-import numpy as np
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from sap2.data.audio import load_audio
 from sap2.data.biasing import read_list
 from sap2.errors import InputError, SapError
+from sap2.pages import look, page_file
 from sap2.serving.engine import Engine
 from sap2.serving.limits import Limits
 from sap2.serving.upload import SHORTEST, Refused, printable, read_body, read_form
-from sap2.slides.keywords import Keyword, keywords_tsv, read_keywords, slides_keywords
+from sap2.slides import Options
+from sap2.slides.keywords import Keyword, keywords_tsv, read_keywords
 from sap2.slides.talk import transcribe_talk
-from sap2.slides.timing import Shown, times_known
+from sap2.slides.talk_input import TalkInput, read_talk
+from sap2.slides.talk_output import drawn_slides
 from sap2.transcripts.talk import Talk
-from sap2.transcripts.talk_formats import marked, rendered, talk_json
+from sap2.transcripts.talk_formats import rendered
+from sap2.transcripts.talk_page import Slide, render_talk, talk_script, talk_style, talk_view
+from sap2.transcripts.transcript import left_out_notice, warning_of
+
+if TYPE_CHECKING:
+    from sap2.inference import AudioSegment
 
 __all__ = ["LIMITS", "create_demo", "serve_demo"]
 
 LIMITS = Limits(max_bytes=512 << 20, max_duration=3 * 3600.0, timeout=3600.0, batch_wait=0.0)
 KEPT = 4  # talks in memory
 MOST_LIST = 4 << 20  # bytes of an edited list
-PAGE = {"": ("page.html", "text/html"), "page.js": ("page.js", "text/javascript"), "page.css": ("page.css", "text/css")}
+# By address: what it shares with the page of `sap2 talk`, its own file, and the kind.
+PAGE = {
+    "": (str, "page.html", "text/html"),
+    "page.js": (talk_script, "page.js", "text/javascript"),
+    "page.css": (lambda: look() + talk_style(), "page.css", "text/css"),
+}
 POLICY = "default-src 'self'; img-src data:; media-src blob:; frame-ancestors 'none'"
-DOWNLOADS = {"srt": "application/x-subrip", "md": "text/markdown", "json": "application/json"}
+READING = threading.Lock()  # PDFium serves one thread at a time
+DOWNLOADS = {"srt": "application/x-subrip", "md": "text/markdown", "json": "application/json", "html": "text/html"}
 
 
 class _Queued:
@@ -54,11 +65,11 @@ class _Queued:
         self._engine, self._limits = engine, limits
         self.cut, self.settings = recogniser.cut, recogniser.settings
 
-    def recognise(self, audio: Sequence[np.ndarray], keywords: Sequence[Sequence[str]]) -> list[Any]:
+    def recognise(self, audio: "Sequence[AudioSegment]", keywords: Sequence[Sequence[str]]) -> list[Any]:
         futures = self._engine.submit(list(zip(audio, keywords, strict=True)), self._limits.timeout)
         return [future.result().transcript for future in futures]
 
-    def transcribe(self, audio: Sequence[np.ndarray]) -> list[str]:
+    def transcribe(self, audio: "Sequence[AudioSegment]") -> list[str]:
         return [one.text for one in self.recognise(audio, [[]] * len(audio))]
 
 
@@ -67,11 +78,8 @@ class _Held:
     """A talk, how far it is, and what became of it."""
 
     name: str
-    wave: np.ndarray
-    keywords: list[Keyword]
-    texts: list[str]
-    times: list[Shown] | None
-    notices: list[str]
+    given: TalkInput
+    slides: list[Slide]
     step: str = "waiting"
     finished: int = 0
     total: int = 0
@@ -87,19 +95,29 @@ class _Held:
             yield group
             self.finished += len(group)
 
+    @property
+    def about(self) -> list[str]:
+        """What the talk was made from."""
+        return [*self.given.used, *([f"slides: {self.given.timed_by}"] if self.given.texts else [])]
+
     def state(self) -> dict[str, Any]:
         state: dict[str, Any] = {"step": self.step, "finished": self.finished, "total": self.total}
-        state |= {"done": self.talk is not None, "error_text": self.error, "notices": self.notices}
+        state |= {"done": self.talk is not None, "error_text": self.error, "notices": self.given.notices}
         if self.talk is not None:
-            result = talk_json(self.talk)
-            for row, one in zip(result["segments"], self.talk.segments, strict=True):
-                row["parts"] = _parts(one.text, one.written)
-                row["diff"] = _diff(one.plain or "", one.text, one.written)
-            rows = keywords_tsv(self.keywords).splitlines()[1:]
-            state |= {"result": result, "pages": self.texts, "keywords": "\n".join(rows)}
-            if result["warning"]:
-                state["notices"] = [*self.notices, f"{self.name}: {result['warning']}"]
+            transcript = self.talk.transcript
+            said = filter(None, (left_out_notice(transcript), warning_of(transcript)))
+            rows = keywords_tsv(self.given.keywords).splitlines()[1:]
+            state |= {"view": talk_view(self.talk, self.slides), "about": self.about, "keywords": "\n".join(rows)}
+            state["notices"] = [*self.given.notices, *(f"{self.name}: {one}" for one in said)]
         return state
+
+    def file(self, kind: str) -> str:
+        """The transcript as a file of a kind."""
+        assert self.talk is not None
+        if kind == "html":
+            address = f"./{quote(PurePath(self.name).name)}"  # where it is saved beside the recording, words play
+            return render_talk(self.talk, self.name, self.slides, address, self.about, self.given.notices)
+        return rendered(self.talk, self.name, kind)  # type: ignore[arg-type]
 
 
 def create_demo(recogniser: Any, limits: Limits = LIMITS) -> FastAPI:
@@ -157,8 +175,8 @@ def create_demo(recogniser: Any, limits: Limits = LIMITS) -> FastAPI:
     async def page(name: str = "") -> Response:
         if name not in PAGE:
             raise Refused(404, "there is no such page")
-        file, kind = PAGE[name]
-        content = files("sap2.serving").joinpath("demo_page", file).read_bytes()
+        shared, file, kind = PAGE[name]
+        content = shared() + page_file("sap2.serving", f"demo_page/{file}")
         return Response(content, media_type=kind, headers={"cache-control": "no-store"})
 
     @app.post("/talks")
@@ -174,7 +192,8 @@ def create_demo(recogniser: Any, limits: Limits = LIMITS) -> FastAPI:
         held = found(id)
         text = (await read_body(request, MOST_LIST)).decode("utf-8", "replace")
         keywords = _edited(text, limits)
-        return begin(_Held(held.name, held.wave, keywords, held.texts, held.times, []))
+        given = replace(held.given, keywords=keywords, used=[f"{len(keywords)} keywords, as edited"], notices=[])
+        return begin(_Held(held.name, given, held.slides))
 
     @app.get("/talks/{id}")
     async def state(id: str) -> dict[str, Any]:
@@ -185,7 +204,7 @@ def create_demo(recogniser: Any, limits: Limits = LIMITS) -> FastAPI:
         import soundfile
 
         out = io.BytesIO()
-        soundfile.write(out, found(id).wave, 16_000, format="WAV", subtype="PCM_16")
+        soundfile.write(out, found(id).given.wave, 16_000, format="WAV", subtype="PCM_16")
         return Response(out.getvalue(), media_type="audio/wav")
 
     @app.get("/talks/{id}/talk.{kind}")
@@ -194,7 +213,7 @@ def create_demo(recogniser: Any, limits: Limits = LIMITS) -> FastAPI:
         if held.talk is None or kind not in DOWNLOADS:
             raise Refused(404, "there is no such file")
         attached = {"content-disposition": f'attachment; filename="talk.{kind}"'}
-        return Response(rendered(held.talk, held.name, kind), media_type=DOWNLOADS[kind], headers=attached)  # type: ignore[arg-type]
+        return Response(held.file(kind), media_type=DOWNLOADS[kind], headers=attached)
 
     return app
 
@@ -208,21 +227,24 @@ def _read(form: Any, limits: Limits) -> _Held:
         raise Refused(400, "there are times of slides without slides, expected both", "times")
     everywhere = read_list(str(form.get("keywords") or ""))
     language = str(form.get("language") or "") or None
-    with TemporaryDirectory(prefix="sap2-demo-") as folder:
+    options = Options("always" if form.get("ocr") else "auto", notes=bool(form.get("notes")))
+    with TemporaryDirectory(prefix="sap2-demo-") as folder, READING:
         room = _Room(Path(folder))
         try:
-            listed = slides_keywords(
-                [room.saved(deck, f"slides-{n}") for n, deck in enumerate(decks, start=1)], language
-            )
+            saved = [room.saved(deck, f"slides-{n}") for n, deck in enumerate(decks, start=1)]
             recording = room.saved(recordings[0], "recording")
-            wave = load_audio(recording, SHORTEST, limits.max_duration)
-            given = room.saved(times[0], "times") if times else None
-            shown, more = times_known(recording, len(listed.texts), given)
+            shown = room.saved(times[0], "times") if times else None
+            given = read_talk(recording, saved, everywhere, shown, language, options, SHORTEST, limits.max_duration)
+            slides, undrawn = drawn_slides(given)
         except InputError as error:
             raise InputError(room.as_named(str(error))) from error
-    keywords = [*listed.keywords, *(Keyword(0, word) for word in everywhere)]
-    notices = [room.as_named(notice) for notice in (*listed.notices, *more)]
-    return _Held(recordings[0].filename or "", wave, keywords, listed.texts, shown, notices)
+    given = replace(
+        given,
+        timed_by=room.as_named(given.timed_by),
+        used=list(map(room.as_named, given.used)),
+        notices=[room.as_named(notice) for notice in (*given.notices, *undrawn)],
+    )
+    return _Held(recordings[0].filename or "", given, slides)
 
 
 class _Room:
@@ -263,66 +285,19 @@ def _edited(text: str, limits: Limits) -> list[Keyword]:
 def _run(held: _Held, recogniser: Any) -> None:
     try:
         held.talk = transcribe_talk(
-            recogniser, held.wave, held.keywords, held.texts, held.times, explain=True, progress=held.track
+            recogniser,
+            held.given.wave,
+            held.given.keywords,
+            held.given.texts,
+            held.given.times,
+            explain=True,
+            progress=held.track,
         )
     except SapError as error:
         held.error = str(error)
     except Exception as error:  # the page must not wait for ever
         held.error = f"the talk could not be recognised ({type(error).__name__}); the server's log says why"
         raise
-
-
-def _parts(text: str, written: dict[str, int]) -> list[dict[str, Any]]:
-    """The text in pieces: words between keywords, and keywords with their page.
-
-    >>> _parts("ask meyer now", {"Meyer": 3})
-    [{'text': 'ask '}, {'text': 'meyer', 'page': 3}, {'text': ' '}, {'text': 'now'}]
-    """
-    parts: list[dict[str, Any]] = []
-
-    def mark(word: str, page: int) -> str:
-        parts.append({"text": word, "page": page})
-        return ""
-
-    def plain(between: str) -> str:
-        parts.extend({"text": one} for one in re.findall(r"\S+\s*|\s+", between))
-        return ""
-
-    marked(text, written, mark, plain)
-    return parts
-
-
-def _diff(without: str, text: str, written: dict[str, int]) -> list[tuple[str, list[dict[str, Any]]]]:
-    """What the context changed, word by word, in the pieces of `_parts`: a keyword of several words is one.
-
-    >>> for row in _diff("ask maier now", "ask Meyer now", {"Meyer": 3}): print(row)
-    ('same', [{'text': 'ask '}])
-    ('without', [{'text': 'maier '}])
-    ('with', [{'text': 'Meyer', 'page': 3}, {'text': ' '}])
-    ('same', [{'text': 'now'}])
-    """
-    one, other = (_words(_parts(side, written)) for side in (without, text))
-    # A word that the list only spells otherwise is the same word.
-    before, after = (["".join(part["text"] for part in word).strip() for word in side] for side in (one, other))
-    matcher = SequenceMatcher(None, list(map(str.casefold, before)), list(map(str.casefold, after)), False)
-    rows: list[tuple[str, list[dict[str, Any]]]] = []
-    for kind, first, last, begin, end in matcher.get_opcodes():
-        if kind != "equal" and last > first:
-            rows.append(("without", [part for word in one[first:last] for part in word]))
-        if end > begin:
-            rows.append(("same" if kind == "equal" else "with", [part for word in other[begin:end] for part in word]))
-    return rows
-
-
-def _words(parts: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
-    """Each part with the blank that follows it."""
-    words: list[list[dict[str, Any]]] = []
-    for part in parts:
-        if words and not part["text"].strip():
-            words[-1].append(part)
-        else:
-            words.append([part])
-    return words
 
 
 def serve_demo(recogniser: Any, port: int) -> None:

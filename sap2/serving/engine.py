@@ -7,12 +7,10 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Sized
 from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass, field
 from typing import Any, Protocol
-
-import numpy as np
 
 from sap2.constants import SAMPLE_RATE, Seconds
 from sap2.serving.limits import Limits
@@ -29,7 +27,7 @@ LONGEST_WAIT = 5  # times `Limits.batch_wait` that the first of a batch waits
 class Recognising(Protocol):
     """What the engine needs of `sap2.inference.Recogniser`."""
 
-    def recognise(self, audio: Sequence[np.ndarray], keywords: Sequence[Sequence[str]]) -> list[Any]: ...
+    def recognise(self, audio: Sequence[Any], keywords: Sequence[Sequence[str]]) -> list[Any]: ...
 
 
 class QueueFull(Exception):
@@ -59,7 +57,7 @@ class Answer:
 
 @dataclass
 class _Job:
-    audio: np.ndarray
+    audio: Sized  # its length is the number of samples
     keywords: Sequence[str]
     until: float
     future: "Future[Answer]" = field(default_factory=Future)
@@ -111,9 +109,7 @@ class Engine:
             self._model = (name, model)
             self._changed.notify()
 
-    def submit(
-        self, recordings: Sequence[tuple[np.ndarray, Sequence[str]]], timeout: Seconds
-    ) -> list["Future[Answer]"]:
+    def submit(self, recordings: Sequence[tuple[Sized, Sequence[str]]], timeout: Seconds) -> list["Future[Answer]"]:
         """Queue recordings with their lists, all or none.
 
         Raises: QueueFull: there is no room for all of them. EngineClosed: there is no model, or it closes or has died.

@@ -78,11 +78,20 @@ def _text(deck: Deck) -> str:
 
 @dataclass(frozen=True)
 class Listed:
-    """The keywords of files, the text of each page (it tells when the page was shown), and what to tell people."""
+    """The keywords of files, their pages, and what to tell people.
+
+    Args:
+        texts: The text of each page; it tells when the page was shown.
+        notices: What was dropped or guessed.
+        sources: Of each page its file, and its number in it.
+        used: What each file gave: pages, keywords, language.
+    """
 
     keywords: list[Keyword]
     texts: list[str]
     notices: list[str]
+    sources: list[tuple[Path, int]] = field(default_factory=list)
+    used: list[str] = field(default_factory=list)
 
 
 def slides_keywords(
@@ -110,17 +119,36 @@ def slides_keywords(
             found.notices.extend(f"{path}: {notice}" for notice in _language_notices(_text(one), language))
             if not keywords:
                 found.notices.append(f"{path}: no keywords were found in it")
-            found.texts.extend("\n".join(page.lines) for page in one.pages if page.number)
+            texts = ["\n".join(page.lines) for page in one.pages if page.number]
             found.notices.extend(f"{path}: {notice}" for notice in one.notices)
+            found.used.append(f"{path}: {_counted(texts, keywords)}{_language(one, language)}")
         else:
             keywords = one
             pages: list[list[str]] = [[] for _ in range(max((row.page for row in one), default=0))]
             for row in one:
                 if row.page:
                     pages[row.page - 1].append(row.keyword)
-            found.texts.extend(map("\n".join, pages))
+            texts = list(map("\n".join, pages))
+            found.used.append(f"{path}: {_counted(texts, keywords)}, as listed")
+        found.texts.extend(texts)
+        found.sources.extend((path, number) for number in range(1, len(texts) + 1))
         found.keywords.extend(replace(row, page=row.page + before) if row.page else row for row in keywords)
     return found if most is None else replace(found, keywords=best_keywords(found.keywords, most))
+
+
+def _counted(texts: Sequence[str], keywords: Sequence[Keyword]) -> str:
+    different = len({one.keyword.casefold() for one in keywords})
+    pages = f"{len(texts)} page{'' if len(texts) == 1 else 's'}, " if texts else ""
+    return f"{pages}{different} keyword{'' if different == 1 else 's'}"
+
+
+def _language(deck: Deck, language: str | None) -> str:
+    """The language that a deck was read as, and why; nothing of lists of names, which have none."""
+    if language:
+        return f", language {language}"
+    if guessed := guess_language(_text(deck)):
+        return f", language {guessed}, as guessed"
+    return f", language {DEFAULT_LANGUAGE}, assumed" if deck.slides else ""
 
 
 def best_keywords(keywords: Sequence[Keyword], most: int) -> list[Keyword]:

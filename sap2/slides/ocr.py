@@ -11,7 +11,7 @@ import numpy as np
 from sap2.slides.layout import Piece, rows
 from sap2.slides.typesetting import whole_names
 
-__all__ = ["LONG_SIDE", "MOST_PIXELS", "PictureError", "read_picture", "read_pixels"]
+__all__ = ["LONG_SIDE", "MOST_PIXELS", "PictureError", "read_picture", "read_pixels", "shrunk_picture"]
 
 MOST_PIXELS = 50_000_000  # of a picture
 LONG_SIDE = 1440  # pixels of a picture's longer side at which lines are recognised
@@ -34,17 +34,25 @@ def read_picture(file: Any) -> list[str]:
 
     Raises: PictureError: it cannot be decoded, or has more than MOST_PIXELS.
     """
+    return read_pixels(np.asarray(shrunk_picture(file, LONG_SIDE))[..., ::-1])  # RapidOCR takes BGR, as OpenCV does
+
+
+def shrunk_picture(file: Any, long_side: int) -> Any:
+    """A picture file as a PIL image in RGB, on white where it is transparent, of at most so many pixels a side.
+
+    Raises: PictureError: it cannot be decoded, or has more than MOST_PIXELS.
+    """
     from PIL import Image, UnidentifiedImageError
 
     try:
         with Image.open(file) as image:
             if image.width * image.height > MOST_PIXELS:
                 raise PictureError(f"{image.width} × {image.height} pixels, expected at most {MOST_PIXELS:,}")
-            image.draft("RGB", (LONG_SIDE, LONG_SIDE))
+            image.draft("RGB", (long_side, long_side))
             # Nothing is written on what is transparent: a slide's white shows through.
             shown = _on_white(image) if image.has_transparency_data else image.convert("RGB")
-            shown.thumbnail((LONG_SIDE, LONG_SIDE))
-            return read_pixels(np.asarray(shown)[..., ::-1])  # RapidOCR takes BGR, as OpenCV does
+            shown.thumbnail((long_side, long_side))
+            return shown
     except UnidentifiedImageError as error:
         raise PictureError("its format is not known") from error
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:

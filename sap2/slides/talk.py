@@ -17,7 +17,7 @@ from sap2.data.audio import SAMPLE_RATE
 from sap2.data.segmentation import without_doubles
 from sap2.errors import InputError
 from sap2.files import atomic_file, writing
-from sap2.inference import Recogniser
+from sap2.inference import AudioSegment, Recogniser
 from sap2.inference.identity import identity
 from sap2.slides.keywords import Keyword
 from sap2.slides.timing import Shown, align, pages_around, shown_between
@@ -53,17 +53,18 @@ def transcribe_talk(
         progress: Told of groups of segments: see `sap2.progress.track`.
     Raises: InputError: the journal is that of another talk, model or setting.
     """
-    spans = recogniser.cut(wave)
+    cut = recogniser.cut(wave)
+    spans = cut.spans
     made_by = "" if journal is None else identity(recogniser)
     done = _Journal(journal, len(spans), wave, made_by, keywords, texts, times, around, spans)
 
-    def sound(places: Sequence[int]) -> list[np.ndarray]:
-        return [wave[round(spans[one][0] * SAMPLE_RATE) : round(spans[one][1] * SAMPLE_RATE)] for one in places]
+    # Each is encoded once, for the first pass and the recognition alike.
+    segments = [AudioSegment(wave[round(a * SAMPLE_RATE) : round(b * SAMPLE_RATE)], (a, b)) for a, b in spans]
 
     estimated = times is None and bool(texts)
     if explain or estimated:
         for places in progress(*done.groups("plain", "first pass")):
-            done.keep("plain", places, recogniser.transcribe(sound(places)))
+            done.keep("plain", places, recogniser.transcribe([segments[place] for place in places]))
     plain: list[str | None] = [done.plain.get(place) for place in range(len(spans))]
     pages: list[list[int]] = [[] for _ in spans]
     if estimated:
@@ -72,10 +73,12 @@ def transcribe_talk(
         pages = [shown_between(times, *span) for span in spans]
     lists = [_list(keywords, pages_around(shown, around)) for shown in pages]
     for places in progress(*done.groups("heard", "talk")):
-        found = recogniser.recognise(sound(places), [list(lists[place]) for place in places])
+        found = recogniser.recognise([segments[place] for place in places], [list(lists[place]) for place in places])
         kept = [one.scores or dict.fromkeys(one.predicted, 0.0) for one in found]
         rows = [[one.text, scores, _confidence(one)] for one, scores in zip(found, kept, strict=True)]
         done.keep("heard", places, rows)
+        for place in places:
+            segments[place].encoded = None  # of a long talk it would be hundreds of MB
     heard, doubtful = [done.heard[place] for place in range(len(spans))], recogniser.settings.inference.doubtful
     texts = without_doubles(spans, [text for text, *_ in heard])
     plain = without_doubles(spans, plain) if explain else [None] * len(spans)
@@ -88,6 +91,7 @@ def transcribe_talk(
         ],
         len(wave) / SAMPLE_RATE,
         tuple(done.notices),
+        tuple(cut.left_out),
     )
 
 

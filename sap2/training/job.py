@@ -13,6 +13,10 @@ PATHS = ("train", "dev", "output", "checkpoints")
 SECTIONS = {"pruner": TrainSection, "recogniser": RecogniserSection}
 
 
+# Settings that trainings of 0.1.0 did not have, left out while unset: such a training stays the same one.
+NOT_IN_0_1_0 = {"quantization", "attention"}
+
+
 @dataclass(frozen=True)
 class Job:
     """What is trained from what: the arguments of `sap2.training.train`."""
@@ -52,5 +56,6 @@ class Job:
         # With early stopping the checkpoints are what is chosen from.
         without_effect = WITHOUT_EFFECT - {"save_steps"} if self.section.early_stopping else WITHOUT_EFFECT
         section = self.section.model_dump(mode="json", exclude=without_effect)
+        section = {key: value for key, value in section.items() if key not in NOT_IN_0_1_0 or value is not None}
         model, lora = self.model.model_dump(mode="json"), self.lora.model_dump(mode="json")
         return {"stage": self.stage, "section": section, "model": model, "lora": lora}

@@ -11,6 +11,8 @@ from sap2.training.shapes import Sizes
 
 __all__ = ["ZERO", "Load", "Memory", "ZeroStage", "activations", "attention_width", "memory"]
 
+# Bytes per weight of a quantised linear layer, scales included: for 4 bits NF4 in blocks of 64, with scales of 8 bits.
+QUANTISED = {"4bit": 0.5 + 1 / 64, "8bit": 1.0}
 ZeroStage = Literal["none", "zero1", "zero2", "zero3", "zero2-offload", "zero3-offload"]
 ZERO: tuple[ZeroStage, ...] = ("none", "zero1", "zero2", "zero3", "zero2-offload", "zero3-offload")
 
@@ -65,7 +67,9 @@ def memory(
     width = 2 if section.bf16 else 4
     level, offload = ZERO.index(stage.removesuffix("-offload")), stage.endswith("-offload")
     trained = 4 if stage == "none" else width
-    weights = sizes.frozen * width + sizes.trainable * trained
+    quantised = sizes.encoder_layers + sizes.decoder_layers if section.quantization else 0
+    frozen = (sizes.frozen - quantised) * width + quantised * QUANTISED.get(section.quantization, 0)
+    weights = frozen + sizes.trainable * trained
     if offload:
         host = 16 * sizes.trainable / ranks + (weights / ranks if level == 3 else 0)
         return Memory(sizes.largest * width if level == 3 else weights, 0.0, 0.0, activation_bytes, host)

@@ -283,6 +283,7 @@ def _describe(stage: StagePlan) -> list[str]:
     lines = [
         f"{stage.name}: {section.nproc} GPUs × {section.batch_size} utterances{budget} × {section.grad_accum}, "
         f"{section.deepspeed}, {'bf16' if section.bf16 else 'float32'}, "
+        f"{f'base in {section.quantization}, ' if section.quantization else ''}"
         f"{'with' if section.gradient_checkpointing else 'without'} gradient checkpointing",
         f"  tokens an utterance: {mean.tokens:,.0f} on average, {mean.frames:,.0f} of them speech and "
         f"{mean.answer:,.0f} the answer; {stage.longest.tokens:,.0f} at most ({stage.measured})",

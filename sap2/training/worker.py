@@ -71,7 +71,7 @@ def _train(job: Job, folder: Path, report: Report, launcher: int | None, termina
     from transformers import EarlyStoppingCallback, PrinterCallback, set_seed
 
     from sap2.manifest import read_manifest
-    from sap2.model import SAMPLE_RATE, load_model, load_processor, processor_fields, save_adapter
+    from sap2.model import SAMPLE_RATE, load_model, load_processor, processor_fields, quantization, save_adapter
     from sap2.training import adapters, checkpoints
     from sap2.training.augment import Augmenter
     from sap2.training.collator import Batches, Collator, Examples, only
@@ -84,7 +84,11 @@ def _train(job: Job, folder: Path, report: Report, launcher: int | None, termina
     shards = _shards(job)
     splits = {"train": [] if shards else read_manifest(job.train), "dev": read_manifest(job.dev)}
     source = job.base if is_hub_id(job.base) else present(job.base)
-    base = load_model(source, dtype=torch.bfloat16 if section.bf16 else torch.float32, **job.model.sap_fields())
+    dtype = torch.bfloat16 if section.bf16 else torch.float32
+    base = load_model(
+        source, dtype=dtype, attn_implementation=section.attention,
+        quantization_config=quantization(section.quantization, dtype), **job.model.sap_fields(),
+    )  # fmt: skip
     base.config.use_cache = base.config.text_config.use_cache = False
     processor = load_processor(source, **processor_fields(base.config))
 

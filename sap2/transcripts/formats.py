@@ -28,7 +28,8 @@ def cue_times(segments: Sequence[Segment]) -> list[tuple[float, float]]:
 
 
 def verbose(transcript: Transcript) -> dict[str, Any]:
-    """Text, length, segments with their times in seconds and confidence, and what became of the keyword list."""
+    """Text, length, segments with their times in seconds and confidence, segments left out because they hold no speech,
+    and what became of the keyword list."""
     return {
         "task": "transcribe",
         "duration": round(transcript.timings["audio"], 3),
@@ -47,6 +48,7 @@ def verbose(transcript: Transcript) -> dict[str, Any]:
                 zip(transcript.segments, cue_times(transcript.segments), strict=True)
             )
         ],
+        "left_out": [{"start": round(start, 3), "end": round(end, 3)} for start, end in transcript.left_out],
         "keywords": {
             "found": transcript.found,
             "predicted": transcript.predicted,

@@ -44,6 +44,7 @@ class Talk:
     segments: list[TalkSegment]
     duration: Seconds
     notices: tuple[str, ...] = ()  # what a person should know of how it was made
+    left_out: tuple[tuple[Seconds, Seconds], ...] = ()  # segments without speech
 
     @property
     def transcript(self) -> Transcript:
@@ -59,6 +60,7 @@ class Talk:
             timings={"audio": self.duration},
             scores=kept,
             segments=[Segment(one.start, one.end, one.text, one.confidence, one.doubtful) for one in self.segments],
+            left_out=list(self.left_out),
         )
 
     @property

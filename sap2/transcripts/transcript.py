@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from sap2.constants import Seconds
 from sap2.spelling import forms, occurrences
 
-__all__ = ["Segment", "Transcript", "keywords_in", "warning_of"]
+__all__ = ["Segment", "Transcript", "keywords_in", "left_out_notice", "warning_of"]
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,7 @@ class Transcript:
         timings: Seconds of `encode`, `prune`, `transcribe`, of the whole batch, and `audio`, the recording's length.
         segments: The parts that were transcribed, in order; their texts together are the transcript. Where there is
             no speech there are none.
+        left_out: Start and end of the segments that hold no speech, of which nothing is transcribed.
     """
 
     text: str
@@ -47,6 +48,7 @@ class Transcript:
     timings: dict[str, float] = field(compare=False, default_factory=dict)
     scores: dict[str, float] = field(compare=False, default_factory=dict)
     segments: list[Segment] = field(compare=False, default_factory=list)
+    left_out: list[tuple[Seconds, Seconds]] = field(compare=False, default_factory=list)
 
 
 def warning_of(transcript: Transcript) -> str | None:
@@ -61,6 +63,20 @@ def warning_of(transcript: Transcript) -> str | None:
         f"{doubtful} of {len(written)} segments are doubtful: the model hardly knows this kind of speech; "
         "give another with --model, or train on such recordings"
     )
+
+
+def left_out_notice(transcript: Transcript) -> str | None:
+    """How many segments hold no speech and were left out; None = none, or all, which `warning_of` says.
+
+    >>> left_out_notice(Transcript("a", [], [], segments=[Segment(0.0, 2.0, "a")], left_out=[(2.0, 5.5)]))
+    '1 of 2 segments (3.5 s) was left out: it holds no speech'
+    """
+    count = len(transcript.left_out)
+    if not count or not transcript.segments:
+        return None
+    seconds = sum(end - start for start, end in transcript.left_out)
+    left = f"{count} of {count + len(transcript.segments)} segments ({seconds:.1f} s)"
+    return f"{left} was left out: it holds no speech" if count == 1 else f"{left} were left out: they hold no speech"
 
 
 def keywords_in(text: str, keywords: Sequence[str]) -> list[str]:

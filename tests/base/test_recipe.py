@@ -9,12 +9,15 @@ import torch
 from transformers import Qwen2AudioForConditionalGeneration
 
 from sap2.base import EMBEDDED, recipe
+from sap2.base.adapters import AdapterRecipe, train_adapter, write_set
 from sap2.base.corpus import read_items, speech_section
 from sap2.base.pretraining import Recipe, pretrain
 from sap2.base.recipe import BaseParams, collect_corpus, compress, export_base, load_base_params, make_skeleton
 from sap2.data.speech import Synthesiser
 from sap2.errors import InputError, ModelError
+from sap2.manifest import audio_path, read_manifest, spoken
 from sap2.model import load_model
+from sap2.params import TrainSection
 
 TEXTS = [
     "Ask Kathryn about the theorem. The pony carriage from Brandon drew up before the garden.",
@@ -106,13 +109,38 @@ def test_the_encoder_is_kept_in_eight_bits_and_hardly_changes(work):
     mel, mask = torch.randn(1, 80, 200), torch.ones(1, 200)
     states = [model.encode_speech(mel, mask)[0] for model in (original, rounded)]
     assert (states[0] - states[1]).norm() < 0.15 * states[0].norm()
-    layers = compress(rounded).model.audio_tower.layers
+    layers = compress(rounded, tuned_layers=1).model.audio_tower.layers
     assert layers[0].fc1.weight.dtype == torch.float8_e4m3fn and layers[0].fc1.bias.dtype == torch.float16
+    assert layers[-1].fc1.weight.dtype == torch.float16
+
+
+def test_adapters_train_on_the_corpus_with_its_lists(work, tmp_path):
+    for part in ("corpus", "lexicon.tsv"):
+        (tmp_path / part).symlink_to(work / part)
+    short = TrainSection(max_steps=1, batch_size=2, deepspeed="none")
+    recipe = AdapterRecipe(lectures=3, read_aloud=2, dev=2, distractors=4, pruner=short)
+    assert write_set(tmp_path, recipe) == {"train": 14, "dev": 2}
+
+    utterances = read_manifest(tmp_path / "set" / "train.jsonl")
+    sources = [utterance.id.rsplit("-", 1)[0] for utterance in utterances]
+    assert [sources.count(name) for name in ("speech", "lectures", "read-aloud")] == [9, 3, 2]
+    for utterance in utterances:
+        samples = soundfile.info(audio_path(utterance, tmp_path / "set" / "train.jsonl")).frames
+        assert samples / 16_000 == pytest.approx(utterance.duration)
+        assert 4 <= len(utterance.keywords) <= 4 + len(spoken(utterance))
+    assert any(spoken(utterance) for utterance in utterances)
+
+    summary = train_adapter("pruner", tmp_path, work / "skeleton", recipe)
+    assert summary["steps"] == 1 and (tmp_path / "pruner" / "adapter_model.safetensors").is_file()
 
 
 def test_what_is_declared_is_valid():
     declared = load_base_params(recipe.PARAMS)
-    assert declared.recipe == Recipe() and declared.speech["train-clean-5"].source == "librispeech"
+    assert (
+        declared.recipe == Recipe()
+        and declared.adapters == AdapterRecipe()
+        and declared.speech["train-clean-5"].source == "librispeech"
+    )
 
 
 def test_missing_speech_or_encoder_says_what_is_expected(tmp_path):

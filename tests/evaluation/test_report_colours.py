@@ -1,4 +1,4 @@
-"""The report is readable in both schemes: text stands out from what is behind it, by WCAG 2.1's contrast."""
+"""Our pages are readable in both schemes: text stands out from what is behind it, by WCAG 2.1's contrast."""
 
 import re
 from pathlib import Path
@@ -6,15 +6,22 @@ from pathlib import Path
 import pytest
 
 import sap2.evaluation
+from sap2.pages import look
 
-CSS = (Path(sap2.evaluation.__file__).parent / "report.css").read_text(encoding="utf-8")
-SCHEMES = re.findall(r":root \{(.*?)\}", CSS, re.DOTALL)
-LIGHT, DARK = (dict(re.findall(r"--([\w-]+):\s*(#\w+)", scheme)) for scheme in SCHEMES)
+CSS = look() + (Path(sap2.evaluation.__file__).parent / "report.css").read_text(encoding="utf-8")
+
+
+def colours(indent: str) -> dict[str, str]:
+    blocks = re.findall(rf"^{indent}:root \{{(.*?)\}}", CSS, re.DOTALL | re.MULTILINE)
+    return dict(re.findall(r"--([\w-]+):\s*(#\w+)", "".join(blocks)))
+
+
+LIGHT, DARK = colours(""), colours("  ")  # the dark ones stand in a media query
 PAIRS = [
     *((text, behind) for text in ("ink", "soft", "accent") for behind in ("card", "page")),
     *((colour, f"{colour}-wash") for colour in ("right", "wrong", "false")),
     *((f"on-p{number}", f"p{number}") for number in range(5)),
-    ("ink", "hit"), ("ink", "wash"),
+    ("ink", "hit"), ("ink", "wash"), ("wrong", "card"), ("wrong", "page"),
 ]  # fmt: skip
 
 

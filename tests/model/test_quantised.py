@@ -4,14 +4,19 @@ from importlib.util import find_spec
 
 import pytest
 import torch
-from tiny import tone
+from family_measures import corpus, losses
+from tiny import spoken, tone
 from transformers import BitsAndBytesConfig, Qwen2AudioForConditionalGeneration
 
-from sap2.model import load_model, load_processor, save_adapter
+from sap2.errors import ModelError
+from sap2.inference.loading import load_recogniser
+from sap2.model import load_model, load_processor, quantization, save_adapter
 from sap2.params import LoraSection, TrainSection
 from sap2.prompts import pruning_prompt
+from sap2.settings import RecogniserSettings
 from sap2.training.adapters import attach
-from sap2.training.shapes import EMBEDDED
+from sap2.training.memory import memory
+from sap2.training.shapes import EMBEDDED, base_shape, count
 
 LISTS = [["Kathryn", "Maier", "Zbigniew"], ["a"], []]
 WAVES = [tone(0.6, 1), tone(1.1, 3), tone(0.8, 4)]
@@ -68,6 +73,15 @@ def test_an_adapter_is_trained_on_a_4_bit_base(tmp_path):
         torch.testing.assert_close(loaded(**inputs).logits, model.eval()(**inputs).logits)
 
 
+@needs_bitsandbytes
+@pytest.mark.parametrize("kind", QUANTISED)
+def test_a_recogniser_runs_on_a_quantised_base(kind):
+    settings = RecogniserSettings().with_changes({"pruning": {"first_pass": None, "speech_only": False}}, "test")
+    recogniser = load_recogniser(EMBEDDED, settings=settings, device="cpu", quantization_config=QUANTISED[kind])
+    transcript = recogniser(spoken(2.0), LISTS[0])
+    assert transcript.text and {*transcript.scores} <= {*LISTS[0]}
+
+
 @pytest.fixture(scope="module")
 def greedy():
     return answers(load_model(EMBEDDED, dtype=torch.float32))
@@ -95,3 +109,37 @@ def test_compiled_decoding_gives_the_same_text(greedy):
     model = load_model(EMBEDDED, dtype=torch.float32)
     model.model.language_model.forward = torch.compile(model.model.language_model.forward, backend="aot_eager")
     assert answers(model, cache_implementation="static", disable_compile=True) == greedy
+
+
+@needs_bitsandbytes
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", QUANTISED)
+def test_a_training_by_params_runs_on_a_quantised_base(tmp_path, kind):
+    """`quantization` of a training section; its adapter then loads on the base as it is."""
+    data = corpus(tmp_path / "corpus")
+    settings = {"quantization": kind, "cache_encoder": False, "attention": "sdpa"}
+    first, second = losses(EMBEDDED, data, "recogniser", tmp_path / "adapter", **settings)
+    assert second < 0.9 * first
+    assert load_model(EMBEDDED, tmp_path / "adapter").peft_config
+
+
+@needs_bitsandbytes
+@pytest.mark.parametrize("kind", QUANTISED)
+def test_plans_count_a_quantised_bases_bytes(kind):
+    model = load_model(EMBEDDED, dtype=torch.bfloat16, quantization_config=quantization(kind, torch.bfloat16))
+    section = TrainSection(bf16=True, quantization=kind, cache_encoder=False, deepspeed="none")
+    sizes = count(base_shape("embedded"), section, LoraSection())
+    planned = memory(sizes, section, "none", 0.0).weights - 4 * sizes.trainable
+    assert planned == pytest.approx(sum(weight.nbytes for weight in model.parameters()), rel=0.05)
+
+
+def test_quantisation_without_bitsandbytes_says_what_to_install(monkeypatch):
+    monkeypatch.setattr("sap2.model.loading.find_spec", lambda name: None)
+    with pytest.raises(ModelError, match="quantization 4bit needs bitsandbytes.*pip install bitsandbytes"):
+        quantization("4bit", torch.float32)
+
+
+@pytest.mark.parametrize("change", [{"cache_encoder": True}, {"freeze_vit": False}, {"deepspeed": "zero3"}])
+def test_what_would_move_or_split_quantised_weights_is_refused(change):
+    with pytest.raises(ValueError, match="quantization 4bit needs cache_encoder: false"):
+        TrainSection(**{"quantization": "4bit", "cache_encoder": False} | change)

@@ -183,7 +183,7 @@ def test_steps_that_run_a_model_get_accelerators_tolerations_and_nodes(any_on_gp
 def test_trainings_have_shared_memory_and_a_volume_that_outlives_the_pod(any_on_gpus):
     """And register, which sends what they could not, and what fetches a base of the hub, have the volume."""
     on_gpus = any_on_gpus
-    fetch = ON_GPUS - {"transcribe-shard"}
+    fetch = ON_GPUS
     for name, pod in on_gpus["pods"].items():
         claims = {one["constant"]: one["mountPath"] for one in pod.get("pvcMount", [])}
         wanted = {"sap2-checkpoints": "/checkpoints"} if name in fetch | {"register"} else {}

@@ -8,19 +8,22 @@ import time
 import urllib.error
 import urllib.request
 from contextlib import contextmanager
+from types import SimpleNamespace
 
 import pytest
 import uvicorn
 from browser import browser_or_skip
-from decks import pdf, slide
-from hearing import WAVE, Hearing
+from decks import pdf, pptx, slide
+from hearing import SPANS, WAVE, Hearing
 from videos import video
 
 from sap2.data.audio import save_audio
+from sap2.inference import AudioCut
 from sap2.serving.demo import create_demo
 from sap2.serving.upload import Refused, read_body
 from sap2.slides import talk
 from sap2.slides.keywords import languages
+from sap2.transcripts.transcript import Segment
 
 
 @contextmanager
@@ -86,6 +89,12 @@ def text(browser, selector):
     return browser.value(f"document.querySelector({json.dumps(selector)}).innerText")
 
 
+def lines(browser):
+    """Each line of the transcript."""
+    shown = browser.value("[...document.querySelectorAll('.line')].map(one => one.innerText)")
+    return [" ".join(line.split()) for line in shown]
+
+
 def keywords(browser):
     return browser.value("[...document.querySelectorAll('.keyword')].map(one => one.getAttribute('aria-label'))")
 
@@ -112,14 +121,22 @@ def status(address, **more):
 
 
 def test_names_are_right_and_say_their_slide(page):
-    assert text(page, "#segments").split() == [
-        "0:00", "of", "Zorvan1", "0:02", "by", "Kathryn", "Meyer2", "0:04", "and", "kwine",
-    ]  # fmt: skip
+    assert lines(page) == ["0:00 of Zorvan1", "0:02 by Kathryn Meyer2", "0:04 and kwine"]
     assert keywords(page) == ["Zorvan, slide 1, play", "Kathryn Meyer, slide 2, play"]
     assert "Zorvan's graphs" in page.value("document.querySelector('.keyword').title")
     colours = page.value("[...document.querySelectorAll('.keyword')].map(o => getComputedStyle(o).backgroundColor)")
     assert colours[0] != colours[1]
-    assert text(page, "#status") == "Done: 2 keywords written. deck.pdf: page 2: 1 marker taken out"
+    assert text(page, "#status") == "Done: 2 keywords written."
+    assert "deck.pdf: page 2: 1 marker taken out" in text(page, "#notices").splitlines()
+
+
+def test_slides_stand_beside_the_words_and_their_origin_is_said(page):
+    cards = page.value("[...document.querySelectorAll('.shown')].map(one => one.querySelector('img').alt)")
+    assert cards == ["Slide 1: Zorvan's graphs", "Slide 2: A proof by Kathryn Meyer"]
+    page.wait_for("[...document.querySelectorAll('.shown img')].every(one => one.naturalWidth === 1024)")
+    used, timed = text(page, "#about").splitlines()
+    assert used.startswith("deck.pdf: 3 pages, ") and timed == "slides: estimated from what is said"
+    assert text(page, "#unshown summary") == "1 slide without words"
 
 
 def test_a_word_is_played_where_it_is_said(page):
@@ -150,7 +167,7 @@ def test_every_word_is_reached_and_played_by_the_keyboard(page):
     assert 3.7 <= page.value("document.getElementById('audio').currentTime") < 6
     assert page.value("document.querySelectorAll('#segments [tabindex=\"0\"]').length") == 1
     page.press("Tab")
-    assert page.value("document.activeElement.id") == "keywords", "the transcript is one stop"
+    assert not page.value("document.activeElement.closest('#segments')"), "the transcript is one stop"
 
 
 def test_with_a_mouse_the_slides_text_is_a_title_and_covers_nothing(page):
@@ -161,12 +178,12 @@ def test_with_a_mouse_the_slides_text_is_a_title_and_covers_nothing(page):
 
 def test_what_the_context_changed_is_shown_as_a_diff(page):
     page.value("document.getElementById('diff').click()")
-    assert text(page, "#segments li:nth-child(2)").split(maxsplit=1)[1] == "by catherine maier Kathryn Meyer2"
-    assert text(page, "li:nth-child(2) del") == "catherine maier"
+    assert lines(page)[1] == "0:02 by catherine maier Kathryn Meyer2"
+    assert page.value("document.querySelectorAll('.line')[1].querySelector('del').innerText") == "catherine maier"
     # What was written with the context is coloured, says its slide and plays as in the transcript.
     assert keywords(page) == ["Zorvan, slide 1, play", "Kathryn Meyer, slide 2, play"]
     assert page.value("document.querySelectorAll('ins .keyword').length") == 2
-    page.value("document.querySelector('li:nth-child(3) .said').click()")
+    page.value("document.querySelectorAll('.line')[2].querySelector('.said').click()")
     assert 3.5 <= page.value("document.getElementById('audio').currentTime") < 6
     page.value("document.getElementById('diff').click()")
     assert page.value("document.querySelectorAll('del').length") == 0
@@ -174,10 +191,11 @@ def test_what_the_context_changed_is_shown_as_a_diff(page):
 
 def test_downloads_hold_the_transcript(page, address):
     links = page.value("[...document.querySelectorAll('#downloads a')].map(one => one.href)")
-    srt, markdown, whole = (fetched(link)[0] for link in links)
+    srt, markdown, whole, html = (fetched(link)[0] for link in links)
     assert srt.startswith("1\n00:00:00,000 --> 00:00:02,000\nof Zorvan\n")
     assert "by **Kathryn Meyer** (slide 2)" in markdown
     assert json.loads(whole)["written"] == {"Zorvan": 1, "Kathryn Meyer": 2}
+    assert "<h1>talk.wav</h1>" in html and 'src="./talk.wav"' in html and html.count("data:image/webp") == 3
 
 
 def test_everything_has_a_name_and_nothing_was_asked_elsewhere(page, address):
@@ -195,6 +213,7 @@ def test_everything_has_a_name_and_nothing_was_asked_elsewhere(page, address):
 def test_it_fits_a_phone_and_axe_finds_nothing_wrong_in_both_schemes(page, scheme):
     page.look(360, 740, scheme)
     assert page.value("document.documentElement.scrollWidth <= 360")
+    page.value("scrollTo(0, 0)")  # below, the player covers what is read already
     for _ in ("the transcript", "the diff"):
         wrong, unsure = page.accessibility()
         # The recording's text stands below it.
@@ -245,7 +264,7 @@ def test_a_video_with_the_times_of_its_slides(page, address, uploads):
 def test_a_video_with_a_chapter_a_slide(page, address, uploads):
     send(page, address, file=uploads / "chapters.mp4", slides=uploads / "deck.pdf")
     page.wait_for("!document.getElementById('result').hidden")
-    assert "chapters.mp4: its 3 chapter marks are taken for the times of the slides" in text(page, "#status")
+    assert "chapters.mp4: its 3 chapter marks are taken for the times of the slides" in text(page, "#notices")
     whole = json.loads(fetched(page.value("document.querySelectorAll('#downloads a')[2].href"))[0])
     assert [one["slides"] for one in whole["segments"]] == [[3], [2], [1]]
 
@@ -293,7 +312,8 @@ def test_files_may_be_dropped_on_a_field_or_anywhere(page, address, uploads):
 
 def test_the_language_of_the_slides_tells_which_words_are_rare(page, address, uploads):
     offered = page.value("[...document.querySelectorAll('#language option')].map(one => one.value)")
-    assert sorted(offered) == languages() and page.value("document.getElementById('language').value") == "en"
+    assert offered[0] == "" == page.value("document.getElementById('language').value"), "it is guessed"
+    assert sorted(offered[1:]) == languages()
     listed = {}
     for language in ("en", "de"):
         page.open(address)
@@ -305,6 +325,64 @@ def test_the_language_of_the_slides_tells_which_words_are_rare(page, address, up
         rows = page.value("document.getElementById('keywords').value").splitlines()
         listed[language] = {row.split("\t")[1] for row in rows}
     assert listed == {"en": {"eigenschaften", "zorvan"}, "de": {"zorvan"}}
+
+
+def test_a_guessed_language_is_announced(page, address, uploads):
+    lines = ["Die Methode von Zorvan ist nicht neu", "und sie wird in der Arbeit mit dem Verfahren verglichen"]
+    (uploads / "deutsch.pdf").write_bytes(pdf([slide(*lines)]))
+    send(page, address, file=uploads / "talk.wav", slides=uploads / "deutsch.pdf")
+    page.wait_for("!document.getElementById('result').hidden")
+    assert "deutsch.pdf: language de, as guessed" in text(page, "#notices")
+    assert text(page, "#about").splitlines()[0].endswith("language de, as guessed")
+
+
+def test_the_speakers_notes_are_read_where_wanted(page, address, uploads):
+    def fill(presentation):
+        added = presentation.slides.add_slide(presentation.slide_layouts[5])
+        added.shapes.title.text = "Zorvan's graphs"
+        added.notes_slide.notes_text_frame.text = "Thank Kathryn Meyer"
+
+    (uploads / "noted.pptx").write_bytes(pptx(fill))
+    told = {}
+    for wanted in (False, True):
+        page.open(address)
+        page.choose("#file", uploads / "talk.wav")
+        page.choose("#slides", uploads / "noted.pptx")
+        page.value(f"document.querySelector('[name=notes]').checked = {json.dumps(wanted)}")
+        page.value("document.querySelector('#talk button').click()")
+        page.wait_for("!document.getElementById('result').hidden")
+        told[wanted] = keywords(page)
+    assert told[False] == ["Zorvan, slide 1, play"]
+    assert told[True] == ["Zorvan, slide 1, play", "Kathryn Meyer, slide 1, play"]
+
+
+def test_a_deck_without_pictures_is_shown_as_text(page, address, uploads):
+    (uploads / "deck.md").write_text("# Zorvan's graphs\n\n# A proof by Kathryn Meyer\n")
+    send(page, address, file=uploads / "talk.wav", slides=uploads / "deck.md")
+    page.wait_for("!document.getElementById('result').hidden")
+    assert text(page, ".as-text") == "Zorvan's graphs"
+    assert "deck.md: 2 pages shown as text: only PDF files and pictures can be drawn" in text(page, "#notices")
+
+
+def test_doubtful_and_left_out_segments_are_shown(browser, uploads):
+    class Unsure(Hearing):
+        @staticmethod
+        def cut(wave):
+            return AudioCut(SPANS[:2], SPANS[2:])
+
+        @staticmethod
+        def answer(text, words):
+            segments = [Segment(0.0, 2.0, text, 0.25)]
+            return SimpleNamespace(text=text, scores={}, predicted=[], segments=segments)
+
+    with running(Unsure()) as address:
+        send(browser, address, file=uploads / "talk.wav", slides=uploads / "deck.pdf")
+        browser.wait_for("!document.getElementById('result').hidden")
+        assert lines(browser)[0] == "0:00 of zorvin doubtful, 25 % sure"
+        assert text(browser, ".gap") == "0:04–0:06: no speech, left out"
+        shown = text(browser, "#notices")
+        assert "talk.wav: 1 of 3 segments (2.0 s) was left out: it holds no speech" in shown
+        assert "talk.wav: 2 of 2 segments are doubtful" in shown
 
 
 def test_progress_is_told_segment_by_segment(browser, uploads, monkeypatch):

@@ -466,7 +466,14 @@ def test_two_processes_ended_and_started_again_give_the_unbroken_result(job, cor
     for who, number in ends:
         output = tmp_path / f"resumed-{who}"
         launcher = started(corpus, output, tmp_path / "checkpoints" / "recogniser", given)
-        os.kill(launcher.pid if who == "launcher" else workers(launcher.pid)[-1], number)
+        processes = workers(launcher.pid)
+        for process in processes:  # or they might finish before the signal is handled
+            process.suspend()
+        os.kill(launcher.pid if who == "launcher" else processes[-1].pid, number)
+        time.sleep(1)
+        for process in processes:
+            if process.is_running():
+                process.resume()
         launcher.wait(60)
         for _ in range(300):  # the launcher's workers see it gone at their next step
             try:
@@ -510,7 +517,7 @@ def started(corpus: Path, output: Path, kept: Path, given: dict) -> subprocess.P
     return process
 
 
-def workers(launcher: int) -> list[int]:
-    """Process ids of a training's workers, torchrun between them and the launcher left out."""
+def workers(launcher: int) -> list[psutil.Process]:
+    """A training's workers, torchrun between them and the launcher left out."""
     torchrun = psutil.Process(launcher).children()
-    return [child.pid for one in torchrun for child in one.children() if "sap2.training.worker" in child.cmdline()]
+    return [child for one in torchrun for child in one.children() if "sap2.training.worker" in child.cmdline()]

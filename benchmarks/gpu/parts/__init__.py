@@ -1,0 +1,1 @@
+"""What is measured, a module per part with one door, `measure(run)`; run.py lists them."""

@@ -1,0 +1,89 @@
+"""A training step of both stages: time, tokens, share of the peak, memory, beside what `sap2 plan` says.
+
+LoRA of the 7B profile, 32 utterances of 10 s, autocast to bf16 with the adapter in float32, as the trainer does it
+without DeepSpeed; one case has the adapter in bf16, as DeepSpeed has it.
+"""
+
+import torch
+from bases import checkpointing
+from figures import planned, tera_operations
+from material import STAGES, batch_of, load_of, make_samples
+from measuring import largest, median_seconds, peak_gb, peak_tflops, reserved_gb, reset_peak
+
+CLIP = 1.0
+
+
+def measure(run) -> None:
+    processor = run.shape.processor()
+    model = run.shape.adapted(run.shape.build(processor, run.device))
+
+    def case(name: str, stage: str, rows: int, needs: float, **options) -> None:
+        run.case(name, needs, lambda: largest(rows, lambda count: step(run, model, processor, stage, count, **options)))
+
+    for stage in STAGES:
+        case(f"{stage}, checkpointing", stage, run.scale.rows, 20)
+    case("recogniser, no checkpointing", "recogniser", max(1, run.scale.rows // 4), 10, again=False)
+    for weight in trained(model):
+        weight.data = weight.data.bfloat16()
+    case("pruner, checkpointing, bf16 adapter", "pruner", run.scale.rows, 20, zero="zero2")
+
+
+def step(run, model, processor, stage: str, rows: int, again: bool = True, zero: str = "none") -> dict:
+    """Figures of a stage's step.
+
+    Args:
+        again: With gradient checkpointing.
+        zero: `none`, or the ZeRO stage whose precision the adapter has.
+    """
+    scale, base = run.scale, model.get_base_model()
+    samples = make_samples(processor, stage, rows, scale.seconds, scale.listed, scale.transcribed)
+    batch, losses = batch_of(processor, samples, run.device), []
+    optimizer = torch.optim.AdamW(trained(model), lr=1e-4, fused=run.device.type == "cuda")
+    base.config.use_cache = base.config.text_config.use_cache = False
+
+    def train_step():
+        optimizer.zero_grad(set_to_none=True)
+        with torch.autocast(run.device.type, torch.bfloat16, enabled=zero == "none"):
+            loss = model(**batch).loss
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(trained(model), CLIP)
+        optimizer.step()
+        losses.append(loss.detach())
+
+    def encoder():
+        with torch.no_grad():
+            base.encode_speech(batch["input_features"], batch["feature_attention_mask"])
+
+    try:
+        with checkpointing(model.train(), again):
+            reset_peak(run.device)
+            seconds = median_seconds(run, train_step)
+            most, reserved = peak_gb(run.device), reserved_gb(run.device)
+        encoder_seconds = median_seconds(run, encoder)
+    finally:
+        model.zero_grad(set_to_none=True)
+        model.eval()
+    load, peak = load_of(batch, processor.audio_token_id), peak_tflops(run.device)
+    family = run.shape.family
+    useful, done = (tera_operations(family, model, rows, load, layers_again) for layers_again in (False, again))
+    return {
+        "rows": rows,
+        "tokens_per_utterance": load.tokens,
+        "list_tokens": load.context,
+        "step_seconds": seconds,
+        "encoder_seconds": encoder_seconds,
+        "utterances_per_second": rows / seconds,
+        "tokens_per_second": rows * load.tokens / seconds,
+        "tflops_done": done / seconds,
+        "mfu": useful / seconds / peak if peak else None,
+        "share_of_peak_with_recomputation": done / seconds / peak if peak else None,
+        "peak_gb": most,
+        "reserved_gb": reserved,
+        **planned(family, model, rows, load, again, zero, peak),
+        "first_loss": losses[0].item(),
+        "last_loss": losses[-1].item(),
+    }
+
+
+def trained(model) -> list[torch.nn.Parameter]:
+    return [weight for weight in model.parameters() if weight.requires_grad]

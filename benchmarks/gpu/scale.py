@@ -1,0 +1,43 @@
+"""How much is measured: the sizes of a full run, and those of `--tiny`."""
+
+from dataclasses import dataclass
+
+BASE_NAMES = ("qwen2-audio-7b", "qwen3-asr-0.6b", "qwen3-asr-1.7b")  # bases.py has their shapes
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Sizes.
+
+    Args:
+        rows, seconds: Utterances of a training batch, and seconds of speech in each.
+        listed: Keywords of stage 1's lists in training: the mean of the 7B profile's `list_sizes`.
+        lists: Lengths of the lists in decoding.
+        decode_rows, decode_tokens: `batch_size` and `batch_tokens` of `pruning` and `inference` in params.yaml.
+        selected, transcribed: Tokens of a stage's answer, as `sap2 plan` assumes them for `seconds`.
+        repeats: Timed repetitions, at most.
+        matrix: Side of the matrices that the device's speed is measured with.
+        layers: Layers that float32 exactness is compared with.
+    """
+
+    rows: int
+    seconds: float
+    listed: int
+    lists: tuple[int, ...]
+    decode_rows: int
+    decode_tokens: int
+    selected: int
+    transcribed: int
+    repeats: int
+    matrix: int
+    layers: int
+
+
+FULL = Scale(
+    rows=32, seconds=10.0, listed=105, lists=(100, 2000), decode_rows=16, decode_tokens=16_384, selected=8,
+    transcribed=33, repeats=5, matrix=8192, layers=4,
+)  # fmt: skip
+TINY = Scale(
+    rows=2, seconds=0.6, listed=6, lists=(5, 20), decode_rows=2, decode_tokens=400, selected=3,
+    transcribed=4, repeats=1, matrix=256, layers=1,
+)  # fmt: skip

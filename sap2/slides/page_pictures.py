@@ -1,0 +1,80 @@
+"""Pictures of decks' pages for people to look at: of PDF files and pictures. Other formats nothing here can draw."""
+
+import io
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from sap2.slides.ocr import MOST_PIXELS, PictureError, shrunk_picture
+from sap2.slides.reading import IMAGES
+
+__all__ = ["MEDIA_TYPE", "page_pictures"]
+
+MEDIA_TYPE = "image/webp"
+LONG_SIDE = 1024  # pixels of a picture
+QUALITY = 78  # of WebP, at which letters of 8 pixels stay clean; a page of text takes 20 to 50 KB
+MOST = 300  # pages that are drawn
+
+
+def page_pictures(sources: Sequence[tuple[Path, int]]) -> tuple[list[bytes | None], list[str]]:
+    """A WebP picture of each page, None where there can be none, and notices of what was not drawn.
+
+    Args:
+        sources: Of each page its file, and its number in it: see `sap2.slides.keywords.Listed`.
+    """
+    pictures: list[bytes | None] = []
+    missing: dict[tuple[Path, str], int] = {}
+    with ExitStack() as opened:
+        documents: dict[Path, Any] = {}
+        for path, number in sources:
+            try:
+                if len(pictures) >= MOST:
+                    raise PictureError(f"beyond the first {MOST}")
+                pictures.append(_webp(_image(path, number, documents, opened)))
+            except PictureError as error:
+                pictures.append(None)
+                missing[path, str(error)] = missing.get((path, str(error)), 0) + 1
+    return pictures, [
+        f"{path}: {count} page{'' if count == 1 else 's'} shown as text: {reason}"
+        for (path, reason), count in missing.items()
+    ]
+
+
+def _image(path: Path, number: int, documents: dict[Path, Any], opened: ExitStack) -> Any:
+    """A page as a PIL image. Raises: PictureError: the message says why there is none."""
+    with path.open("rb") as file:
+        if not file.read(128).startswith(b"%PDF"):
+            if path.suffix.lower() in IMAGES:
+                return shrunk_picture(path, LONG_SIDE)
+            raise PictureError("only PDF files and pictures can be drawn; export it as PDF to see its slides")
+    import pypdfium2
+
+    try:
+        if path not in documents:
+            documents[path] = opened.enter_context(pypdfium2.PdfDocument(path))
+        return _pdf_page(documents[path][number - 1])
+    except pypdfium2.PdfiumError as error:
+        raise PictureError(f"cannot be drawn ({error})") from error
+
+
+def _pdf_page(page: Any) -> Any:
+    from pypdfium2.raw import FPDF_PAGEOBJ_IMAGE
+
+    try:
+        for image in page.get_objects(filter=[FPDF_PAGEOBJ_IMAGE]):
+            width, height = image.get_px_size()
+            if width * height > MOST_PIXELS:
+                raise PictureError(f"a picture of more than {MOST_PIXELS:,} pixels is on it")
+        bitmap = page.render(scale=LONG_SIDE / max(page.get_size()))
+        drawn = bitmap.to_pil().convert("RGB")  # a copy
+        bitmap.close()
+        return drawn
+    finally:
+        page.close()
+
+
+def _webp(image: Any) -> bytes:
+    out = io.BytesIO()
+    image.save(out, "WEBP", quality=QUALITY)
+    return out.getvalue()
