@@ -1,14 +1,14 @@
 # The one image of all stages, of every step of the Kubeflow pipelines and of serving.
 #
-#   docker build -t sap2-asr-python:0.1.0 --build-arg VERSION=0.1.0 --build-arg REVISION=$(git rev-parse HEAD) .
-#   docker run --rm sap2-asr-python:0.1.0 --version
-#   docker run --rm --read-only --tmpfs /tmp --tmpfs /home/sap2 -p 8000:8000 -e SAP2_API_KEY=… sap2-asr-python:0.1.0 \
+#   docker build -t sap2-asr-python:0.2.0 --build-arg VERSION=0.2.0 --build-arg REVISION=$(git rev-parse HEAD) .
+#   docker run --rm sap2-asr-python:0.2.0 --version
+#   docker run --rm --read-only --tmpfs /tmp --tmpfs /home/sap2 -p 8000:8000 -e SAP2_API_KEY=… sap2-asr-python:0.2.0 \
 #     serve --host 0.0.0.0 --model models:/sap2-asr@champion
 #
 # By default torch is PyPI's build, for CUDA 13.0, and works on CPUs too. The smaller image without CUDA:
 #   --build-arg PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu
 # The base holds no CUDA: torch's wheels bring its libraries, the node brings the driver, and NVIDIA deletes the tags of
-# nvidia/cuda some time after a release. Any Debian or Ubuntu whose python3 is 3.11 or 3.12 will do; give a digest
+# nvidia/cuda some time after a release. Any Debian or Ubuntu whose python3 is 3.11 to 3.14 will do; give a digest
 # (…@sha256:…) for the same bytes every time.
 # Tag the image with a version, never "latest"; Kubeflow's local runner wants "python" in its name.
 # There is no compiler inside: what DeepSpeed would compile at run time (its shared-memory op for several processes on
@@ -57,7 +57,7 @@ RUN command -v python3 >/dev/null || (apt-get update && apt-get install -y --no-
 COPY --from=packages /opt/sap2 /opt/sap2
 COPY --from=code /opt/code /opt/code
 
-ARG VERSION=0.1.0
+ARG VERSION=0.2.0
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="sap2-asr-python" \
       org.opencontainers.image.description="Contextual speech recognition that prunes the keyword list by listening, then transcribes with what is left" \

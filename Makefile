@@ -1,14 +1,23 @@
-# From a bare machine with Python 3.10-3.12 to a trained, scored and registered model: make repro.
+# From a bare machine with Python 3.11-3.14 to a trained, scored and registered model: make repro.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 TOOLS := build/tools
-# torch first and by pip itself: DeepSpeed is built against it.
-TORCH := torch==2.13.0
-CODE := sap2 components pipelines experiments tests benchmarks
+# `TORCH=cpu` takes the CPU build of torch, also where pip would take the one for CUDA.
+TORCH ?= default
+TORCH_INDEX := $(if $(filter cpu,$(TORCH)),--extra-index-url https://download.pytorch.org/whl/cpu)
+# `UV=uv` installs the same versions with uv instead of pip.
+UV ?=
+INSTALL := $(if $(UV),$(UV) pip install --python $(BIN)/python --quiet --index-strategy unsafe-best-match,$(BIN)/python -m pip install --quiet)
+PINS := build/pins.txt
+CODE := sap2 components pipelines experiments tests benchmarks tools
 STORE := $(BIN)/python -c 'from sap2.params import load_params; from sap2.tracking import tracking_uri; print(tracking_uri(load_params().tracking))'
+
+# Rooms whose tests need no model training, server or browser.
+QUICK := $(addprefix tests/,test_params.py test_habits.py test_version.py test_manifest.py test_prompts.py test_spelling.py \
+	test_settings.py test_imports.py test_docs.py test_words.py test_make.py evaluation transcripts model)
 
 # dvc.yaml says `sap2 …`: found in our environment, whether it is activated or not.
 WITH_ENV := PATH="$(CURDIR)/$(BIN):$$PATH"
@@ -16,7 +25,7 @@ WITH_ENV := PATH="$(CURDIR)/$(BIN):$$PATH"
 unexport VIRTUAL_ENV PYTHONHOME
 
 .DEFAULT_GOAL := help
-.PHONY: help repro test image faults fuzz soak lint format base ablation ablation-more lock audit sbom env clean
+.PHONY: help repro test quick image faults fuzz soak lint types format docs wheel base ablation ablation-more lock audit sbom env clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,25 +41,41 @@ repro: $(READY) ## Run the whole flow (dvc repro) and show the results
 test: $(READY) lint ## Check the style, then run the tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder
 
+quick: $(READY) ## Check the style, then run the tests that need no model training, server or browser (under a minute)
+	$(BIN)/ruff check $(CODE)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -x -m "not slow" $(QUICK)
+
 image: $(READY) ## Run the Dockerfile's steps that need no root, packages and all, and stages in the result (15 minutes)
 	$(BIN)/python -m pytest tests/deploy/test_image.py -m long -s
 
 faults: $(READY) ## Kill every stage, over a hundred times in all, take its room and its MLflow away (two hours): docs/faults.md
 	$(BIN)/python -m pytest tests/faults tests/tracking/test_lost_answers.py -m long -s
 
-fuzz: $(READY) ## Give readers, parsers and the server over 100,000 inputs nobody meant (half an hour)
+fuzz: $(READY) ## Give readers, parsers and the server over 100,000 malformed inputs (half an hour)
 	SAP2_FUZZ_CASES=7000 $(BIN)/python -m pytest tests/test_fuzz.py
 
 soak: $(READY) ## 2,000 utterances through the recogniser, 10,000 requests through the server: memory stays flat
 	$(BIN)/python -m pytest tests/test_soak.py -m long -s
 
-lint: $(READY) ## Check style and format
+lint: $(READY) types ## Check style, format, wording and types
 	$(BIN)/ruff check $(CODE)
 	$(BIN)/ruff format --check $(CODE)
+	$(BIN)/python tools/words.py
+
+types: $(READY) ## Check the types (mypy)
+	$(BIN)/mypy
 
 format: $(READY) ## Put the code in format
 	$(BIN)/ruff check --fix $(CODE)
 	$(BIN)/ruff format $(CODE)
+
+docs: $(READY) ## Build the documentation as a site in build/site; a broken link fails
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+wheel: $(READY) ## Build the package in dist and check it as a release does
+	rm -rf dist && $(BIN)/python -m build --no-isolation
+	$(BIN)/twine check --strict dist/*
+	$(BIN)/check-wheel-contents dist/*.whl
 
 base: $(READY) ## Make the embedded base from the data that experiments/base/params.yaml declares (minutes on a GPU, a day on a CPU)
 	$(WITH_ENV) dvc repro experiments/base/dvc.yaml
@@ -65,7 +90,7 @@ ablation-more: $(READY) ## The same for poolings, windows and lists (more hours)
 	$(BIN)/python -m experiments.report
 
 lock: $(TOOLS)/.ready ## Write requirements.lock anew: every package of the environment with its hashes
-	$(TOOLS)/bin/uv pip compile pyproject.toml --extra kubeflow --extra serve --extra server --extra dev --universal --python-version 3.10 \
+	$(TOOLS)/bin/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 \
 		--generate-hashes --no-annotate --custom-compile-command "make lock" --quiet --output-file requirements.lock
 
 audit: $(TOOLS)/.ready ## Look the locked packages up among known vulnerabilities (asks PyPI)
@@ -73,7 +98,7 @@ audit: $(TOOLS)/.ready ## Look the locked packages up among known vulnerabilitie
 	@if $(TOOLS)/bin/pip-audit --requirement requirements.lock --disable-pip --require-hashes --strict \
 		--progress-spinner off >$(TOOLS)/audit.txt 2>$(TOOLS)/audit.log; then cat $(TOOLS)/audit.txt $(TOOLS)/audit.log; \
 	elif [ -s $(TOOLS)/audit.txt ]; then cat $(TOOLS)/audit.txt; \
-		echo "audit: the packages above are vulnerable; ask for versions that are mended (pyproject.toml, then make lock)" >&2; exit 1; \
+		echo "audit: the packages above are vulnerable; require fixed versions in pyproject.toml, then run make lock" >&2; exit 1; \
 	else echo "audit: not done, which says nothing of any package: $$(tail -n 1 $(TOOLS)/audit.log); PyPI's JSON API must answer" >&2; \
 		exit 1; fi
 
@@ -89,20 +114,25 @@ $(TOOLS)/.ready:
 env: $(READY) ## Make the environment in .venv
 
 clean: ## Remove the environment and caches; data, models and results stay
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	find $(CODE) -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamp is written last: an interrupted installation starts again, a finished one costs nothing.
-$(READY): pyproject.toml
-	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON): not found; install Python 3.10, 3.11 or 3.12, or give make PYTHON=/path/to/python3" >&2; exit 1; }
-	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] < (3, 13))' \
-		|| { echo "$(PYTHON) is $$($(PYTHON) -V 2>&1), expected Python 3.10, 3.11 or 3.12; give make PYTHON=/path/to/python3" >&2; exit 1; }
+# torch comes first: DeepSpeed is built against it. Versions are those of requirements.lock. Its hashes are not asked for,
+# as the CPU build of torch has others.
+$(READY): pyproject.toml requirements.lock
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON): not found; install Python 3.11 to 3.14, or give make PYTHON=/path/to/python3" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 15))' \
+		|| { echo "$(PYTHON) is $$($(PYTHON) -V 2>&1), expected Python 3.11 to 3.14; give make PYTHON=/path/to/python3" >&2; exit 1; }
+	@case "$(TORCH)" in cpu|default) ;; *) echo "TORCH is $(TORCH), expected cpu, or no TORCH for the build that pip takes" >&2; exit 1;; esac
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
 		|| { echo "$(PYTHON) has no venv module; install it (Debian: the package python3-venv)" >&2; exit 1; }
 	$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
-	@echo "Installing into $(VENV): about 2.5 GB, some minutes"
+	@mkdir -p $(dir $(PINS)) && grep -oE '^[^ #]+==[^\]+' requirements.lock >$(PINS)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet setuptools wheel ninja py-cpuinfo "$(TORCH)"
-	$(BIN)/python -m pip install --quiet --no-build-isolation "deepspeed>=0.19.8,<0.21"
-	$(BIN)/python -m pip install --quiet --editable ".[kubeflow,serve,dev]"
+	@$(BIN)/python -m pip install --dry-run --quiet --report - $(TORCH_INDEX) -c $(PINS) torch | $(BIN)/python tools/torch_build.py
+	@echo "The other packages take about 2 GB more in $(VENV), and some minutes."
+	$(INSTALL) $(TORCH_INDEX) -c $(PINS) setuptools wheel ninja py-cpuinfo torch
+	$(INSTALL) --no-build-isolation -c $(PINS) deepspeed
+	$(INSTALL) -c $(PINS) --editable ".[dev]"
 	@touch $(READY)

@@ -30,7 +30,7 @@ __all__ = [
 ]
 
 # The image has the SDK: nothing is installed when a step starts. Which image, the pipeline says for all of them.
-step = dsl.component(base_image="sap2-asr-python:0.1.0", install_kfp_package=False)
+step = dsl.component(base_image="sap2-asr-python:0.2.0", install_kfp_package=False)
 
 
 @step

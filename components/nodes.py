@@ -45,7 +45,7 @@ def run_trainjob(
         tell: Gets a line for each change of the job and its pods, and each line the nodes write.
         every: Between two looks.
         join: Whether a job of this name that is there already is followed, not refused; one that is being deleted is
-            waited for, and made anew.
+            waited for, and recreated.
         client: kubernetes.client.ApiClient; None = by kubeconfig, in a pod by its service account.
         beat: Called at each look, a sign of life for the nodes.
     Raises: TrainJobError: it failed, or the cluster cannot be reached or refuses.

@@ -42,7 +42,7 @@ def train_on_nodes(
     Its working folder lies in `checkpoints` and is named by what goes in: a step that is tried again finds the job
     still running, or its last checkpoint. It is removed when the adapter is in `output`.
     This pod may be gone at any moment, without time to delete the job: the nodes watch its heartbeat, and a job that
-    missed it has saved a checkpoint and is complete, without an adapter; it is then made anew.
+    missed it has saved a checkpoint and is complete, without an adapter; it is then recreated.
 
     Args:
         stage: pruner or recogniser.
@@ -55,7 +55,7 @@ def train_on_nodes(
     """
     trainer = job["spec"]["trainer"]
     processes = trainer["numNodes"] * trainer["numProcPerNode"]
-    params = Params(**{**sections, stage: {**sections[stage], "nproc": processes}}).model_dump(mode="json")
+    params = Params.model_validate({**sections, stage: {**sections[stage], "nproc": processes}}).model_dump(mode="json")
     inputs = [str(path) for path in (prepared, manifests, base)]
     what = json.dumps([stage, params, inputs, job], sort_keys=True)
     name = f"sap2-{stage}-{hashlib.sha256(what.encode()).hexdigest()[:12]}"
@@ -77,7 +77,7 @@ def train_on_nodes(
         run_trainjob(job, _namespace(), _tell, join=True, beat=lambda: beat(heartbeat))
         if trained.is_dir():
             break
-        _tell(f"{name}: complete without an adapter, as it missed this step's heartbeat; made anew")
+        _tell(f"{name}: complete without an adapter, as it missed this step's heartbeat; recreated")
     else:
         raise TrainJobError(f"TrainJob {name}: complete, but {trained} is not there; see the logs of its nodes")
     with atomic_dir(output) as partial:

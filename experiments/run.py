@@ -27,7 +27,7 @@ from sap2.tracking.provenance import code_state
 HERE = Path("experiments")
 GRID = HERE / "grid.yaml"
 EXPERIMENT = "tracking.experiment=sap2-asr-ablation"
-SIZED = "n{}"  # the test set with lists of so many keywords
+SIZED = "n{}"  # the test set with lists of this many keywords
 
 
 def main() -> None:

@@ -2,7 +2,7 @@
 
     python -m experiments.weights --models models --lists data/lists
 
-For a base of one's own, or other names: the weights that params.yaml has are of the embedded base. Lists are taken as
+For your own base, or other names: the weights that params.yaml has are of the embedded base. Lists are taken as
 they are, and filled with other names of their split to `--size`.
 """
 
@@ -118,7 +118,7 @@ def log_chances(odds: Tensor, rivals: Tensor) -> Tensor:
 
     Args:
         odds: `(utterances, keywords)`.
-        rivals: Which keyword stands in the place of which, `(utterances, keywords, keywords)`.
+        rivals: Which keyword stands instead of which, `(utterances, keywords, keywords)`.
     """
     return odds - softplus(odds[:, None].masked_fill(~rivals, -torch.inf).logsumexp(-1))
 

@@ -14,7 +14,7 @@ import urllib.request
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -126,7 +126,7 @@ class Cluster:
             tell(str(count_downloads(read_spec(package), params, utterances)))
             pipeline, version = self._uploaded(f"sap2-{name}", params.profile, package)
         where = self._experiment(experiment, params.tracking.experiment)
-        title = f"{name}-{params.profile}-{datetime.now(timezone.utc):%Y%m%d-%H%M%S}"
+        title = f"{name}-{params.profile}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
         with self._reporting("start the run"):
             started = self._client.run_pipeline(
                 where,

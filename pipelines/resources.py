@@ -100,7 +100,7 @@ def quantity(text: str) -> int:
     >>> quantity("100Gi"), quantity("1.5k"), quantity("7")
     (107374182400, 1500, 7)
     """
-    number, kind = re.fullmatch(r"([\d.]+)(.*)", text).groups()
+    number, kind = re.findall(r"^([\d.]+)(.*)$", text)[0]
     factor = {"m": 1e-3, "": 1}.get(kind) or (1024 if kind.endswith("i") else 1000) ** ("kMGT".index(kind[0]) + 1)
     return math.ceil(float(number) * factor)
 

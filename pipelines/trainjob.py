@@ -6,6 +6,7 @@ starts that node's share of the processes.
 
 import io
 import re
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from pipelines.resources import CHECKPOINTS, DATA, HUB_CACHE, check_processes
@@ -26,7 +27,11 @@ NAME = re.compile(r"[a-z]([-a-z0-9]{0,48}[a-z0-9])?")  # Kubernetes' rule, less 
 
 
 def trainjob(
-    params: Params, stage: Literal["pruner", "recogniser"], nodes: int, name: str | None = None, changed: list[str] = ()
+    params: Params,
+    stage: Literal["pruner", "recogniser"],
+    nodes: int,
+    name: str | None = None,
+    changed: Sequence[str] = (),
 ) -> dict[str, Any]:
     """The manifest that trains a stage on some nodes.
 
@@ -79,7 +84,11 @@ def trainjob(
 
 
 def trainjob_yaml(
-    params: Params, stage: Literal["pruner", "recogniser"], nodes: int, name: str | None = None, changed: list[str] = ()
+    params: Params,
+    stage: Literal["pruner", "recogniser"],
+    nodes: int,
+    name: str | None = None,
+    changed: Sequence[str] = (),
 ) -> str:
     """The same as text for `kubectl apply -f`."""
     from ruamel.yaml import YAML

@@ -72,7 +72,7 @@ def parse_list(where: str, cell: str, name: str) -> Sequence[str]:
         return tuple(map(intern, words))
     except (ValueError, RecursionError) as error:
         shown = repr(cell) if len(repr(cell)) <= 60 else repr(cell)[:60] + "…"
-        raise InputError(f"{where}: {name} {shown} are no JSON list of strings ({error})") from error
+        raise InputError(f"{where}: {name} {shown} are not a JSON list of strings ({error})") from error
 
 
 class ListCell(Sequence[str]):
@@ -121,7 +121,7 @@ class ListCell(Sequence[str]):
     def __len__(self) -> int:
         return self._length
 
-    def __getitem__(self, place: int) -> str:
+    def __getitem__(self, place: int) -> str:  # type: ignore[override]  # one entry at a time: no slices
         return self._entries()[place]
 
     def __iter__(self) -> Iterator[str]:

@@ -118,7 +118,7 @@ def _reason(error: Exception, path: Path) -> str | None:
     if isinstance(error, OSError) and error.filename is not None and error.errno != errno.ENOENT:
         place = Path(os.fsdecode(error.filename))
         if place in (path, *path.parents) or any(part.endswith(".partial") for part in place.parts):
-            return os.strerror(error.errno)
+            return os.strerror(error.errno) if error.errno is not None else str(error)
     return None
 
 
@@ -132,7 +132,7 @@ def read_jsonl(path: Path | str, skip: int = 0) -> Iterator[tuple[int, dict]]:
 
     Args:
         skip: How many non-blank lines to pass over unread.
-    Raises: InputError: the file is missing or not UTF-8, or a line is no JSON object; the message names file, line.
+    Raises: InputError: the file is missing or not UTF-8, or a line is not a JSON object; the message names file, line.
     """
     path = Path(path)
     try:
@@ -155,7 +155,7 @@ def read_jsonl(path: Path | str, skip: int = 0) -> Iterator[tuple[int, dict]]:
 def json_object(line: str, where: str) -> dict:
     """One line of a JSON lines file.
 
-    Raises: InputError: it is no JSON object, or holds half a character; the message begins with `where`.
+    Raises: InputError: it is not a JSON object, or holds half a character; the message begins with `where`.
     """
     try:
         row = json.loads(line)
@@ -185,7 +185,7 @@ def checked_object(row: Any, where: str, halves: bool) -> dict:
 def json_file(path: Path | str, way_out: str) -> dict:
     """A file that is one JSON object.
 
-    Raises: InputError: it is missing or no JSON object; the message ends with `way_out`.
+    Raises: InputError: it is missing or not a JSON object; the message ends with `way_out`.
     """
     try:
         found = json.loads(Path(path).read_text(encoding="utf-8"))

@@ -173,8 +173,8 @@ def _tidied(keyword: str) -> tuple[str, str, str]:
 def read_manifest(path: Path | str) -> list[Utterance]:
     """Read and check a manifest.
 
-    Raises: InputError: no file, a line that is no JSON object, a field missing or out of range, an id used twice, or no
-    line at all; the message names file, line and id.
+    Raises: InputError: no file, a line that is not a JSON object, a field missing or out of range, an id used twice, or
+    no line at all; the message names file, line and id.
     """
     utterances: dict[str, Utterance] = {}
     lines: dict[str, int] = {}

@@ -61,7 +61,8 @@ class Section(Settings):
 
         A key that is null by default is left out; another one that is null holds the text "null".
         """
-        values, result = self.model_dump(mode="json"), {}
+        values = self.model_dump(mode="json")
+        result: dict[str, Any] = {}
         for name, field in type(self).model_fields.items():
             value = getattr(self, name)
             if isinstance(value, Section):
@@ -97,7 +98,7 @@ class CheckSettings(Section):
 
 
 class FolderSource(Section):
-    """Recordings of one's own and one TSV: see sap2/data/folder.py."""
+    """Your own recordings and one TSV: see sap2/data/folder.py."""
 
     root: str = Field(min_length=1)
     max_segment: Seconds = Field(15.0, ge=1, le=30)  # of the utterances cut from a recording with subtitles, at most
@@ -466,7 +467,7 @@ class ResourcesSection(Section):
     CPU and memory are [request, limit].
     """
 
-    image: str = "sap2-asr-python:0.1.0"  # of every step, with a version or a digest (…@sha256:…)
+    image: str = "sap2-asr-python:0.2.0"  # of every step, with a version or a digest (…@sha256:…)
     pull_secrets: list[Name] = []  # Secrets that open the image's registry
     secret_name: Name | None = "sap2-asr"  # Secret with MLflow's and the object store's variables; None = none is given
     secret_keys: list[str] = ["MLFLOW_TRACKING_URI"]  # its keys, each a variable of the same name
@@ -717,7 +718,7 @@ def _explain(error: Any, origins: dict[tuple[str, ...], str], path: str) -> str:
     return f"{location}: {'.'.join(keys)} is {error['input']!r}, {message}"
 
 
-def _model_of(keys: tuple[str, ...]) -> type[BaseModel]:
+def _model_of(keys: tuple[str, ...]) -> Any:
     """The section that `keys` lead to, through those that may be null and lists of them."""
     model: Any = Params
     for key in keys:

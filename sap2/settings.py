@@ -79,8 +79,8 @@ class PrunerSettings(SearchSettings):
 class TranscriberSettings(SearchSettings):
     """How stage 2 transcribes, and how long recordings are cut for both stages."""
 
-    # Log-probability that a transcript may lose for a keyword of its list in the place of what is nearly it: more names
-    # are written as listed, and more of them falsely; null = transcripts stay as decoded.
+    # Log-probability that a transcript may lose for a keyword of its list instead of words that nearly match it: more
+    # names are written as listed, and more of them falsely; null = transcripts stay as decoded.
     rescoring: float | None = Field(None, ge=0, le=100)
     # Seconds of a long recording's segments, at most, best no longer than the utterances of the training; null = what
     # the encoder takes. A manifest's utterances are not cut.

@@ -154,7 +154,8 @@ def occurrences(text: str, wanted: Mapping[Words, Value]) -> Iterator[tuple[int,
     """
     stretches, longest = _stretches(text), max(map(len, wanted), default=0)
     for place, first in enumerate(stretches):
-        words, before = (), None
+        words: tuple[str, ...] = ()
+        before = None
         for one in stretches[place : place + longest]:
             if before is not None and not _GAP.fullmatch(text, before.end, one.start):
                 break

@@ -200,8 +200,11 @@ def prune(
     from sap2.inference.corpus import prune_splits
 
     manifests = {split: lists / f"{split}.jsonl" for split in SPLITS}
-    limits = {"train": section.train, "max_false_alarms": section.max_false_alarms}
-    return Summary("prune", [output], prune_splits(section, manifests, present(base), pruner, output, **limits))
+    counts = prune_splits(
+        section, manifests, present(base), pruner, output,
+        train=section.train, max_false_alarms=section.max_false_alarms,
+    )  # fmt: skip
+    return Summary("prune", [output], counts)
 
 
 def train_recogniser(

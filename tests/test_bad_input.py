@@ -190,7 +190,7 @@ UNUSABLE = {
     "blocked/prepare --source ../none": "data/prepared: cannot be written",
     # models and stages without what they need
     "base -S base.path=folder": "base.path 'folder': needs config.json and *.safetensors, found nothing",
-    "base -S base.path=cut": "base.path 'cut': its config.json is no JSON object",
+    "base -S base.path=cut": "base.path 'cut': its config.json is not a JSON object",
     "base -S base.path=bert": "base.path 'bert': model_type is 'bert', expected qwen2_audio",
     "lists": 'data/prepared/card.json: no such file; run "sap2 prepare" first',
     "carded/lists": "data/prepared/train.jsonl:1: not JSON",
@@ -217,7 +217,7 @@ UNUSABLE = {
     "settings": 'data/pruned/settings.json: no such file; run "sap2 prune" first',
     "summary/settings": 'data/pruned/settings.json: holds inference, expected pruning; run "sap2 prune" again',
     # registry
-    "models -S tracking.uri=sqlite:///file": "tracking store sqlite:///file cannot be used: file is no SQLite file",
+    "models -S tracking.uri=sqlite:///file": "sqlite:///file cannot be used: file is not a SQLite database",
     "promote -S tracking.uri=ftp://a": "tracking store ftp://a cannot be used: no store is of the kind ftp://",
     "rollback -S tracking.uri=http://127.0.0.1:9": "tracking store http://127.0.0.1:9 cannot be reached",
     "reproduce 1 -S tracking.uri=sqlite:///file/x.db": "tracking store sqlite:///file/x.db cannot be used",
@@ -269,7 +269,7 @@ UNUSABLE = {
     "score hyp.txt --ref no.tsv": "no.tsv: no such file; correct the path",
     "score latin.txt --ref ref.tsv": "latin.txt:1: not UTF-8 (invalid continuation byte); save it as UTF-8",
     "score hyp.txt --ref ref.tsv --lists no.tsv": "no.tsv: no such file; correct the path",
-    "score hyp.txt --ref ref.tsv --lists broken-list.tsv": "broken-list.tsv:1 (a): keywords '[\"x\"' are no JSON",
+    "score hyp.txt --ref ref.tsv --lists broken-list.tsv": "broken-list.tsv:1 (a): keywords '[\"x\"' are not a JSON",
     "score hyp.txt --ref ref.tsv --lists one-list.tsv": "one-list.tsv: b missing (line 2 of ref.tsv)",
     "score hyp.txt --ref ref.tsv --training counts.tsv": "counts.tsv:61: got 'of\\t999",
     "score hyp.txt --ref ref.tsv --unit talk": "unit: talk is not known of a; draw utterances",

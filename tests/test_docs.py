@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from itertools import dropwhile, groupby
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from sap2.params import load_params
 from sap2.training.plan import plan_training
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 PAPER = ROOT / "docs" / "reproduce-paper.md"
 
 
@@ -31,6 +32,41 @@ def words(found: list[str]) -> list[str]:
     for mark in ("|", "&&", ">", ">>"):
         found = found[: found.index(mark)] if mark in found else found
     return found[1:]
+
+
+TARGETS = set(re.findall(r"^([a-z-]+):.*## ", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+# Programs that the pages call and no test of commands runs, with the reason.
+NOT_RUN = {
+    ".venv/bin/pre-commit": "installs hooks of git; tests/test_habits.py reads their configuration",
+    "aws": "needs an object store's account",
+    "cat": "prints a file",
+    "curl": "needs a server that runs; tests/serving sends the same requests",
+    "docker": "needs Docker's engine; tests/deploy runs the image's steps without it",
+    "export": "sets a variable of the shell",
+    "git": "works on the reader's clone",
+    "helm": "needs a cluster",
+    "kubectl": "needs a cluster; tests/deploy validates the manifests",
+    "mv": "moves a file",
+    "pip": "installs; tests/deploy builds and checks the wheel",
+}
+
+
+def programs(page: Path) -> list[list[str]]:
+    """Commands of a page's shell blocks, one per line and pipe; bodies of here-documents and loops are left out."""
+    text = re.sub(r"<<'?(\w+)'?(.*)\n.*?^\1$", r"\2", "".join(blocks(page, "sh")), flags=re.DOTALL | re.MULTILINE)
+    found = []
+    for line in text.replace("\\\n", " ").splitlines():
+        tokens = shlex.shlex(line, posix=True, punctuation_chars=True)
+        tokens.whitespace_split = True
+        try:
+            pieces = list(tokens)
+        except ValueError:  # a quotation over several lines
+            continue
+        for separates, run in groupby(pieces, key=lambda one: one in (";", "|", "&&", "||", "&")):
+            command = list(dropwhile(lambda one: re.match(r"\w+=", one), run))
+            if command and not separates:
+                found.append(command)
+    return found
 
 
 EVERY = [(page, command) for page in PAGES for command in commands(page)]
@@ -52,6 +88,34 @@ def test_a_command_of_the_documents_can_be_parsed(page, command):
     changes = context.params.get("set_") or []
     profile = context.params.get("profile")
     assert load_params(ROOT / "params.yaml", profile, changes)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_every_command_is_checked_or_has_a_reason_not_to_be(page):
+    """`sap2` is parsed above, what tests run as it stands is theirs; of others the target or file must exist."""
+    if page.name in ("tutorial.md", "operations.md"):
+        return  # run word by word in tests/test_tutorial.py and tests/test_operations.py
+    unknown = []
+    for program, *rest in programs(page):
+        if program == "make":
+            assert {word for word in rest if re.fullmatch("[a-z-]+", word)} <= TARGETS, rest
+        elif program.endswith("python") and rest[:1] == ["-m"]:
+            path = ROOT.joinpath(*rest[1].split("."))
+            assert path.with_suffix(".py").exists() or (path / "__init__.py").exists() or rest[1] == "pytest", rest
+        elif program.endswith("python") and not rest[0].startswith("-"):
+            assert (ROOT / rest[0]).exists(), rest
+        elif program not in {"sap2", "dvc", *NOT_RUN}:
+            unknown.append(program)
+    assert not unknown, "check the command here, or say in NOT_RUN why not"
+
+
+def test_every_dvc_command_of_the_documents_can_be_parsed():
+    from dvc.cli import parse_args
+
+    lines = [words(["", *rest]) for page in PAGES for program, *rest in programs(page) if program == "dvc"]
+    assert len(lines) > 8
+    for line in lines:
+        assert parse_args(line).func
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)

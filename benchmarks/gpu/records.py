@@ -3,7 +3,7 @@
 import json
 import os
 import sys
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 
 from report import markdown
@@ -29,7 +29,7 @@ class Records:
         self.content = {
             "command": " ".join(["python", *sys.argv]),
             **code_state(ROOT),
-            "date": datetime.now(timezone.utc).date().isoformat(),
+            "date": datetime.now(UTC).date().isoformat(),
             **settings,
             "parts": [],
         }

@@ -8,7 +8,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -126,7 +126,7 @@ def record(arguments, device: torch.device, **figures) -> None:
     content = {
         "command": " ".join(["python", *sys.argv]),
         **code_state(),
-        "date": datetime.now(timezone.utc).date().isoformat(),
+        "date": datetime.now(UTC).date().isoformat(),
         "base": base_weights(arguments),
         "machine": machine(device),
         **figures,

@@ -77,7 +77,7 @@ class Server:
 
 
 def load(server: Server, requests: list[tuple[bytes, str]], clients: int, count: int) -> tuple[float, list[float]]:
-    """Seconds for `count` requests, and each one's own.
+    """Seconds for `count` requests, and each request's.
 
     Raises: SystemExit: one was not answered; figures of the others would say too much.
     """
@@ -111,7 +111,7 @@ def load(server: Server, requests: list[tuple[bytes, str]], clients: int, count:
 
 
 def grown(server: Server, requests: list[tuple[bytes, str]], count: int) -> list[dict[str, int]]:
-    """Its memory before, at each quarter of, and after so many requests of 16 clients."""
+    """Its memory before, at each quarter of, and after `count` requests of 16 clients."""
     quarter, seen = count // 4, []
     for done in range(0, count + 1, quarter):
         seen.append({"requests": done, "mb": round(server.memory())})

@@ -8,7 +8,7 @@ import json
 import platform
 import sys
 from collections.abc import Mapping
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +101,7 @@ def _record(options: argparse.Namespace, rows: list[dict[str, Any]]) -> None:
     content = {
         "command": " ".join(["python", *sys.argv]),
         **code_state(),
-        "date": datetime.now(timezone.utc).date().isoformat(),
+        "date": datetime.now(UTC).date().isoformat(),
         "machine": f"{best_device() or 'cpu'} ({platform.machine()}), torch {torch.__version__}",
         "weights": {part: sha256(options.models / part / name) for part, name in WEIGHTS.items()},
         "manifests": {split: sha256(options.lists / f"{split}.jsonl") for split in ("dev", "test")},

@@ -56,7 +56,8 @@ def _model_type(config: Path, name: str) -> str:
     try:
         model_type = json.loads(config.read_text(encoding="utf-8")).get("model_type")
     except (ValueError, AttributeError) as error:
-        raise ModelError(f"base.path {name!r}: its config.json is no JSON object ({error}); copy it again") from error
+        reason = f"its config.json is not a JSON object ({error})"
+        raise ModelError(f"base.path {name!r}: {reason}; copy it again") from error
     if model_type not in MODEL_TYPES:
         raise ModelError(f"base.path {name!r}: model_type is {model_type!r}, expected {' or '.join(MODEL_TYPES)}")
     return model_type

@@ -25,7 +25,8 @@ def prepare(
     ] = None,
     join: Annotated[int | None, typer.Option(min=1, metavar="PARTS", help="Put the parts together.")] = None,
     ray: Annotated[
-        int | None, typer.Option(min=1, metavar="PARTS", help="Do so many parts on the Ray cluster of RAY_ADDRESS.")
+        int | None,
+        typer.Option(min=1, metavar="PARTS", help="Split the work into PARTS tasks on the Ray cluster at RAY_ADDRESS."),
     ] = None,
     params: ParamsOption = PARAMS,
     profile: ProfileOption = None,

@@ -30,7 +30,7 @@ ArgumentOption = Annotated[
     list[str] | None,
     typer.Option("--argument", "-a", metavar="KEY=VALUE", help="A parameter of the pipeline, as talks=/data/talks."),
 ]
-WHOLE_FLOW = "train-and-evaluate"
+WHOLE_FLOW: Literal["train-and-evaluate"] = "train-and-evaluate"
 HostOption = Annotated[
     str | None,
     typer.Option(
@@ -71,13 +71,13 @@ def trainjob(
     from pipelines.trainjob import trainjob_yaml
 
     loaded = load(params, profile, set_)
-    wanted = loaded, stage, nodes or loaded.resources.training_nodes, name, set_ or ()
+    count, changed = nodes or loaded.resources.training_nodes, set_ or ()
     if not run:
-        print(trainjob_yaml(*wanted), end="")
+        print(trainjob_yaml(loaded, stage, count, name, changed), end="")
         return
     from components.nodes import run_trainjob
 
-    run_trainjob(manifest(*wanted), namespace, lambda line: print(line, file=sys.stderr))
+    run_trainjob(manifest(loaded, stage, count, name, changed), namespace, lambda line: print(line, file=sys.stderr))
 
 
 @pipeline.command("compile", epilog="Example: sap2 pipeline compile --profile qwen2-audio-7b -o flow.yaml")

@@ -61,8 +61,9 @@ def score(
 ) -> None:
     """Score a file: WER, U-WER, B-WER, keywords, intervals.
 
-    Files are told by their content: deep-bias TSV (id, text, rare words, list), our manifests and results, ms-swift
-    results, Kaldi text, trn. Utterances are matched by id; missing, extra and double ids are errors."""
+    The file format is detected from its content: deep-bias TSV (id, text, rare words, list), our manifests and
+    results, ms-swift results, Kaldi text, trn. Utterances are matched by id; missing, extra and double ids are
+    errors."""
     _without_garbage_collection()
     from sap2.evaluation import score_files
     from sap2.evaluation.output import scores_json, scores_text

@@ -58,13 +58,13 @@ def load_audio(
         first, wanted = _stretch(path, rate, start, end, known)
         # A few kB can hold hours of silence: no more is read than can be used, a block at a time.
         limit = None if max_duration is None else int(max_duration * rate) + 1
-        most = limit if end is None else min(wanted, wanted if limit is None else limit)
+        most = limit if end is None or wanted is None else wanted if limit is None else min(wanted, limit)
         counted = _Counted(reader.blocks(first), most)
         parts = list(_resampled(counted, rate, sample_rate))
     read = counted.samples
-    if not reader.exact and end is not None and read < most - rate // 100:
+    if not reader.exact and end is not None and most is not None and read < most - rate // 100:
         raise _no_stretch(path, start, end, f"{(first + read) / rate:.2f} s" if read else "less")
-    if reader.exact and read < wanted and read != most:
+    if reader.exact and wanted is not None and read < wanted and read != most:
         raise InputError(f"{path}: truncated: holds {read} of {wanted} samples; copy or export it again")
     if read == 0:
         raise InputError(f"{path}: holds no samples, expected audio")
@@ -227,7 +227,7 @@ def _stretch(path: Path, rate: int, start: Seconds, end: Seconds | None, known: 
         if (start or end is not None) and (first >= known or (last is not None and last > known + slack)):
             raise _no_stretch(path, start, end, f"{known / rate:.2f} s")
         last = known if last is None else min(last, known)
-    if first < 0 or (end is not None and first >= last):
+    if first < 0 or (end is not None and last is not None and first >= last):
         raise _no_stretch(path, start, end, "any length")
     return first, None if last is None else last - first
 

@@ -122,7 +122,7 @@ def read_published(path: Path | str) -> dict[str, tuple[str, tuple[str, ...]]]:
     published: dict[str, tuple[str, tuple[str, ...]]] = {}
     for line, id, text, rare, keywords in parse_rows(str(path), _numbered(Path(path))):
         where = f"{path}:{line}"
-        if keywords is None or keywords is rare:
+        if rare is None or keywords is None or keywords is rare:
             raise InputError(f"{where}: expected id, text, rare words and list, the last two JSON; a column is missing")
         if missing := sorted(set(rare) - set(keywords)):
             raise InputError(f"{where}: the list lacks {', '.join(missing)}, which is rare in it")

@@ -52,7 +52,7 @@ def is_streamed_wav(file: BinaryIO) -> bool:
         return False
     # A file without sound may have chunks behind it; sound taken for chunks does not end where the file does.
     _, start, length = chunks[-1]
-    return place == len(chunks) - 1 or start + length not in (size, size - 1)
+    return place == len(chunks) - 1 or start + (length or 0) not in (size, size - 1)
 
 
 def _chunks(file: BinaryIO, head: bytes, size: int) -> Iterator[Chunk]:
@@ -120,7 +120,7 @@ def _elements(file: BinaryIO) -> Iterator[Chunk]:
         width = 9 - header[4].bit_length()
         if len(header) < 4 + width:
             return
-        length = int.from_bytes(header[4 : 4 + width], "big") - (1 << 7 * width)
+        length: int | None = int.from_bytes(header[4 : 4 + width], "big") - (1 << 7 * width)
         if length == (1 << 7 * width) - 1:
             length = None
         yield expected, at + 4 + width, length

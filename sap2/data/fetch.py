@@ -214,15 +214,18 @@ def _extract(tar: tarfile.TarFile, member: tarfile.TarInfo, folder: Path) -> Non
     if member.isdir():
         place.mkdir(parents=True, exist_ok=True)
         return
+    content = tar.extractfile(member)
+    if content is None:
+        raise tarfile.TarError(f"{member.name!r} has no content")
     place.parent.mkdir(parents=True, exist_ok=True)
     with place.open("xb") as file:
-        shutil.copyfileobj(tar.extractfile(member), file, BLOCK)
+        shutil.copyfileobj(content, file, BLOCK)
 
 
 def _check_space(root: Path, archives: list[Archive]) -> None:
     """FLAC and text shrink little: an archive and what it unpacks to are each about its size."""
-    sizes = [_size(archive.url) for archive in archives]
-    if None in sizes:
+    sizes = [size for archive in archives if (size := _size(archive.url)) is not None]
+    if len(sizes) < len(archives):
         print("fetch: the server does not say how much it is; the disk is watched while unpacking", file=sys.stderr)
     elif archives:
         _check_free(root, sum(sizes) + max(sizes))

@@ -37,7 +37,7 @@ from sap2.data.slides import Slide, read_slides, shown_between
 from sap2.data.subtitles import read_cues, stretches
 from sap2.errors import InputError
 from sap2.manifest import MARKER
-from sap2.params import PrepareSection
+from sap2.params import FolderSource, PrepareSection
 
 __all__ = ["read"]
 
@@ -54,7 +54,8 @@ def read(section: PrepareSection) -> tuple[Read, dict[str, Any]]:
 
     Raises: InputError: no folder or no single TSV, or a header without its columns.
     """
-    folder = Path(section.folder.root)
+    settings: FolderSource = section.settings
+    folder = Path(settings.root)
     table = _find_table(folder)
     lines = text_lines(table)
     header = _header(table, lines)
@@ -79,7 +80,8 @@ def _unnamed(folder: Path, table: Path, header: list[str]) -> list[str]:
 
 def _unspoken(folder: Path, table: Path, header: list[str]) -> list[str]:
     """A warning where transcripts hold symbols that people say and that `plain_words` leaves out."""
-    symbols, texts, first = Counter(), 0, ""
+    symbols: Counter[str] = Counter()
+    texts, first = 0, ""
     for where, text in _texts(folder, table, header):
         if found := spoken_symbols(text):
             symbols.update(found)
@@ -180,20 +182,21 @@ def _entry(row: dict[str, str], where: str, folder: Path) -> Entry:
 
 def _utterances(talk: Entry, row: dict[str, str], folder: Path, section: PrepareSection) -> Read:
     """A long recording's utterances, each with its talk's keywords and the words of the slides around it."""
+    settings: FolderSource = section.settings
     if talk.text:
         raise ValueError("a text and subtitles: which is said? Leave one of the two empty")
     cues = read_cues(confined(folder, row["subtitles"], "subtitles"))
     slides: list[Slide] = []
     if row.get("slides"):
-        common = read_words(section.folder.common_words_file) if section.folder.common_words_file else ()
+        common = read_words(settings.common_words_file) if settings.common_words_file else ()
         shown, rejected = read_slides(confined(folder, row["slides"], "slides"), frozenset(common))
         yield from rejected
         slides = shown.get(talk.id, [])
     try:
-        samples = load_audio(talk.audio, max_duration=LONGEST_TALK)
+        samples = load_audio(talk.audio, max_duration=LONGEST_TALK)  # type: ignore[arg-type]  # a file of the folder
     except InputError as error:
         raise ValueError(f"unusable audio: {error}") from error
-    for number, one in enumerate(stretches(samples, cues, section.folder.max_segment)):
+    for number, one in enumerate(stretches(samples, cues, settings.max_segment)):
         id = f"{talk.id}-{number:04d}"
         if one.fault:
             yield Rejected(id, talk.location, one.fault, one.end - one.start)

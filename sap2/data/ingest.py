@@ -108,9 +108,9 @@ def ingest_part(
         with (partial / ROWS).open("w", encoding="utf-8") as rows:
             results = _converted(share(), section, partial, Path(cache))
             for result in track(results, total=None, label=f"prepare {section.source}, part {part} of {parts}"):
-                rejected = isinstance(result, Rejected)
-                counts["rejected" if rejected else "accepted"] += 1
-                row = {"rejected": asdict(result)} if rejected else {"accepted": result}
+                kind = "rejected" if isinstance(result, Rejected) else "accepted"
+                counts[kind] += 1
+                row = {kind: asdict(result) if isinstance(result, Rejected) else result}
                 rows.write(json.dumps(pending.popleft() | row, ensure_ascii=False) + "\n")
     return counts
 
@@ -247,7 +247,7 @@ def _converted(
             yield from waiting.popleft().result()
 
 
-def _convert_chunk(entries: list[Entry | Rejected], job: _Job) -> list:
+def _convert_chunk(entries: list[Entry | Rejected], job: _Job) -> list[Result]:
     return [_convert(entry, job) for entry in entries]
 
 
@@ -255,10 +255,10 @@ def _convert(entry: Entry | Rejected, job: _Job) -> Result:
     if isinstance(entry, Rejected):
         return entry
     section, measures = job.section, None
-    audio = f"audio/{entry.id}.flac"
+    audio: str = f"audio/{entry.id}.flac"
     try:
         if section.audio == "keep":
-            duration, audio = _kept(entry, section), os.path.abspath(entry.audio)
+            duration, audio = _kept(entry, section), os.path.abspath(os.fsdecode(entry.audio))
         else:
             stored, measures = _cached_audio(entry, section, job.cache)
             duration = measures.duration
@@ -276,7 +276,8 @@ def _convert(entry: Entry | Rejected, job: _Job) -> Result:
             keywords=unique_keywords(entry.keywords),
             speaker=entry.speaker,
             talk=entry.talk,
-            **({} if entry.end is None else {"start": entry.start, "end": entry.end}),  # seconds of the recording
+            # Further fields of the row: seconds of the recording.
+            **({} if entry.end is None else {"start": entry.start, "end": entry.end}),  # type: ignore[arg-type]
         )
     except ValidationError as error:
         return Rejected(entry.id, entry.location, f"not a manifest row: {fault_of(error)}", duration)

@@ -15,7 +15,7 @@ from typing import Any
 from sap2.data.entries import Entry, Read, confined, fields_by_id, part_folder
 from sap2.data.quarantine import Rejected
 from sap2.errors import InputError
-from sap2.params import PrepareSection
+from sap2.params import CorpusSource, PrepareSection
 
 __all__ = ["Recordings", "Tables", "data_folder", "listed", "read", "scp_recordings"]
 
@@ -38,7 +38,7 @@ def read(section: PrepareSection) -> tuple[Read, dict[str, Any]]:
 
     Raises: InputError: a part has no text or no wav.scp.
     """
-    settings = section.kaldi
+    settings: CorpusSource = section.settings
     return _entries(Path(settings.root), settings.parts()), {"title": "Kaldi data folders"}
 
 

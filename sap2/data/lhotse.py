@@ -4,7 +4,7 @@ A cut's recording must be a file below `root`; its text is that of its supervisi
 supervision's custom field `keywords` (a list of texts), where there is one.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from sap2.data.entries import Entry, Read, confined
 from sap2.data.quarantine import Rejected
 from sap2.data.swift import part_files
 from sap2.errors import InputError
-from sap2.params import PrepareSection
+from sap2.params import CorpusSource, PrepareSection
 
 __all__ = ["read"]
 
@@ -26,8 +26,9 @@ def read(section: PrepareSection) -> tuple[Read, dict[str, Any]]:
         import lhotse
     except ImportError as error:
         raise InputError("prepare.source lhotse needs lhotse: pip install 'sap2-asr[lhotse]'") from error
-    files = part_files(section.lhotse, "lhotse")
-    return _entries(Path(section.lhotse.root), files), {"title": "lhotse cuts", "lhotse": lhotse.__version__}
+    settings: CorpusSource = section.settings
+    files = part_files(settings, "lhotse")
+    return _entries(Path(settings.root), files), {"title": "lhotse cuts", "lhotse": lhotse.__version__}
 
 
 def _entries(root: Path, files: list[tuple[str, Path]]) -> Read:
@@ -50,8 +51,8 @@ def _cuts(file: Path) -> Iterator[Any]:
 
 
 def _entry(cut: Any, where: str, split: str, root: Path) -> Entry:
-    recording = getattr(cut, "recording", None)
-    sources = getattr(recording, "sources", ())
+    recording: Any = getattr(cut, "recording", None)
+    sources: Sequence[Any] = getattr(recording, "sources", ())
     if len(sources) != 1 or sources[0].type != "file":
         raise ValueError("no audio file: the cut's recording is not one file")
     spoken = sorted(cut.supervisions, key=lambda one: one.start)

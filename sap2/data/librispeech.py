@@ -17,7 +17,7 @@ from typing import Any
 from sap2.data.entries import Entry, Read, confined, part_folder, text_lines
 from sap2.data.quarantine import Rejected
 from sap2.errors import InputError
-from sap2.params import PrepareSection
+from sap2.params import CorpusSource, PrepareSection
 
 __all__ = ["UTTERANCES", "read"]
 
@@ -42,7 +42,8 @@ def read(section: PrepareSection) -> tuple[Read, dict[str, Any]]:
     A part whose number of utterances is not the published one is a warning, on stderr and in the card.
     Raises: InputError: a part is missing or holds nothing.
     """
-    root, parts = Path(section.librispeech.root), section.librispeech.parts()
+    settings: CorpusSource = section.settings
+    root, parts = Path(settings.root), settings.parts()
     counts = {part: _count(root, part) for _, part in parts}
     warnings = [warning for part, count in counts.items() if (warning := _incomplete(part, count))]
     for warning in warnings:

@@ -34,7 +34,10 @@ def draw_lists(section: ListsSection, prepared: Path, output: Path) -> dict[str,
     """
     card = _read_card(prepared / "card.json")
     source = section.source if section.source != "auto" else _source_of(prepared)
-    rare, facts = _rare_words(section, prepared) if source == "rare-words" else (None, {"max_size": section.max_size})
+    facts: dict[str, Any] = {"max_size": section.max_size}
+    rare = None
+    if source == "rare-words":
+        rare, facts = _rare_words(section, prepared)
     published = _Published(section.published)
 
     def list_of(one: Utterance) -> list[str]:
@@ -47,7 +50,7 @@ def draw_lists(section: ListsSection, prepared: Path, output: Path) -> dict[str,
 
     with atomic_dir(output) as partial:
         figures = {split: _write_split(prepared, partial, output, split, list_of) for split in SPLITS}
-        warnings = [*_empty(figures), *facts.pop("warnings", ()), *published.warnings()]
+        warnings = [*_empty(figures), *facts.pop("warnings", []), *published.warnings()]
         for warning in warnings:
             print(f"lists: {warning}", file=sys.stderr)
         card["lists"] = card.get("lists", {}) | {"source": source, **facts, "published": section.published}

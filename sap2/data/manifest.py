@@ -12,7 +12,7 @@ from sap2.data.entries import Entry, Read, confined
 from sap2.data.quarantine import Rejected
 from sap2.data.swift import json_rows, part_files
 from sap2.manifest import Utterance, fault_of
-from sap2.params import PrepareSection
+from sap2.params import CorpusSource, PrepareSection
 
 __all__ = ["read"]
 
@@ -22,7 +22,8 @@ def read(section: PrepareSection) -> tuple[Read, dict[str, Any]]:
 
     Raises: InputError: a file is missing.
     """
-    return _entries(Path(section.manifest.root), part_files(section.manifest, "manifest")), {"title": "Manifests"}
+    settings: CorpusSource = section.settings
+    return _entries(Path(settings.root), part_files(settings, "manifest")), {"title": "Manifests"}
 
 
 def _entries(root: Path, files: list[tuple[str, Path]]) -> Read:

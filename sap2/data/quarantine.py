@@ -75,10 +75,11 @@ class Quarantine:
 
     def hours(self) -> dict[str, float]:
         """Hours of audio rejected for each kind of reason, as far as the lengths were known."""
-        found: Counter[str] = Counter()
+        found: dict[str, float] = {}
         for record in self.records:
-            found[_kind(record)] += record.duration
-        return {kind: round(seconds / 3600, 4) for kind, seconds in found.most_common()}
+            found[_kind(record)] = found.get(_kind(record), 0.0) + record.duration
+        longest_first = sorted(found.items(), key=lambda one: -one[1])
+        return {kind: round(seconds / 3600, 4) for kind, seconds in longest_first}
 
 
 def _kind(record: Rejected) -> str:

@@ -33,7 +33,7 @@ def read(section: PrepareSection) -> tuple[Read, dict[str, Any]]:
 
     Raises: InputError: a part lacks text, segments, keywords or (with `lists: slides`) ocr.
     """
-    settings = section.slidespeech
+    settings: SlideSpeechSource = section.settings
     root = Path(settings.root)
     needed = ("text", "segments", "ocr" if settings.lists == "slides" else "keywords")
     for _, part in settings.parts():

@@ -116,7 +116,7 @@ def augment(samples: np.ndarray, rng: np.random.Generator, snr: tuple[float, flo
 
     Returns: float32 samples whose peak lies between 0.1 and 0.9.
     """
-    noise = rng.standard_normal(len(samples)).astype(np.float32)
+    noise: np.ndarray = rng.standard_normal(len(samples)).astype(np.float32)
     if rng.random() < 0.5:
         noise = np.convolve(noise, np.ones(8, np.float32) / 8, mode="same")
     ratio = 10 ** (-rng.uniform(*snr) / 20)

@@ -8,7 +8,7 @@ certain for a moment while most of what is as loud around it is speech as well.
 import importlib.util
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -139,7 +139,7 @@ def _session() -> "InferenceSession":
     """The model. Its package is not imported: that would load torch and change its number of threads."""
     from onnxruntime import InferenceSession, SessionOptions
 
-    package = importlib.util.find_spec("silero_vad")
+    package: Any = importlib.util.find_spec("silero_vad")
     options = SessionOptions()
     options.inter_op_num_threads = options.intra_op_num_threads = 1
     weights = Path(package.origin).parent / "data/silero_vad_16k_sequence.onnx"

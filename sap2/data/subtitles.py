@@ -73,11 +73,12 @@ def stretches(samples: np.ndarray, cues: Sequence[Cue], max_seconds: Seconds) ->
     cuts = _cuts(samples, cues)
     first = 0
     while first < len(cues):
-        start = max(cuts[first], cues[first].start - SLACK)
-        places = [place for place in range(first + 1, len(cues) + 1) if cuts[place] is not None]
-        fitting = [place for place in places if min(cuts[place], cues[place - 1].end + SLACK) - start <= max_seconds]
-        last = fitting[-1] if fitting else places[0]
-        end = min(cuts[last], cues[last - 1].end + SLACK)
+        start = max(cuts[first] or 0.0, cues[first].start - SLACK)
+        later = [(place, cut) for place, cut in enumerate(cuts) if place > first and cut is not None]
+        ends = {place: min(cut, cues[place - 1].end + SLACK) for place, cut in later}
+        fitting = [place for place, end in ends.items() if end - start <= max_seconds]
+        last = fitting[-1] if fitting else next(iter(ends))
+        end = ends[last]
         text = " ".join(cue.text for cue in cues[first:last])
         fault = (
             None if fitting else f"no pause between subtitles for {end - start:.1f} s, expected {max_seconds:g} at most"

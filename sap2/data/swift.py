@@ -33,9 +33,10 @@ LONGEST_ROW = 16 << 20  # characters
 def read(section: PrepareSection) -> tuple[Read, dict[str, Any]]:
     """The entries of all parts; a part is a file under `prepare.swift.root`.
 
-    Raises: InputError: a file is missing; while reading, it is no JSON.
+    Raises: InputError: a file is missing; while reading, it is not JSON.
     """
-    return _entries(section.swift, part_files(section.swift, "swift")), {"title": "ms-swift messages"}
+    settings: SwiftSource = section.settings
+    return _entries(settings, part_files(settings, "swift")), {"title": "ms-swift messages"}
 
 
 def part_files(settings: CorpusSource, source: str) -> list[tuple[str, Path]]:
@@ -139,7 +140,7 @@ def _array(file, path: Path) -> Iterator[tuple[str, dict[str, Any] | Rejected]]:
     decoder, text, at, number = json.JSONDecoder(), "", 0, 0
     separators = re.compile(r"[\s,]*")
     while True:
-        at = separators.match(text, at).end()
+        at = separators.match(text, at).end()  # type: ignore[union-attr]  # matches the empty text, too
         if text.startswith("]", at):
             return
         try:

@@ -8,7 +8,7 @@ otherwise. Tables of many pairs are filled and walked together, by numpy.
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from itertools import chain, count
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -108,9 +108,9 @@ def align(reference: Words, hypothesis: Words, definition: str = "deep-bias") ->
 
 def align_all(pairs: Sequence[tuple[Words, Words]], definition: str = "deep-bias") -> list[Alignment]:
     """Align many (reference, hypothesis) pairs at once, in their order; thousands take well under a second."""
-    pairs = [(list(reference), list(hypothesis)) for reference, hypothesis in pairs]
-    found = moves_of(pairs, definition_of(definition))
-    return [edits_of(moves, *pair) for moves, pair in zip(found, pairs, strict=True)]
+    listed = [(list(reference), list(hypothesis)) for reference, hypothesis in pairs]
+    found = moves_of(listed, definition_of(definition))
+    return [edits_of(moves, *pair) for moves, pair in zip(found, listed, strict=True)]
 
 
 def edits_of(moves: Moves, reference: Words, hypothesis: Words) -> Alignment:
@@ -236,7 +236,7 @@ def _cost_table(differs: np.ndarray, definition: Definition) -> np.ndarray:
     table[:, 0] = inserted
     for row in range(rows):
         above = table[:, row]
-        best = above + kind(definition.deletion)
+        best: np.ndarray = above + kind(definition.deletion)
         np.minimum(best[:, 1:], above[:, :-1] + substituted[:, row], out=best[:, 1:])
         best -= inserted
         np.minimum.accumulate(best, axis=1, out=best)
@@ -257,7 +257,7 @@ def _trace_back(
     pairs, height, width = table.shape
     cost = table.dtype.type
     diagonal = table[:, :-1, :-1] + differs * cost(definition.substitution)
-    ways = {
+    ways: dict[str, tuple[Any, np.ndarray, Any]] = {
         "diagonal": (np.s_[:, 1:, 1:], diagonal, np.array([EQUAL, SUBSTITUTION], dtype=np.int8)[differs.view(np.int8)]),
         "insertion": (np.s_[:, :, 1:], table[:, :, :-1] + cost(definition.insertion), INSERTION),
         "deletion": (np.s_[:, 1:], table[:, :-1] + cost(definition.deletion), DELETION),
@@ -266,14 +266,14 @@ def _trace_back(
     for name in reversed(definition.preference):
         cells, price, code = ways[name]
         np.copyto(preferred[cells], code, where=table[cells] == price)
-    preferred = preferred.ravel()
+    chosen = preferred.ravel()
     at = (np.arange(pairs) * height + rows) * width + columns
     # What a move takes off the place in the table, by its code.
     back = np.array([0, width + 1, width + 1, 1, width])
     steps = int((rows + columns).max())
     moves = np.zeros((pairs, steps), dtype=np.int8)
     for step in range(steps - 1, -1, -1):
-        move = preferred[at]
+        move = chosen[at]
         if not move.any():
             break
         moves[:, step] = move

@@ -81,17 +81,18 @@ def scatter_chart(
     ]
     for number, (label, x, y) in enumerate(drawn):
         style = f"s{number % len(MARKERS)}{' focus' if number == focus else ''}"
-        whiskers = ""
-        if None not in (x.low, x.high, y.low, y.high):
-            ends = (across(x.low), up(y.value), across(x.high), across(x.value), up(y.low), up(y.high))
+        at_x, at_y = across(x.value or 0.0), up(y.value or 0.0)  # neither is None here
+        whiskers = Markup()
+        if x.low is not None and x.high is not None and y.low is not None and y.high is not None:
+            ends = (across(x.low), at_y, across(x.high), at_x, up(y.low), up(y.high))
             whiskers = Markup('<path class="whisker" d="M{:.1f} {:.1f}H{:.1f}M{:.1f} {:.1f}V{:.1f}"/>').format(*ends)
         parts += [
             whiskers,
-            _marker(across(x.value), up(y.value), style, number, f"{label}: {x.value:.2f}, {y.value:.2f}"),
+            _marker(at_x, at_y, style, number, f"{label}: {x.value:.2f}, {y.value:.2f}"),
         ]
         if len(drawn) <= 8:
-            side = (-9, "name end") if across(x.value) > WIDTH * 0.7 else (9, "name")
-            parts.append(_text(across(x.value) + side[0], up(y.value) - 8, names[number], side[1], label))
+            side = (-9, "name end") if at_x > WIDTH * 0.7 else (9, "name")
+            parts.append(_text(at_x + side[0], at_y - 8, names[number], side[1], label))
     said = ", ".join(f"{label} {x.value:.2f} and {y.value:.2f}" for label, x, y in drawn)
     return _figure(title, f"{title}, {axes[0]} and {axes[1]}: {said}", parts, bottom + 42)
 
@@ -157,7 +158,7 @@ def _span(measures: Sequence[Measure]) -> tuple[float, float]:
 
 
 def _end(measure: Measure) -> float:
-    return measure.value if measure.high is None else max(measure.value, measure.high)
+    return max(end for end in (measure.value, measure.high) if end is not None)
 
 
 def _labels(labels: Sequence[str], longest: int = 24) -> tuple[list[str], float]:

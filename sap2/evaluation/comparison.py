@@ -91,7 +91,7 @@ def compare(scores: Scores, a: int | str = 0, b: int | str = 1) -> Comparison:
     codes = units_of(scores.utterances, settings.unit)[1]
     columns = [by_unit(system.columns, codes) for system in (first, second)]
     drawn = [resample(one, settings.samples, settings.seed) for one in columns]
-    shuffled = swapped(*columns, settings.samples, settings.seed)
+    shuffled = swapped(columns[0], columns[1], settings.samples, settings.seed)
     figures = {}
     for name, figure in FIGURES.items():
         values = [system.figures[name].value for system in (first, second)]
@@ -100,7 +100,9 @@ def compare(scores: Scores, a: int | str = 0, b: int | str = 1) -> Comparison:
         if name == "word_recall" and first.list_words == first.keywords and second.list_words == second.keywords:
             continue  # all entries are single words: this is the keyword recall again
         difference = bounds(figure.of(drawn[1]) - figure.of(drawn[0]))
-        figures[name] = Difference(*values, difference, paired_p(figure.of(shuffled[1]) - figure.of(shuffled[0])))
+        figures[name] = Difference(
+            values[0], values[1], difference, paired_p(figure.of(shuffled[1]) - figure.of(shuffled[0]))
+        )
     better, worse = _utterances(scores, first, second)
     return Comparison(first.name, second.name, settings, figures, better, worse, _keywords(scores, first, second))
 

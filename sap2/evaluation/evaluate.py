@@ -19,10 +19,14 @@ __all__ = ["EvaluationSettings", "evaluate"]
 class EvaluationSettings(Protocol):
     """The `evaluation` section of the params, as far as this stage reads it."""
 
-    bootstrap_samples: int
-    seed: int
-    normaliser: str
-    definition: str
+    @property
+    def bootstrap_samples(self) -> int: ...
+    @property
+    def seed(self) -> int: ...
+    @property
+    def normaliser(self) -> str: ...
+    @property
+    def definition(self) -> str: ...
 
 
 def evaluate(results: dict[str, Path], output: Path, section: EvaluationSettings) -> dict[str, Any]:
@@ -100,7 +104,7 @@ def _has_phrases(scores: Scores) -> bool:
 
 def _flat(figures: Mapping[str, Measure]) -> dict[str, float | None]:
     """Each figure as `name`, `name_low`, `name_high`."""
-    found = {}
+    found: dict[str, float | None] = {}
     for name, figure in figures.items():
         found |= {
             name: _rounded(figure.value),

@@ -1,6 +1,6 @@
 """Parts of the test set: which utterance is in which, and the figures of each part."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -107,7 +107,7 @@ def _needed(columns: Mapping[str, np.ndarray]) -> list[str]:
     return [name for name in columns if name in names]
 
 
-def _renamed(figure: Figure, rename) -> Figure:
+def _renamed(figure: Figure, rename: Callable[[str], str]) -> Figure:
     return Figure(tuple(map(rename, figure.over)), tuple(map(rename, figure.under)), figure.scale)
 
 
@@ -143,10 +143,11 @@ def _by_duration(durations: Sequence[float | None]) -> list[Part]:
 
 def _by_name(group: str, names: Sequence[str | None]) -> list[Part]:
     """One part a talk or speaker. They are what the bootstrap draws, or too many to draw inside: no intervals."""
-    if None in names or not names:
+    known = [name for name in names if name is not None]
+    if len(known) < len(names) or not known:
         return []
-    numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
-    codes = np.array([numbers[name] for name in names])
+    numbers = {name: number for number, name in enumerate(dict.fromkeys(known))}
+    codes = np.array([numbers[name] for name in known])
     order = np.argsort(codes, kind="stable")
     members = np.split(order, np.cumsum(np.bincount(codes))[:-1])
     return [Part(group, name, part, with_interval=False) for name, part in zip(numbers, members, strict=True)]

@@ -53,7 +53,7 @@ class KeywordCounts(NamedTuple):
         """Harmonic mean of precision and recall; None when nothing was spoken and nothing given."""
         return 2 * self.tp / (2 * self.tp + self.fp + self.fn) if self.tp + self.fp + self.fn else None
 
-    def __add__(self, other: "KeywordCounts") -> "KeywordCounts":
+    def __add__(self, other: "KeywordCounts") -> "KeywordCounts":  # type: ignore[override]  # sums, a tuple joins
         return KeywordCounts(self.tp + other.tp, self.fp + other.fp, self.fn + other.fn)
 
 
@@ -74,7 +74,9 @@ class Vocabulary:
         self._words = words
         quoted = "".join([f'"{word}"' for word in words if word.isascii() and '"' not in word])
         self._is_known = np.zeros(1 << self.NUMBER_BITS, dtype=bool)
-        self._is_known[self._numbers(letters_of(quoted))[2]] = True
+        letters = letters_of(quoted)
+        if letters is not None:
+            self._is_known[self._numbers(letters)[2]] = True
 
     def entries_of(self, cells: Sequence[ListCell]) -> list[dict[Keyword, str]] | None:
         """Each list's entries that are words of the texts, as compared -> as first spelt, in the list's order.
@@ -170,7 +172,7 @@ class KeywordList:
 
     def spelt(self, keywords: Iterable[Keyword]) -> tuple[str, ...]:
         """Some of its keywords, each once, in the order and spelling of the list."""
-        ordered = set(keywords)
+        ordered: Collection[Keyword] = set(keywords)
         if not ordered:
             return ()
         if len(ordered) > 1:

@@ -3,6 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
+from typing import Literal
 
 from sap2.evaluation.alignment import Alignment, Definition, Moves, edits_of
 from sap2.evaluation.keywords import Keyword, KeywordList, Places, caseless, covered
@@ -36,7 +37,7 @@ class MarkedLines(Sequence[Line]):
         hypothesis = self._wrong.get(place, reference) or ""
         return edits_of(self._moves.get(place), reference.split(), hypothesis.split())
 
-    def __getitem__(self, position: int) -> Line:
+    def __getitem__(self, position: int) -> Line:  # type: ignore[override]  # one line at a time: no slices
         position = range(len(self))[position]
         utterance = self._utterances[position]
         hypothesis = self._wrong.get(position, utterance.reference)
@@ -75,8 +76,8 @@ def marked(
         is_said = spoken is not None and row in said_at
         # A word that is right, of an entry that was said, is no false alarm, whatever other entry it is part of.
         is_false = wrote is not None and column in false_at and not (kind == "equal" and is_said)
-        biased = folded(wrote) in inserted if spoken is None else folded(spoken) in inside
-        mark = "" if not is_said else "found" if kind == "equal" else "missed"
+        biased = folded(wrote or "") in inserted if spoken is None else folded(spoken) in inside
+        mark: Literal["", "found", "missed"] = "" if not is_said else "found" if kind == "equal" else "missed"
         pairs.append(WordPair(kind, spoken, wrote, biased, mark, "false" if is_false else ""))
         row += spoken is not None
         column += wrote is not None
@@ -138,7 +139,7 @@ class KeywordTally:
         for place in self._wrong_in[keyword]:
             edits = lines.edits(place)
             spoken = [at for at, edit in enumerate(edits) if edit.reference is not None]
-            text = caseless(" ".join([edits[at].reference for at in spoken]))
+            text = caseless(" ".join([edits[at].reference or "" for at in spoken]))
             for start in range(len(text) - len(pieces) + 1):
                 if text[start : start + len(pieces)] == pieces:
                     first, last = spoken[start], spoken[start + len(pieces) - 1]

@@ -85,14 +85,15 @@ def _basic(text: str) -> str:
     return " ".join(filter(None, (piece.strip("'") for piece in pieces)))
 
 
-class _Punctuation(dict):
+class _Punctuation(dict[int, str]):
     """A table for `str.translate`, filled as characters are met: punctuation of any script becomes a space."""
 
     def __missing__(self, code: int) -> str:
         character = chr(code)
         kept = "'" if character in "'\u2019\u02bc" else None
-        self[code] = kept or (" " if unicodedata.category(character).startswith("P") else character)
-        return self[code]
+        written = kept or (" " if unicodedata.category(character).startswith("P") else character)
+        self[code] = written
+        return written
 
 
 _without_punctuation = _Punctuation()

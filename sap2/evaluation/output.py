@@ -211,7 +211,7 @@ def scores_json(scores: Scores) -> dict[str, Any]:
 
 def comparison_json(comparison: Comparison) -> dict[str, Any]:
     """All of a comparison."""
-    return _plain(comparison)
+    return dict(_plain(comparison))
 
 
 def _system_json(scores: Scores, system: System) -> dict[str, Any]:

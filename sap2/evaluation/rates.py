@@ -30,7 +30,7 @@ class Errors(NamedTuple):
         """Errors in 100 reference words; None without reference words."""
         return 100.0 * self.total / self.words if self.words else None
 
-    def __add__(self, other: "Errors") -> "Errors":
+    def __add__(self, other: "Errors") -> "Errors":  # type: ignore[override]  # sums, where a tuple joins
         return Errors(
             self.words + other.words,
             self.substitutions + other.substitutions,

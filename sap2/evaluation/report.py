@@ -7,12 +7,15 @@ tables are plain HTML; the utterances travel as JSON, and the script draws those
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sap2.evaluation.charts import Band, interval_chart, scatter_chart, stacked_chart, written
 from sap2.evaluation.output import made_how
 from sap2.evaluation.scores import Line, Measure, Row, Scores, System, Utterance, WordPair
 from sap2.pages import filled, page_file
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
 
 __all__ = ["markdown_table", "render_report"]
 
@@ -157,7 +160,7 @@ def _selection_figures(scores: Scores) -> list[tuple[str, str, str]]:
 # ---- charts and breakdown --------------------------------------------------------------------------------------------
 
 
-def _charts(scores: Scores, lines: Lines, focus: int) -> list[str]:
+def _charts(scores: Scores, lines: Lines, focus: int) -> "list[Markup]":
     """Charts over all utterances: the rates, what B-WER costs in U-WER, kinds of errors, and how they are spread."""
     systems = scores.systems
     charts = []
@@ -237,8 +240,8 @@ def _breakdown(scores: Scores, focus: int) -> list[Breakdown]:
             )
         )
     if scores.selection is not None and scores.selection.breakdown:
-        for group, rows in groupby(scores.selection.breakdown, key=lambda row: row.group):
-            bands = [Band(row.label, (row.figures.get("recall"),)) for row in rows]
+        for group, members in groupby(scores.selection.breakdown, key=lambda row: row.group):
+            bands = [Band(member.label, (member.figures.get("recall"),)) for member in members]
             chart = interval_chart(f"Stage 1 recall by {group}", bands, pattern="{:.3f}")
             found.append(Breakdown(f"{group}, stage 1", chart, [], []))
     return found

@@ -46,17 +46,17 @@ def read_contexts(paths: dict[str, Path]) -> dict[str, dict[str, Result]]:
     contexts = {context: _read(paths[context], context) for context in CONTEXTS if context in paths}
     first, *others = contexts
     expected = contexts[first]
-    for context in others:
-        got = contexts[context]
-        check_same_ids(expected, got, str(paths[context]), str(paths[first]))
+    for other in others:
+        results = contexts[other]
+        check_same_ids(expected, results, str(paths[other]), str(paths[first]))
         for id, result in expected.items():
             for field in ("reference", "keywords"):
-                if getattr(got[id], field) != getattr(result, field):
+                if getattr(results[id], field) != getattr(result, field):
                     raise InputError(
-                        f"{paths[context]} ({id}): its {field} differs from that in {paths[first]}; "
+                        f"{paths[other]} ({id}): its {field} differs from that in {paths[first]}; "
                         "contexts can only be compared on the same data: transcribe them again from one manifest"
                     )
-    return {context: {id: results[id] for id in expected} for context, results in contexts.items()}
+    return {context: {id: by_id[id] for id in expected} for context, by_id in contexts.items()}
 
 
 def _read(path: Path, context: str) -> dict[str, Result]:

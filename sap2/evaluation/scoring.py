@@ -8,7 +8,7 @@ import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import chain
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -71,7 +71,7 @@ class Details(NamedTuple):
 
 
 NO_DETAILS = Details()
-NOTHING: Mapping = MappingProxyType({})
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 class Given(NamedTuple):
@@ -140,7 +140,9 @@ def score(
     return score_systems(given, {"system": ("", "", hypotheses)}, options)
 
 
-def score_systems(given: Given, systems: Mapping[str, tuple[str, str, Mapping[str, str]]], options: Options) -> Scores:
+def score_systems(
+    given: Given, systems: Mapping[str, tuple[str, str, Mapping[str, str | None]]], options: Options
+) -> Scores:
     """Score systems on one test set.
 
     Args:
@@ -209,7 +211,7 @@ class _Prepared:
             `_SPOKEN_KNOWN`.
     """
 
-    def __init__(self, given: Given, options: Options, systems: Mapping[str, Mapping[str, str]]) -> None:
+    def __init__(self, given: Given, options: Options, systems: Mapping[str, Mapping[str, str | None]]) -> None:
         self.definition = definition_of(options.definition)
         self.training = given.training
         self.known = () if given.training is None else KNOWN
@@ -236,7 +238,7 @@ class _Prepared:
         tokens = text.upper().split() if self.definition.upper_case else pieces
         return Text(text, tokens, pieces if text.isascii() and text.islower() else caseless(text))
 
-    def _wrong(self, references: Mapping[str, str], hypotheses: Mapping[str, str]) -> dict[int, Text | None]:
+    def _wrong(self, references: Mapping[str, str], hypotheses: Mapping[str, str | None]) -> dict[int, Text | None]:
         found: dict[int, Text | None] = {}
         for place, (id, reference) in enumerate(references.items()):
             hypothesis = hypotheses.get(id)
@@ -259,16 +261,16 @@ class _Prepared:
     def _entries_found(self) -> dict[int, dict[Keyword, str]]:
         """By utterance the entries of its list that are words of any text, where that can be told for many at once."""
         found: dict[int, dict[Keyword, str]] = {}
-        cells = [place for place, listed in enumerate(self._lists) if isinstance(listed, ListCell)]
+        cells = [(place, listed) for place, listed in enumerate(self._lists) if isinstance(listed, ListCell)]
         if self._normaliser != "none" or not cells:
             return found
         texts = chain(self.references, *(wrong.values() for wrong in self.wrong.values()))
         vocabulary = Vocabulary(set().union(*[text.words for text in texts if text is not None]))
         for start in range(0, len(cells), LISTS_AT_ONCE):
             part = cells[start : start + LISTS_AT_ONCE]
-            entries = vocabulary.entries_of([self._lists[place] for place in part])
+            entries = vocabulary.entries_of([listed for _, listed in part])
             if entries is not None:
-                found.update(zip(part, entries, strict=True))
+                found.update(zip([place for place, _ in part], entries, strict=True))
         return found
 
     def _add(self, place: int, id: str, text: Text, given: Given) -> None:
@@ -311,8 +313,8 @@ class _Prepared:
 
     def of_training(self, keywords: Iterable[Keyword], known: str) -> list[Keyword]:
         """Those of some keywords that are "seen" in the training text, or "unseen"."""
-        seen = known == "seen"
-        return [keyword for keyword in keywords if all(map(self.training.__contains__, keyword.split())) == seen]
+        seen, training = known == "seen", self.training or ()
+        return [keyword for keyword in keywords if all(map(training.__contains__, keyword.split())) == seen]
 
 
 def _score_system(
@@ -338,7 +340,9 @@ def _score_system(
             figures["b_wer_vs_none"] = bounds(FIGURES["b_wer"].of(sums) / FIGURES["b_wer"].of(base))
     errors = {half: _errors(columns, half) for half in HALVES}
     kinds = tuple(
-        ErrorType(kind, *(getattr(errors[half], kind) for half in HALVES), measure(KIND_FIGURES[kind], sums))
+        ErrorType(
+            kind, rate=measure(KIND_FIGURES[kind], sums), **{half: getattr(errors[half], kind) for half in HALVES}
+        )
         for kind in KINDS
     )
     system = System(
@@ -361,7 +365,7 @@ def _score_system(
 
 
 def _missing(
-    references: Mapping[str, str], hypotheses: Mapping[str, str], what: str, options: Options
+    references: Mapping[str, str], hypotheses: Mapping[str, str | None], what: str, options: Options
 ) -> tuple[str, ...]:
     missing = tuple(id for id in references if id not in hypotheses)
     if missing and options.missing_as_deletions:
@@ -397,10 +401,10 @@ def _columns(
     for kind in ("words", *KINDS):
         columns[f"unbiased_{kind}"] = columns[f"all_{kind}"] - columns[f"biased_{kind}"]
     for half in HALVES:
-        columns[f"{half}_errors"] = sum(columns[f"{half}_{kind}"] for kind in KINDS)
+        columns[f"{half}_errors"] = np.sum([columns[f"{half}_{kind}"] for kind in KINDS], axis=0)
     columns["utterances"] = np.ones(len(counts), dtype=np.int64)
     for known in prepared.known:
-        any_keyword = sum(columns[f"{known}_keyword_{count}"] for count in COUNTS) > 0
+        any_keyword = np.sum([columns[f"{known}_keyword_{count}"] for count in COUNTS], axis=0) > 0
         columns[f"{known}_utterances"] = any_keyword.astype(np.int64)
     return columns, moves
 

@@ -33,7 +33,8 @@ class Figure(NamedTuple):
 
     def of(self, sums: Sums) -> np.ndarray:
         with np.errstate(divide="ignore", invalid="ignore"):
-            return self.scale * sum(sums[name] for name in self.over) / sum(sums[name] for name in self.under)
+            over, under = (sum((sums[name] for name in names), np.zeros(())) for names in (self.over, self.under))
+            return self.scale * over / under
 
 
 def resample(columns: Columns, samples: int, seed: int) -> Sums:

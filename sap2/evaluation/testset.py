@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from sap2.errors import InputError
 from sap2.evaluation.keywords import caseless
@@ -146,7 +147,7 @@ def _given(
     described = [source for source in known if source.kind in ("JSON lines", "JSON array")]
     for id in ids if described else ():
         rows = [source.rows[id] for source in described if id in source.rows]
-        details[id] = Details(*(_first(rows, field) for field in ("duration", "talk", "speaker")))
+        details[id] = Details(**{field: _first(rows, field) for field in Details._fields})
     return Given(
         references={id: row.reference or "" for id, row in ids.items()},
         lists=dict.fromkeys(ids, shared) if shared is not None else _field(ids, known, "keywords"),
@@ -178,7 +179,7 @@ def _field(ids: Rows, sources: Sequence[Source], field: str) -> dict[str, tuple[
     return {}
 
 
-def _first(rows: Sequence[Row], field: str) -> float | str | None:
+def _first(rows: Sequence[Row], field: str) -> Any:
     return next((value for value in (getattr(row, field) for row in rows) if value is not None), None)
 
 

@@ -44,7 +44,8 @@ class Selection:
 
         Raises: ValueError: the answer left the list.
         """
-        paths, used, start = self._first, set(), 0
+        used: set[int] = set()
+        paths, start = self._first, 0
         end = len(answer)
         while start < end:
             rest = tuple(answer[start:end])

@@ -179,8 +179,8 @@ def decode_split(
         (partial / "timing.json").write_text(json.dumps(timing, indent=2) + "\n", encoding="utf-8")
         if trained:
             (partial / "recogniser.json").write_text(json.dumps(trained, indent=2) + "\n", encoding="utf-8")
-    taken = {name: round(value, 1) for name, value in seconds.items()}
-    return {"utterances": len(utterances), "hours": round(heard / 3600, 3), "seconds": taken}
+    rounded = {name: round(value, 1) for name, value in seconds.items()}
+    return {"utterances": len(utterances), "hours": round(heard / 3600, 3), "seconds": rounded}
 
 
 def given_list(utterance: Utterance, context: str) -> list[str]:
@@ -204,7 +204,8 @@ def _pruning_seconds(manifest: Path) -> float | None:
     summary = manifest.with_name("summary.json")
     if not summary.is_file():
         return None
-    return json.loads(summary.read_text(encoding="utf-8")).get(manifest.stem, {}).get("seconds")
+    seconds: float | None = json.loads(summary.read_text(encoding="utf-8")).get(manifest.stem, {}).get("seconds")
+    return seconds
 
 
 def _real_time_factors(seconds: dict[str, float], pruning: float | None, heard: float) -> dict[str, float]:

@@ -66,14 +66,14 @@ def encode(
         label: Shows progress under this name.
     """
     lengths = [len(wave) for wave in audio]
-    budget = int(batch_seconds * processor.feature_extractor.sampling_rate)
+    budget = int(batch_seconds * processor.feature_extractor.sampling_rate)  # type: ignore[attr-defined]
     states: list[Tensor | None] = [None] * len(audio)
     for rows in _batches(lengths, batch_size, budget, label):
         features = processor.features([audio[row] for row in rows])
         hidden, mask = model.encode_speech(**features)
         for row, frames, count in zip(rows, hidden, mask.sum(-1).tolist(), strict=True):
             states[row] = frames[:count].cpu()
-    return states
+    return [one for one in states if one is not None]
 
 
 def generate(model, processor: SapProcessor, *questions, **options) -> list[str]:
@@ -178,9 +178,8 @@ def likelihoods(
     for rows in _batches(_lengths(processor, items, prompts, keywords), batch_size, batch_tokens, None):
         asked = [(place, number) for place, row in enumerate(rows) for number in range(len(texts[row]))]
         targets = [processor.target(texts[rows[place]][number]) for place, number in asked]
-        inputs = _inputs(
-            model, processor, *([column[row] for row in rows] for column in (items, prompts, keywords)), "left"
-        )
+        spoken, asked_with, lists = ([column[row] for row in rows] for column in (items, prompts, keywords))
+        inputs = _inputs(model, processor, spoken, asked_with, lists, "left")
         read = model(**inputs, use_cache=True, logits_to_keep=1)
         mask, width = inputs["attention_mask"], inputs["attention_mask"].shape[1]
         for some in _batches([width + len(target) for target in targets], batch_size, batch_tokens, None):
@@ -335,11 +334,12 @@ def _inputs(model, processor, items, prompts, keywords, padding_side: str) -> di
 
 def _states(model, processor, items: Sequence[Speech]) -> list[Tensor]:
     """Each row's encoded speech; an empty tensor where there is none."""
-    waves = [row for row, item in enumerate(items) if isinstance(item, np.ndarray)]
-    encoded = dict(zip(waves, encode(model, processor, [items[row] for row in waves], len(items)), strict=True))
-    known = [item for item in [*encoded.values(), *items] if isinstance(item, Tensor)]
-    empty = known[0].new_zeros(0, known[0].shape[-1]) if known else torch.zeros(0, 1)
-    return [encoded[row] if row in encoded else empty if item is None else item for row, item in enumerate(items)]
+    waves = {row: item for row, item in enumerate(items) if isinstance(item, np.ndarray)}
+    states = dict(zip(waves, encode(model, processor, list(waves.values()), len(items)), strict=True))
+    states |= {row: item for row, item in enumerate(items) if isinstance(item, Tensor)}
+    known = next(iter(states.values()), None)
+    empty = known.new_zeros(0, known.shape[-1]) if known is not None else torch.zeros(0, 1)
+    return [states.get(row, empty) for row in range(len(items))]
 
 
 def _lengths(processor, items, prompts, keywords) -> list[int]:

@@ -21,7 +21,7 @@ PROMISING = 3.0  # log-odds from which a keyword is tried: asking the model take
 
 @dataclass(frozen=True)
 class Written(Replacement):
-    """A keyword in the place of some words of the first transcript.
+    """A keyword instead of some words of the first transcript.
 
     Args:
         tag, likeness: The evidence there is without asking the model: see `FirstPassWeights`.
@@ -56,7 +56,8 @@ def written(text: str, tags: Mapping[str, float], weights: FirstPassWeights) -> 
         if odds[column] < PROMISING:
             break
         for row in np.argsort(-alike[:, column], kind="stable")[:PLACES]:
-            one = Replacement(*spans[row], listed[column])
+            start, end = spans[row]
+            one = Replacement(start, end, listed[column])
             inserted = " ".join(one.within(words))
             found.append(Written(one.start, one.end, one.keyword, tags[one.keyword], float(most[column]), inserted))
     return found

@@ -135,7 +135,7 @@ def _load(
     if dtype is None:
         dtype = "auto" if device and torch.device(device).type != "cpu" else torch.float32
     own_rows = any(map(has_own_rows, adapters.values()))
-    model = load_model(base, dtype=dtype, own_rows=own_rows, **sap | overrides)
+    model: Any = load_model(base, dtype=dtype, own_rows=own_rows, **sap | overrides)
     processor = load_processor(base, **processor_fields(model.config))
     for name, path in adapters.items():
         model = add_adapter(model, path, name)

@@ -1,4 +1,4 @@
-"""Where in a transcript a keyword could stand: in the place of words that look or sound like it."""
+"""Where in a transcript a keyword could stand: instead of words that look or sound like it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ __all__ = ["Replacement", "likeness"]
 
 @dataclass(frozen=True)
 class Replacement:
-    """A keyword in the place of the words from `start` on, of which `end` is the first that stays."""
+    """A keyword instead of the words from `start` on, of which `end` is the first that stays."""
 
     start: int
     end: int

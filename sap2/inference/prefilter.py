@@ -81,11 +81,12 @@ def similarity(hypothesis: str, words: Sequence[str]) -> np.ndarray:
     if not spoken:
         return np.zeros(len(words), np.float32)
     heard = dict.fromkeys(" ".join(spoken[start:end]) for start, end in stretches(len(spoken), words))
-    return closeness(list(heard), words).max(axis=0)
+    best: np.ndarray = closeness(list(heard), words).max(axis=0)
+    return best
 
 
 def stretches(count: int, words: Sequence[str]) -> list[tuple[int, int]]:
-    """Start and end of all stretches of so many words of a transcript that could be one of the keywords; at least one.
+    """Start and end of each stretch of a transcript of `count` words that could be one of the keywords; at least one.
 
     >>> stretches(3, ["Maier"])
     [(0, 1), (1, 2), (2, 3), (0, 2), (1, 3)]
@@ -100,11 +101,12 @@ def closeness(heard: Sequence[str], listed: Sequence[str]) -> np.ndarray:
     See `similarity`, which is the best of a hypothesis's stretches.
     """
     one, other = _Keys.of(heard), _list_keys(tuple(listed))
-    letters = _similarity(one.letters, other.letters)
-    sounds = _similarity(one.sounds, other.sounds)
+    letters: np.ndarray = _similarity(one.letters, other.letters)
+    sounds: np.ndarray = _similarity(one.sounds, other.sounds)
     silent = np.array([not sound for sound in other.sounds], dtype=bool)
     sounds[:, silent] = letters[:, silent]
-    return letters + sounds
+    both: np.ndarray = letters + sounds
+    return both
 
 
 def _similarity(heard: list[str], listed: list[str]) -> np.ndarray:

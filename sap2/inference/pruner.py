@@ -141,7 +141,8 @@ class Pruner:
     ) -> Iterator[tuple[list[Written], list[float]]]:
         """Of each segment that was tagged, the keywords tried in the base's transcript and what each gains."""
         states = [speech[utterance].by(self.base)[segment] for utterance, segment in tagged]
-        prompts, no_lists = [recognition_prompt(False)] * len(states), [[]] * len(states)
+        prompts = [recognition_prompt(False)] * len(states)
+        no_lists: list[list[str]] = [[]] * len(states)
         texts = [answer.text for answer in self.base.answers(states, prompts, no_lists, self.settings)]
         weights = self.settings.first_pass or FirstPassWeights()
         tried = [written(text, odds, weights) for text, odds in zip(texts, tagged.values(), strict=True)]
@@ -161,7 +162,8 @@ class Pruner:
     def _first_pass(self, speech: Sequence[EncodedAudio]) -> list[str]:
         """What the base transcribes of each recording without context."""
         states = [segment for one in speech for segment in one.by(self.base)]
-        prompts, no_lists = [recognition_prompt(False)] * len(states), [[]] * len(states)
+        prompts = [recognition_prompt(False)] * len(states)
+        no_lists: list[list[str]] = [[]] * len(states)
         texts = iter(answer.text for answer in self.base.answers(states, prompts, no_lists, self.settings))
         return [join(one.spans, [next(texts) for _ in one.spans]) for one in speech]
 

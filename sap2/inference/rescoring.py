@@ -1,7 +1,7 @@
 """Words of a transcript that are nearly a keyword of its list, written as that keyword where the model agrees.
 
 Stage 2 spells as it goes: a name in its list may still come out blended with what it hears, or with another name. Each
-transcript is tried with a keyword in the place of what looks or sounds like it, and is scored by the model once more.
+transcript is tried with a keyword instead of what looks or sounds like it, and is scored by the model once more.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ MOST = 8  # keywords that are tried in one place
 
 
 def replacements(text: str, keywords: Sequence[str]) -> list[Replacement]:
-    """What can be tried: keywords in the place of what is like them and is no keyword itself.
+    """Candidate replacements: stretches that resemble a listed keyword and are not keywords themselves.
 
     >>> for one in replacements("ask houbrle", ["doubrle", "zosnurham"]):
     ...     print(" ".join(one.within(["ask", "houbrle"])))
@@ -42,7 +42,8 @@ def replacements(text: str, keywords: Sequence[str]) -> list[Replacement]:
 
 def replaced(text: str, tried: Sequence[Replacement], gains: Sequence[float]) -> str:
     """The transcript with those that gain anything, the best first; no two in one place."""
-    words, taken = text.split(), []
+    words = text.split()
+    taken: list[Replacement] = []
     for gain, one in sorted(zip(gains, tried, strict=True), key=lambda pair: -pair[0]):
         if gain > 0 and not any(map(one.rivals, taken)):
             taken.append(one)

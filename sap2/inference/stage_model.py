@@ -33,7 +33,7 @@ class StageModel:
         self.model, self.processor = model.eval(), processor
         adapters = model.peft_config if isinstance(model, PeftModel) else {}
         self.adapter = adapter if adapter in adapters else None
-        self.encoder = encoder or (self.adapter if self._encoder_adapted() else BARE_ENCODER)
+        self.encoder: str = encoder or (self.adapter if self.adapter and self._encoder_adapted() else BARE_ENCODER)
 
     @property
     def method(self) -> str:
@@ -120,12 +120,10 @@ class StageModel:
     ) -> list[list[float]]:
         """The log-probability of each of an utterance's texts as the answer to its prompt; some have none."""
         rows = [row for row, several in enumerate(texts) if several]
-        states, prompts, keywords, wanted = (
-            [column[row] for row in rows] for column in (states, prompts, keywords, texts)
-        )
         with self.switched_on():
             scored = likelihoods(
-                self.model, self.processor, states, prompts, keywords, wanted,
+                self.model, self.processor, [states[row] for row in rows], [prompts[row] for row in rows],
+                [keywords[row] for row in rows], [texts[row] for row in rows],
                 batch_size=search.batch_size, batch_tokens=search.batch_tokens,
             )  # fmt: skip
         by_row = dict(zip(rows, scored, strict=True))

@@ -65,12 +65,12 @@ def curve(scored: Sequence[Scores], said: Sequence[Sequence[str]]) -> list[dict[
 
 
 def choose(rows: Sequence[Mapping[str, float | None]], max_false_alarms: float) -> float | None:
-    """The lowest threshold of a curve with at most so many false alarms in 100 utterances; None: none is needed.
+    """The lowest threshold of a curve with at most `max_false_alarms` in 100 utterances; None: none is needed.
 
     >>> choose(curve([{"maier": -0.25, "jon": -2.0}], [["maier"]]), 10.0)
     -0.25
     """
-    allowed = [row["threshold"] for row in rows if row["false_alarms_per_100"] <= max_false_alarms]
+    allowed = [row["threshold"] for row in rows if (row["false_alarms_per_100"] or 0.0) <= max_false_alarms]
     if not allowed:
         return rows[-1]["threshold"]
     return None if allowed[0] == rows[0]["threshold"] else allowed[0]
@@ -78,4 +78,4 @@ def choose(rows: Sequence[Mapping[str, float | None]], max_false_alarms: float) 
 
 def _floor(score: float) -> float:
     """Rounded down, so that the score itself reaches it."""
-    return math.floor(score * 10**DIGITS) / 10**DIGITS
+    return float(math.floor(score * 10**DIGITS) / 10**DIGITS)

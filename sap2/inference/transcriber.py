@@ -99,7 +99,7 @@ class Transcriber:
         return list(zip(answers, keywords, strict=True))
 
     def _rescored(self, states: list[Tensor], keywords: list[list[str]], texts: list[str], loss: float) -> list[str]:
-        """The transcripts, with keywords in the place of what is nearly one where that costs at most `loss`."""
+        """The transcripts, with keywords instead of words that nearly match one, where that costs at most `loss`."""
         tried = [replacements(text, words) for text, words in zip(texts, keywords, strict=True)]
         variants = [
             [" ".join(words) for words in (text.split(), *(one.within(text.split()) for one in row))] if row else []

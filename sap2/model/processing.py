@@ -173,7 +173,7 @@ class SapProcessor:
         batch = {
             "input_ids": _pad(inputs, self.pad_id, side),
             "attention_mask": _pad([[1] * len(ids) for ids in inputs], 0, side),
-            # Padding of the context is told by window -1 alone: id 0 is a token like any other.
+            # Padding of the context is marked by window -1 alone: id 0 is a token like any other.
             "context_ids": _pad([ids for ids, _ in contexts], 0, "right"),
             "context_windows": _pad([windows for _, windows in contexts], -1, "right"),
             **features,

@@ -304,7 +304,7 @@ async def _asked(request: Request, service: Service, until: float) -> AsyncItera
     """
     try:
         form = await asyncio.wait_for(read_form(request, service.limits), until - time.monotonic())
-    except asyncio.TimeoutError as error:
+    except TimeoutError as error:
         raise Refused(408, f"the request's body was not complete within {service.limits.timeout:g} s") from error
     try:
         asked = await understood(form, service.limits)

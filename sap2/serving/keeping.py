@@ -7,7 +7,7 @@ import json
 import threading
 import uuid
 from collections.abc import Sequence
-from datetime import date, datetime, timezone
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -46,7 +46,7 @@ class Keeper:
         transcript = answer.transcript
         row = {
             "id": id,
-            "at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            "at": datetime.now(UTC).isoformat(timespec="seconds"),
             "model": answer.model,
             "audio": path.as_posix(),
             "duration": len(audio) / SAMPLE_RATE,

@@ -96,7 +96,7 @@ async def read_form(request: Request, limits: Limits) -> FormData:
 
 
 async def read_body(request: Request, most: int) -> bytes:
-    """A body of at most so many bytes, whatever its headers say.
+    """A body of at most `most` bytes, whatever its headers say.
 
     Raises: Refused: 413, it is longer; what is beyond is read, that the client hears why, but not kept.
     """

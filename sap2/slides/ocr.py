@@ -38,7 +38,7 @@ def read_picture(file: Any) -> list[str]:
 
 
 def shrunk_picture(file: Any, long_side: int) -> Any:
-    """A picture file as a PIL image in RGB, on white where it is transparent, of at most so many pixels a side.
+    """A picture file as a PIL image in RGB, on white where it is transparent, of at most `long_side` pixels a side.
 
     Raises: PictureError: it cannot be decoded, or has more than MOST_PIXELS.
     """

@@ -7,8 +7,8 @@ MLflow moves one alias at a time and has no transaction. Two things make a move 
   process that is gone, and is taken over.
 - A journal: what is to be is written into one tag of the model before the first alias moves, and removed after the
   last. From the tag on it counts: who reads the aliases reads them as it will leave them, and a move that was cut
-  short is finished by the next one who has the lock. That one is told of it: it may have been given the same command
-  again, after an answer was lost, and must not go on from where it already is.
+  short is finished by the next one who has the lock. The process is informed, as it may have been given the same
+  command again, after an answer was lost, and must not go on from where it already is.
 """
 
 import json

@@ -147,7 +147,8 @@ def build(artifacts: Mapping[str, str], settings: RecogniserSettings):
     """A recogniser of three folders and its settings, on the GPU when there is one."""
     from sap2.inference import best_device, load_recogniser
 
-    return load_recogniser(*(present(artifacts[part]) for part in PARTS), settings, device=best_device())
+    base, pruner, recogniser = (present(artifacts[part]) for part in PARTS)
+    return load_recogniser(base, pruner, recogniser, settings, device=best_device())
 
 
 def pip_requirements() -> list[str]:

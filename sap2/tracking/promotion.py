@@ -3,7 +3,7 @@
 import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -135,7 +135,7 @@ def versions(tracking: TrackingSection) -> list[dict[str, Any]]:
             "version": int(one.version),
             "aliases": [alias for alias, version in held.items() if version == int(one.version)]
             + (["unfinished"] if unfinished(one) else []),
-            "registered": datetime.fromtimestamp(one.creation_timestamp / 1000, timezone.utc),
+            "registered": datetime.fromtimestamp(one.creation_timestamp / 1000, UTC),
             "run": one.run_id,
             "tags": dict(one.tags),
         }
@@ -146,7 +146,7 @@ def versions(tracking: TrackingSection) -> list[dict[str, Any]]:
 def versions_table(listed: list[dict[str, Any]], context: str) -> str:
     """What `sap2 models` prints: scores are those of one context."""
     heads = ("version", "alias", "registered (UTC)", "WER %", "U-WER %", "B-WER %", "false alarms", "last decision")
-    rows = [heads]
+    rows: list[tuple[str, ...]] = [heads]
     for one in listed:
         tags = one["tags"]
         scores = (tags.get(f"{context}/{name}", "–") for name in ("wer", "u_wer", "b_wer", "false_alarms_per_100"))
@@ -184,13 +184,13 @@ def _judged(
     speed = _tag(asking, name, number, f"{gate.context}/{SPEED}")
     with tempfile.TemporaryDirectory(prefix="sap2-gate-") as folder:
         found = {}
-        for which in filter(None, (number, champion)):
+        for which in [number, *([champion] if champion else [])]:
             path = _results(asking, name, which, gate.context, Path(folder) / str(which))
             if path is None:
                 figure = f"the run of version {which} holds no {RESULTS}/{gate.context}.jsonl"
                 return [Rule("results are kept with the run", figure, False)]
             found[which] = path
-        return judge(gate, evaluation, found[number], found.get(champion), float(speed) if speed else None)
+        return judge(gate, evaluation, found[number], found.get(champion or 0), float(speed) if speed else None)
 
 
 def _results(asking, name: str, number: int, context: str, folder: Path) -> Path | None:
@@ -228,7 +228,7 @@ def _moved_up(asking, outcome: Promotion, why: str) -> bool:
         places: dict[str, int | None] = {CHAMPION: number, PREVIOUS: champion}
         if now.get(CHALLENGER) == number:
             places[CHALLENGER] = None
-        tags = _stamp("promoted", why) | {REPLACED: "" if champion is None else str(champion)}
+        tags = {**_stamp("promoted", why)} | {REPLACED: "" if champion is None else str(champion)}
         move(asking, name, places, number, tags)
         return True
 
@@ -244,7 +244,7 @@ def _record(asking, outcome: Promotion) -> None:
     """The verdict, for who looks at the version or at its run."""
     name, number = outcome.model, str(outcome.version)
     version = asking.get_model_version(name, number)
-    now = datetime.now(timezone.utc)
+    now = datetime.now(UTC)
     asking.log_dict(version.run_id, {"at": now.isoformat(), **asdict(outcome)}, f"promotion/{now:%Y%m%dT%H%M%S}.json")
     asking.update_model_version(name, number, description=_described(version.description or "", outcome))
 
@@ -268,7 +268,7 @@ def _why(rules: list[Rule], force: str | None, holds: bool) -> str:
 
 def _stamp(what: str, why: str) -> Mapping[str, str]:
     """Who, when and why, as tags of a version."""
-    now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    now = datetime.now(UTC).isoformat(timespec="seconds")
     return {f"sap2.{what}_at": now, f"sap2.{what}_by": user(), f"sap2.{what}_why": why}
 
 

@@ -63,7 +63,8 @@ def audio_file(audio: Any, folder: Path) -> Path:
             audio = base64.b64decode(audio.partition(",")[2] if audio.startswith("data:") else audio, validate=True)
         except (binascii.Error, ValueError) as error:
             shown = audio if len(audio) <= 80 else f"{audio[:80]}…"
-            raise InputError(f"audio {shown!r} is no file here and no base64; send a file's path or content") from error
+            reason = f"audio {shown!r} is neither a file here nor base64"
+            raise InputError(f"{reason}; send a file's path or content") from error
     if not isinstance(audio, bytes | bytearray):
         raise InputError(f"audio is {type(audio).__name__}, expected a file's path, its bytes, or those in base64")
     with tempfile.NamedTemporaryFile(dir=folder, prefix="audio-", delete=False) as file:

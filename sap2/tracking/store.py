@@ -112,7 +112,10 @@ def experiment_id(asking, section: TrackingSection) -> str:
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-        return _existing_experiment(asking, section.experiment)  # another stage was a moment faster
+        made = _existing_experiment(asking, section.experiment)  # another stage was a moment faster
+        if made is None:
+            raise
+        return made
 
 
 @contextmanager
@@ -161,7 +164,7 @@ def _check_place(uri: str) -> None:
     path = _sqlite_path(uri)
     if path is not None:
         if path.is_file() and path.stat().st_size and not _starts_with(path, b"SQLite format 3"):
-            raise TrackingError(_message(uri, "cannot be used", f"{path} is no SQLite file"))
+            raise TrackingError(_message(uri, "cannot be used", f"{path} is not a SQLite database"))
         folder = next(parent for parent in path.absolute().parents if parent.exists())
         if not folder.is_dir():
             raise TrackingError(_message(uri, "cannot be used", f"{folder} is a file, expected a folder"))

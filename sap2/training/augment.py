@@ -69,7 +69,7 @@ def mask_features(features: np.ndarray, policy: SpecAugment, draws: random.Rando
         features: One utterance's log-mel without padding, `(mels, mel_frames)`.
         policy: How many masks, and how wide at most: each width is drawn evenly from 0 on.
     Source: Park et al., SpecAugment, Interspeech 2019, section 2; without time warping, which gained least there. The
-        paper's features have mean 0, Whisper's do not: hence the mean, taken beforehand, instead of 0.
+        paper's features have mean 0, Whisper's do not: hence the mean, computed first, instead of 0.
     """
     mels, frames = features.shape
     if not frames:

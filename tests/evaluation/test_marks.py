@@ -1,4 +1,4 @@
-"""Aligned lines: keywords marked found, missed or false, and what stood in the place of a missed one."""
+"""Aligned lines: keywords marked found, missed or false, and what stood instead of a missed one."""
 
 from sap2.evaluation import score
 from sap2.evaluation.scores import WordPair

@@ -1,4 +1,4 @@
-"""Formats are told by content; what is refused names file, line and id."""
+"""Formats are detected from the content; what is refused names file, line and id."""
 
 import json
 
@@ -155,8 +155,8 @@ def test_a_text_alone_is_what_the_file_is_for(tmp_path):
         ("one (a)\ntwo b\n" * 30, ":2"),
         ("a\tone\n\ttwo\n", ":2: no id before the first tab"),
         ("a\tone\t[]\t[]\tfive\n", ":1 (a): 5 columns, expected id, text, rare words and list at most"),
-        ("a\tone\t[1]\n", ":1 (a): rare words '[1]' are no JSON list of strings"),
-        ("a\tone\t[]\tmeyer\n", ":1 (a): list 'meyer' are no JSON list of strings"),
+        ("a\tone\t[1]\n", ":1 (a): rare words '[1]' are not a JSON list of strings"),
+        ("a\tone\t[]\tmeyer\n", ":1 (a): list 'meyer' are not a JSON list of strings"),
         ('{"id": "a", "hypothesis": "x"}\n{"id": \n', ":2: not JSON"),
         ('{"id": "a"}\n[1]\n', ":2: got list, expected a JSON object"),
         ('{"hypothesis": "x"}\n', ':1: no id, expected a field "id", or "audios"'),
@@ -169,7 +169,7 @@ def test_a_text_alone_is_what_the_file_is_for(tmp_path):
     ],
 )
 def test_a_broken_line_is_refused_with_file_and_line(tmp_path, text, message):
-    if text.startswith("one (a)"):  # the format is told by the first fifty lines: a later line breaks it
+    if text.startswith("one (a)"):  # the format is detected from the first fifty lines: a later line breaks it
         text = "one (a)\n" + "".join(f"x (a{number})\n" for number in range(60)) + "two b\n"
         message = ":62: got 'two b', expected text and (id), as in the lines before it"
     assert refusal(tmp_path / "x", text).startswith(message)

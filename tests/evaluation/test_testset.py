@@ -52,6 +52,7 @@ def test_the_published_list_columns_agree_with_what_is_found_in_the_references(d
     assert all(set(one.said) == set(one.biasing) for one in deep_bias.utterances)
 
 
+@pytest.mark.slow  # a whole test set, twice
 def test_normalising_text_and_list_alike_moves_b_wer_as_known():
     """Whisper's normaliser on one system: 14.08 without, 13.63 with it on text and list alike."""
     pytest.importorskip("whisper_normalizer", reason="whisper-normalizer holds the rules and spellings")

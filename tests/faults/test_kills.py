@@ -8,7 +8,7 @@ LONG = {
     "prepare": 20, "lists": 6, "base": 10, "train-pruner": 12, "prune": 10, "train-recogniser": 8, "decode": 10,
     "evaluate": 15, "register": 15,
 }  # fmt: skip
-IN_A_ROW = 5  # kills, each on what the one before left, before DVC mends it
+IN_A_ROW = 5  # kills, each on what the one before left, before DVC repairs it
 
 
 def test_ten_kills_are_mended_by_the_next_run(flow):

@@ -1,4 +1,4 @@
-"""Transcripts with keywords in the place of what is nearly one."""
+"""Transcripts with keywords instead of words that nearly match one."""
 
 import doctest
 

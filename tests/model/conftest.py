@@ -1,4 +1,4 @@
-"""A tiny random base, made anew for each file of this room's tests."""
+"""A tiny random base, recreated for each file of this room's tests."""
 
 import pytest
 from tiny import build_tiny_base

@@ -90,7 +90,7 @@ def test_pages_that_share_names_are_told_apart_by_what_sounds_like_theirs():
     off = []
     for heard, pages, truth in map(talk_of_shared_names, range(20)):
         off += [abs(one - other) for one, other in zip(align(heard, pages), truth, strict=True)]
-    # The letter triples that pages were told by before: 0.28 and 0.71.
+    # The letter triples that pages were recognised by before: 0.28 and 0.71.
     assert np.mean(np.array(off) == 0) >= 0.4 and np.mean(np.array(off) <= 2) >= 0.8
 
 

@@ -1,4 +1,4 @@
-"""Transformers' model and generation tests on a class of ours or of stock; run by tests/model/test_stock_suite.py.
+"""Transformers' model and generation tests on a family's class, ours or stock's; see tests/model/test_stock_suite.py.
 
 Copied into a package beside transformers' own test files, which the relative imports name. SUITE_FAMILY and SUITE_SIDE
 (`ours` or `stock`) choose the class.

@@ -148,7 +148,7 @@ def register_again(models, reports, tmp_path):
 
 @pytest.fixture
 def version(section, asking, tmp_path):
-    """Register a version whose transcripts have the name wrong in so many of forty utterances."""
+    """Register a version whose transcripts have the name wrong in `wrong` of forty utterances."""
 
     def version(wrong: int, results: bool = True, section=section) -> int:
         from mlflow.entities import Metric

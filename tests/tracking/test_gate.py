@@ -12,7 +12,7 @@ WORDS = ("ask", "meyer", "about", "the", "plan")
 
 
 def results(path, names=0, others=0, alarms=0, utterances=60, keywords=("meyer", "maier")):
-    """Results of sixty utterances; in the first so many, the name or another word is wrong or a list word is added."""
+    """Results of sixty utterances; in the first ones, the name or another word is wrong or a list word is added."""
     rows = []
     for number in range(utterances):
         said = list(WORDS)

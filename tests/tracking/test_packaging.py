@@ -121,7 +121,7 @@ import sap2
 assert not hidden & {name.partition(".")[0] for name in sys.modules} - {"sap2"}
 print(json.dumps({"answers": answers, "refusal": refusal, "code": sap2.__file__}))
 """
-    command = [sys.executable, "-P" if sys.version_info >= (3, 11) else "-B", "-c", script]
+    command = [sys.executable, "-P", "-c", script]
     command += [model_folder, str(recording), json.dumps(KEYWORDS), json.dumps(hidden)]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -132,7 +132,7 @@ print(json.dumps({"answers": answers, "refusal": refusal, "code": sap2.__file__}
     assert four == [whole] * 4
     assert two[0] == whole and two[1]["found"] == two[1]["predicted"] == []
     assert one == [two[1]]
-    assert "row 1: audio 'no-such.wav' is no file here and no base64" in said["refusal"]
+    assert "row 1: audio 'no-such.wav' is neither a file here nor base64" in said["refusal"]
 
 
 def test_package_holds_safetensors_code_and_pinned_requirements_but_no_pickle(model_folder):

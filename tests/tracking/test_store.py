@@ -89,7 +89,7 @@ def test_server_that_refuses_is_an_error(web_server, status):
 def test_file_that_is_no_database_is_an_error_and_stays(tmp_path):
     path = tmp_path / "notes.txt"
     path.write_text("not a database, but somebody's notes")
-    with pytest.raises(TrackingError, match="notes.txt is no SQLite file"):
+    with pytest.raises(TrackingError, match="notes.txt is not a SQLite database"):
         check_server(TrackingSection(uri=f"sqlite:///{path}"))
     assert path.read_text() == "not a database, but somebody's notes"
 
