@@ -127,9 +127,11 @@ def _unwritten(path: Path | str, reason: str) -> OutputError:
     return OutputError(f"{path}: cannot be written: {reason}; {way_out}", reason)
 
 
-def read_jsonl(path: Path | str) -> Iterator[tuple[int, dict]]:
+def read_jsonl(path: Path | str, skip: int = 0) -> Iterator[tuple[int, dict]]:
     """Yield `(line number, object)` for every non-blank line.
 
+    Args:
+        skip: How many non-blank lines to pass over unread.
     Raises: InputError: the file is missing or not UTF-8, or a line is not a JSON object; the message names file, line.
     """
     path = Path(path)
@@ -137,6 +139,9 @@ def read_jsonl(path: Path | str) -> Iterator[tuple[int, dict]]:
         with path.open(encoding="utf-8-sig") as lines:
             for number, line in enumerate(lines, start=1):
                 if not line.strip():
+                    continue
+                if skip:
+                    skip -= 1
                     continue
                 yield number, json_object(line, f"{path}:{number}")
     except (FileNotFoundError, NotADirectoryError) as error:

@@ -4,6 +4,7 @@ import math
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -139,8 +140,8 @@ def unique_keywords(keywords: Iterable[str]) -> list[str]:
     """
     kept: dict[str, str] = {}
     for keyword in keywords:
-        tidy = composed(" ".join(keyword.split()))
-        kept.setdefault(tidy.casefold(), tidy)
+        tidy, folded, _ = _tidied(keyword)
+        kept.setdefault(folded, tidy)
     return list(kept.values())
 
 
@@ -155,8 +156,18 @@ def spoken_of(keywords: Iterable[str], text: str) -> list[str]:
     >>> spoken_of(["Meyer", "deep zorvan"], "of  meyer and zorvan")
     ['Meyer']
     """
-    text = f" {' '.join(composed(text).casefold().split())} "
-    return [keyword for keyword in keywords if f" {' '.join(composed(keyword).casefold().split())} " in text]
+    words = composed(text).casefold().split()
+    known, text = set(words), f" {' '.join(words)} "
+    # Of a list's many keywords few begin with a word of the text: only these are searched for.
+    return [word for word in keywords if _tidied(word)[2] in known and f" {_tidied(word)[1]} " in text]
+
+
+@lru_cache(maxsize=1 << 18)  # a corpus lists the same words again and again
+def _tidied(keyword: str) -> tuple[str, str, str]:
+    """A keyword in Unicode's NFC with its white space tidied; the same whatever its case; the first word of that."""
+    tidy = composed(" ".join(keyword.split()))
+    folded = tidy.casefold().split()
+    return tidy, " ".join(folded), folded[0] if folded else ""
 
 
 def read_manifest(path: Path | str) -> list[Utterance]:
@@ -179,13 +190,15 @@ def read_manifest(path: Path | str) -> list[Utterance]:
     return list(utterances.values())
 
 
-def stream_manifest(path: Path | str) -> Iterator[Utterance]:
+def stream_manifest(path: Path | str, skip: int = 0) -> Iterator[Utterance]:
     """The utterances of a manifest that may be too long to hold, one by one; ids are not compared.
 
+    Args:
+        skip: How many utterances to pass over unread.
     Raises: InputError: as `read_manifest`, but for ids used twice.
     """
     number = 0
-    for number, row in read_jsonl(path):
+    for number, row in read_jsonl(path, skip):
         yield _utterance(row, f"{path}:{number} ({row.get('id', 'no id')})")
     if not number:
         raise InputError(NO_UTTERANCE.format(path))

@@ -85,6 +85,14 @@ def reproduced(run) -> tuple[str, float]:
     return output, processor_seconds() - started
 
 
+@pytest.fixture(scope="session")
+def real_base(tmp_path_factory) -> Path:
+    """A Qwen2-Audio of the real one's outer shape: see tests/real_shape.py."""
+    from real_shape import build_real_shape
+
+    return build_real_shape(tmp_path_factory.mktemp("real") / "base")
+
+
 def processor_seconds() -> float:
     """Of all child processes so far: unlike the clock's, they do not tell how busy the machine is."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)

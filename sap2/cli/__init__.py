@@ -15,7 +15,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from sap2 import __version__
-from sap2.cli import flow, kubeflow, plan, registry, score, serve, transcribe
+from sap2.cli import exchange, flow, kubeflow, plan, registry, score, serve, transcribe
 from sap2.errors import Abandoned, InputError, SapError, Stopped, out_of_memory
 
 app = typer.Typer(
@@ -29,7 +29,7 @@ app = typer.Typer(
     epilog='Example: sap2 transcribe talk.wav --keywords "Meyer, Kathryn, Zorvan"',
 )
 # In the order of `sap2 --help`.
-for _group in (flow, registry, transcribe, serve, score, plan, kubeflow):
+for _group in (flow, registry, transcribe, serve, score, plan, exchange, kubeflow):
     app.add_typer(_group.app)
 app.add_typer(serve.feedback, name="feedback", epilog="Example: sap2 feedback add ID 'ask jon meyer' --requests served")
 app.add_typer(kubeflow.pipeline, name="pipeline")

@@ -98,3 +98,23 @@ def reproduce(
     print(found)
     if run:
         carry_out(found)
+
+
+@app.command(epilog="Example: sap2 push-to-hub my-lab/sap2-lectures")
+def push_to_hub(
+    repo: Annotated[
+        str, typer.Argument(metavar="ID", help="The model's id on the Hugging Face hub, ORGANISATION/NAME.")
+    ],
+    models: Annotated[Path, typer.Option(metavar="DIR", help="Folder with base, pruner and recogniser.")] = Path(
+        "models"
+    ),
+    lists: Annotated[Path, typer.Option(metavar="DIR", help="Where the data card is.")] = Path("data/lists"),
+    reports: Annotated[Path, typer.Option(metavar="DIR", help="Where the figures are.")] = Path("reports"),
+    public: Annotated[bool, typer.Option("--public", help="For everybody to see, if it is made anew.")] = False,
+) -> None:
+    """Upload the models to the Hugging Face hub.
+
+    With a card that states data, figures and use. Log in first: hf auth login."""
+    from sap2.publishing import publish
+
+    print(f"push-to-hub: {publish(models, repo, lists, reports, private=not public)}")

@@ -4,24 +4,36 @@ Results are one JSON line an utterance; `messages`, `response` and `labels` are 
 """
 
 import json
+import shutil
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from sap2.errors import InputError
 from sap2.files import atomic_dir, json_file, write_csv, write_jsonl
-from sap2.inference.loading import best_device, load_pruner, load_recogniser
+from sap2.inference.loading import best_device, load_recogniser
+from sap2.inference.parts import BATCHES_AHEAD, Scoring, SplitScores, score_splits
+from sap2.inference.pruner import thresholds
 from sap2.inference.threshold import above, choose, curve
 from sap2.inference.transcriber import JPI, TPI, Written
-from sap2.manifest import Utterance, audio_path, read_manifest, relocated, spoken, to_swift, write_manifest
+from sap2.manifest import (
+    Utterance,
+    audio_path,
+    read_manifest,
+    relocated,
+    spoken,
+    stream_manifest,
+    to_swift,
+    write_manifest,
+)
 from sap2.model import sap_settings
 from sap2.progress import track
 from sap2.settings import SETTINGS_FILE, PrunerSettings, RecogniserSettings, TranscriberSettings, save_part
 
 __all__ = ["decode_split", "given_list", "prune_splits"]
-
-BATCHES_AHEAD = 4  # batches whose speech is encoded and held in memory at once
 
 
 def prune_splits(
@@ -33,56 +45,76 @@ def prune_splits(
     *,
     train: bool = True,
     max_false_alarms: float | None = None,
+    scored: Path | None = None,
+    processes: int | None = None,
 ) -> dict[str, Any]:
     """Ask the pruner about every utterance: the manifests again, with `predicted`, summary.json and threshold.csv.
 
     settings.json holds what it ran with, the tuned threshold among it. With the methods PC and JPI, which have no
-    pruner, whole lists go on.
+    pruner, whole lists go on. An interrupted run goes on with what is not scored yet; the train split is never held in
+    memory.
 
     Args:
         manifests: By split name, among them dev; the same names are written in `output`.
         train: Whether to prune the split `train`; else it is written as it was.
         max_false_alarms: Keywords selected and not said in 100 dev utterances, at most: the threshold is tuned on dev,
             instead of the one in the settings.
+        scored: Where scores are kept until all are there; None = beside `output`.
+        processes: Processes that share the utterances; None = one a GPU.
     Returns: What summary.json holds: the method; the threshold that was applied, set or tuned on dev; recall, precision
         and false alarms of the answers, by split. threshold.csv has these of dev for every threshold.
     """
-    read = {split: read_manifest(path) for split, path in manifests.items()}
-    method = sap_settings(pruner).get("method", TPI)
-    model = load_pruner(base, pruner, settings, device=best_device()) if method == TPI else None
-    threshold, least = (model.threshold, model.least) if model else (settings.threshold, None)
+    saved = sap_settings(pruner)
+    method = saved.get("method", TPI)
+    threshold, least = thresholds(settings, saved.get("tagging", 0.0) > 0)
+    if method != TPI:
+        threshold, least = settings.threshold, None
+    processes = processes or max(1, torch.cuda.device_count())
+    kept = Path(scored or output.with_name(f".{output.name}-scores"))
+    scores: dict[str, SplitScores] = {}
+    if method == TPI:
+        scoring = Scoring(settings, base, pruner)
+        pruned = [split for split in manifests if split != "train" or train]
+        scores = {split: SplitScores(kept, manifests[split], scoring) for split in pruned}
+        score_splits(scoring, list(scores.values()), processes)
     by_split: dict[str, Any] = {}
     with atomic_dir(output) as partial:
-        for split in sorted(read, key=lambda split: split != "dev"):  # dev first: the threshold is tuned on it
-            started, utterances, scored = time.monotonic(), read[split], []
-            place = output / f"{split}.jsonl"
+        for split in sorted(manifests, key=lambda split: split != "dev"):  # dev first: the threshold is tuned on it
+            manifest, place = manifests[split], output / f"{split}.jsonl"
             if split == "train" and not train:
-                write_manifest(partial / place.name, (relocated(one, manifests[split], place) for one in utterances))
+                write_manifest(
+                    partial / place.name, (relocated(one, manifest, place) for one in stream_manifest(manifest))
+                )
                 continue
-            if model:
-                for batch in _batches(utterances, settings.batch_size, f"prune {split}"):
-                    audio = [audio_path(one, manifests[split]) for one in batch]
-                    # The threshold is applied below: the curve is of all scored keywords.
-                    scored += model.score_keywords(audio, [one.keywords for one in batch])
-            else:
-                scored = [dict.fromkeys(one.keywords, 0.0) for one in utterances]
+            started = time.monotonic()
             if split == "dev":
-                points = curve(scored, [spoken(one) for one in utterances])
+                utterances = read_manifest(manifest)
+                points = curve(_scores(utterances, scores.get(split)), [spoken(one) for one in utterances])
                 write_csv(partial / "threshold.csv", points)
                 if max_false_alarms is not None:
                     tuned = choose(points, max_false_alarms)
                     threshold = least if tuned is None else tuned
-            kept = [list(above(scores, threshold)) for scores in scored]
-            answered = [one.with_predicted(words) for one, words in zip(utterances, kept, strict=True)]
-            write_manifest(partial / place.name, (relocated(one, manifests[split], place) for one in answered))
-            by_split[split] = _agreement(answered) | {"seconds": round(time.monotonic() - started, 1)}
+            agreement = _Agreement()
+            write_manifest(
+                partial / place.name,
+                (
+                    relocated(agreement.counted(one.with_predicted(list(above(own, threshold)))), manifest, place)
+                    for one, own in _scored(manifest, scores.get(split))
+                ),
+            )
+            seconds = scores[split].seconds() / processes if method == TPI else time.monotonic() - started
+            by_split[split] = agreement.figures() | {"seconds": round(seconds, 1)}
         facts = {
             "method": method,
             "threshold": threshold,
-            **{split: by_split[split] for split in read if split in by_split},
+            **{split: by_split[split] for split in manifests if split in by_split},
         }
         save_part(partial / SETTINGS_FILE, settings.model_copy(update={"threshold": threshold}))
         (partial / "summary.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    for split in scores.values():
+        shutil.rmtree(split.folder, ignore_errors=True)
+    if kept.is_dir() and not any(kept.iterdir()):
+        kept.rmdir()
     return facts
 
 
@@ -210,17 +242,43 @@ def _result(
     }
 
 
-def _agreement(answered: Sequence[Utterance]) -> dict[str, Any]:
-    """How well the answers agree with what was spoken, over all utterances together."""
-    right = sum(len(set(one.predicted or ()) & set(spoken(one))) for one in answered)
-    said = sum(len(spoken(one)) for one in answered)
-    selected = sum(len(one.predicted or ()) for one in answered)
-    return {
-        "utterances": len(answered),
-        "keyword_recall": round(right / said, 4) if said else None,
-        "keyword_precision": round(right / selected, 4) if selected else None,
-        "false_alarms_per_100": round(100 * (selected - right) / len(answered), 4),
-    }
+def _scored(manifest: Path, scores: SplitScores | None) -> Iterator[tuple[Utterance, dict[str, float]]]:
+    """Each utterance with its keywords' scores, one after the other; without a pruner all are certain.
+
+    Ids used twice are an error of the stages before: of a long manifest they are not compared again.
+    """
+    utterances = stream_manifest(manifest)
+    return scores.read(utterances) if scores else ((one, dict.fromkeys(one.keywords, 0.0)) for one in utterances)
+
+
+def _scores(utterances: Sequence[Utterance], scores: SplitScores | None) -> list[dict[str, float]]:
+    if scores is None:
+        return [dict.fromkeys(one.keywords, 0.0) for one in utterances]
+    return [own for _, own in scores.read(iter(utterances))]
+
+
+class _Agreement:
+    """How well answers agree with what was spoken, over all utterances together."""
+
+    def __init__(self):
+        self.utterances = self.right = self.said = self.selected = 0
+
+    def counted(self, answered: Utterance) -> Utterance:
+        """The same utterance, once it is counted."""
+        said, selected = spoken(answered), answered.predicted or ()
+        self.utterances += 1
+        self.right += len(set(selected) & set(said))
+        self.said += len(said)
+        self.selected += len(selected)
+        return answered
+
+    def figures(self) -> dict[str, Any]:
+        return {
+            "utterances": self.utterances,
+            "keyword_recall": round(self.right / self.said, 4) if self.said else None,
+            "keyword_precision": round(self.right / self.selected, 4) if self.selected else None,
+            "false_alarms_per_100": round(100 * (self.selected - self.right) / self.utterances, 4),
+        }
 
 
 def _batches(utterances: Sequence[Utterance], batch_size: int, label: str) -> Iterator[Sequence[Utterance]]:

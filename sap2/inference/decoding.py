@@ -289,7 +289,7 @@ def _answer(
     inputs = _inputs(model, processor, items, prompts, keywords, "left")
     prompt_length = inputs["input_ids"].shape[1]
     tokenizer = processor.tokenizer
-    ends = {processor.end_id, tokenizer.eos_token_id} - {None}
+    ends = processor.end_ids
     # Every sampling field is set: what is left open would come from the base's generation_config.json.
     config = GenerationConfig(
         max_new_tokens=max_new_tokens, num_beams=num_beams, do_sample=False, temperature=1.0, top_k=50, top_p=1.0,

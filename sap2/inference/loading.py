@@ -15,7 +15,7 @@ from sap2.inference.pruner import Pruner
 from sap2.inference.recogniser import Recogniser
 from sap2.inference.stage_model import StageModel
 from sap2.inference.transcriber import TPI
-from sap2.model import add_adapter, load_model, load_processor, processor_fields, sap_settings
+from sap2.model import add_adapter, has_own_rows, load_model, load_processor, processor_fields, sap_settings
 from sap2.settings import PrunerSettings, RecogniserSettings
 
 __all__ = ["best_device", "load_checkpoints", "load_pruner", "load_recogniser"]
@@ -134,7 +134,8 @@ def _load(
     overrides = {name: value for name, value in sap_overrides.items() if value is not None}
     if dtype is None:
         dtype = "auto" if device and torch.device(device).type != "cpu" else torch.float32
-    model: Any = load_model(base, dtype=dtype, **sap | overrides)
+    own_rows = any(map(has_own_rows, adapters.values()))
+    model: Any = load_model(base, dtype=dtype, own_rows=own_rows, **sap | overrides)
     processor = load_processor(base, **processor_fields(model.config))
     for name, path in adapters.items():
         model = add_adapter(model, path, name)

@@ -16,10 +16,17 @@ from sap2.prompts import pruning_prompt, recognition_prompt
 from sap2.settings import FirstPassWeights, PrunerSettings
 from sap2.spelling import ReadList
 
-__all__ = ["LEAST_TAG_SCORE", "TAG_THRESHOLD", "Pruner"]
+__all__ = ["LEAST_TAG_SCORE", "TAG_THRESHOLD", "Pruner", "thresholds"]
 
 TAG_THRESHOLD = math.log(0.5)  # of a tagged keyword, where none is set: as likely spoken as not
 LEAST_TAG_SCORE = math.log(0.01)  # a keyword that is less likely than this is never taken into account
+
+
+def thresholds(settings: PrunerSettings, tagging: bool) -> tuple[float | None, float | None]:
+    """The score from which on a keyword is selected, and the lowest that `Pruner.score_keywords` returns, where that is
+    not all that stage 1 answers with."""
+    threshold = TAG_THRESHOLD if settings.threshold is None and tagging else settings.threshold
+    return threshold, LEAST_TAG_SCORE if tagging else None
 
 
 class Pruner:
@@ -35,9 +42,7 @@ class Pruner:
     def __init__(self, stage: StageModel, base: StageModel, settings: PrunerSettings):
         self.stage, self.base, self.settings = stage, base, settings
         self.tagging = stage.tagging
-        self.threshold = TAG_THRESHOLD if settings.threshold is None and self.tagging else settings.threshold
-        # The lowest score of what `score_keywords` returns, where that is not all that stage 1 answers with.
-        self.least = LEAST_TAG_SCORE if self.tagging else None
+        self.threshold, self.least = thresholds(settings, self.tagging)
         self.encode = AudioEncoder(self.stages, settings.batch_size, speech_only=settings.speech_only)
 
     @property

@@ -4,6 +4,7 @@ An adapter folder holds PEFT's files, the processor's, and `sap_config.json`: me
 """
 
 import json
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -11,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import PeftModel
-from safetensors import SafetensorError
+from jinja2 import TemplateError
+from peft import PeftModel, get_peft_model_state_dict
+from safetensors import SafetensorError, safe_open
 from transformers import BitsAndBytesConfig
 from transformers.utils import logging
 
@@ -23,11 +25,15 @@ from sap2.model.configuration import SAP_FIELDS, SapFields
 from sap2.model.families import Family, family_of
 from sap2.model.modeling import SapForConditionalGeneration
 from sap2.model.pairing import base_digest, check_base, check_tokenizer
+from sap2.model.peft_internals import allow_mixed_batches
 from sap2.model.processing import SapProcessor
 
 SAP_CONFIG = "sap_config.json"
 TRAINED_ON = "base_sha256"  # beside the settings: which base an adapter is for
+# Beside the settings of an adapter from elsewhere: it was trained with the base's own rows for the context markers.
+OWN_ROWS = "base_marker_rows"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
+STOCK_PREFIX = "base_model.model.language_model."  # of the tensors' names until transformers 5
 # Modules outside LoRA whose weights, if they have any, are trained and saved with the adapter.
 POOLING, MARKERS = "context_pooling", "context_markers"
 # The projector's and the text model's linear layers; the encoder's, which have the same names, are left alone.
@@ -41,6 +47,7 @@ def load_model(
     trainable: bool = False,
     dtype: str | torch.dtype = "auto",
     attn_implementation: str | None = None,
+    own_rows: bool = False,
     quantization_config: Any = None,
     **sap_overrides,
 ) -> SapForConditionalGeneration | PeftModel:
@@ -50,6 +57,8 @@ def load_model(
         base_dir: Folder or hub id, stock or saved by us; its `model_type` says the family.
         adapter_dir: PEFT folder; its pooling settings hold unless overridden.
         trainable: Whether the adapter's weights take gradients.
+        own_rows: Leave the context markers the base's own embeddings, where its table has rows for them: an adapter
+            from elsewhere was trained with these. That of `adapter_dir` says so itself.
         quantization_config: One of transformers', as `BitsAndBytesConfig(load_in_4bit=True)`; None = as saved.
         sap_overrides: Fields of `SapFields`; None keeps what is there.
     Raises: ModelError: a folder is missing, weights are missing or left over, or a setting is out of range.
@@ -60,7 +69,7 @@ def load_model(
     overrides = saved | {name: value for name, value in sap_overrides.items() if value is not None}
     family, stock = family_of(base_dir)
     processor = load_processor(base_dir)
-    config = _config(base_dir, family, stock, processor, overrides)
+    config = base_config(base_dir, family, stock, processor, overrides)
     try:
         with _without_bar():
             model, info = family.model.from_pretrained(
@@ -84,7 +93,7 @@ def load_model(
     if any(wrong.values()):
         found = "; ".join(f"{kind.replace('_', ' ')}: {', '.join(keys[:5])}" for kind, keys in wrong.items() if keys)
         raise ModelError(f"{base_dir}: not the weights of a {family.title} model as its config.json says ({found})")
-    _add_rows(model, processor)
+    _add_rows(model, processor, own_rows or (adapter_dir is not None and has_own_rows(adapter_dir)))
     if adapter_dir is not None:
         model = add_adapter(model, adapter_dir, trainable=trainable)
     return model.eval()
@@ -126,9 +135,29 @@ def load_processor(directory: str | Path, **overrides) -> SapProcessor:
     check_folder(directory)
     given = {name: value for name, value in overrides.items() if value is not None}
     try:
-        return family_of(directory)[0].processor.from_pretrained(directory, **given)
+        processor = family_of(directory)[0].processor.from_pretrained(directory, **given)
     except (OSError, ValueError) as error:
         raise ModelError(f"{directory}: no processor can be loaded from it ({_first_line(error)})") from error
+    _check_template(directory, processor)
+    return processor
+
+
+def _check_template(directory: str | Path, processor: SapProcessor) -> None:
+    """Refuse a chat template that has no place for the speech, as those of text models have none."""
+    way_out = "delete chat_template.jinja and the like from the folder for the class's own, or take the audio model's"
+    try:
+        # Two frames take the first one's place: of each further place one token is left.
+        places = processor([""], frames=[2])["input_ids"][0].tolist().count(processor.audio_token_id) - 1
+    except (TypeError, ValueError, TemplateError) as error:  # not in the list; content that is no text; Jinja's own
+        fault = _first_line(error)
+        if "is not in list" not in fault:
+            raise ModelError(f"{directory}: its chat template cannot be applied ({fault}); {way_out}") from error
+        places = 0
+    if places != 1:
+        speech = processor.audio_token
+        raise ModelError(
+            f"{directory}: its chat template has {places} {speech} for one recording, expected 1; {way_out}"
+        )
 
 
 def processor_fields(config: SapFields) -> dict:
@@ -140,7 +169,7 @@ def add_adapter(model, adapter_dir: str | Path, name: str = "default", trainable
     """Put one more named adapter on a base; the first call wraps it, later ones join it.
 
     Raises: ModelError: the folder holds no adapter, was trained with other pooling than the model's, on another base
-        or with another tokenizer, or does not fit it.
+        or with another tokenizer, or does not fit it tensor by tensor.
     """
     path = Path(adapter_dir)
     if not (path / "adapter_config.json").is_file():
@@ -151,12 +180,35 @@ def add_adapter(model, adapter_dir: str | Path, name: str = "default", trainable
     check_tokenizer(base, path)
     check_base(base, path, _settings(path).get(TRAINED_ON))
     try:
-        if isinstance(model, PeftModel):
-            model.load_adapter(str(path), adapter_name=name, is_trainable=trainable)
-            return model
-        return PeftModel.from_pretrained(model, str(path), adapter_name=name, is_trainable=trainable)
+        with safe_open(path / ADAPTER_WEIGHTS, framework="pt") as file:
+            saved = set(file.keys())
+        if any(tensor.startswith(STOCK_PREFIX) for tensor in saved):
+            raise ModelError(f'{path}: an adapter in the layout of ms-swift; run "sap2 import-adapter" on it first')
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Found missing adapter keys")  # an error below
+            if isinstance(model, PeftModel):
+                model.load_adapter(str(path), adapter_name=name, is_trainable=trainable)
+            else:
+                model = PeftModel.from_pretrained(model, str(path), adapter_name=name, is_trainable=trainable)
+    except KeyError as error:  # of a module that is saved whole
+        raise ModelError(_misfit(path, {str(error.args[0])}, set())) from error
     except (OSError, RuntimeError, ValueError, SafetensorError) as error:
         raise ModelError(f"{path}: the adapter does not fit the base ({_first_line(error)})") from error
+    wanted = set(get_peft_model_state_dict(model, adapter_name=name, save_embedding_layers=False))
+    if wanted != saved:
+        raise ModelError(_misfit(path, wanted - saved, saved - wanted))
+    allow_mixed_batches(model)
+    return model
+
+
+def _misfit(adapter: Path, missing: set[str], left_over: set[str]) -> str:
+    """Why an adapter's file does not fit: PEFT starts what it lacks at random and drops what it does not know."""
+    faults = [
+        f"{verb} {', '.join(sorted(names)[:3])}{f' and {len(names) - 3} more' if len(names) > 3 else ''}{end}"
+        for verb, names, end in (("lacks", missing, ""), ("holds", left_over, ", which the base has no place for"))
+        if names
+    ]
+    return f"{adapter / ADAPTER_WEIGHTS}: {'; '.join(faults)}; take the whole file again, or train the stage again"
 
 
 def save_adapter(model: PeftModel, processor: SapProcessor, directory: str | Path, name: str = "default") -> None:
@@ -195,6 +247,11 @@ def sap_settings(adapter_dir: str | Path) -> dict:
     return {name: settings.get(name, getattr(SapFields, name)) for name in SAP_FIELDS} if settings else {}
 
 
+def has_own_rows(adapter_dir: str | Path) -> bool:
+    """Whether an adapter was trained with the base's own rows for the context markers: see `load_model`."""
+    return bool(_settings(adapter_dir).get(OWN_ROWS, False))
+
+
 def _settings(adapter_dir: str | Path) -> dict:
     path = Path(adapter_dir) / SAP_CONFIG
     if not path.is_file():
@@ -224,7 +281,8 @@ def _base_folder(model) -> str:
     return (model.get_base_model() if isinstance(model, PeftModel) else model).config.name_or_path
 
 
-def _config(base_dir, family: Family, stock, processor: SapProcessor, overrides: dict) -> SapFields:
+def base_config(base_dir, family: Family, stock, processor: SapProcessor, overrides: dict) -> SapFields:
+    """The configuration of our model on a base, with the tokens that its processor knows."""
     unknown = sorted(set(overrides) - set(SAP_FIELDS))
     if unknown:
         raise ModelError(f"unknown model setting {', '.join(unknown)}; known: {', '.join(SAP_FIELDS)}")
@@ -254,20 +312,27 @@ def sap_config(family: Family, stock, **fields) -> SapFields:
     return family.config(**known | fields)
 
 
-def _add_rows(model: SapForConditionalGeneration, processor: SapProcessor) -> None:
+def _add_rows(model: SapForConditionalGeneration, processor: SapProcessor, own_rows: bool = False) -> None:
     """Give the context tokens embeddings when the base's tokenizer lacked them: the mean of the base's rows.
 
-    A row beyond the base's table is added; one inside it (spare rows of a padded vocabulary) is overwritten.
+    A row beyond the base's table is added; one inside it (spare rows of a padded vocabulary) is overwritten, unless
+    the base's `own_rows` are wanted.
     """
     new = processor.tokenizer.convert_tokens_to_ids(processor.added_tokens)
+    if own_rows:
+        new = [number for number in new if number >= model.get_input_embeddings().num_embeddings]
     if not new:
         return
-    used = len(processor.tokenizer) - len(new)
     if len(processor.tokenizer) > model.get_input_embeddings().num_embeddings:
         model.resize_token_embeddings(len(processor.tokenizer), mean_resizing=False)
     with torch.no_grad():
         for layer in (model.get_input_embeddings(), model.get_output_embeddings()):
-            layer.weight[new] = layer.weight[:used].float().mean(0).to(layer.weight.dtype)
+            layer.weight[new] = marker_start(layer.weight, processor).to(layer.weight.dtype)
+
+
+def marker_start(table: torch.Tensor, processor: SapProcessor) -> torch.Tensor:
+    """What a marker that the base lacked starts as, `(hidden,)`: the mean of the rows of the tokens that it knew."""
+    return table[: len(processor.tokenizer) - len(processor.added_tokens)].float().mean(0)
 
 
 def _first_line(error: Exception) -> str:

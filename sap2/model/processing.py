@@ -15,6 +15,7 @@ from sap2.constants import SAMPLE_RATE
 from sap2.errors import InputError
 from sap2.model.configuration import WINDOWS
 from sap2.model.modeling import frame_count
+from sap2.model.rendered import Rendered, rows_of
 from sap2.prompts import TAGS
 from sap2.spelling import AS_GIVEN, SPELLINGS
 
@@ -78,6 +79,7 @@ class SapProcessor:
         # Prompts are few and keywords come again and again: both are tokenised once.
         self._prompts: dict[tuple[str, bool], tuple] = {}
         self._words: dict[str, list[int]] = {}
+        self._middles: dict[str, int] = {}
 
     @property
     def context_tokens(self) -> tuple[str, str, str]:
@@ -100,6 +102,11 @@ class SapProcessor:
         return next(id for id in (self.tokenizer.pad_token_id, self.end_id) if id not in (None, self.audio_token_id))
 
     @property
+    def end_ids(self) -> frozenset[int]:
+        """Tokens after which nothing of an answer follows: its own end, and that of a text, which pads batches."""
+        return frozenset({self.end_id, self.tokenizer.eos_token_id, self.pad_id} - {None})
+
+    @property
     def tag_ids(self) -> tuple[int, int]:
         """The tokens that tag a keyword as not spoken and as spoken: the first in which the two words differ."""
         return next(pair for pair in zip(*map(self._tokenise_plain, TAGS), strict=False) if pair[0] != pair[1])
@@ -110,12 +117,15 @@ class SapProcessor:
 
     def __call__(
         self,
-        prompts: Sequence[str],
+        prompts: Sequence[str] | None = None,
         keywords: Sequence[Sequence[str]] | None = None,
         audio: Sequence[np.ndarray | None] | None = None,
         frames: Sequence[int] | None = None,
         targets: Sequence[str] | None = None,
         padding_side: str | None = None,
+        *,
+        text: str | Sequence[str] | None = None,
+        **options,
     ) -> BatchFeature:
         """Build a batch.
 
@@ -126,11 +136,17 @@ class SapProcessor:
             frames: Instead of `audio`, frames of states encoded before (see `encode_speech`); 0 = no audio in that row.
             targets: The answers, in training; plain text as well.
             padding_side: `right` with targets, `left` without, unless said otherwise.
+            text: Instead of `prompts`, chats that a template has rendered: see `sap2.model.rendered`.
+            options: Of stock's processors, which take these by name; checked, without effect.
         Returns: input_ids, attention_mask, context_ids, context_windows; with audio input_features,
             feature_attention_mask; with targets labels, which are -100 outside the answer and its `<|im_end|>`.
         Raises: InputError: audio too short, too long, empty or not finite; a prompt with two context spans or with
             keywords and no place for them; lengths that differ.
         """
+        if text is not None:
+            prompts, keywords, audio = rows_of(self, text, keywords, audio, options)
+        elif prompts is None or options:
+            raise TypeError(f"expected prompts or text, got {', '.join(options) or 'neither'}")
         rows = len(prompts)
         keywords = [[]] * rows if keywords is None else keywords
         for name, values in (("keywords", keywords), ("audio", audio), ("frames", frames), ("targets", targets)):
@@ -208,7 +224,8 @@ class SapProcessor:
 
     def prompt_length(self, prompt: str, keywords: Sequence[str], frames: int) -> int:
         """Tokens of a prompt with its list and speech in it."""
-        return len(self._expand(prompt, frames, self.tokenise_context(keywords)[1]))
+        speech, windows = min(frames, 1), self._window_count(keywords)
+        return len(self._expand(prompt, speech, [0] if windows else [])) - speech - min(windows, 1) + frames + windows
 
     def tokenise_context(self, keywords: Sequence[str]) -> tuple[list[int], list[int]]:
         """The list's tokens and each token's window.
@@ -229,6 +246,27 @@ class SapProcessor:
         if self.windows == "fixed":
             windows = [i // self.window for i in range(len(ids))]
         return ids, windows
+
+    def _window_count(self, keywords: Sequence[str]) -> int:
+        """Windows of a list: as `tokenise_context` makes, without its tokens, for plans of a million lists."""
+        if not keywords:
+            return 0
+        last = len(keywords) - 1
+        counts = [self._middle(word) for word in keywords]  # right for all but the first and the last
+        for place in {0, last}:
+            counts[place] = len(self.tokenise_word(keywords[place], first=place == 0, separated=place < last))
+        if self.windows == "fixed":
+            return -(-sum(counts) // self.window)
+        return sum(-(-count // self.window) for count in counts)
+
+    def _middle(self, word: str) -> int:
+        """Tokens of a keyword in the middle of a list."""
+        count = self._middles.get(word)
+        if count is None:
+            if len(self._middles) > WORD_CACHE:
+                self._middles.clear()
+            count = self._middles[word] = len(self.tokenise_word(word, first=False, separated=True))
+        return count
 
     def keyword_places(self, input_ids: torch.Tensor, keywords: Sequence[Sequence[str]]) -> torch.Tensor:
         """Where each listed keyword has been read: its last window's place in the row, `(batch, keywords)`; -1 = none.
@@ -271,6 +309,8 @@ class SapProcessor:
         ]
 
     def _template(self, prompt: str, has_audio: bool) -> tuple:
+        if isinstance(prompt, Rendered):
+            return self._tokenise_template(prompt, has_audio)
         if (prompt, has_audio) not in self._prompts:
             self._prompts[prompt, has_audio] = self._tokenise_template(prompt, has_audio)
         return self._prompts[prompt, has_audio]
@@ -284,9 +324,7 @@ class SapProcessor:
 
     def _tokenise_template(self, prompt: str, has_audio: bool) -> tuple[list[list[int]], list[str]]:
         """The chat's ids, cut where the speech and the list belong, and which of the two belongs into each cut."""
-        text = self.tokenizer.apply_chat_template(
-            self.chat(prompt, has_audio), chat_template=self.chat_template, tokenize=False, add_generation_prompt=True
-        )
+        text = prompt if isinstance(prompt, Rendered) else self._render(prompt, has_audio)
         ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
         start, end = (self.tokenizer.convert_tokens_to_ids(token) for token in self.context_tokens[:2])
         if ids.count(start) > 1 or ids.count(end) > 1:
@@ -303,6 +341,11 @@ class SapProcessor:
         ends = [*(cuts[what][0] for what in order), len(ids)]
         begins = [0, *(cuts[what][1] for what in order)]
         return [ids[begin:stop] for begin, stop in zip(begins, ends, strict=True)], order
+
+    def _render(self, prompt: str, has_audio: bool) -> str:
+        return self.tokenizer.apply_chat_template(
+            self.chat(prompt, has_audio), chat_template=self.chat_template, tokenize=False, add_generation_prompt=True
+        )
 
     def _tokenise_plain(self, text: str) -> list[int]:
         return self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]

@@ -26,6 +26,9 @@ SPOKEN_KEYWORDS = 2
 WORDS_A_SECOND, WORD_TOKENS = 2.5, 1.3
 SAMPLE = 200  # utterances measured when they can be
 
+PLANNING_MS = 0.55  # of one core, to draw and measure an utterance of 60 keywords before the training (measured)
+GPU_BANDWIDTH = 2.0e12  # bytes a second of an A100's memory (its data sheet): what decoding a token reads weights at
+BANDWIDTH_REACHED = (0.2, 0.6)  # share of it that decoding is usually seen to reach
 GPU_TFLOPS = 312.0  # peak of an A100, bf16 without sparsity (its data sheet)
 UTILISATION = (0.2, 0.45)  # share of the peak that fine-tuning of this size is usually seen to reach
 
@@ -39,6 +42,7 @@ class StagePlan:
         measured: Where `mean` and `longest` come from, for people.
         memory, checkpointed: For the batch of the longest utterances, by ZeRO stage; with gradient checkpointing.
         hours: Fewest and most.
+        planning: Hours of planning the batches beforehand, by one core a process; a resumed training does it no more.
     """
 
     name: str
@@ -51,6 +55,7 @@ class StagePlan:
     checkpointed: dict[ZeroStage, Memory]
     steps: int
     hours: tuple[float, float]
+    planning: float
 
     @property
     def rows(self) -> float:
@@ -65,12 +70,17 @@ class StagePlan:
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """The trainings on one base."""
+    """The trainings on one base.
+
+    Args:
+        pruning: Fewest and most hours of pruning the train split between the two; None = it is not pruned.
+    """
 
     base: str
     shape: Shape
     sizes: Sizes
     stages: list[StagePlan]
+    pruning: tuple[float, float] | None = None
     assumptions: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
@@ -80,6 +90,10 @@ class TrainingPlan:
         ]
         for stage in self.stages:
             lines += ["", *_describe(stage)]
+            if stage.name == "pruner" and self.pruning is not None:
+                fewest, most = map(_hours, self.pruning)
+                where = f"{stage.section.nproc} GPUs, {stage.utterances:,} utterances"
+                lines += ["", f"pruning of the train split, for recogniser.lists: {where}, {fewest} to {most}"]
         return "\n".join([*lines, "", "assumptions:", *(f"  - {one}" for one in self.assumptions)])
 
 
@@ -113,7 +127,10 @@ def plan_training(
         sizes = sizes or found
         stages.append(_stage(name, section, params, shape, found, rows, manifest, total, tflops))
     counted = "given" if utterances else f"counted in {manifest}" if rows else "prepare.train_utterances"
-    return TrainingPlan(params.base.path, shape, sizes, stages, _assumptions(counted, tflops))
+    pruning = None
+    if params.model.method == "tpi" and params.pruning.train:
+        pruning = _pruning_hours(params, stages[0], shape, sizes, tflops)
+    return TrainingPlan(params.base.path, shape, sizes, stages, pruning, _assumptions(counted, tflops))
 
 
 def assumed_load(
@@ -188,7 +205,38 @@ def _stage(name, section, params: Params, shape: Shape, sizes: Sizes, rows, mani
     steps = section.max_steps or math.ceil(entries / batch)
     work = operations(shape, sizes, mean, section) * (steps * batch if section.max_steps else entries)
     hours = [work / (tflops * 1e12 * share * section.nproc) / 3600 for share in reversed(UTILISATION)]
-    return StagePlan(name, section, total, mean, longest, measured, tables[0], tables[1], steps, (hours[0], hours[1]))
+    planned = steps * batch if section.max_steps else entries
+    planning = planned * PLANNING_MS / 1000 / 3600 / section.nproc
+    return StagePlan(
+        name, section, total, mean, longest, measured, tables[0], tables[1], steps, (hours[0], hours[1]), planning
+    )
+
+
+def _pruning_hours(params: Params, stage: StagePlan, shape: Shape, sizes: Sizes, tflops: float) -> tuple[float, float]:
+    """Stage 1 over the train split with lists as long as those it was trained on, a process a GPU.
+
+    Prompts cost operations, answers the time to read all weights once a token and batch; tags cost no answer, but a
+    first pass decodes a transcript as well.
+    """
+    load, settings = stage.mean, params.pruning
+    encoded, whole = (
+        stage.section.model_copy(update={"gradient_checkpointing": False, "cache_encoder": cached})
+        for cached in (True, False)
+    )
+    decoder = operations(shape, sizes, load, encoded) / 2  # a training's step without its backward pass
+    encoder = operations(shape, sizes, load, whole) - 2 * decoder
+    prompts, tokens = math.ceil(load.context / KEYWORD_TOKENS / settings.max_list), load.answer
+    if params.model.tagging > 0:
+        transcript = load.frames / shape.family.frames_per_second * WORDS_A_SECOND * WORD_TOKENS
+        tokens = transcript if settings.first_pass is not None else 0.0
+        prompts += 0 if settings.first_pass is None else 1
+    work = stage.utterances * (encoder + max(1, prompts) * decoder)
+    bytes_read = stage.utterances * tokens / settings.batch_size * (2 if stage.section.bf16 else 4) * sizes.frozen
+    fewest, most = (
+        (work / (tflops * 1e12 * share) + bytes_read / (GPU_BANDWIDTH * reached)) / stage.section.nproc / 3600
+        for share, reached in zip(reversed(UTILISATION), reversed(BANDWIDTH_REACHED), strict=True)
+    )
+    return fewest, most
 
 
 def _measure(name, section, params: Params, shape: Shape, rows, manifest: Path) -> tuple[Load, Load, str]:
@@ -242,6 +290,7 @@ def _describe(stage: StagePlan) -> list[str]:
         f"  tokens a step: {stage.batch * mean.tokens:,.0f}, of {stage.batch:,.0f} utterances",
         f"  steps: {stage.steps:,} for {stage.utterances:,} utterances, {section.epochs:g} epochs",
         f"  time: {_hours(stage.hours[0])} to {_hours(stage.hours[1])}",
+        f"  planning of the batches before it: {_hours(stage.planning)}, by one core a process; none when resumed",
         f"  {'GB a GPU':15}  weights  gradients  optimizer  activations    total | with checkpointing:  activations    "
         "total | in the host's memory",
     ]
@@ -278,4 +327,6 @@ def _assumptions(counted: str, tflops: float) -> list[str]:
         "top (some GB); * marks the section's own ZeRO stage",
         f"time: {tflops:g} TFLOP/s a GPU at its peak, {fewest:.0%} to {most:.0%} of it reached; reading audio, "
         "evaluation and checkpoints come on top; nothing of it was measured on such GPUs",
+        f"pruning: lists as long as stage 1's in training, {GPU_BANDWIDTH / 1e12:g} TB/s of memory a GPU, "
+        f"{BANDWIDTH_REACHED[0]:.0%} to {BANDWIDTH_REACHED[1]:.0%} of it reached in decoding",
     ]

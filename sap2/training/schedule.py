@@ -5,7 +5,7 @@ All epochs stand in one list, so a position in it is all that a resumed run need
 
 import math
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 BUCKET = 32  # batches sorted by length together; many more would let an utterance's length choose its neighbours
@@ -17,7 +17,7 @@ def plan(
     utterances: int,
     total: int,
     batch: int,
-    length: Callable[[int, int], float],
+    measure: Callable[[Sequence[Entry]], Sequence[float]],
     seed: int,
     *,
     ranks: int = 1,
@@ -30,7 +30,7 @@ def plan(
         utterances: How many there are; every epoch takes each once.
         total: Entries wanted: epochs × utterances; the last epoch may be a part of one.
         batch: Utterances of a batch; with a budget, at most.
-        length: Cost of an utterance in an epoch, called as `length(epoch, index)`, in any unit.
+        measure: Costs of entries of one epoch, in any unit; called once an epoch that is needed.
         ranks: Processes. Batches r, r + ranks, … are process r's, so each of them has equally many.
         budget: Most a batch costs, its utterances counted as long as its longest; one that is longer by itself stands
             alone.
@@ -50,7 +50,7 @@ def plan(
         order = list(range(utterances))
         rng.shuffle(order)
         fresh = [(epoch, index) for index in order[: total - epoch * utterances]]
-        lengths |= {entry: length(*entry) for entry in fresh}
+        lengths |= dict(zip(fresh, measure(fresh), strict=True))
         pending += fresh
         whole = len(pending) // (batch * ranks) * (batch * ranks)
         bucketed, rest = _bucketed(pending[:whole], batch, lengths, ranks, budget)

@@ -107,7 +107,7 @@ def _train(job: Job, folder: Path, report: Report, launcher: int | None, termina
         sizes = plan.sizes()
     else:
         utterances, examples = len(splits["train"]), Examples(splits["train"], drawers["train"], augmenter=augmenter)
-        plan = _plan(job, examples, collator)
+        plan = _plan(job, examples, collator, folder)
         batches, sizes = Batches(examples, plan, collator), [len(entries) for entries in plan]
     score = _dev_score(job, splits["dev"], processor, encoded["dev"])
     resumed = checkpoints.latest(folder) if job.resume else None
@@ -223,8 +223,9 @@ def _stream_plan(job: Job, shards, workers: int):
     )
 
 
-def _plan(job: Job, examples, collator) -> list[list[tuple[int, int]]]:
+def _plan(job: Job, examples, collator, folder: Path) -> list[list[tuple[int, int]]]:
     """All epochs' batches; every example's length is checked before the first step."""
+    from sap2.training.lengths import Lengths
     from sap2.training.schedule import plan
 
     section, utterances = job.section, len(examples.utterances)
@@ -237,7 +238,7 @@ def _plan(job: Job, examples, collator) -> list[list[tuple[int, int]]]:
 
     total, most = _wanted(section, utterances)
     return plan(
-        utterances, total, section.batch_size, length, section.seed,
+        utterances, total, section.batch_size, Lengths(folder, length, _rank(), section.nproc, _barrier), section.seed,
         ranks=section.nproc, budget=section.batch_tokens, most=most,
     )  # fmt: skip
 

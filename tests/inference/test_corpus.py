@@ -5,7 +5,7 @@ import json
 import pytest
 
 from sap2.errors import InputError
-from sap2.inference import corpus
+from sap2.inference import corpus, parts
 from sap2.inference.transcriber import Written
 from sap2.manifest import Utterance, read_manifest, write_manifest
 from sap2.params import InferenceSection, ModelSection
@@ -64,7 +64,7 @@ def loaded(monkeypatch):
         calls.append(settings.inference)
         return Echo(settings.inference)
 
-    monkeypatch.setattr(corpus, "load_pruner", load_pruner)
+    monkeypatch.setattr(parts, "load_pruner", load_pruner)
     monkeypatch.setattr(corpus, "load_recogniser", load_recogniser)
     return calls
 

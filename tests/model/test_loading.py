@@ -12,7 +12,9 @@ from transformers import Qwen2AudioForConditionalGeneration
 
 from sap2.errors import ModelError
 from sap2.model import LORA_TARGETS, POOLING, add_adapter, load_model, load_processor, sap_settings, save_adapter
+from sap2.params import LoraSection, TrainSection
 from sap2.prompts import pruning_prompt
+from sap2.training.adapters import attach
 
 
 def adapter(base, seed: int, **settings):
@@ -143,6 +145,35 @@ def test_two_adapters_sit_on_one_base(base, tmp_path, rank):
         torch.testing.assert_close(load_model(base, tmp_path / "copy")(**batch).logits, expected["recogniser"])
 
 
+@pytest.mark.parametrize("rank", [0, 3])
+def test_a_batch_may_mix_adapters(tmp_path, rank):
+    """Each row has its own adapter's projections and markers, whatever lengths the lists have."""
+    base = build_tiny_base(tmp_path / "base", with_context_tokens=False)
+    processor, expected = load_processor(base), {}
+    batch = batch_of(base)
+    model = load_model(base, projection_rank=rank)
+    for seed, name in enumerate(("pruner", "recogniser")):
+        trained = attach(load_model(base, projection_rank=rank), processor, TrainSection(), LoraSection(rank=2))
+        torch.manual_seed(seed)
+        for weight in filter(lambda weight: weight.requires_grad, trained.parameters()):
+            torch.nn.init.normal_(weight, std=0.3)
+        save_adapter(trained, processor, tmp_path / name)
+        model = add_adapter(model, tmp_path / name, name)
+    for name in ("pruner", "recogniser"):
+        model.set_adapter(name)
+        with torch.no_grad():
+            expected[name] = model(**batch).logits
+    with torch.no_grad(), model.disable_adapter():
+        expected["__base__"] = model(**batch).logits
+    for names in (["recogniser", "pruner"], ["pruner", "__base__"]):
+        with torch.no_grad():
+            mixed = model(**batch, adapter_names=names).logits
+        for row, name in enumerate(names):
+            torch.testing.assert_close(mixed[row], expected[name][row], rtol=1e-4, atol=1e-4)
+            other = next(one for one in expected if one != name)
+            assert not torch.allclose(mixed[row], expected[other][row], atol=1e-2)
+
+
 def test_trained_marker_embeddings_travel_with_the_adapter(base, tmp_path):
     """The embedding layer is frozen; the markers' own rows may be trained (PEFT's trainable tokens)."""
     model = load_model(base)
@@ -183,6 +214,26 @@ def test_missing_and_left_over_weights_are_named(tmp_path):
     save_file(weights | {"spare.weight": torch.zeros(1)}, base / "model.safetensors", {"format": "pt"})
     with pytest.raises(ModelError, match="unexpected keys: spare.weight"):
         load_model(base)
+
+
+@pytest.mark.parametrize("rank", [0, 3])
+def test_adapters_with_missing_or_foreign_tensors_are_refused(base, tmp_path, rank):
+    """Left to PEFT, what the file lacks keeps its random start, and what does not fit is dropped."""
+    save_adapter(adapter(base, 1, projection_rank=rank), load_processor(base), tmp_path)
+    file = tmp_path / "adapter_model.safetensors"
+    weights = load_file(file)
+    for gone in (
+        "model.multi_modal_projector.linear.lora_A.weight",
+        f"{POOLING}.query.up" if rank else "down_proj.lora_B.weight",
+    ):
+        half = {name: weight for name, weight in weights.items() if gone not in name}
+        assert len(half) < len(weights)
+        save_file(half, file)
+        with pytest.raises(ModelError, match=f"adapter_model.safetensors: lacks .*{gone}.*train the stage again"):
+            load_model(base, tmp_path)
+    save_file(weights | {"base_model.model.elsewhere.lora_A.weight": torch.zeros(2, 2)}, file)
+    with pytest.raises(ModelError, match="adapter_model.safetensors: holds .*elsewhere.lora_A.weight, which the base"):
+        load_model(base, tmp_path)
 
 
 def test_another_architecture_is_refused(base, tmp_path):

@@ -1,7 +1,11 @@
 """The processor: placeholders, windows, padding, labels, and data that looks like special tokens."""
 
+from functools import cache
+
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tiny import tone
 from transformers import AutoProcessor, Qwen2AudioProcessor
 
@@ -177,3 +181,18 @@ def test_saved_processor_comes_back_with_its_settings(base, tmp_path):
 def test_input_that_cannot_be_used_is_refused(processor, arguments, message):
     with pytest.raises(InputError, match=message):
         processor(**arguments)
+
+
+@given(st.lists(st.text(st.characters(exclude_categories=["C"], exclude_characters=","), min_size=1).filter(str.strip)))
+def test_prompt_lengths_are_those_of_the_built_prompts(base, words):
+    """Counted without building them, for plans of a million lists."""
+    for settings in ({}, {"window": 3}, {"windows": "fixed"}, {"window": 1}):
+        processor = _known(base, tuple(settings.items()))
+        for frames in (0, 1, 9):
+            built = processor([pruning_prompt()], [words], frames=[frames])["input_ids"].shape[1]
+            assert processor.prompt_length(pruning_prompt(), words, frames) == built
+
+
+@cache
+def _known(base, settings):
+    return load_processor(base, **dict(settings))

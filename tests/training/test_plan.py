@@ -9,7 +9,7 @@ from tiny import build_tiny_base
 import sap2.training.plan as module
 from sap2.errors import ModelError, ParamsError
 from sap2.model import load_model, load_processor
-from sap2.params import BaseSection, LoraSection, ModelSection, Params, RecogniserSection, TrainSection
+from sap2.params import BaseSection, LoraSection, ModelSection, Params, PruningSection, RecogniserSection, TrainSection
 from sap2.training.adapters import attach, trainable_count
 from sap2.training.plan import plan_training
 from sap2.training.shapes import base_shape, count
@@ -127,3 +127,31 @@ def test_figures_below_their_bound_are_refused(option):
 def test_an_unknown_hub_id_says_what_to_do():
     with pytest.raises(ModelError, match="base.path is Some/Model: no such folder, .* give its folder, or plan with"):
         base_shape("Some/Model")
+
+
+def test_pruning_the_train_split_and_planning_are_counted():
+    section = TrainSection(batch_size=32, nproc=8, bf16=True, cache_encoder=False, list_sizes=(10, 200))
+    pruning = PruningSection(train=True, max_list=200, threshold=None, first_pass=None)
+    params = Params(
+        base=BaseSection(path=HUB), pruner=section, pruning=pruning, model=ModelSection(tagging=0.0),
+        recogniser=RecogniserSection(batch_size=32, nproc=8, bf16=True, cache_encoder=False),
+    )  # fmt: skip
+
+    def hours(gpus: int = 8, tagging: float = 0.0, **settings) -> tuple[float, float] | None:
+        changed = params.model_copy(
+            update={
+                "pruning": pruning.model_copy(update=settings),
+                "model": ModelSection(tagging=tagging),
+            }
+        )
+        return plan_training(changed, gpus, utterances=170_000).pruning
+
+    fewest, most = hours()
+    assert 0.1 < fewest < most < 1.5, "hours of 8 GPUs"
+    assert hours(gpus=1) == pytest.approx((8 * fewest, 8 * most))
+    assert hours(train=False) is None
+    assert hours(max_list=50)[0] > 1.3 * fewest, "a list in parts is several prompts"
+    assert hours(tagging=1.0)[1] < most, "tags need no answer"
+    text = str(plan_training(params, 8, utterances=1_090_000))
+    assert "planning of the batches before it: 1 min" in text
+    assert "pruning of the train split, for recogniser.lists: 8 GPUs, 1,090,000 utterances, " in text

@@ -1,0 +1,135 @@
+"""Lengths of all planned utterances, by which batches are made: measured once, by all processes together, and kept.
+
+    entries of an epoch --every process a share, in workers--> parts --joined--> lengths-EPOCH.npy
+
+They lie in the training's folder, which is named by base, data and settings: a resumed training reads them and measures
+nothing.
+"""
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from sap2.files import atomic_file
+from sap2.progress import track
+from sap2.training.schedule import Entry
+
+__all__ = ["Lengths"]
+
+CHUNK = 1000  # entries that a worker takes at a time
+FEWEST = 20_000  # entries of a process below which workers are not worth their start
+
+Length = Callable[[int, int], int]
+_length: Length | None = None  # of a worker, which is forked with it
+
+
+class Lengths:
+    """Measures entries of one epoch, called as `lengths(entries)` by every process with the same entries.
+
+    Args:
+        folder: Where they are kept.
+        length: Tokens of an utterance in an epoch, called as `length(epoch, index)`; may raise InputError.
+        rank, ranks: Which of how many processes this is.
+        barrier: Waits until every process has called it.
+        workers: Worker processes; None = its share of the cores.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        length: Length,
+        rank: int = 0,
+        ranks: int = 1,
+        barrier: Callable[[], None] = lambda: None,
+        workers: int | None = None,
+    ):
+        self.folder, self.length, self.rank, self.ranks, self.barrier = Path(folder), length, rank, ranks, barrier
+        self.workers = _share_of_cores() if workers is None else workers
+
+    def __call__(self, entries: Sequence[Entry]) -> list[int]:
+        """Each entry's length.
+
+        Raises: InputError: as `length`.
+        """
+        if not entries:
+            return []
+        epoch = entries[0][0]
+        kept = self.folder / f"lengths-{epoch}.npy"
+        lengths = _kept(kept, len(entries))
+        # All processes must agree that there is nothing to measure, before the first of them writes anything.
+        self.barrier()
+        if lengths is None:
+            lengths = self._measure_together(epoch, entries)
+            self.barrier()  # every process has read the parts
+            if self.rank == 0:
+                _keep(kept, lengths)
+                for part in self._parts(epoch):
+                    part.unlink(missing_ok=True)
+        return lengths.tolist()
+
+    def _parts(self, epoch: int) -> list[Path]:
+        return [self.folder / f"lengths-{epoch}.{rank}-of-{self.ranks}.npy" for rank in range(self.ranks)]
+
+    def _measure_together(self, epoch: int, entries: Sequence[Entry]) -> np.ndarray:
+        parts = self._parts(epoch)
+        own = entries[self.rank :: self.ranks]
+        if _kept(parts[self.rank], len(own)) is None:
+            _keep(parts[self.rank], self._measure(own))
+        self.barrier()  # every process has written its part
+        joined = np.empty(len(entries), np.int32)
+        for rank, part in enumerate(parts):
+            share = entries[rank :: self.ranks]
+            lengths = _kept(part, len(share))
+            # Processes of several nodes may have no folder in common.
+            joined[rank :: self.ranks] = self._measure(share) if lengths is None else lengths
+        return joined
+
+    def _measure(self, entries: Sequence[Entry]) -> np.ndarray:
+        global _length
+        chunks = [entries[start : start + CHUNK] for start in range(0, len(entries), CHUNK)]
+        label = f"measure utterances ({CHUNK} each)"
+        if self.workers < 2 or len(entries) < FEWEST:
+            measured = [[self.length(*entry) for entry in chunk] for chunk in chunks]
+            return np.array([length for chunk in measured for length in chunk], np.int32)
+        _length = self.length
+        try:
+            # Forked: the utterances are there already, and nothing in a worker touches a GPU.
+            with multiprocessing.get_context("fork").Pool(self.workers, _be_a_worker) as pool:
+                measured = pool.imap(_measure_chunk, chunks)
+                done = track(measured, len(chunks), label) if self.rank == 0 else measured
+                return np.array([length for chunk in done for length in chunk], np.int32)
+        finally:
+            _length = None
+
+
+def _be_a_worker() -> None:
+    """Restore the signals that the training handles, and keep the tokenizer to one thread, as forked ones must."""
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _measure_chunk(entries: Sequence[Entry]) -> list[int]:
+    return [_length(*entry) for entry in entries]
+
+
+def _share_of_cores() -> int:
+    return max(1, len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
+
+
+def _kept(file: Path, count: int) -> np.ndarray | None:
+    """The lengths in a file, if it holds as many; a damaged file counts as none."""
+    try:
+        lengths = np.load(file)
+    except (OSError, ValueError, EOFError):
+        return None
+    return lengths if lengths.shape == (count,) else None
+
+
+def _keep(file: Path, lengths: np.ndarray) -> None:
+    with atomic_file(file) as partial, partial.open("wb") as opened:
+        np.save(opened, lengths)
