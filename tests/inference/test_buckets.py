@@ -12,7 +12,9 @@ from sap2.inference.buckets import find_talks, transcribe_shard
 
 
 def heard(text: str) -> SimpleNamespace:
-    return SimpleNamespace(text=text, timings={"audio": 1.0}, segments=[], found=[], predicted=[], scores={})
+    return SimpleNamespace(
+        text=text, timings={"audio": 1.0}, segments=[], left_out=[], found=[], predicted=[], scores={}
+    )
 
 
 def transcribe(files):
