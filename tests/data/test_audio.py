@@ -78,7 +78,7 @@ def test_an_unknown_format_names_the_way_out(tmp_path):
 def test_headerless_samples_are_refused_with_the_way_out(tmp_path, ending):
     path = tmp_path / f"x.{ending}"
     path.write_bytes((tone(SAMPLE_RATE) * 32767).astype("<i2").tobytes())
-    refuse(path, f"has no header that tells its sample rate and encoding, expected {FORMATS}; add one: ffmpeg -f s16le")
+    refuse(path, f"has no header with its sample rate and encoding, expected {FORMATS}; add one: ffmpeg -f s16le")
 
 
 def test_a_text_called_au_is_not_read_as_samples(tmp_path):

@@ -129,7 +129,7 @@ def test_a_busy_server_is_asked_again_and_a_silent_one_given_up(server, monkeypa
     server.busy = 99
     (tmp_path / "dev-clean.tar.gz.partial").write_bytes(content[:70])
     with pytest.raises(
-        InputError, match=r"503 .*; 70 bytes are kept in .*dev-clean.tar.gz.partial, run the command again"
+        InputError, match=r"503 .*; 70 bytes are kept in .*dev-clean.tar.gz.partial; run the command again"
     ):
         fetch.get(archive, tmp_path)
 
@@ -137,7 +137,7 @@ def test_a_busy_server_is_asked_again_and_a_silent_one_given_up(server, monkeypa
 def test_other_bytes_than_published_are_deleted(server, monkeypatch, tmp_path):
     serve_part(server, monkeypatch)
     monkeypatch.setitem(fetch.LIBRISPEECH_MD5, "dev-clean", "0" * 32)
-    with pytest.raises(InputError, match="its MD5 is [0-9a-f]{32}, published is 00000000.*the download was deleted"):
+    with pytest.raises(InputError, match="its MD5 is [0-9a-f]{32}, expected 00000000.*the download was deleted"):
         fetch.fetch_librispeech(tmp_path, ["dev-clean"], server.url)
     assert list(tmp_path.iterdir()) == []
 
@@ -175,7 +175,7 @@ def test_an_archive_that_reaches_out_is_refused_whole(server, monkeypatch, tmp_p
 def test_broken_archives_and_wrong_names_say_what_is_wrong(server, monkeypatch, tmp_path):
     with pytest.raises(InputError, match="no part dev-dirty; it has dev-clean, dev-other"):
         fetch.fetch_librispeech(tmp_path, ["dev-dirty"], server.url)
-    with pytest.raises(InputError, match="the server answers 404"):
+    with pytest.raises(InputError, match="the server answered 404"):
         fetch.fetch_librispeech(tmp_path, ["dev-clean"], server.url)
     (tmp_path / "cut.tar.gz").write_bytes(packed({"a": bytes(9000)})[:60])
     with pytest.raises(InputError, match="cut.tar.gz: cannot be unpacked"):

@@ -68,8 +68,8 @@ def test_a_recording_that_no_row_names_is_a_warning(tmp_path, capsys):
     folder = Path(section.folder.root)
     record(folder, "left.wav")
     card = prepare(section, tmp_path / "prepared")
-    assert card["warnings"] == [f"1 recordings in {folder} are named by no row of list.tsv, left.wav the first"]
-    assert "left.wav the first" in capsys.readouterr().err
+    assert card["warnings"] == [f"no row of list.tsv names 1 recordings in {folder}, the first is left.wav"]
+    assert "the first is left.wav" in capsys.readouterr().err
 
 
 def test_symbols_that_people_say_are_left_out_with_a_warning(tmp_path, capsys):
@@ -80,8 +80,8 @@ def test_symbols_that_people_say_are_left_out_with_a_warning(tmp_path, capsys):
     card = prepare(section, tmp_path / "prepared")
     table = tmp_path / "talks" / "list.tsv"
     warning = (
-        f"symbols are left out of 2 texts (& 2, $ 1, % 1, € 1), {table}:2 the first: write them as they are said, such "
-        "as 30 dollars and 5 percent"
+        f"symbols are removed from 2 texts (& 2, $ 1, % 1, € 1), first at {table}:2: write them as spoken, "
+        "such as 30 dollars and 5 percent"
     )
     assert card["warnings"] == [warning] and f"prepare: {warning}" in capsys.readouterr().err
     assert f"- warning: {warning}" in (tmp_path / "prepared" / "card.md").read_text()
@@ -106,7 +106,7 @@ def test_recordings_in_containers_are_prepared_and_headerless_ones_are_not(tmp_p
         stored = load_audio(audio_path(one, tmp_path / "prepared" / f"{split}.jsonl"))
         assert len(stored) / SAMPLE_RATE == pytest.approx(one.duration, abs=1e-3)
     (rejected,) = map(json.loads, (tmp_path / "prepared" / "quarantine.jsonl").read_text().splitlines())
-    assert rejected["id"] == "x" and "x.raw: has no header that tells its sample rate" in rejected["reason"]
+    assert rejected["id"] == "x" and "x.raw: has no header with its sample rate" in rejected["reason"]
     assert card["reasons"] == {"unusable audio": 1}
 
 
@@ -224,7 +224,7 @@ def test_a_talk_is_never_on_two_sides(tmp_path):
 
 def test_too_many_rejected_stop_the_stage_and_leave_nothing_behind(tmp_path):
     section = make(tmp_path, [*GOOD[:3], "a\t\tx", "b\t\tx"]).model_copy(update={"reject_share": 0.1})
-    with pytest.raises(InputError, match="2 of 5 records are rejected"):
+    with pytest.raises(InputError, match="2 of 5 records were rejected"):
         prepare(section, tmp_path / "prepared")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["cache", "talks"]
 
@@ -245,7 +245,7 @@ def test_a_header_without_its_columns_is_refused(tmp_path, header, message):
 def test_the_table_must_be_one(tmp_path):
     section = make(tmp_path, GOOD)
     (Path(section.folder.root) / "other.tsv").write_text("")
-    with pytest.raises(InputError, match=r"expected manifest.tsv or one \*.tsv .* found list.tsv, other.tsv"):
+    with pytest.raises(InputError, match=r"expected manifest.tsv or one \*.tsv .* got list.tsv, other.tsv"):
         prepare(section, tmp_path / "prepared")
     (Path(section.folder.root) / "list.tsv").rename(Path(section.folder.root) / "manifest.tsv")
     assert prepare(section, tmp_path / "prepared")["accepted"] == 6

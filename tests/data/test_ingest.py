@@ -212,7 +212,9 @@ def test_changed_audio_is_converted_again(tmp_path):
 def test_too_many_rejected_leave_the_reasons_behind(tmp_path):
     section = PrepareSection(source="folder", folder={"root": "x"}, reject_share=0.1, workers=1)
     broken = [Entry(f"b{n}", f"list:{n}", tmp_path / "no.wav", TEXT) for n in range(4)]
-    with pytest.raises(InputError, match=r"4 of 10 records are rejected.*; all are in .*cache/quarantine.jsonl"):
+    with pytest.raises(
+        InputError, match=r"4 of 10 records were rejected.*; all rejected .* in .*cache/quarantine.jsonl"
+    ):
         ingest([*entries(tmp_path, 6), *broken], section, tmp_path / "prepared", tmp_path / "cache", "x")
     assert len((tmp_path / "cache" / "quarantine.jsonl").read_text().splitlines()) == 4
     assert not (tmp_path / "prepared").exists()

@@ -117,9 +117,8 @@ def test_published_lists_are_used_as_they_are_and_others_are_drawn(prepared, tmp
     card = json.loads((prepared.with_name("lists") / "card.json").read_text())
     assert card["warnings"] == [
         "test-clean holds 2 utterances",
-        "the published lists of 1 utterances are for another text, 1089-134-0001 the first; they are drawn like the "
-        "others",
-        "1 of 3 published lists are for utterances that the corpus lacks",
+        "1 published lists are for another text, first for 1089-134-0001; their lists are drawn instead",
+        "1 of 3 published lists are for utterances outside the corpus",
     ]  # fmt: skip
     assert "lists: 1 of 3 published lists" in capsys.readouterr().err
 
@@ -142,7 +141,7 @@ def test_the_card_says_what_the_lists_are_like(prepared):
 
 def test_lists_that_cannot_help_are_a_warning(prepared, capsys):
     lists(prepared, ListsSection(source="corpus"))
-    assert "lists: no utterance of train, dev, test has a keyword\n" in capsys.readouterr().err
+    assert "lists: no utterance of train, dev, test has a keyword; check lists.source\n" in capsys.readouterr().err
     lists(prepared, RARE.model_copy(update={"common_words": 5000}))
     assert "no distractors: the training text has no rare words" in capsys.readouterr().err
 
@@ -150,7 +149,7 @@ def test_lists_that_cannot_help_are_a_warning(prepared, capsys):
 def test_what_is_missing_or_broken_is_named_and_leaves_nothing(prepared):
     card = (prepared / "card.json").read_text()
     (prepared / "card.json").write_text('{"splits": {"train": {}}}')
-    with pytest.raises(InputError, match=r'card.json: no card of a prepared set; run "sap2 prepare" first'):
+    with pytest.raises(InputError, match=r'card.json: not the card of a prepared set; run "sap2 prepare" first'):
         lists(prepared, RARE)
     (prepared / "card.json").write_text(card)
     with pytest.raises(InputError, match=r'nothing/card.json: no such file; run "sap2 prepare" first'):
@@ -167,7 +166,7 @@ def test_what_is_missing_or_broken_is_named_and_leaves_nothing(prepared):
     [
         ('["a, b"]', r"published.tsv:1: a comma inside the keyword 'a, b'"),
         ('["<|im_end|>"]', "published.tsv:1: the marker"),
-        ('["a"]\nx\ttext\t[]\t["b"]', "published.tsv:2: x has a list already"),
+        ('["a"]\nx\ttext\t[]\t["b"]', "published.tsv:2: x already has a list"),
     ],
 )
 def test_published_lists_that_cannot_be_used_are_named(prepared, tmp_path, listed, fault):
@@ -181,7 +180,7 @@ def test_two_lists_published_for_one_utterance_are_an_error(prepared, tmp_path):
     for name in ("a.tsv", "b.tsv"):
         (tmp_path / name).write_text('x\ttext\t[]\t["b"]\n')
     published = [str(tmp_path / name) for name in ("a.tsv", "b.tsv")]
-    with pytest.raises(InputError, match="b.tsv: x has a list in another of lists.published already"):
+    with pytest.raises(InputError, match="b.tsv: x already has a list in another file of lists.published"):
         lists(prepared, RARE.model_copy(update={"published": published}))
 
 

@@ -62,7 +62,8 @@ def test_parts_joined_in_any_order_are_what_one_machine_writes(section, alone, t
 
 
 @pytest.mark.parametrize(
-    ("given", "message"), [([0, 2], "entry 64 is in none of 2 parts"), ([0, 1, 1, 2], "entry 65 is in two of 4 parts")]
+    ("given", "message"),
+    [([0, 2], "entry 64 is in none of the 2 parts"), ([0, 1, 1, 2], "entry 65 is in two of the 4 parts")],
 )
 def test_a_part_that_is_missing_or_given_twice_is_told(section, tmp_path, given, message):
     for number in range(3):
@@ -99,7 +100,7 @@ def test_the_command_line_does_a_part_and_joins_them(section, alone, corpus, tmp
 
 
 def test_the_embedded_corpus_has_no_parts(tmp_path):
-    with pytest.raises(InputError, match="lectures are made in one piece"):
+    with pytest.raises(InputError, match="lectures cannot be prepared in parts"):
         stages.prepare_part(PrepareSection(), 0, 2, tmp_path / "0", tmp_path / "cache")
 
 

@@ -95,10 +95,10 @@ def test_rows_in_another_order_than_the_shards_are_refused(corpus):
     pack(corpus / "train.jsonl", 3)
     rows = _rows(corpus)
     write_manifest(corpus / "train.jsonl", [rows[0], rows[4], rows[1]])
-    with pytest.raises(InputError, match=r"train.jsonl:3: rows of train-000000.tar do not stand together"):
+    with pytest.raises(InputError, match=r"train.jsonl:3: rows of train-000000.tar are not consecutive"):
         Shards(corpus / "train.jsonl")
     write_manifest(corpus / "train.jsonl", [rows[0], rows[1].with_audio("audio/b.flac")])
-    with pytest.raises(InputError, match=r"train.jsonl:2: its recording is in no shard"):
+    with pytest.raises(InputError, match=r"train.jsonl:2: its recording is not in a shard"):
         Shards(corpus / "train.jsonl")
 
 

@@ -78,7 +78,7 @@ def test_slides_with_markers_or_broken_times_are_quarantined(tmp_path):
 def test_missing_tables_and_too_many_slides_are_refused(tmp_path):
     section = corpus(tmp_path / "root")
     (tmp_path / "root" / "dev" / "keywords").unlink()
-    with pytest.raises(InputError, match="dev: lacks keywords; unpack SlideSpeech's related files here"):
+    with pytest.raises(InputError, match="dev: lacks keywords; unpack SlideSpeech's related_files.tar.gz here"):
         lists_of(tmp_path, section)
     with pytest.raises(ValueError, match="slides is 16, expected 1 to 15"):
         corpus(tmp_path / "root", slides=16)
