@@ -27,7 +27,7 @@ B-WER  50.00                     2     1    0     0
 
           precision  recall     F1  right  false alarms  missed
 keywords      0.500   0.500  0.500      1             1       1
-false alarms in 100 utterances: 50.0
+false alarms per 100 utterances: 50.0
 
 most confused keywords  said  missed  false alarms  written instead
 Jon                        1       1             1  john ×1
@@ -41,7 +41,7 @@ def test_what_is_printed_says_what_was_drawn_and_what_was_missing():
     text = scores_text(scores)
     assert "1 missing utterances counted as deletions: b" in text
     assert "95 % bootstrap intervals over 2 utterances, 50 samples, seed 1; missing hypotheses counted as" in text
-    assert "stage 1 kept 2.0 of 2.0 keywords an utterance" in text
+    assert "stage 1 kept 2.0 of 2.0 keywords per utterance" in text
 
 
 def test_phrases_are_printed_where_there_are_some():
@@ -75,7 +75,7 @@ def compared():
 def test_comparisons_are_printed_in_full():
     assert (
         comparison_text(compared())
-        == """two against one
+        == """two compared with one
                            one    two  difference  95 % interval  p
 WER %                    40.00  20.00      -20.00                 –
 U-WER %                  33.33   0.00      -33.33                 –
@@ -90,7 +90,7 @@ false alarms / 100 utt.  50.00   0.00      -50.00                 –
 
 0 utterances with more errors
 
-2 keywords changed sides
+2 changed keywords
   Jon: now found in a; false alarm gone in b
   Meyer: now missed in a"""
     )

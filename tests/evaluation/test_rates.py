@@ -63,7 +63,7 @@ def test_missing_and_extra_ids_are_refused_by_name():
         check_same_ids("abcdefgh", ["a", "z"], "hypotheses")
     assert str(error.value) == (
         "hypotheses: b, c, d, e, f and 2 more missing; z not in references; got 2 utterances, "
-        "expected the 8 of references: no utterance may be left out of a score"
+        "expected the 8 of references: a score must cover all utterances"
     )
     with pytest.raises(InputError, match="^biasing words: a missing; b not in references; got 1"):
         score({"a": "x"}, {"a": "x"}, biasing={"b": ["x"]})

@@ -149,9 +149,9 @@ def test_a_text_alone_is_what_the_file_is_for(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", ": empty, expected one line an utterance"),
-        (" \n\n", ": empty, expected one line an utterance"),
-        ("a one\nb two\na three\n", ":3 (a): this id stands in line 1 already; each utterance must come once"),
+        ("", ": empty, expected one line per utterance"),
+        (" \n\n", ": empty, expected one line per utterance"),
+        ("a one\nb two\na three\n", ":3 (a): this id is already in line 1; expected each utterance once"),
         ("one (a)\ntwo b\n" * 30, ":2"),
         ("a\tone\n\ttwo\n", ":2: no id before the first tab"),
         ("a\tone\t[]\t[]\tfive\n", ":1 (a): 5 columns, expected id, text, rare words and list at most"),
@@ -165,7 +165,7 @@ def test_a_text_alone_is_what_the_file_is_for(tmp_path):
         ('{"id": "a", "keywords": ["Jon", 3]}\n', ":1 (a): field \"keywords\" is ['Jon', 3], expected strings"),
         ('{"id": "a", "duration": true}\n', ':1 (a): field "duration" is True, expected a number of seconds'),
         ('[\n{"id": "a"},\n{"id": }\n]', ":3: not JSON"),
-        ('[\n{"id": "a"}\n{"id": "b"}\n]', ":2: the array does not go on with a comma or end with ]"),
+        ('[\n{"id": "a"}\n{"id": "b"}\n]', ":2: expected a comma or ] after this object of the array"),
     ],
 )
 def test_a_broken_line_is_refused_with_file_and_line(tmp_path, text, message):
@@ -194,7 +194,7 @@ def test_lists_by_utterance_are_json_or_separated_by_commas(tmp_path, cell):
 
 
 def test_a_json_line_without_a_list_is_refused_as_a_list(tmp_path):
-    assert refusal(tmp_path / "x", '{"id": "u", "text": "hi"}', read_lists).startswith(":1 (u): no list in it")
+    assert refusal(tmp_path / "x", '{"id": "u", "text": "hi"}', read_lists).startswith(":1 (u): no list, expected")
 
 
 def test_training_words_are_counted_in_texts_or_given_with_counts(tmp_path):

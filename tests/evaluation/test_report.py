@@ -28,7 +28,7 @@ def test_markdown_table_in_full():
         "| predicted (stage 1's answer) | – | 8.00 | 9.00 | 0.25 [0.10, 0.40] | – |\n"
         "\n"
         "Stage 1 against the spoken keywords: precision 0.750 [0.700, 0.800], recall –, f1 0.500 "
-        "(tp 3, fp 1, fn 0; 1.2 of 20.0 keywords kept an utterance).\n"
+        "(tp 3, fp 1, fn 0; 1.2 of 20.0 keywords kept per utterance).\n"
         "\n"
         f"{made_how(SETTINGS, 2)}\n"
     )

@@ -188,7 +188,7 @@ def test_talks_are_drawn_where_ids_or_fields_carry_them():
 
 
 def test_a_unit_that_is_not_known_is_refused():
-    with pytest.raises(ParamsError, match="unit: speaker is not known of abc"):
+    with pytest.raises(ParamsError, match="unit: the speaker of abc is unknown"):
         settings_of(["abc"], unit="speaker")
     with pytest.raises(ParamsError, match="unit: got 'city', expected one of: auto, utterance, speaker, talk"):
         settings_of(["abc"], unit="city")

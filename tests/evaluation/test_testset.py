@@ -105,8 +105,8 @@ def test_missing_and_extra_ids_are_named_with_file_and_line(tmp_path, reference)
     hyp = write(tmp_path / "hyp", "a ask meyer\nc hello\n")
     assert refusal([hyp], reference) == (
         f"{hyp}: b missing (line 2 of {reference}); c not in {reference} (line 2 of {hyp}); got 2 utterances, "
-        f"expected the 2 of {reference}: no utterance may be left out of a score; "
-        "--missing-as-deletions counts missing ones as deleted"
+        f"expected the 2 of {reference}: a score must cover all utterances; "
+        "--missing-as-deletions counts missing utterances as deletions"
     )
     assert "c not in" in refusal([hyp], reference, missing_as_deletions=True)
 
@@ -127,9 +127,9 @@ def test_lists_must_be_there_for_every_utterance(tmp_path, reference):
 
 def test_files_without_what_is_asked_of_them_are_refused(tmp_path, reference):
     hyp = write(tmp_path / "h", "a ask meyer\nb good bye\n")
-    assert refusal([hyp]) == f"{hyp}:1 (a): no reference in it; give a file of references with --ref"
-    assert f"{reference}:1 (a): no hypothesis in it" in refusal([reference], reference)
-    assert refusal([hyp, hyp], reference) == f"{hyp}: given twice; give each system's file once"
+    assert refusal([hyp]) == f"{hyp}:1 (a): no reference; give a file of references with --ref"
+    assert f"{reference}:1 (a): no hypothesis, expected text" in refusal([reference], reference)
+    assert refusal([hyp, hyp], reference) == f"{hyp}: given twice; give each system's file only once"
 
 
 def test_systems_must_hold_the_same_references(tmp_path):
