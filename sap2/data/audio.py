@@ -50,19 +50,19 @@ def load_audio(
     is outside the bounds or ends before `end`.
     """
     path = Path(path)
-    with _opened(path, content) as reader:
+    with _open(path, content) as reader:
         rate, known = reader.sample_rate, reader.frames
         if rate > HIGHEST_RATE:
             raise InputError(f"{path}: {rate} Hz, expected at most {HIGHEST_RATE}; export it with 48,000 or less")
-        first, wanted = _stretch(path, rate, start, end, known)
+        first, wanted = _frame_range(path, rate, start, end, known)
         # A few kB can hold hours of silence: read a block at a time, and only as much as can be used.
         limit = None if max_duration is None else int(max_duration * rate) + 1
         most = limit if end is None else min(wanted, wanted if limit is None else limit)
-        counted = _Counted(reader.blocks(first), most)
+        counted = _LimitedBlocks(reader.blocks(first), most)
         parts = list(_resampled(counted, rate, sample_rate))
     read = counted.samples
     if not reader.exact and end is not None and read < most - rate // 100:
-        raise _no_stretch(path, start, end, f"{(first + read) / rate:.2f} s" if read else "less")
+        raise _bad_span(path, start, end, f"{(first + read) / rate:.2f} s" if read else "less")
     if reader.exact and read < wanted and read != most:
         raise InputError(f"{path}: truncated: holds {read} of {wanted} samples; copy or export it again")
     if read == 0:
@@ -83,7 +83,7 @@ def read_sample_rate(path: Path | str) -> int:
 
     Raises: InputError: as `load_audio`.
     """
-    with _opened(Path(path)) as reader:
+    with _open(Path(path)) as reader:
         return reader.sample_rate
 
 
@@ -92,13 +92,13 @@ def read_duration(path: Path | str) -> Seconds:
 
     Raises: InputError: as `load_audio`.
     """
-    with _opened(Path(path)) as reader:
+    with _open(Path(path)) as reader:
         frames = sum(map(len, reader.blocks())) if reader.frames is None else reader.frames
         return frames / reader.sample_rate
 
 
 @contextmanager
-def _opened(path: Path, content: bytes | None = None) -> Iterator["_SoundFileReader | ContainerReader"]:
+def _open(path: Path, content: bytes | None = None) -> Iterator["_SoundFileReader | ContainerReader"]:
     """Open a file with the reader of its format, which is detected from its content."""
     if content is None and (part := sliced(path)):
         content = _slice(*part)
@@ -157,7 +157,7 @@ class _SoundFileReader:
             yield block.mean(axis=1)
 
 
-class _Counted:
+class _LimitedBlocks:
     """Pass on blocks up to a number of samples; count the samples, and those that are NaN or infinite."""
 
     def __init__(self, blocks: Iterable[np.ndarray], most: int | None):
@@ -218,20 +218,22 @@ def _check_file(path: Path) -> None:
         raise InputError(f"{path}: the file is empty (0 bytes), expected audio")
 
 
-def _stretch(path: Path, rate: int, start: Seconds, end: Seconds | None, known: int | None) -> tuple[int, int | None]:
+def _frame_range(
+    path: Path, rate: int, start: Seconds, end: Seconds | None, known: int | None
+) -> tuple[int, int | None]:
     """Return a span's first frame and number of frames; None = up to an end that is unknown."""
     first, last = round(start * rate), None if end is None else round(end * rate)
     if known is not None:
         slack = rate // 100  # times are rounded to 10 ms in many corpora
         if (start or end is not None) and (first >= known or (last is not None and last > known + slack)):
-            raise _no_stretch(path, start, end, f"{known / rate:.2f} s")
+            raise _bad_span(path, start, end, f"{known / rate:.2f} s")
         last = known if last is None else min(last, known)
     if first < 0 or (end is not None and first >= last):
-        raise _no_stretch(path, start, end, "any length")
+        raise _bad_span(path, start, end, "any length")
     return first, None if last is None else last - first
 
 
-def _no_stretch(path: Path, start: Seconds, end: Seconds | None, length: str) -> InputError:
+def _bad_span(path: Path, start: Seconds, end: Seconds | None, length: str) -> InputError:
     to = "its end" if end is None else f"{end:g} s"
     return InputError(f"{path}: cannot read from {start:g} s to {to} of a recording of {length}")
 

@@ -65,7 +65,7 @@ class _SplitFigures:
         self.talks.update(filter(None, [row.get("talk")]))
         self.lists.see(row)
         if recording is not None:
-            self.audio.update(f"{row['id']} {_sound(recording)}\n".encode())
+            self.audio.update(f"{row['id']} {_recording_digest(recording)}\n".encode())
 
     def figures(self) -> dict[str, Any]:
         return {
@@ -161,7 +161,7 @@ def card_markdown(card: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _sound(recording: Path) -> str:
+def _recording_digest(recording: Path) -> str:
     """Return a digest that identifies a recording: for FLAC the digest of its samples, from the header."""
     with recording.open("rb") as file:
         header = file.read(42)

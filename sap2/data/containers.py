@@ -29,11 +29,11 @@ OPTIONS = {"protocol_whitelist": "none", "codec_whitelist": (
 )}  # fmt: skip
 BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")  # first boxes of MP4 and QuickTime files
 SIGNATURES = ((b"\x1a\x45\xdf\xa3", "matroska"), (b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "asf"), (b"#!AMR", "amr"))
-TIMED = ("mov", "matroska")  # packet times are exact enough to seek
-LOOSE = ("mp3", "aac", "amr")  # bare frames without a container; tags and cut frames may lie between them
+SEEKABLE_FORMATS = ("mov", "matroska")  # packet times are exact enough to seek
+BARE_FORMATS = ("mp3", "aac", "amr")  # bare frames without a container; tags and cut frames may lie between them
 PREROLL: Seconds = 1.0  # decoded before a span: a codec's first frames after seeking are inexact
 ADTS_FRAMES = 3  # in a row that identify a file as AAC
-MOST_BROKEN = 2  # packets of a bare-frame file that may fail to decode
+MAX_BROKEN_PACKETS = 2  # packets of a bare-frame file that may fail to decode
 
 
 def container_format(file: BinaryIO) -> str | None:
@@ -82,21 +82,21 @@ class ContainerReader:
 
     def __init__(self, file: BinaryIO, name: object, format: str):
         self._name, self._format = name, format
-        self._container = _opened(file, name, format)
+        self._container = _open(file, name, format)
         try:
             if not self._container.streams.audio:
                 raise InputError(f"{name}: has no audio track, expected audio")
             self._stream = self._container.streams.audio[0]
             if self._stream.codec_context is None:  # PyAV would crash
                 raise InputError(f"{name}: its audio codec is unknown; export it again, as AAC or WAV")
-            self._coming = self._decoded()
+            self._frames = self._decoded()
             # The rate of HE-AAC is only known after decoding the first frame.
-            first = next(self._coming, None)
+            first = next(self._frames, None)
             if first is None:
                 raise InputError(f"{name}: holds no samples, expected audio")
             self.sample_rate: int = first.sample_rate
             self._origin = first.pts or 0
-            self._coming = chain([first], self._coming)
+            self._frames = chain([first], self._frames)
         except BaseException:
             self._container.close()
             raise
@@ -119,8 +119,8 @@ class ContainerReader:
 
         Raises: InputError: the file cannot be decoded completely, or its sample rate changes.
         """
-        at = self._sought(first) if first > PREROLL * self.sample_rate and self._format in TIMED else 0
-        for frame in self._coming:
+        at = self._seek_before(first) if first > PREROLL * self.sample_rate and self._format in SEEKABLE_FORMATS else 0
+        for frame in self._frames:
             if frame.sample_rate != self.sample_rate:
                 raise InputError(
                     f"{self._name}: its sample rate changes from {self.sample_rate} to {frame.sample_rate} Hz; "
@@ -131,7 +131,7 @@ class ContainerReader:
                 yield mono[max(first - at, 0) :]
             at += len(mono)
 
-    def _sought(self, first: int) -> int:
+    def _seek_before(self, first: int) -> int:
         """Seek to shortly before a frame; return the index of the next decoded frame."""
         import av
 
@@ -140,11 +140,11 @@ class ContainerReader:
             self._container.seek(self._origin + int(seconds / self._stream.time_base), stream=self._stream)
         except av.FFmpegError as error:
             raise _fault(self._name, error) from error
-        self._coming = self._decoded()
-        frame = next(self._coming, None)
+        self._frames = self._decoded()
+        frame = next(self._frames, None)
         if frame is None:
             return first
-        self._coming = chain([frame], self._coming)
+        self._frames = chain([frame], self._frames)
         return round(float(((frame.pts or 0) - self._origin) * self._stream.time_base) * self.sample_rate)
 
     def _decoded(self) -> Iterator["av.AudioFrame"]:
@@ -157,7 +157,7 @@ class ContainerReader:
                     yield from packet.decode()
                 except av.InvalidDataError:
                     broken += 1
-                    if self._format not in LOOSE or broken > MOST_BROKEN:
+                    if self._format not in BARE_FORMATS or broken > MAX_BROKEN_PACKETS:
                         raise
         except (av.FFmpegError, ValueError) as error:
             raise _fault(self._name, error) from error
@@ -181,12 +181,12 @@ def read_chapters(file: BinaryIO, name: object, format: str) -> list[tuple[Secon
 
     Raises: InputError: the container cannot be read.
     """
-    with _opened(file, name, format) as container:
+    with _open(file, name, format) as container:
         marks = container.chapters()
     return sorted((float(mark["start"] * mark["time_base"]), mark["metadata"].get("title", "")) for mark in marks)
 
 
-def _opened(file: BinaryIO, name: object, format: str) -> "av.container.InputContainer":
+def _open(file: BinaryIO, name: object, format: str) -> "av.container.InputContainer":
     try:
         import av
     except ImportError as error:

@@ -42,7 +42,7 @@ from sap2.progress import track
 __all__ = ["ingest", "ingest_part", "join_parts"]
 
 CHUNK = 64  # entries per process and task
-IN_THE_WAY = "the id cannot name a file: it conflicts with the file or folder of another id"
+ID_CONFLICT = "the id cannot name a file: it conflicts with the file or folder of another id"
 ROWS = "rows.jsonl"  # the result file of a part
 CACHE_FORMAT = 2  # part of every cached recording's key: raise it whenever the same input gives different audio
 
@@ -152,8 +152,8 @@ def _joined(folders: Sequence[Path], section: PrepareSection, output: Path) -> I
             yield Rejected(**row["rejected"])
             continue
         utterance, split = row["accepted"]
-        if section.audio == "convert" and not _linked(folder / utterance["audio"], output / utterance["audio"]):
-            yield Rejected(utterance["id"], row["location"], IN_THE_WAY, utterance["duration"])
+        if section.audio == "convert" and not _link(folder / utterance["audio"], output / utterance["audio"]):
+            yield Rejected(utterance["id"], row["location"], ID_CONFLICT, utterance["duration"])
             continue
         yield utterance, split
 
@@ -167,7 +167,7 @@ def _collect(
     facts: dict[str, Any],
 ) -> dict[str, Any]:
     """Write manifests, quarantine and card of the results; return the card."""
-    quarantine, read, dealer = Quarantine(), 0, _Dealer(section)
+    quarantine, read, dealer = Quarantine(), 0, _SplitAssigner(section)
     with tempfile.TemporaryFile("w+", encoding="utf-8", dir=partial) as spool:
         for result in track(results, total=None, label=f"prepare {section.source}"):
             read += 1
@@ -177,7 +177,7 @@ def _collect(
                 dealer.see(*result)
                 spool.write(json.dumps(result, ensure_ascii=False) + "\n")
         accepted = read - len(quarantine)
-        _settle(quarantine, source, read, accepted, section.reject_share, cache)
+        _check_rejections(quarantine, source, read, accepted, section.reject_share, cache)
         card = Card(source, section, facts)
         _write_splits(spool, dealer, partial, card, source, accepted, section.audio == "convert")
     if section.shard_size is not None:
@@ -186,7 +186,7 @@ def _collect(
     return card.write(partial, read, quarantine)
 
 
-def _settle(quarantine: Quarantine, source: str, read: int, accepted: int, share: float, cache: Path) -> None:
+def _check_rejections(quarantine: Quarantine, source: str, read: int, accepted: int, share: float, cache: Path) -> None:
     try:
         quarantine.settle(source, read, accepted, share)
     except InputError as error:
@@ -258,7 +258,7 @@ def _convert(entry: Entry | Rejected, job: _Job) -> Result:
     audio = f"audio/{entry.id}.flac"
     try:
         if section.audio == "keep":
-            duration, audio = _kept(entry, section), os.path.abspath(entry.audio)
+            duration, audio = _duration_in_place(entry, section), os.path.abspath(entry.audio)
         else:
             stored, measures = _cached_audio(entry, section, job.cache)
             duration = measures.duration
@@ -280,12 +280,12 @@ def _convert(entry: Entry | Rejected, job: _Job) -> Result:
         )
     except ValidationError as error:
         return Rejected(entry.id, entry.location, f"not a manifest row: {fault_of(error)}", duration)
-    if section.audio == "convert" and not _linked(stored, job.output / audio):
-        return Rejected(entry.id, entry.location, IN_THE_WAY, duration)
+    if section.audio == "convert" and not _link(stored, job.output / audio):
+        return Rejected(entry.id, entry.location, ID_CONFLICT, duration)
     return utterance.model_dump(exclude_none=True), entry.split
 
 
-def _kept(entry: Entry, section: PrepareSection) -> float:
+def _duration_in_place(entry: Entry, section: PrepareSection) -> float:
     """Return the length of a recording that is not copied."""
     if isinstance(entry.audio, bytes) or entry.start or entry.end is not None:
         raise InputError("a part of a longer file cannot be used without a copy; set prepare.audio to convert")
@@ -360,7 +360,7 @@ def _digest(path: Path, size: int, changed: int) -> str:
     return sha256(path)
 
 
-def _linked(stored: Path, target: Path) -> bool:
+def _link(stored: Path, target: Path) -> bool:
     """Link or copy a recording to `target`; return False if another file or folder is in the way."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -373,7 +373,7 @@ def _linked(stored: Path, target: Path) -> bool:
 
 
 @dataclass
-class _Dealer:
+class _SplitAssigner:
     """Assign splits to entries whose source has none: whole talks, by a hash of name and seed."""
 
     section: PrepareSection
@@ -400,7 +400,7 @@ def _group(row: dict[str, Any]) -> str:
 
 
 def _write_splits(
-    spool, dealer: _Dealer, output: Path, card: Card, source: str, accepted: int, converted: bool
+    spool, dealer: _SplitAssigner, output: Path, card: Card, source: str, accepted: int, converted: bool
 ) -> None:
     """Write each row of the spool to its split's manifest."""
     dealt = dealer.deal()

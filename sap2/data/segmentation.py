@@ -19,7 +19,7 @@ Span = tuple[Seconds, Seconds]
 PAUSE = 0.2  # seconds without speech that may end a segment
 MARGIN = 0.1  # seconds kept on each side of speech, at most half the pause
 SEARCH = 5.0  # seconds before the limit in which speech without a pause is cut at its quietest point
-REST = SAMPLE_RATE  # minimum number of samples after such a cut
+MIN_REST = SAMPLE_RATE  # minimum number of samples after such a cut
 FRAME = 320  # samples (20 ms) an energy value
 SMOOTH = 10  # energy values (0.2 s) averaged: a quiet word gap counts, a single zero crossing doesn't
 FASTEST = 5.0  # words a second that an overlap can hold
@@ -53,7 +53,7 @@ def segments(samples: np.ndarray, max_seconds: Seconds = 30.0, overlap: Seconds 
             cut[-1] = (cut[-1][0], end)
             continue
         while end - start > most:
-            middle = _quietest(samples, start, max(min(start + most, end - REST), start + most // 2))
+            middle = _quietest(samples, start, max(min(start + most, end - MIN_REST), start + most // 2))
             cut.append((start, middle))
             start = middle - doubled
         cut.append((start, end))

@@ -25,13 +25,13 @@ Span = tuple[Seconds, Seconds]
 FRAME, CONTEXT, STATE = 512, 64, 128  # samples per frame, samples of left context, size of the LSTM
 BLOCK = 512  # frames per call
 LOUD, MOST_GAIN = 0.05, 100.0  # target RMS of the loudest 0.1 s, and the maximum gain
-START, GOES_ON = 0.5, 0.3  # probabilities that begin and continue a span
-GAP = 8  # frames (0.26 s) below GOES_ON end a span
+START, CONTINUE = 0.5, 0.3  # probabilities that begin and continue a span
+GAP = 8  # frames (0.26 s) below CONTINUE end a span
 CERTAIN = 0.9  # probability of a frame that is evidence
 MOMENT, LONG = 3, 20  # certain frames of a span (0.1 s, 0.64 s) that suffice with SHARE, and alone
 SHARE = 0.5  # minimum share of speech among equally loud frames around a span
-AROUND = 31  # frames (1 s) compared on each side of a span
-AS_LOUD = 10**-1.5  # a frame within 15 dB of the span's loudest frame is equally loud
+NEIGHBOURHOOD = 31  # frames (1 s) compared on each side of a span
+EQUALLY_LOUD = 10**-1.5  # a frame within 15 dB of the span's loudest frame is equally loud
 SHORTEST_CUT: Seconds = 0.5  # shorter gaps are kept: the model detects a recording's first word late
 NEAR = 62  # frames (2 s) spans without evidence this near to a span with evidence are kept: quiet words
 
@@ -102,10 +102,10 @@ def _gain(samples: np.ndarray) -> np.float32:
 
 
 def _candidates(probabilities: np.ndarray) -> list[tuple[int, int]]:
-    """Return spans of frames, `(first, last + 1)`, each from a frame above START until GAP frames are below GOES_ON."""
+    """Return spans of frames, `(first, last + 1)`: from a frame above START until GAP frames are below CONTINUE."""
     spans: list[list[int]] = []
     begun = False
-    for frame in np.flatnonzero(probabilities >= GOES_ON).tolist():
+    for frame in np.flatnonzero(probabilities >= CONTINUE).tolist():
         if begun and frame - spans[-1][1] < GAP:
             spans[-1][1] = frame + 1
         else:
@@ -129,8 +129,8 @@ def _is_evident(probabilities: np.ndarray, energy: np.ndarray, first: int, last:
     certain = int((probabilities[first:last] > CERTAIN).sum())
     if certain < MOMENT or certain >= LONG:
         return certain >= LONG
-    around = slice(max(first - AROUND, 0), last + AROUND)
-    loud = energy[around] > AS_LOUD * energy[first:last].max()
+    around = slice(max(first - NEIGHBOURHOOD, 0), last + NEIGHBOURHOOD)
+    loud = energy[around] > EQUALLY_LOUD * energy[first:last].max()
     return bool(((probabilities[around] > START) & loud).sum() >= SHARE * loud.sum())
 
 

@@ -1,4 +1,4 @@
-"""Recordings in the containers of phones, browsers and meetings are read as WAV is: same mixing, limits and errors."""
+"""Recordings in the containers of phones, browsers and meetings are read like WAV: same mixing, limits and errors."""
 
 import shutil
 import struct

@@ -1,4 +1,4 @@
-"""What is rejected is kept with its reason, and the counts must add up."""
+"""Quarantine: rejected records are kept with their reasons, and the counts add up."""
 
 import json
 

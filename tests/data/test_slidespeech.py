@@ -1,4 +1,4 @@
-"""SlideSpeech: the published keywords as they are, or the words of the slides that were shown around."""
+"""SlideSpeech: the published keywords unchanged, or the words of nearby slides."""
 
 from pathlib import Path
 
@@ -30,13 +30,13 @@ def corpus(root: Path, **options) -> PrepareSection:
 
 def lists_of(tmp_path: Path, section: PrepareSection) -> list[list[str]]:
     prepare_corpus(section, tmp_path / "prepared", tmp_path / "cache")
-    return [one.keywords for one in read_manifest(tmp_path / "prepared" / "test.jsonl")]
+    return [utterance.keywords for utterance in read_manifest(tmp_path / "prepared" / "test.jsonl")]
 
 
 def test_the_published_keywords_are_the_list(tmp_path):
     assert lists_of(tmp_path, corpus(tmp_path / "root")) == [["zorvan", "deep", "meyer"], []]
-    one = read_manifest(tmp_path / "prepared" / "train.jsonl")[1]
-    assert (one.text, one.duration, one.talk) == ("and meyer", 2.0, "YTB+Xbp0qMXSvM")
+    utterance = read_manifest(tmp_path / "prepared" / "train.jsonl")[1]
+    assert (utterance.text, utterance.duration, utterance.talk) == ("and meyer", 2.0, "YTB+Xbp0qMXSvM")
 
 
 @pytest.mark.parametrize(
