@@ -10,7 +10,7 @@ from sap2.evaluation.scores import Measure, Row, Scores, Selection, Settings, Sy
 
 __all__ = ["comparison_json", "comparison_text", "made_how", "scores_json", "scores_text"]
 
-NOTHING = "–"
+UNDEFINED = "–"
 SHOWN = 10  # rows shown of long lists; the JSON and the report have all rows
 NAMES = {
     "wer": "WER %",
@@ -128,9 +128,9 @@ def _confused(system: System) -> str:
 
 def _difference(name: str, figure: Difference) -> list[str]:
     pattern = "{:.3f}" if name.endswith(("precision", "recall", "f1")) else "{:.2f}"
-    values = [NOTHING if value is None else pattern.format(value) for value in (figure.a, figure.b)]
+    values = [UNDEFINED if value is None else pattern.format(value) for value in (figure.a, figure.b)]
     signed = pattern.replace(":", ":+")
-    p = NOTHING if figure.p is None else f"{figure.p:.4f}"
+    p = UNDEFINED if figure.p is None else f"{figure.p:.4f}"
     return [*values, _value(figure.difference, signed), _interval(figure.difference, signed), p]
 
 
@@ -181,7 +181,7 @@ def _table(rows: Sequence[Sequence[str]], last_left: bool = False) -> str:
 
 
 def _value(measure: Measure, pattern: str) -> str:
-    return NOTHING if measure.value is None else pattern.format(measure.value)
+    return UNDEFINED if measure.value is None else pattern.format(measure.value)
 
 
 def _interval(measure: Measure, pattern: str) -> str:

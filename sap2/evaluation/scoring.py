@@ -72,7 +72,7 @@ class Details(NamedTuple):
 
 
 NO_DETAILS = Details()
-NOTHING: Mapping = MappingProxyType({})
+EMPTY: Mapping = MappingProxyType({})
 
 
 class Given(NamedTuple):
@@ -90,10 +90,10 @@ class Given(NamedTuple):
     """
 
     references: Mapping[str, str]
-    lists: Mapping[str, Sequence[str]] = NOTHING
-    biasing: Mapping[str, Sequence[str]] = NOTHING
-    predicted: Mapping[str, Sequence[str]] = NOTHING
-    details: Mapping[str, Details] = NOTHING
+    lists: Mapping[str, Sequence[str]] = EMPTY
+    biasing: Mapping[str, Sequence[str]] = EMPTY
+    predicted: Mapping[str, Sequence[str]] = EMPTY
+    details: Mapping[str, Details] = EMPTY
     training: Collection[str] | None = None
     reference_source: str = ""
     lists_source: str = ""
@@ -513,7 +513,7 @@ def units_of(utterances: Sequence[Utterance], wanted: str) -> tuple[Unit, np.nda
             if wanted != "auto":
                 raise ParamsError(
                     f"unit: the {unit} of {utterances[names.index(None)].id} is unknown; "
-                    "draw utterances, or use a manifest with a {unit} for every utterance"
+                    f"draw utterances, or use a manifest with a {unit} for every utterance"
                 )
             continue
         numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}

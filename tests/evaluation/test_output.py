@@ -1,4 +1,4 @@
-"""Printed text, whole, and JSON that holds the same."""
+"""Complete printed text, and JSON with the same content."""
 
 import json
 
@@ -36,7 +36,7 @@ Jon                        1       1             1  john ×1
     )
 
 
-def test_what_is_printed_says_what_was_drawn_and_what_was_missing():
+def test_output_states_units_and_missing_utterances():
     scores = score(REFERENCES, {"a": "ask"}, LISTS, samples=50, missing_as_deletions=True, predicted=LISTS)
     text = scores_text(scores)
     assert "1 missing utterances counted as deletions: b" in text
@@ -56,9 +56,9 @@ def test_long_lists_are_cut_and_say_so():
 
 
 def test_scores_as_json_hold_settings_counts_and_utterances():
-    found = json.loads(json.dumps(scores_json(score(REFERENCES, HYPOTHESES, LISTS, samples=0))))
-    assert found["settings"]["normaliser"] == "none"
-    system = found["systems"][0]
+    result = json.loads(json.dumps(scores_json(score(REFERENCES, HYPOTHESES, LISTS, samples=0))))
+    assert result["settings"]["normaliser"] == "none"
+    system = result["systems"][0]
     assert system["figures"]["wer"] == {"value": 40.0, "low": None, "high": None}
     assert system["counts"]["biased"] == {"words": 2, "substitutions": 1, "insertions": 0, "deletions": 0}
     assert system["utterances"][1] == {
@@ -97,6 +97,6 @@ false alarms / 100 utt.  50.00   0.00      -50.00                 –
 
 
 def test_comparisons_as_json_hold_everything():
-    found = json.loads(json.dumps(comparison_json(compared())))
-    assert found["figures"]["wer"]["difference"]["value"] == -20.0
-    assert found["keywords"][0]["won"] == ["a"]
+    result = json.loads(json.dumps(comparison_json(compared())))
+    assert result["figures"]["wer"]["difference"]["value"] == -20.0
+    assert result["keywords"][0]["won"] == ["a"]

@@ -1,4 +1,4 @@
-"""The report in a browser: nothing breaks, nothing is fetched, and a reader with a keyboard finds what is wrong."""
+"""The report in a browser: no errors, no network requests, and all functions usable by keyboard."""
 
 import random
 
@@ -15,8 +15,8 @@ COUNT = "document.getElementById('shown').textContent"
 
 @pytest.fixture(scope="module")
 def browser():
-    with browser_or_skip() as found:
-        yield found
+    with browser_or_skip() as result:
+        yield result
 
 
 def open_page(browser, folder, scores):

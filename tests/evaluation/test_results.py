@@ -1,4 +1,4 @@
-"""Reading results files: what is refused, and with which words."""
+"""Reader of results files: what is refused, and the messages."""
 
 import json
 
@@ -28,7 +28,7 @@ def refusal(paths):
     return str(error.value)
 
 
-def test_contexts_come_in_the_order_of_the_tables_whatever_the_order_given(tmp_path):
+def test_contexts_are_in_the_order_of_the_tables(tmp_path):
     paths = {
         context: write(tmp_path / f"{context}.jsonl", {**ROW, "context": context, "predicted": []})
         for context in reversed(CONTEXTS)
