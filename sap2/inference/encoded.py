@@ -1,4 +1,4 @@
-"""Recordings cut into segments and encoded once, for every stage that reads them."""
+"""Recordings cut into segments and encoded once, shared by all stages that read them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,12 +19,12 @@ __all__ = ["AudioEncoder", "AudioInput", "EncodedAudio"]
 
 @dataclass(frozen=True)
 class EncodedAudio:
-    """What the encoders made of a recording; can be recognised as often as wanted.
+    """A recording's encoded segments, which can be recognised repeatedly.
 
     Args:
-        states: By encoder, of each segment, `(frames, encoder_hidden)`.
+        states: By encoder, the states of each segment, `(frames, encoder_hidden)`.
         spans: Start and end of each segment.
-        duration: Of the recording.
+        duration: Length of the recording.
     """
 
     states: Mapping[str, list[Tensor]]
@@ -33,41 +33,41 @@ class EncodedAudio:
 
     @classmethod
     def whole(cls, states: Tensor, duration: Seconds) -> "EncodedAudio":
-        """A recording of a single segment, encoded by the base's own encoder."""
+        """Build a recording with a single segment, encoded by the base's encoder."""
         return cls({BARE_ENCODER: [states]}, [(0.0, duration)], duration)
 
     def by(self, stage: StageModel) -> list[Tensor]:
-        """Each segment's states as the stage's encoder made them.
+        """Return each segment's states from the stage's encoder.
 
         Raises: ModelError: another recogniser encoded the recording.
         """
         if stage.encoder not in self.states:
             raise ModelError(
-                f"encoded by {', '.join(self.states)}, expected {stage.encoder}; encode it with this recogniser"
+                f"audio encoded by {', '.join(self.states)}, expected {stage.encoder}; encode it with this recogniser"
             )
         return self.states[stage.encoder]
 
     def segments(self) -> list["EncodedAudio"]:
-        """Each segment as a recording of its own, at its time."""
+        """Return each segment as a recording of its own, with its span."""
         return [
-            EncodedAudio({encoder: [states[place]] for encoder, states in self.states.items()}, [span], self.duration)
-            for place, span in enumerate(self.spans)
+            EncodedAudio({encoder: [states[index]] for encoder, states in self.states.items()}, [span], self.duration)
+            for index, span in enumerate(self.spans)
         ]
 
 
-# An utterance: path, waveform (16 kHz mono), or what an encoder made of it.
+# An utterance: a path, a waveform (16 kHz mono), or its encoded form.
 AudioInput = str | Path | np.ndarray | EncodedAudio
 
 
 class AudioEncoder:
-    """Cuts recordings into segments and runs each of the stages' encoders over them once.
+    """Cut recordings into segments and run each of the stages' encoders once.
 
     Args:
         stages: The stage models that will read the result; those that share an encoder share its states.
         batch_size: Segments encoded together.
-        max_segment: Seconds of a segment of a longer recording, at most; None = what the encoders take.
-        segment_overlap: Seconds that two segments share where no pause parts them: see `sap2.data.segmentation`.
-        speech_only: Whether segments without speech are left out.
+        max_segment: Maximum segment length in seconds; None = the encoders' limit.
+        segment_overlap: Overlap in seconds of segments without a pause between them: see `sap2.data.segmentation`.
+        speech_only: Whether to drop segments without speech.
     """
 
     def __init__(
@@ -78,16 +78,16 @@ class AudioEncoder:
         segment_overlap: Seconds = 1.0,
         speech_only: bool = False,
     ):
-        self._encoders = {stage.encoder: stage for stage in reversed(stages)}  # of several the first
+        self._encoders = {stage.encoder: stage for stage in reversed(stages)}  # the first of several wins
         self._batch_size, self.segment_overlap, self._speech_only = batch_size, segment_overlap, speech_only
         limits = [stage.segment_limit for stage in stages]
         self.segment_limit = min(limits if max_segment is None else [*limits, max_segment])
 
     def __call__(self, audio: Sequence[AudioInput], label: str | None = None) -> list[EncodedAudio]:
-        """Encode recordings; those that are encoded already stay as they are.
+        """Encode recordings; already encoded recordings are returned unchanged.
 
         Args:
-            label: Shows progress under this name.
+            label: Name of the progress display; None = no progress.
         """
         waves: list[np.ndarray] = []
         recordings: list[EncodedAudio] = []
@@ -104,14 +104,16 @@ class AudioEncoder:
             for name, stage in self._encoders.items()
         }
         return [
-            one
-            if one.states
-            else replace(one, states={name: [next(states) for _ in one.spans] for name, states in encoded.items()})
-            for one in recordings
+            recording
+            if recording.states
+            else replace(
+                recording, states={name: [next(states) for _ in recording.spans] for name, states in encoded.items()}
+            )
+            for recording in recordings
         ]
 
     def cut(self, wave: np.ndarray) -> list[tuple[Seconds, Seconds]]:
-        """Start and end of each segment of a waveform (16 kHz mono), without those that hold no speech if so set."""
+        """Return start and end of each segment of a waveform (16 kHz mono), without silent segments if so set."""
         spans = segments(wave, self.segment_limit, self.segment_overlap)
         if not self._speech_only:
             return spans
