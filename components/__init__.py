@@ -1,5 +1,5 @@
-"""Kubeflow components: one a stage, each a thin shell round `sap2.stages`, all in one image.
+"""Kubeflow components: one per stage, each a thin wrapper of `sap2.stages`, all in the same image.
 
-`flow` holds the stages, `transcription` the talks. A body runs in its pod, out of sight of this package's imports: it
-imports what it needs. This package imports no Kubeflow by itself, as `outputs` is used inside the pods.
+`flow` has the stages, `transcription` the talks. A body runs in its pod, without this module's imports: it
+imports what it needs. This package itself does not import Kubeflow, as `outputs` is used inside the pods.
 """

@@ -1,7 +1,7 @@
-"""The stages of the flow as Kubeflow components; parameters are sections of params.yaml.
+"""The pipeline's stages as Kubeflow components; parameters are sections of params.yaml.
 
-A manifest names its recordings relative to itself, also those of an earlier step: a step that reads the recordings of
-`listed` or `pruned` takes `prepared` as well, so that Kubeflow brings them to the same place relative to it.
+A manifest's audio paths are relative to it, also for recordings of an earlier step: a step that reads the recordings of
+`listed` or `pruned` also takes `prepared`, so that Kubeflow downloads them to the same relative path.
 """
 
 from kfp import dsl
@@ -29,16 +29,16 @@ __all__ = [
     "train_recogniser_on_nodes",
 ]
 
-# The image has the SDK: nothing is installed when a step starts. Which image, the pipeline says for all of them.
+# The image has the SDK, so nothing is installed when a step starts; the pipeline sets the image of all steps.
 step = dsl.component(base_image="sap2-asr-python:0.2.0", install_kfp_package=False)
 
 
 @step
 def prepare(prepare: dict, prepared: Output[Dataset], summary: Output[Markdown]) -> None:
-    """Make or read the corpus: recordings, what is said in them, and the keywords it gives.
+    """Generate or read the corpus: recordings, reference texts and keywords.
 
     Args:
-        prepare: Section `prepare` of params.yaml; which kind of corpus, and where it lies.
+        prepare: Section `prepare` of params.yaml; the corpus and its folder.
 
     Returns:
         prepared: Folder with train, dev and test manifests, their audio, quarantine.jsonl and card.json.
@@ -51,21 +51,21 @@ def prepare(prepare: dict, prepared: Output[Dataset], summary: Output[Markdown])
     from sap2.params import PrepareSection
 
     output = Path(prepared.path)
-    # Beside the output: a second try on the same disk need not listen to everything again.
+    # Beside the output, so that a retry on the same disk reuses converted recordings.
     show(stages.prepare(PrepareSection(**prepare), output, output.with_name("ingested")), summary)
 
 
 @step
 def prepare_part(prepare: dict, part: str, corpus_part: Output[Dataset], summary: Output[Markdown]) -> None:
-    """Do one share of `prepare`.
+    """Do a part of the work of `prepare`.
 
     Args:
-        prepare: Section `prepare` of params.yaml; which kind of corpus, and where it lies.
-        part: Which share, as "0/8".
+        prepare: Section `prepare` of params.yaml; the corpus and its folder.
+        part: The part, such as "0/8".
 
     Returns:
-        corpus_part: Folder with the recordings of the share, and what became of each.
-        summary: How many were accepted and rejected.
+        corpus_part: Folder with the part's recordings, and the result of each.
+        summary: Numbers of accepted and rejected recordings.
     """
     from pathlib import Path
 
@@ -82,11 +82,11 @@ def prepare_part(prepare: dict, part: str, corpus_part: Output[Dataset], summary
 def join_parts(
     prepare: dict, parts: Input[list[Dataset]], prepared: Output[Dataset], summary: Output[Markdown]
 ) -> None:
-    """Put the shares of `prepare` together.
+    """Merge the parts of `prepare`.
 
     Args:
-        prepare: Section `prepare` of params.yaml, as the parts had it.
-        parts: All of them.
+        prepare: Section `prepare` of params.yaml, equal to that of the parts.
+        parts: All parts.
 
     Returns:
         prepared: Folder with train, dev and test manifests, their audio, quarantine.jsonl and card.json.
@@ -98,7 +98,7 @@ def join_parts(
     from sap2 import stages
     from sap2.params import PrepareSection
 
-    output, folders = Path(prepared.path), [Path(one.path) for one in parts]
+    output, folders = Path(prepared.path), [Path(part.path) for part in parts]
     show(stages.join_parts(PrepareSection(**prepare), folders, output, output.with_name("ingested")), summary)
 
 
@@ -112,7 +112,7 @@ def lists(lists: dict, prepared: Input[Dataset], listed: Output[Dataset], summar
 
     Returns:
         listed: Folder with train, dev and test manifests and the data card.
-        summary: How long the lists are, and how much of them is said.
+        summary: Lengths of the lists, and the share of spoken keywords.
     """
     from pathlib import Path
 
@@ -125,15 +125,16 @@ def lists(lists: dict, prepared: Input[Dataset], listed: Output[Dataset], summar
 
 @step
 def base(base: dict, copy: bool, base_model: Output[Model], summary: Output[Markdown]) -> None:
-    """Put the speech language model in place that both stages start from.
+    """Provide the speech language model that both stages are trained from.
 
     Args:
         base: Section `base` of params.yaml; `path` is "embedded", a folder, or an id of the Hugging Face hub.
-        copy: Whether a base of the hub is copied with all its files; else its id and commit are, and the steps that
-            need it fetch it.
+        copy: Whether a base from the hub is copied with all its files; else only its id and commit are, and the steps
+            that
+            need it download it.
 
     Returns:
-        base_model: Folder in Hugging Face format, or with hub.json alone.
+        base_model: Folder in Hugging Face format, or with only hub.json.
         summary: Source, revision, type and size.
     """
     from pathlib import Path
@@ -159,14 +160,14 @@ def train_pruner(
     pruner_adapter: Output[Model],
     summary: Output[Markdown],
 ) -> None:
-    """Train stage 1, the adapter that selects the keywords that are spoken.
+    """Train stage 1's adapter, which selects the spoken keywords.
 
     Args:
         pruner: Section `pruner` of params.yaml: length, batches, learning rate, processes.
         model: Section `model`: how the keyword list is pooled.
         lora: Section `lora`: size and place of the adapter.
         tracking: Section `tracking`: where the curves go; MLFLOW_TRACKING_URI wins.
-        checkpoints: Folder that outlives the pod: a training that was interrupted goes on from there.
+        checkpoints: Folder that outlives the pod, from which an interrupted training resumes.
         prepared: The corpus, for its recordings.
         listed: The manifests with keyword lists.
         base_model: The model that is adapted.
@@ -209,7 +210,7 @@ def train_pruner_on_nodes(
     pruner_adapter: Output[Model],
     summary: Output[Markdown],
 ) -> None:
-    """Train stage 1 as `train_pruner` does, on the nodes of a TrainJob of Kubeflow Trainer.
+    """Train stage 1 like `train_pruner`, on the nodes of a TrainJob of Kubeflow Trainer.
 
     Args:
         job: The TrainJob, in JSON.
@@ -257,18 +258,18 @@ def prune(
     metrics: Output[Metrics],
     summary: Output[Markdown],
 ) -> None:
-    """Ask stage 1 about every utterance: which keywords of its list are spoken?
+    """Select the spoken keywords of every utterance's list with stage 1.
 
     Args:
-        pruning: Section `pruning` of params.yaml: how the answers are decoded.
+        pruning: Section `pruning` of params.yaml: decoding of stage 1.
         prepared: The corpus, for its recordings.
         listed: The manifests with keyword lists.
         base_model: The model.
         pruner_adapter: Stage 1's adapter.
 
     Returns:
-        pruned: The manifests again, each utterance with the keywords that were heard.
-        metrics: Recall and precision of the answers, by split.
+        pruned: The manifests, each utterance with its selected keywords.
+        metrics: Recall and precision of the selections, by split.
         summary: The same, with times.
     """
     from pathlib import Path
@@ -301,16 +302,16 @@ def train_recogniser(
     recogniser_adapter: Output[Model],
     summary: Output[Markdown],
 ) -> None:
-    """Train stage 2, the adapter that transcribes with the keywords that are left.
+    """Train stage 2's adapter, which transcribes with the selected keywords.
 
     Args:
-        recogniser: Section `recogniser` of params.yaml: as `pruner`, and which lists it sees.
+        recogniser: Section `recogniser` of params.yaml: as `pruner`, and the lists it is trained on.
         model: Section `model`: how the keyword list is pooled.
         lora: Section `lora`: size and place of the adapter.
         tracking: Section `tracking`: where the curves go; MLFLOW_TRACKING_URI wins.
-        checkpoints: Folder that outlives the pod: a training that was interrupted goes on from there.
+        checkpoints: Folder that outlives the pod, from which an interrupted training resumes.
         prepared: The corpus, for its recordings.
-        pruned: The manifests with stage 1's answers.
+        pruned: The manifests with stage 1's selections.
         base_model: The model that is adapted.
 
     Returns:
@@ -351,7 +352,7 @@ def train_recogniser_on_nodes(
     recogniser_adapter: Output[Model],
     summary: Output[Markdown],
 ) -> None:
-    """Train stage 2 as `train_recogniser` does, on the nodes of a TrainJob of Kubeflow Trainer.
+    """Train stage 2 like `train_recogniser`, on the nodes of a TrainJob of Kubeflow Trainer.
 
     Args:
         job: The TrainJob, in JSON.
@@ -361,7 +362,7 @@ def train_recogniser_on_nodes(
         tracking: Section `tracking`: where the curves go; MLFLOW_TRACKING_URI wins.
         checkpoints: Folder of the volume that this pod and the nodes share.
         prepared: The corpus, for its recordings.
-        pruned: The manifests with stage 1's answers.
+        pruned: The manifests with stage 1's selections.
         base_model: The model that is adapted.
 
     Returns:
@@ -398,17 +399,17 @@ def decode(
     results: Output[Dataset],
     summary: Output[Markdown],
 ) -> None:
-    """Transcribe the test split: without keywords, with the whole list, the pruned one, the oracle.
+    """Transcribe the test split without keywords, and with the full, pruned and oracle lists.
 
     Args:
-        inference: Section `inference` of params.yaml: how is decoded, and with which lists.
+        inference: Section `inference` of params.yaml: decoding of stage 2, and its contexts.
         prepared: The corpus, for its recordings.
-        pruned: The manifests with stage 1's answers.
+        pruned: The manifests with stage 1's selections.
         base_model: The model.
         recogniser_adapter: Stage 2's adapter.
 
     Returns:
-        results: Folder with one file of transcripts a context, and timing.json.
+        results: Folder with a file of transcripts per context, and timing.json.
         summary: Counts and times.
     """
     from pathlib import Path
@@ -446,8 +447,8 @@ def evaluate(
     Returns:
         reports: Folder with metrics.json, table.md, report.html and plots.
         metrics: All figures, named context/figure.
-        selection: What became of the listed keywords in stage 1: spoken or not, selected or not.
-        report: The report with every utterance.
+        selection: Confusion matrix of stage 1's listed keywords: spoken or not, selected or not.
+        report: The report with all utterances.
         table: The figures as a table.
     """
     import json
@@ -479,16 +480,16 @@ def decode_version(
     results: Output[Dataset],
     summary: Output[Markdown],
 ) -> str:
-    """Prune and transcribe the test split with a registered version, as it serves.
+    """Prune and transcribe the test split with a registered version and its settings.
 
     Args:
         version: Number or alias of the version.
-        tracking: Section `tracking` of params.yaml: name of the model; MLFLOW_TRACKING_URI says where.
+        tracking: Section `tracking` of params.yaml: name of the model; MLFLOW_TRACKING_URI names the server.
         prepared: The corpus, for its recordings.
         listed: The manifests with keyword lists.
 
     Returns:
-        results: Folder with one file of transcripts a context, and timing.json.
+        results: Folder with a file of transcripts per context, and timing.json.
         summary: Counts and times.
         Output: The version's number.
     """
@@ -516,7 +517,7 @@ def log_evaluation(
     reports: Input[Artifact],
     summary: Output[Markdown],
 ) -> None:
-    """Log the scores in MLflow, as a run below that of the version.
+    """Log the scores in MLflow, as a child run of the version's run.
 
     Args:
         profile: The profile's name, logged.
@@ -524,7 +525,7 @@ def log_evaluation(
         prepare: Section `prepare` of params.yaml, logged.
         lists: Section `lists`, logged.
         evaluation: Section `evaluation`, logged.
-        tracking: Section `tracking`: experiment and name of the model; MLFLOW_TRACKING_URI says where.
+        tracking: Section `tracking`: experiment and name of the model; MLFLOW_TRACKING_URI names the server.
         listed: The manifests, for their digest, and the data card.
         results: The transcripts.
         reports: Metrics, table, plots and report.
@@ -541,7 +542,7 @@ def log_evaluation(
     params = Params.model_validate(
         dict(profile=profile, prepare=prepare, lists=lists, evaluation=evaluation, tracking=tracking)
     )
-    done = stages.log_evaluation(params, version, *(Path(one.path) for one in (listed, results, reports)))
+    done = stages.log_evaluation(params, version, *(Path(artifact.path) for artifact in (listed, results, reports)))
     show(done, summary)
 
 
@@ -572,11 +573,11 @@ def register(
     registration: Output[Artifact],
     summary: Output[Markdown],
 ) -> str:
-    """Log everything as a run in MLflow, and make the models the next version of the registered model.
+    """Log the pipeline as a run in MLflow, and register its model as the next version.
 
     Args:
         profile: The profile's name, logged.
-        prepare: Section `prepare` of params.yaml; it and the next eleven are logged with the run.
+        prepare: Section `prepare` of params.yaml; this and the following sections are logged with the run.
         lists: Section `lists`.
         base: Section `base`.
         model: Section `model`.
@@ -587,11 +588,11 @@ def register(
         inference: Section `inference`.
         evaluation: Section `evaluation`.
         gate: Section `gate`.
-        tracking: Section `tracking`: experiment and name of the model; MLFLOW_TRACKING_URI says where.
-        checkpoints: The trainings' folder, where they left what they could not send to MLflow; it is sent first.
-        prepared: The corpus, for a recording as the model's example.
+        tracking: Section `tracking`: experiment and name of the model; MLFLOW_TRACKING_URI names the server.
+        checkpoints: The trainings' folder, with metrics they could not send to MLflow; these are sent first.
+        prepared: The corpus, for the recording of the model's example.
         listed: The manifests, for their digests, and the data card.
-        pruned: The manifests with stage 1's answers.
+        pruned: The manifests with stage 1's selections.
         base_model: The model.
         pruner_adapter: Stage 1's adapter.
         recogniser_adapter: Stage 2's adapter.
@@ -600,7 +601,7 @@ def register(
 
     Returns:
         registration: registration.json: run, version, scores.
-        summary: The same to read.
+        summary: The same as text.
         Output: The version's number.
     """
     import tempfile
@@ -649,17 +650,17 @@ def register(
 
 @step
 def promote(version: str, gate: dict, evaluation: dict, tracking: dict, summary: Output[Markdown]) -> bool:
-    """Hold the version against the champion, and make it the champion when every rule of the gate holds.
+    """Compare the version with the champion, and make it the champion if all rules of the gate hold.
 
     Args:
         version: Number of the registered version.
         gate: Section `gate` of params.yaml: the rules.
         evaluation: Section `evaluation`: how both are scored.
-        tracking: Section `tracking`: name of the model; MLFLOW_TRACKING_URI says where.
+        tracking: Section `tracking`: name of the model; MLFLOW_TRACKING_URI names the server.
 
     Returns:
-        summary: The rules, and which of them hold.
-        Output: Whether it has become the champion; one that was it already has not.
+        summary: The rules and their verdicts.
+        Output: Whether it became the champion; false if it already was.
     """
     from components.outputs import show
     from sap2 import stages
@@ -674,16 +675,16 @@ def promote(version: str, gate: dict, evaluation: dict, tracking: dict, summary:
 def check_version(
     version: str, tracking: dict, prepared: Input[Dataset], listed: Input[Dataset], transcript: Output[Markdown]
 ) -> None:
-    """Load the version from the registry, as serving does, and let it transcribe a recording of the test split.
+    """Load the version from the registry, as the server does, and transcribe a recording of the test split.
 
     Args:
         version: Number of the registered version.
-        tracking: Section `tracking` of params.yaml: name of the model; MLFLOW_TRACKING_URI says where.
+        tracking: Section `tracking` of params.yaml: name of the model; MLFLOW_TRACKING_URI names the server.
         prepared: The corpus, for a recording.
         listed: The manifests, for its list.
 
     Returns:
-        transcript: What was said, and what it heard.
+        transcript: Reference and transcript.
     """
     from pathlib import Path
 
@@ -692,13 +693,16 @@ def check_version(
     from sap2.manifest import audio_path, read_manifest
 
     manifest = Path(listed.path) / "test.jsonl"
-    one = read_manifest(manifest)[0]
+    utterance = read_manifest(manifest)[0]
     uri = f"models:/{tracking['model_name']}/{version}"
-    [(_, heard)] = stages.transcribe_files([audio_path(one, manifest)], one.keywords, uri)
-    if isinstance(heard, InputError):
-        raise heard
-    found = ", ".join(heard.found) or "none"
-    page = f"`{uri}`, utterance `{one.id}`\n\n- said: {one.text}\n- heard: {heard.text}\n- keywords found: {found}\n"
+    [(_, result)] = stages.transcribe_files([audio_path(utterance, manifest)], utterance.keywords, uri)
+    if isinstance(result, InputError):
+        raise result
+    found = ", ".join(result.found) or "none"
+    page = (
+        f"`{uri}`, utterance `{utterance.id}`\n\n- reference: {utterance.text}\n- transcript: {result.text}\n"
+        f"- keywords found: {found}\n"
+    )
     Path(transcript.path).write_text(page, encoding="utf-8")
     print(page)
 
@@ -713,18 +717,18 @@ def announce(
     verdict: Input[Markdown],
     announcement: Output[Markdown],
 ) -> None:
-    """Say whether there is a new champion, and by which rules; also to SAP2_WEBHOOK, where that is set.
+    """Announce whether there is a new champion, with the rules' verdicts; also to SAP2_WEBHOOK, if set.
 
     Args:
-        version: Number of the version that was judged.
-        promoted: Whether it has become the champion.
+        version: Number of the judged version.
+        promoted: Whether it became the champion.
         tracking: Section `tracking` of params.yaml: name of the model.
         run: The run's id.
         host: Address of Kubeflow's pages, for a link; may be empty.
-        verdict: The rules of the gate, and how the version held them.
+        verdict: The rules of the gate and their verdicts.
 
     Returns:
-        announcement: What was said, and how to go back.
+        announcement: The announcement, with how to roll back.
     """
     from pathlib import Path
 
@@ -737,11 +741,11 @@ def announce(
 
 @step
 def report_end(pipeline: str, profile: str, run: str, host: str, status: dsl.PipelineTaskFinalStatus) -> None:
-    """Say how the run ended, whatever happened; a failure is also sent to SAP2_WEBHOOK, where that is set.
+    """Report how the run ended; send failures to SAP2_WEBHOOK, if set.
 
     Args:
         pipeline: Name of the pipeline.
-        profile: Profile of params.yaml it ran.
+        profile: Profile of params.yaml.
         run: The run's id.
         host: Address of Kubeflow's pages, for a link; may be empty.
         status: State of the run, from Kubeflow.

@@ -1,5 +1,4 @@
-"""A training on several nodes: the inputs go to the volume the nodes share, a TrainJob trains there, the adapter comes
-back."""
+"""Training on several nodes: inputs are copied to a shared volume, a TrainJob trains, the adapter is copied back."""
 
 import hashlib
 import json
@@ -37,21 +36,21 @@ def train_on_nodes(
     base: Path,
     output: Path,
 ) -> Summary:
-    """Train as `stages.train_pruner` and `train_recogniser` do, on the nodes of a TrainJob.
+    """Train like `stages.train_pruner` and `train_recogniser`, on the nodes of a TrainJob.
 
-    Its working folder lies in `checkpoints` and is named by what goes in: a step that is tried again finds the job
-    still running, or its last checkpoint. It is removed when the adapter is in `output`.
-    This pod may be gone at any moment, without time to delete the job: the nodes watch its heartbeat, and a job that
-    missed it has saved a checkpoint and is complete, without an adapter; it is then recreated.
+    The working folder is in `checkpoints` and named by a hash of the inputs: a retried step finds the job still
+    running, or its last checkpoint. The folder is removed once the adapter is in `output`.
+    This pod may disappear without time to delete the job. The nodes watch its heartbeat; a job that misses it saves a
+    checkpoint and completes without an adapter, and is then recreated.
 
     Args:
         stage: pruner or recogniser.
-        job: The TrainJob, as of pipelines.trainjob; its name and arguments are set here.
-        sections: Of params.yaml, by name.
+        job: The TrainJob from pipelines.trainjob; its name and arguments are set here.
+        sections: Sections of params.yaml, by name.
         checkpoints: Folder of the volume that the job mounts at the same path.
         prepared: The corpus, for its recordings.
-        manifests: What it is trained on.
-    Raises: TrainJobError: it failed, gave no adapter, or the cluster cannot be reached or refuses.
+        manifests: Manifests to train on.
+    Raises: TrainJobError: the job failed or gave no adapter, or the cluster is unreachable or refuses.
     """
     trainer = job["spec"]["trainer"]
     processes = trainer["numNodes"] * trainer["numProcPerNode"]
@@ -79,12 +78,12 @@ def train_on_nodes(
             break
         _tell(f"{name}: complete without an adapter, as it missed this step's heartbeat; recreated")
     else:
-        raise TrainJobError(f"TrainJob {name}: complete, but {trained} is not there; see the logs of its nodes")
+        raise TrainJobError(f"TrainJob {name}: complete, but {trained} is missing; see the logs of its nodes")
     with atomic_dir(output) as partial:
         shutil.copytree(trained, partial, dirs_exist_ok=True)
         _name_base(partial / "adapter_config.json", base, output)
     facts = json.loads((output / "training.json").read_text(encoding="utf-8"))
-    for unsent in (flow / CHECKPOINTS).glob(f"*{UNSENT}"):  # of the curve; `register` sends it
+    for unsent in (flow / CHECKPOINTS).glob(f"*{UNSENT}"):  # unsent metrics, for `register`
         shutil.move(unsent, checkpoints / unsent.name)
     shutil.rmtree(flow)
     return Summary(f"train-{stage}", [output], {"nodes": trainer["numNodes"], "processes": processes} | facts)
@@ -95,27 +94,29 @@ def _tell(line: str) -> None:
 
 
 def _run_label() -> dict[str, str]:
-    """By which the jobs of a run are listed and deleted; none outside a cluster."""
+    """Return the label by which a run's jobs are listed and deleted; none outside a cluster."""
     run = os.environ.get(RUN_VARIABLE)
     return {RUN_LABEL: run} if run else {}
 
 
-def _copy_manifests(manifests: Path, prepared: Path, flow: Path, place: Path) -> None:
-    """Copy manifests to their place; their recordings are those in the folder's copy of `prepared`."""
+def _copy_manifests(manifests: Path, prepared: Path, flow: Path, folder: Path) -> None:
+    """Copy manifests into `folder`, referring to the recordings in the flow's copy of `prepared`."""
     for split in SPLITS:
         name = f"{split}.jsonl"
-        moved = (relocated(one, manifests / name, prepared / name) for one in read_manifest(manifests / name))
-        here = flow / place / name
-        write_manifest(here, (relocated(one, flow / PREPARED / name, here) for one in moved))
+        moved = (
+            relocated(utterance, manifests / name, prepared / name) for utterance in read_manifest(manifests / name)
+        )
+        target = flow / folder / name
+        write_manifest(target, (relocated(utterance, flow / PREPARED / name, target) for utterance in moved))
 
 
 def _name_base(config: Path, base: Path, output: Path) -> None:
-    """Where the adapter's base lies, from the adapter's own folder."""
+    """Set the base's path in an adapter's configuration, relative to the adapter's folder."""
     content = json.loads(config.read_text(encoding="utf-8"))
     content["base_model_name_or_path"] = Path(os.path.relpath(base, output)).as_posix()
     config.write_text(json.dumps(content, indent=2, sort_keys=True), encoding="utf-8")
 
 
 def _namespace() -> str:
-    """Where this pod runs, or outside a cluster, where Kubeflow does."""
+    """Return this pod's namespace, or Kubeflow's outside a cluster."""
     return NAMESPACE.read_text(encoding="utf-8").strip() if NAMESPACE.is_file() else "kubeflow"

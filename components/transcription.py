@@ -1,4 +1,4 @@
-"""A folder or bucket of talks to transcripts, a shard a pod."""
+"""Kubeflow components that transcribe a folder or bucket of talks, one shard per pod."""
 
 from kfp.dsl import Dataset, Input, Markdown, Metrics, Output
 
@@ -9,11 +9,11 @@ __all__ = ["collect_transcripts", "deal_talks", "transcribe_shard"]
 
 @step
 def deal_talks(talks: str, shards: int) -> list[str]:
-    """Count the talks and deal them out.
+    """Count the talks and split them into shards.
 
     Args:
-        talks: Folder of the data volume, as /data/talks, or a bucket, as s3://bucket/talks.
-        shards: Most shards; there is none without a talk.
+        talks: Folder on the data volume such as /data/talks, or a bucket such as s3://bucket/talks.
+        shards: Maximum number of shards; none without talks.
 
     Returns:
         Output: The shards, named "0/8", "1/8" and so on.
@@ -28,17 +28,17 @@ def deal_talks(talks: str, shards: int) -> list[str]:
 def transcribe_shard(
     talks: str, keywords: str, model: str, shard: str, transcripts: Output[Dataset], summary: Output[Markdown]
 ) -> None:
-    """Transcribe one shard of the talks.
+    """Transcribe a shard of the talks.
 
     Args:
         talks: Folder or bucket.
-        keywords: Words to expect in all of them, separated by commas; may be empty.
+        keywords: Keywords for all talks, separated by commas; may be empty.
         model: models:/NAME/VERSION or models:/NAME@ALIAS of the registry.
-        shard: Which part, as "0/8".
+        shard: The shard, such as "0/8".
 
     Returns:
-        transcripts: JSON lines, a talk each: text, segments with times, keywords found; or the error.
-        summary: How many.
+        transcripts: JSON lines, one per talk: text, segments with times, keywords found; or the error.
+        summary: Numbers of talks transcribed and failed.
     """
     from pathlib import Path
 
@@ -57,21 +57,21 @@ def transcribe_shard(
 def collect_transcripts(
     shards: Input[list[Dataset]], transcripts: Output[Dataset], metrics: Output[Metrics], failures: Output[Markdown]
 ) -> None:
-    """Put the shards' transcripts into one file, in the order of the talks' names.
+    """Merge the shards' transcripts into a file, sorted by the talks' names.
 
     Args:
         shards: The shards' transcripts.
 
     Returns:
-        transcripts: JSON lines, a talk each.
+        transcripts: JSON lines, one per talk.
         metrics: Talks transcribed and failed.
-        failures: The talks that could not be read, and why.
+        failures: The unreadable talks, and why.
     """
     from pathlib import Path
 
     from sap2.files import read_jsonl, write_jsonl
 
-    rows = sorted((row for one in shards for _, row in read_jsonl(one.path)), key=lambda row: row["talk"])
+    rows = sorted((row for shard in shards for _, row in read_jsonl(shard.path)), key=lambda row: row["talk"])
     write_jsonl(transcripts.path, rows)
     failed = [row for row in rows if "error" in row]
     metrics.log_metric("transcribed", len(rows) - len(failed))

@@ -1,1 +1,1 @@
-"""The ablation: what each part of the method is worth, trained and tested from one grid."""
+"""The ablation: the effect of each part of the method, trained and tested from a grid."""

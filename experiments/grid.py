@@ -1,4 +1,4 @@
-"""experiments/grid.yaml, typed: which models are trained and what they are tested with."""
+"""Typed reader of experiments/grid.yaml: which models are trained, and what they are tested with."""
 
 from pathlib import Path
 
@@ -16,11 +16,11 @@ class _Strict(BaseModel):
 
 
 class Training(_Strict):
-    """A model to be trained."""
+    """A model to train."""
 
-    says: str  # what it is, for the tables
+    says: str  # description, for the tables
     params: list[str] = []  # section.key=value, as `sap2 --set` takes them
-    sizes: list[int] = []  # of `Sizes.lists`, those it is tested with
+    sizes: list[int] = []  # list sizes it is tested with, from `Sizes.lists`
 
 
 class Sizes(_Strict):
@@ -40,42 +40,43 @@ class Grid(_Strict):
     sizes: Sizes
     trainings: dict[str, Training]
     main: list[str]  # trained with every seed
-    more: list[str]  # with the first one
+    more: list[str]  # trained with the first seed
     again: list[str]  # not trained: the models of the first training and seed, tested with other params
 
     @model_validator(mode="after")
     def _names_are_known(self) -> "Grid":
         if sorted([*self.main, *self.more, *self.again]) != sorted(self.trainings):
-            raise ValueError("main, more and again together do not name each of trainings once")
+            raise ValueError("main, more and again must together name each of trainings once")
         for name, training in self.trainings.items():
             if strange := sorted(set(training.sizes) - set(self.sizes.lists)):
-                raise ValueError(f"trainings.{name}.sizes has {strange}, of which sizes.lists makes no lists")
+                raise ValueError(f"trainings.{name}.sizes has {strange}, expected sizes in sizes.lists")
         return self
 
     @property
     def first(self) -> str:
-        """The corpus that trainings hear."""
+        """The corpus of the trainings."""
         return next(iter(self.corpora))
 
     def runs(self) -> list[tuple[str, int]]:
-        """Every training that is tested, with its seeds."""
+        """Return each tested training with its seeds."""
         return [(name, seed) for name in self.main for seed in self.seeds] + [
             (name, self.seeds[0]) for name in (*self.more, *self.again)
         ]
 
     def models(self, name: str, seed: int) -> str:
-        """The folder of the models that a training is tested with."""
+        """Return the folder of the models that a training is tested with."""
         return f"{self.main[0] if name in self.again else name}-{seed}"
 
     def params(self, *changes: str) -> Params:
-        """The params of the profile with these changes on top of `common`."""
+        """Load the profile's params with `common` and these changes."""
         return load_params("params.yaml", self.profile, [*self.common, *changes])
 
 
 def load_grid(path: Path | str) -> Grid:
     """Read a grid.
 
-    Raises: ParamsError: an unknown key or training, a value of another type; the message names the file and the key.
+    Raises: ParamsError: an unknown key or training, or a value of the wrong type; the message names the file and the
+    key.
     """
     try:
         return Grid.model_validate(yaml.safe_load(Path(path).read_text(encoding="utf-8")))

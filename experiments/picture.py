@@ -1,4 +1,4 @@
-"""Draw what the pooling hears: which frames of an utterance call for which tokens of its list, and the shares they get.
+"""Draw the pooling's scores: which frames of an utterance call for which list tokens, and the tokens' shares.
 
 python -m experiments.picture --models models --lists data/lists
 """
@@ -13,39 +13,39 @@ from experiments.relevance import frame_scores
 from sap2.inference import load_pruner
 from sap2.manifest import audio_path, read_manifest, spoken
 
-KEYWORDS = 7  # of the list that are drawn, those that are said among them
+KEYWORDS = 7  # number of keywords drawn, including the spoken ones
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--models", type=Path, default=Path("models"), help="folder with base and pruner")
     parser.add_argument("--lists", type=Path, default=Path("data/lists"), help="folder with test.jsonl")
-    parser.add_argument("--utterance", help="its id; the first that says two keywords when left out")
+    parser.add_argument("--utterance", help="its id (the first with two spoken keywords)")
     parser.add_argument("--output", type=Path, default=Path("docs/images/pooling.png"))
-    asked = parser.parse_args()
-    manifest = asked.lists / "test.jsonl"
+    options = parser.parse_args()
+    manifest = options.lists / "test.jsonl"
     rows = read_manifest(manifest)
-    row = next(one for one in rows if (one.id == asked.utterance if asked.utterance else len(spoken(one)) == 2))
+    row = next(row for row in rows if (row.id == options.utterance if options.utterance else len(spoken(row)) == 2))
     said = spoken(row)
     keywords = sorted([*said, *[word for word in row.keywords if word not in said][: KEYWORDS - len(said)]])
-    pruner = load_pruner(asked.models / "base", asked.models / "pruner")
+    pruner = load_pruner(options.models / "base", options.models / "pruner")
     stage = pruner.stage
     ids, windows = stage.processor.tokenise_context(keywords)
     scores = frame_scores(pruner, audio_path(row, manifest), ids)
-    tokens = [stage.processor.tokenizer.decode([one]) for one in ids]
-    draw(scores, tokens, np.array(windows), row.text, said, stage.frame_seconds, asked.output)
-    print(f"{asked.output}: {row.id}, {row.text!r}, list {', '.join(keywords)}")
+    tokens = [stage.processor.tokenizer.decode([token]) for token in ids]
+    draw(scores, tokens, np.array(windows), row.text, said, stage.frame_seconds, options.output)
+    print(f"{options.output}: {row.id}, {row.text!r}, list {', '.join(keywords)}")
 
 
 def shares(scores: np.ndarray, windows: np.ndarray) -> np.ndarray:
-    """What each token gets of its window, the mean over the heads, `(tokens,)`: softmax of the mean over the frames."""
+    """Compute each token's share of its window, `(tokens,)`: softmax of its mean score over frames, mean over heads."""
     weights = np.exp(scores.mean(1) - scores.mean(1).max(1, keepdims=True))  # (heads, tokens)
     together = windows[:, None] == windows[None]  # (tokens, tokens)
     return (weights / (weights @ together)).mean(0)
 
 
 def draw(scores, tokens, windows, text: str, said: list[str], frame_seconds: float, path: Path) -> None:
-    """Above, which frames call for which token; below, the shares, with lines where windows end."""
+    """Draw frame scores of tokens above and tokens' shares below, with lines at window borders."""
     canvas = Figure(figsize=(9, 5), dpi=150, layout="constrained")
     heat, bars = canvas.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     mean = scores.mean(0)  # (frames, tokens)

@@ -1,10 +1,10 @@
-"""Score what the ablation's tests left, and write the tables, plots and verdicts of docs/results.md.
+"""Score the ablation's results, and write the tables, plots and verdicts of docs/results.md.
 
     python -m experiments.report
 
-Every figure comes from the transcripts under experiments/results, scored here by sap2.evaluation;
-experiments/summary.json holds them all, and the page nothing that is not in it. The seeds of a training are scored
-together, each utterance once a seed: the intervals draw talks, with what every seed made of them.
+All figures come from the transcripts under experiments/results, scored here by sap2.evaluation; the page contains only
+figures of experiments/summary.json. The seeds of a training are scored together, each utterance once per seed; the
+intervals draw talks with the results of all seeds.
 """
 
 import argparse
@@ -27,7 +27,7 @@ __all__ = ["summarise", "write_page"]
 
 PAGE, IMAGES, SUMMARY = Path("docs/results.md"), Path("docs/images"), HERE / "summary.json"
 RATES = {"b_wer": "B-WER %", "u_wer": "U-WER %", "wer": "WER %"}
-MISSING = "–"  # a training that was not run yet
+MISSING = "–"  # a training that has not run yet
 
 Summary = dict[str, Any]
 Figures = Mapping[str, Sequence[float | None]]
@@ -38,7 +38,7 @@ def main() -> None:
     grid = load_grid(GRID)
     summary = summarise(grid)
     if not summary["trainings"]:
-        raise SystemExit(f"{HERE / 'results'}: nothing has been tested yet; run `make ablation`")
+        raise SystemExit(f"{HERE / 'results'}: no results yet; run `make ablation`")
     with atomic_file(SUMMARY) as partial:
         partial.write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
     write_page(grid, summary)
@@ -46,34 +46,34 @@ def main() -> None:
 
 
 def summarise(grid: Grid, results: Path = HERE / "results", samples: int = 1000) -> Summary:
-    """Figures of each training, test set and context as [value, low, high], and where they come from."""
+    """Score each training, test set and context; figures are [value, low, high], with their provenance."""
     trainings: Summary = {}
     for name in grid.trainings:
         runs = {seed: results / f"{name}-{seed}" for own, seed in grid.runs() if own == name}
         runs = {seed: folder for seed, folder in runs.items() if (folder / "made.json").is_file()}
         if not runs:
             continue
-        sets = [one for one in (*grid.corpora, *map(SIZED.format, grid.sizes.lists)) if _has(runs, one)]
+        sets = [name for name in (*grid.corpora, *map(SIZED.format, grid.sizes.lists)) if _has(runs, name)]
         trainings[name] = {
             "made": {str(seed): json.loads((folder / "made.json").read_text()) for seed, folder in runs.items()},
-            "sets": {one: _scored(runs, one, samples) for one in sets},
+            "sets": {test_set: _scored(runs, test_set, samples) for test_set in sets},
             "thresholds": _thresholds(next(iter(runs.values())) / "pruned" / "threshold.csv"),
         }
     return {"samples": samples, "trainings": trainings}
 
 
-def _has(runs: Mapping[int, Path], one: str) -> bool:
-    return any((folder / one).is_dir() for folder in runs.values())
+def _has(runs: Mapping[int, Path], test_set: str) -> bool:
+    return any((folder / test_set).is_dir() for folder in runs.values())
 
 
-def _scored(runs: Mapping[int, Path], one: str, samples: int) -> Summary:
-    """Each context's figures on a test set, over all seeds that were tested with it."""
+def _scored(runs: Mapping[int, Path], test_set: str, samples: int) -> Summary:
+    """Score each context on a test set over all tested seeds."""
     tested: dict[str, dict[str, Result]] = {}
     for seed, folder in runs.items():
-        files = {path.stem: path for path in (folder / one).glob("*.jsonl")}
+        files = {path.stem: path for path in (folder / test_set).glob("*.jsonl")}
         for context, rows in (read_contexts(files) if files else {}).items():
             tested.setdefault(context, {}).update({f"{seed}/{id}": row for id, row in rows.items()})
-    found: Summary = {}
+    by_context: Summary = {}
     for context, rows in tested.items():
         given = Given(
             references={id: row.reference for id, row in rows.items()},
@@ -83,17 +83,17 @@ def _scored(runs: Mapping[int, Path], one: str, samples: int) -> Summary:
         )
         hypotheses = {id: row.hypothesis for id, row in rows.items()}
         scores = score_systems(given, {context: ("", "", hypotheses)}, Options(samples=samples))
-        found[context] = {
+        by_context[context] = {
             "utterances": len(rows),
             "seeds": len({id.partition("/")[0] for id in rows}),
             "figures": {name: list(measure) for name, measure in scores.systems[0].figures.items()},
             "stage_1": {name: list(measure) for name, measure in scores.selection.figures.items()},
         }
-    return found
+    return by_context
 
 
 def _thresholds(path: Path) -> list[list[float]]:
-    """Stage 1's recall and precision on dev at each threshold."""
+    """Read stage 1's recall and precision on dev at each threshold."""
     if not path.is_file():
         return []
     with path.open(encoding="utf-8") as lines:
@@ -101,7 +101,7 @@ def _thresholds(path: Path) -> list[list[float]]:
 
 
 def write_page(grid: Grid, summary: Summary, page: Path = PAGE, images: Path = IMAGES) -> None:
-    """The tables and plots of a summary."""
+    """Write the tables and plots of a summary."""
     images.mkdir(parents=True, exist_ok=True)
     _draw_sizes(summary, images / "ablation-list-size.png")
     _draw_selection(grid, summary, images / "ablation-selection.png")
@@ -116,10 +116,10 @@ def _page(grid: Grid, summary: Summary) -> str:
 
     def rows(names: Iterable[str], sets: Callable[[str], Iterable[str]], label: Callable[[str], str] | None = None):
         for name in names:
-            for one in sets(name):
-                said = [grid.trainings[name].says, *([label(one)] if label else [])]
-                found = trainings.get(name)
-                yield [*said, *_cells(found, one, "predicted"), *_stage_1(found, one)]
+            for test_set in sets(name):
+                said = [grid.trainings[name].says, *([label(test_set)] if label else [])]
+                scored = trainings.get(name)
+                yield [*said, *_cells(scored, test_set, "predicted"), *_stage_1(scored, test_set)]
 
     methods = [
         [grid.trainings[name].says, _context(name, context), *_cells(trainings.get(name), grid.first, context)]
@@ -141,29 +141,29 @@ def _page(grid: Grid, summary: Summary) -> str:
             ["training", "test set", "seeds", *rates, *pruning], rows(grid.main, lambda _: grid.corpora, str)
         ),
         lengths=_table(
-            ["training", "N", "seeds", *rates, *pruning], rows(sized, sized.__getitem__, lambda one: one[1:])
+            ["training", "N", "seeds", *rates, *pruning], rows(sized, sized.__getitem__, lambda test_set: test_set[1:])
         ),
         sources=_table(["training", "seed", "commit", "changed files", "params", "grid"], _sources(trainings)),
     )  # fmt: skip
 
 
 def _context(name: str, context: str) -> str:
-    """What a method is given; PC and JPI serve with the whole list."""
+    """Describe a method's context; PC and JPI use the whole list."""
     return CONTEXTS["full" if context == "predicted" and not name.startswith("tpi") else context]
 
 
-def _cells(training: Summary | None, one: str, context: str) -> list[str]:
-    """Seeds, the error rates and false alarms of a training on a test set."""
-    found = (training or {}).get("sets", {}).get(one, {}).get(context)
-    if found is None:
+def _cells(training: Summary | None, test_set: str, context: str) -> list[str]:
+    """Format seeds, error rates and false alarms of a training on a test set."""
+    scored = (training or {}).get("sets", {}).get(test_set, {}).get(context)
+    if scored is None:
         return [MISSING] * (2 + len(RATES))
-    figures: Figures = found["figures"]
-    return [str(found["seeds"]), *(_written(figures[name], 2) for name in (*RATES, "false_alarms_per_100"))]
+    figures: Figures = scored["figures"]
+    return [str(scored["seeds"]), *(_written(figures[name], 2) for name in (*RATES, "false_alarms_per_100"))]
 
 
-def _stage_1(training: Summary | None, one: str) -> list[str]:
-    found = (training or {}).get("sets", {}).get(one, {}).get("predicted", {}).get("stage_1")
-    return [_written(found[name], 3) for name in ("recall", "precision")] if found else [MISSING, MISSING]
+def _stage_1(training: Summary | None, test_set: str) -> list[str]:
+    scored = (training or {}).get("sets", {}).get(test_set, {}).get("predicted", {}).get("stage_1")
+    return [_written(scored[name], 3) for name in ("recall", "precision")] if scored else [MISSING, MISSING]
 
 
 def _written(measure: Sequence[float | None], digits: int) -> str:
@@ -174,13 +174,13 @@ def _written(measure: Sequence[float | None], digits: int) -> str:
 
 
 def _verdicts(grid: Grid, trainings: Summary) -> Iterator[list[str]]:
-    """The aims, what was measured, and whether it is enough; an aim whose trainings are missing is not met."""
+    """Yield each aim, its measurement and verdict; an aim with missing trainings is not met."""
 
-    def figure(name: str, one: str, context: str, what: str) -> Measure | None:
-        found = trainings.get(name, {}).get("sets", {}).get(one, {}).get(context, {})
+    def figure(name: str, test_set: str, context: str, what: str) -> Measure | None:
+        scored = trainings.get(name, {}).get("sets", {}).get(test_set, {}).get(context, {})
         values = {
-            **found.get("figures", {}),
-            **{f"stage_1_{key}": value for key, value in found.get("stage_1", {}).items()},
+            **scored.get("figures", {}),
+            **{f"stage_1_{key}": value for key, value in scored.get("stage_1", {}).items()},
         }
         return Measure(*values[what]) if what in values and values[what][0] is not None else None
 
@@ -212,13 +212,13 @@ def _verdicts(grid: Grid, trainings: Summary) -> Iterator[list[str]]:
     for speech, mean, window in (("tpi", "tpi-mean", 2), ("w4", "w4-mean", 4)):
         yield aim(
             f"W = {window}: B-WER lower than with the plain mean, intervals apart",
-            [figure(one, first, "predicted", "b_wer") for one in (speech, mean)],
+            [figure(name, first, "predicted", "b_wer") for name in (speech, mean)],
             "{:.2f} % against {:.2f} %",
             lambda ours, theirs: ours.value < theirs.value and _apart(ours, theirs),
         )
         yield aim(
             f"W = {window}: or stage 1's recall higher, intervals apart",
-            [figure(one, first, "predicted", "stage_1_recall") for one in (speech, mean)],
+            [figure(name, first, "predicted", "stage_1_recall") for name in (speech, mean)],
             "{:.3f} against {:.3f}",
             lambda ours, theirs: ours.value > theirs.value and _apart(ours, theirs),
         )
@@ -236,9 +236,9 @@ def _verdicts(grid: Grid, trainings: Summary) -> Iterator[list[str]]:
     )
 
 
-def _apart(one: Measure, other: Measure) -> bool:
-    """Whether the intervals do not touch."""
-    return None not in (one.low, other.low) and (one.high < other.low or other.high < one.low)
+def _apart(measure: Measure, other: Measure) -> bool:
+    """Return whether two intervals are disjoint."""
+    return None not in (measure.low, other.low) and (measure.high < other.low or other.high < measure.low)
 
 
 def _sources(trainings: Summary) -> Iterator[list[str]]:
@@ -258,8 +258,11 @@ def _draw_sizes(summary: Summary, path: Path) -> None:
     canvas = Figure(figsize=(6.4, 3.6), dpi=150, layout="constrained")
     axes = canvas.subplots()
     for name, training in summary["trainings"].items():
-        sized = {int(one[1:]): found for one, found in training["sets"].items() if one[0] == "n" and one[1:].isdigit()}
-        points = [(size, *found["predicted"]["figures"]["b_wer"]) for size, found in sorted(sized.items())]
+        tests = training["sets"].items()
+        sized = {
+            int(test_set[1:]): scored for test_set, scored in tests if test_set[0] == "n" and test_set[1:].isdigit()
+        }
+        points = [(size, *scored["predicted"]["figures"]["b_wer"]) for size, scored in sorted(sized.items())]
         if points:
             sizes, values, lows, highs = zip(*points, strict=True)
             axes.plot(sizes, values, marker="o", label=name)

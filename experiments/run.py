@@ -1,10 +1,11 @@
-"""One step of the ablation, as experiments/dvc.yaml calls it; `make ablation` runs all of the main table.
+"""Steps of the ablation, called by experiments/dvc.yaml; `make ablation` runs all of the main table.
 
     python -m experiments.run corpus
     python -m experiments.run train tpi 1
     python -m experiments.run test tpi 1
 
-corpus → train → test, each through the stages of the pipeline: what is measured is what `dvc repro` and Kubeflow run.
+corpus → train → test, each through the pipeline's stages, so that the measured code is that of `dvc repro` and
+Kubeflow.
 """
 
 import argparse
@@ -27,26 +28,26 @@ from sap2.tracking.provenance import code_state
 HERE = Path("experiments")
 GRID = HERE / "grid.yaml"
 EXPERIMENT = "tracking.experiment=sap2-asr-ablation"
-SIZED = "n{}"  # the test set with lists of this many keywords
+SIZED = "n{}"  # name of the test set with lists of that many keywords
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     steps = parser.add_subparsers(dest="step", required=True)
-    steps.add_parser("corpus", help="speak the corpora and make the lists")
+    steps.add_parser("corpus", help="synthesise the corpora and make the lists")
     for step, help in (("train", "train both stages"), ("test", "prune and transcribe every test set")):
-        one = steps.add_parser(step, help=help)
-        one.add_argument("training", help="a name of grid.yaml")
-        one.add_argument("seed", type=int)
-    asked, grid = parser.parse_args(), load_grid(GRID)
-    if asked.step == "corpus":
+        command = steps.add_parser(step, help=help)
+        command.add_argument("training", help="a name of grid.yaml")
+        command.add_argument("seed", type=int)
+    options, grid = parser.parse_args(), load_grid(GRID)
+    if options.step == "corpus":
         corpus(grid)
     else:
-        (train if asked.step == "train" else test)(grid, asked.training, asked.seed)
+        (train if options.step == "train" else test)(grid, options.training, options.seed)
 
 
 def corpus(grid: Grid, work: Path = HERE) -> None:
-    """The corpora under `work/corpora`, and beside them manifests of the first one's test split with other lists."""
+    """Generate the corpora under `work/corpora`, and manifests of the first test split with lists of other sizes."""
     with atomic_dir(work / "corpora") as partial:
         for name, changes in grid.corpora.items():
             print(stages.prepare(grid.params(*changes).prepare, partial / name))
@@ -54,23 +55,25 @@ def corpus(grid: Grid, work: Path = HERE) -> None:
         utterances = read_manifest(manifest)[: grid.sizes.of]
         for size in grid.sizes.lists:
             target = partial / f"{SIZED.format(size)}.jsonl"
-            write_manifest(target, (relocated(one, manifest, target) for one in with_lists(utterances, size)))
+            write_manifest(
+                target, (relocated(utterance, manifest, target) for utterance in with_lists(utterances, size))
+            )
 
 
 def with_lists(utterances: list[Utterance], size: int, seed: int = 1, split: Split = "test") -> Iterator[Utterance]:
-    """The utterances with lists of `size`: what is said, then of their slides, then other names of their split.
+    """Yield utterances with lists of `size`: spoken keywords, then listed ones, then other names of their split.
 
-    The other names are the same for all utterances, as a glossary's are. Among very many of them some sound like one
-    that is said: nobody could tell which is meant, and the scores say so.
+    The other names are the same for all utterances, like a glossary's. Some of very many names sound like a spoken
+    name, and the two cannot be told apart; the scores include this.
     """
-    most = max((len(one.keywords) for one in utterances), default=0)
-    known = {word for one in utterances for word in one.keywords} | COMMON_WORDS
+    most = max((len(utterance.keywords) for utterance in utterances), default=0)
+    known = {word for utterance in utterances for word in utterance.keywords} | COMMON_WORDS
     others = _names(known, max(0, size - most), seed, split)
-    for one in utterances:
-        said = spoken(one)
-        listed = [*said, *(word for word in one.keywords if word not in said), *others][: max(size, len(said))]
-        random.Random(f"{seed}/{one.id}").shuffle(listed)
-        yield one.model_copy(update={"keywords": listed})
+    for utterance in utterances:
+        said = spoken(utterance)
+        listed = [*said, *(word for word in utterance.keywords if word not in said), *others][: max(size, len(said))]
+        random.Random(f"{seed}/{utterance.id}").shuffle(listed)
+        yield utterance.model_copy(update={"keywords": listed})
 
 
 def _names(known: set[str] | frozenset[str], count: int, seed: int, split: Split) -> list[str]:
@@ -83,32 +86,32 @@ def _names(known: set[str] | frozenset[str], count: int, seed: int, split: Split
 
 
 def train(grid: Grid, name: str, seed: int, work: Path = HERE, base: Path = stages.BASE) -> None:
-    """Both stages' adapters under `work/models/NAME-SEED`; an interrupted training goes on."""
+    """Train both stages' adapters under `work/models/NAME-SEED`; an interrupted training resumes."""
     params = _params(grid, name, seed)
-    heard, models = work / "corpora" / grid.first, work / "models" / f"{name}-{seed}"
-    # Side by side, so that all trainings share what the frozen encoder made of the recordings.
+    lists, models = work / "corpora" / grid.first, work / "models" / f"{name}-{seed}"
+    # In a common folder, so that all trainings share the frozen encoder's cached output.
     pruner, recogniser = (work / ".checkpoints" / f"{name}-{seed}-{stage}" for stage in ("pruner", "recogniser"))
     print(
         stages.train_pruner(
-            params.pruner, params.model, params.lora, params.tracking, heard, base, models / "pruner",
+            params.pruner, params.model, params.lora, params.tracking, lists, base, models / "pruner",
             pruner,
         )
     )  # fmt: skip
     if params.recogniser.lists == "predicted":
-        print(stages.prune(params.pruning, heard, base, models / "pruner", models / "pruned"))
-        heard = models / "pruned"
+        print(stages.prune(params.pruning, lists, base, models / "pruner", models / "pruned"))
+        lists = models / "pruned"
     print(
         stages.train_recogniser(
-            params.recogniser, params.model, params.lora, params.tracking, heard, base, models / "recogniser",
+            params.recogniser, params.model, params.lora, params.tracking, lists, base, models / "recogniser",
             recogniser,
         )
     )  # fmt: skip
 
 
 def test(grid: Grid, name: str, seed: int, work: Path = HERE, base: Path = stages.BASE) -> None:
-    """Results under `work/results/NAME-SEED/SET/CONTEXT.jsonl`, and what they came from.
+    """Write results under `work/results/NAME-SEED/SET/CONTEXT.jsonl`, and their provenance.
 
-    Only what the page shows is transcribed: of `grid.main` all contexts of the first test set, else stage 1's answer.
+    Only what the page shows is decoded: all contexts of `grid.main` on the first test set, else "predicted".
     """
     params = _params(grid, name, seed)
     corpora, models = work / "corpora", work / "models" / grid.models(name, seed)
@@ -120,15 +123,15 @@ def test(grid: Grid, name: str, seed: int, work: Path = HERE, base: Path = stage
     limits = {"max_false_alarms": params.pruning.max_false_alarms}
     with atomic_dir(work / "results" / f"{name}-{seed}") as partial:
         prune_splits(params.pruning, {"dev": dev, **sets}, base, models / "pruner", partial / "pruned", **limits)
-        for one in sets:
-            contexts = params.inference.contexts if name in grid.main and one == grid.first else ["predicted"]
+        for test_set in sets:
+            contexts = params.inference.contexts if name in grid.main and test_set == grid.first else ["predicted"]
             decode_split(
                 params.inference,
                 contexts,
-                partial / "pruned" / f"{one}.jsonl",
+                partial / "pruned" / f"{test_set}.jsonl",
                 base,
                 models / "recogniser",
-                partial / one,
+                partial / test_set,
             )
         made = code_state() | {"grid": sha256(GRID), "params": sha256("params.yaml")}
         (partial / "made.json").write_text(json.dumps(made, indent=2) + "\n", encoding="utf-8")

@@ -1,9 +1,9 @@
-"""What is left of a window's tokens in its one vector? Which of them can be read from it, with even and other weights.
+"""Measure how many of a window's tokens can be read from its pooled vector, with even and random weights.
 
     python -m experiments.windows --models models --lists data/lists
 
-A vector is taken apart by orthogonal matching pursuit: the token most like what is left is taken out, one after the
-other. No speech and no language model are asked: what is found so, any model could find.
+A vector is decomposed by orthogonal matching pursuit: the token most similar to the remainder is removed, repeatedly.
+Neither speech nor language model are used: any model could recover what is recovered here.
 """
 
 import argparse
@@ -15,20 +15,18 @@ import numpy as np
 from sap2.manifest import read_manifest
 from sap2.model import load_model, load_processor
 
-SIZES = (2, 4, 8)  # W
-SPREAD = (
-    2.0  # of the random weights, as of Dirichlet's distribution: a token of two gets less than a quarter in one of six
-)
+SIZES = (2, 4, 8)  # window sizes W
+SPREAD = 2.0  # Dirichlet parameter of the random weights: one of two tokens gets less than a quarter in one case of six
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", type=Path, default=Path("models"), help="folder with base")
     parser.add_argument("--lists", type=Path, default=Path("data/lists"), help="folder with test.jsonl")
-    asked = parser.parse_args()
-    model, processor = load_model(asked.models / "base"), load_processor(asked.models / "base")
+    options = parser.parse_args()
+    model, processor = load_model(options.models / "base"), load_processor(options.models / "base")
     embeddings = model.get_input_embeddings().weight.detach().float().numpy()
-    words = sorted({word for one in read_manifest(asked.lists / "test.jsonl") for word in one.keywords})
+    words = sorted({word for row in read_manifest(options.lists / "test.jsonl") for word in row.keywords})
     tokens = [processor.tokenise_word(word, first=False, separated=True) for word in words]
     rng = np.random.default_rng(1)
     for size in SIZES:
@@ -43,30 +41,30 @@ def main() -> None:
 
 def _share_read(embeddings: np.ndarray, windows: Sequence[list[int]], weights: Sequence[np.ndarray]) -> float:
     right = [
-        read(embeddings, one @ embeddings[ids], len(set(ids))) == set(ids)
-        for ids, one in zip(windows, weights, strict=True)
+        read(embeddings, shares @ embeddings[ids], len(set(ids))) == set(ids)
+        for ids, shares in zip(windows, weights, strict=True)
     ]
     return float(np.mean(right))
 
 
 def read(embeddings: np.ndarray, vector: np.ndarray, count: int) -> set[int]:
-    """The tokens that a pooled vector is made of, as far as matching pursuit finds them.
+    """Recover the tokens of a pooled vector by matching pursuit.
 
     Args:
         embeddings: `(vocabulary, hidden)`.
-        vector: A window's, `(hidden,)`.
-        count: Different tokens to be found.
+        vector: The window's vector, `(hidden,)`.
+        count: Number of different tokens.
     """
     lengths = np.linalg.norm(embeddings, axis=1).clip(min=1e-6)
-    found: list[int] = []
+    tokens: list[int] = []
     rest = vector
     for _ in range(count):
         alike = embeddings @ rest / lengths
-        alike[found] = -np.inf
-        found.append(int(alike.argmax()))
-        basis = embeddings[found].T
+        alike[tokens] = -np.inf
+        tokens.append(int(alike.argmax()))
+        basis = embeddings[tokens].T
         rest = vector - basis @ np.linalg.lstsq(basis, vector, rcond=None)[0]
-    return set(found)
+    return set(tokens)
 
 
 if __name__ == "__main__":

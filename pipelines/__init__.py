@@ -1,1 +1,1 @@
-"""Kubeflow pipelines made of `components`: built for a profile of params.yaml, compiled, run here or in a cluster."""
+"""Kubeflow pipelines of `components`: built for a profile of params.yaml, compiled, run locally or in a cluster."""

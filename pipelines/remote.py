@@ -1,6 +1,6 @@
-"""Pipelines in a cluster: a version uploaded, a run started, followed and asked about, through Kubeflow's API.
+"""Pipelines in a cluster, through Kubeflow's API: upload a version, start a run, follow it and query its state.
 
-What the API answers was read in kubeflow/pipelines 2.17.0, below backend/src; the places are named where they matter.
+Written for kubeflow/pipelines 2.17.0; references are to files below backend/src.
 """
 
 import contextlib
@@ -27,16 +27,16 @@ from sap2.params import Params
 
 __all__ = ["Cluster", "Run", "Step"]
 
-PATIENCE: Seconds = 10
-MISSES = 10  # answers in a row that may fail while a run is followed
+TIMEOUT: Seconds = 10
+MAX_FAILURES = 10  # consecutive failed requests while following a run
 ENDED = {"SUCCEEDED", "SKIPPED", "FAILED", "CANCELED"}
-DRIVER = "-driver"  # what Argo's node of a task's driver ends in, its executor's has the task's key
-SINGLE_USER = "kubeflow"  # namespace of the pods where nobody has one of their own
+DRIVER = "-driver"  # suffix of Argo's node of a task's driver; the executor's node has the task's key
+SINGLE_USER = "kubeflow"  # namespace of the pods without multi-user mode
 
 
 @dataclass(frozen=True)
 class Step:
-    """A step of a run: what Kubeflow's pages call it, and its state."""
+    """A step of a run: its title on Kubeflow's pages, and its state."""
 
     title: str
     state: str
@@ -47,12 +47,12 @@ class Step:
 
 @dataclass(frozen=True)
 class Run:
-    """A run as the cluster tells it.
+    """The state of a run in the cluster.
 
     Attributes:
-        state: PENDING, RUNNING, PAUSED, CANCELING, or how it ended: SUCCEEDED, SKIPPED, FAILED, CANCELED.
-        steps: Each step that has begun, by its id: shards have one title.
-        logs: How to read the logs of its pods; the API never says why a run failed.
+        state: PENDING, RUNNING, PAUSED, CANCELING, or its end: SUCCEEDED, SKIPPED, FAILED, CANCELED.
+        steps: Steps that have begun, by id, as shards share a title.
+        logs: Command that prints its pods' logs, as the API does not state why a run failed.
     """
 
     id: str
@@ -70,8 +70,8 @@ class Run:
         lines = [f"{self.name}: {self.state}", *(f"  {step}" for step in self.steps.values()), f"  {self.link}"]
         failed = list(dict.fromkeys(step.title for step in self.steps.values() if step.state == "FAILED"))
         if self.state == "FAILED":
-            what = ", ".join(failed) or "no step; its pods could not be made"
-            lines.append(f"  failed: {what}; why is in the log on that page, or: {self.logs}")
+            what = ", ".join(failed) or "no step; its pods could not be created"
+            lines.append(f"  failed: {what}; see the log on that page, or run: {self.logs}")
         return "\n".join(lines)
 
 
@@ -80,17 +80,19 @@ class Cluster:
 
     Args:
         host: Address of its API or UI, as http://localhost:8080 behind `kubectl port-forward`.
-        namespace: The profile's, where several users share the cluster.
-    Raises: PipelineError: nobody answers there, a login or a namespace is needed.
+        namespace: The profile's namespace, if several users share the cluster.
+    Raises: PipelineError: the address does not respond, or a login or namespace is needed.
     """
 
     def __init__(self, host: str, namespace: str | None = None) -> None:
         self._login = Login()
         self.host = (host if "://" in host else f"https://{host}").rstrip("/")
         if not self.host.startswith(("http://", "https://")):
-            raise PipelineError(f"{self.host}: expected an address of http:// or https://; give it with --host")
-        if self._asked_for_health().get("multi_user") and not namespace:
-            raise PipelineError(f"{self.host}: several users share this cluster; say whose with --namespace NAME")
+            raise PipelineError(f"{self.host}: expected an http:// or https:// address; give it with --host")
+        if self._health().get("multi_user") and not namespace:
+            raise PipelineError(
+                f"{self.host}: several users share this cluster; give a namespace with --namespace NAME"
+            )
         self.namespace = namespace
         from kfp import Client
 
@@ -110,19 +112,20 @@ class Cluster:
         utterances: int | None = None,
         tell: Callable[[str], None] = lambda line: None,
     ) -> Run:
-        """Upload the pipeline, unless this very version is there, and start a run with the profile's parameters.
+        """Upload the pipeline, unless this version exists, and start a run with the profile's parameters.
 
         Args:
-            experiment: An experiment that exists; None = the one runs are tracked in, made when it is not there.
+            experiment: An existing experiment; None = the params' experiment, created if needed.
             arguments: `key=value` for parameters of the pipeline.
-            service_account: Of the pods; None = the cluster's default, in a profile's namespace default-editor.
-            utterances: Of the corpus, where the params do not say how many it has.
-            tell: Gets what the pods will download, before anything is uploaded.
+            service_account: Service account of the pods; None = the cluster's default, or default-editor in a profile's
+                namespace.
+            utterances: Number of utterances of the corpus, if the params do not state it.
+            tell: Called with the pods' downloads, before the upload.
         Raises: PipelineError: the cluster refuses.
         """
         with tempfile.TemporaryDirectory(prefix="sap2-pipeline-") as folder:
             package = compile_pipeline(name, params, Path(folder) / f"{name}.yaml")
-            given = {"host": self.host, **parse_arguments(name, package, arguments)}
+            values = {"host": self.host, **parse_arguments(name, package, arguments)}
             tell(str(count_downloads(read_spec(package), params, utterances)))
             pipeline, version = self._uploaded(f"sap2-{name}", params.profile, package)
         where = self._experiment(experiment, params.tracking.experiment)
@@ -131,7 +134,7 @@ class Cluster:
             started = self._client.run_pipeline(
                 where,
                 title,
-                params=given,
+                params=values,
                 pipeline_id=pipeline,
                 version_id=version,
                 service_account=service_account,
@@ -139,17 +142,17 @@ class Cluster:
         return self._run(started)
 
     def run(self, run_id: str) -> Run:
-        """What has become of a run.
+        """Query the state of a run.
 
-        Raises: PipelineError: there is no such run.
+        Raises: PipelineError: no such run.
         """
         with self._reporting(f"find run {run_id}"):
             return self._run(self._client.get_run(run_id))
 
     def follow(self, run_id: str, tell: Callable[[str], None], every: Seconds = 10) -> Run:
-        """Wait until a run has ended; `tell` gets a line for each change of a step.
+        """Wait for a run's end; call `tell` with a line for each change of a step.
 
-        Raises: PipelineError: the cluster refuses, or has not answered several times in a row.
+        Raises: PipelineError: the cluster refuses, or repeatedly does not respond.
         """
         seen: dict[str, Step] = {}
         misses = 0
@@ -160,10 +163,10 @@ class Cluster:
                 misses += 1
                 status = getattr(error.__cause__, "status", None)
                 expired = status == 401 and self._login.renews
-                if (status in (401, 403, 404) and not expired) or misses == MISSES:
+                if (status in (401, 403, 404) and not expired) or misses == MAX_FAILURES:
                     raise
                 self._login.forget()
-                tell(f"{error}; asking again")
+                tell(f"{error}; retrying")
                 time.sleep(every)
                 continue
             misses = 0
@@ -176,29 +179,29 @@ class Cluster:
             time.sleep(every)
 
     def _uploaded(self, pipeline: str, profile: str, package: Path) -> tuple[str, str]:
-        """Ids of the pipeline and of the version with exactly this content."""
+        """Return the ids of the pipeline and of the version with this content, uploading them if needed."""
         digest = hashlib.sha256(package.read_bytes()).hexdigest()[:12]
         version = f"{profile}-{digest}"
         with self._reporting("upload the pipeline"):
-            found = self._pipeline(pipeline)
-            if found is None:
-                found = self._client.upload_pipeline(str(package), pipeline, namespace=self.namespace).pipeline_id
-            listed = self._client.list_pipeline_versions(found, filter=_named(version))
+            pipeline_id = self._pipeline(pipeline)
+            if pipeline_id is None:
+                pipeline_id = self._client.upload_pipeline(str(package), pipeline, namespace=self.namespace).pipeline_id
+            listed = self._client.list_pipeline_versions(pipeline_id, filter=_named(version))
             for known in listed.pipeline_versions or []:
                 if known.display_name == version:
-                    return found, known.pipeline_version_id
-            uploaded = self._client.upload_pipeline_version(str(package), version, pipeline_id=found)
-            return found, uploaded.pipeline_version_id
+                    return pipeline_id, known.pipeline_version_id
+            uploaded = self._client.upload_pipeline_version(str(package), version, pipeline_id=pipeline_id)
+            return pipeline_id, uploaded.pipeline_version_id
 
     def _pipeline(self, name: str) -> str | None:
-        """Id of the pipeline of that name in this namespace.
+        """Return the id of the pipeline of that name in this namespace.
 
-        KFP's `get_pipeline_id` sends no namespace: the server then lists the shared pipelines alone, so that a
-        profile's own is never found and its second upload a conflict (apiserver/storage/pipeline_store.go,
+        KFP's `get_pipeline_id` sends no namespace, and the server then lists only shared pipelines: a profile's
+        pipeline would not be found and a second upload would be a conflict (apiserver/storage/pipeline_store.go,
         `ListPipelines`).
         """
         listed = self._client.list_pipelines(filter=_named(name), namespace=self.namespace)
-        return next((one.pipeline_id for one in listed.pipelines or [] if one.display_name == name), None)
+        return next((entry.pipeline_id for entry in listed.pipelines or [] if entry.display_name == name), None)
 
     def _experiment(self, wanted: str | None, fallback: str) -> str:
         with self._reporting("find the experiment"):
@@ -208,41 +211,42 @@ class Cluster:
                 return self._client.get_experiment(experiment_name=wanted, namespace=self.namespace).experiment_id
             except ValueError as error:
                 listed = self._client.list_experiments(namespace=self.namespace, page_size=100).experiments or []
-                known = ", ".join(sorted(one.display_name for one in listed)) or "none"
+                known = ", ".join(sorted(entry.display_name for entry in listed)) or "none"
                 raise PipelineError(
-                    f"{self.host}: no experiment {wanted!r}; there are {known}; without --experiment the run goes to "
-                    f"{fallback!r}, which is made"
+                    f"{self.host}: no experiment {wanted!r}, expected one of: {known}; without --experiment the "
+                    f"run goes to {fallback!r}, which is created"
                 ) from error
 
-    def _run(self, told) -> Run:
-        details = told.run_details.task_details if told.run_details else None
-        titles = self._titles_of(told) if details else {}
+    def _run(self, answer) -> Run:
+        details = answer.run_details.task_details if answer.run_details else None
+        titles = self._titles_of(answer) if details else {}
         named = {
-            one.task_id or one.display_name: _step(one.display_name or "", one.state, titles) for one in details or []
+            node.task_id or node.display_name: _step(node.display_name or "", node.state, titles)
+            for node in details or []
         }
         steps = {id_: step for id_, step in named.items() if step is not None}
         return Run(
-            id=told.run_id,
-            name=told.display_name or told.run_id,
-            state=told.state or "PENDING",
-            link=f"{self.host}/#/runs/details/{told.run_id}",
+            id=answer.run_id,
+            name=answer.display_name or answer.run_id,
+            state=answer.state or "PENDING",
+            link=f"{self.host}/#/runs/details/{answer.run_id}",
             steps=steps,
-            logs=f"kubectl logs -n {self.namespace or SINGLE_USER} -l pipeline/runid={told.run_id} -c main --tail=50 "
+            logs=f"kubectl logs -n {self.namespace or SINGLE_USER} -l pipeline/runid={answer.run_id} -c main --tail=50 "
             "--prefix",
         )
 
-    def _titles_of(self, told: Any) -> dict[str, str] | None:
-        """Titles of a run's steps by the keys of their tasks; None where its version is not there any more."""
+    def _titles_of(self, answer: Any) -> dict[str, str] | None:
+        """Return titles of a run's steps by their tasks' keys; None if its version no longer exists."""
         from kfp_server_api.exceptions import ApiException
 
-        version = told.pipeline_version_reference
-        key = version.pipeline_version_id if version else told.run_id
+        version = answer.pipeline_version_reference
+        key = version.pipeline_version_id if version else answer.run_id
         if key not in self._titles:
             try:
                 spec = (
                     self._client.get_pipeline_version(version.pipeline_id, key).pipeline_spec
                     if version
-                    else told.pipeline_spec
+                    else answer.pipeline_spec
                 )
             except ApiException as error:
                 if error.status != 404:
@@ -251,28 +255,28 @@ class Cluster:
             self._titles[key] = None if spec is None else step_titles(spec)
         return self._titles[key]
 
-    def _asked_for_health(self) -> dict:
-        """What the API says of itself: asked first and once, as KFP's client would try for half a minute."""
+    def _health(self) -> dict:
+        """Query the API's health once before using KFP's client, which would retry for half a minute."""
         request = urllib.request.Request(f"{self.host}/apis/v2beta1/healthz")
         if token := self._login.token():
             request.add_header("Authorization", f"Bearer {token}")
         try:
-            with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
+            with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
                 return json.load(answer)
         except urllib.error.HTTPError as error:
             raise self._refused("answer", error.code, error.reason) from error
-        except json.JSONDecodeError as error:  # a page to log in, most often
-            raise self._refused("answer", 401, "it sends a page instead of an answer") from error
+        except json.JSONDecodeError as error:  # usually a login page
+            raise self._refused("answer", 401, "it sent a web page, expected JSON") from error
         except (OSError, ValueError) as error:
             why = getattr(error, "reason", error)
             raise PipelineError(
-                f"{self.host}: nobody answers ({why}); give the address with --host, as http://localhost:8080 after "
+                f"{self.host}: no response ({why}); give the address with --host, such as http://localhost:8080 after "
                 '"kubectl port-forward -n kubeflow svc/ml-pipeline-ui 8080:80"'
             ) from error
 
     @contextlib.contextmanager
     def _reporting(self, what: str) -> Iterator[None]:
-        """Turn what KFP's client raises into a sentence; what it prints is for stderr."""
+        """Turn exceptions of KFP's client into PipelineError, and redirect its output to stderr."""
         from kfp_server_api.exceptions import ApiException
         from urllib3.exceptions import HTTPError
 
@@ -280,22 +284,23 @@ class Cluster:
             with contextlib.redirect_stdout(sys.stderr):
                 yield
         except ApiException as error:
-            raise self._refused(what, error.status, _said(error.body) or error.reason) from error
+            raise self._refused(what, error.status, _message(error.body) or error.reason) from error
         except HTTPError as error:
-            raise PipelineError(f"{self.host}: does not {what}: {error}; is it still there?") from error
+            raise PipelineError(f"{self.host}: does not {what}: {error}; check the connection") from error
 
     def _refused(self, what: str, code: int | None, said: str) -> PipelineError:
         return PipelineError(f"{self.host}: does not {what}: {said} ({code}); {_way_out(code, said)}")
 
 
 def step_titles(spec: Mapping[str, Any]) -> dict[str, str]:
-    """Titles of a compiled pipeline's tasks that are containers, by their keys.
+    """Return the titles of a compiled pipeline's container tasks, by their keys.
 
     Args:
-        spec: As compiled, or as the API gives it back beside a `platform_spec` (apiserver/server/api_util.go).
+        spec: As compiled, or as the API returns it beside a `platform_spec` (apiserver/server/api_util.go).
     """
     spec = spec.get("pipeline_spec", spec)
-    dags = [one["dag"]["tasks"] for one in (spec["root"], *spec["components"].values()) if "dag" in one]
+    parts = (spec["root"], *spec["components"].values())
+    dags = [part["dag"]["tasks"] for part in parts if "dag" in part]
     return {
         key: task["taskInfo"]["name"]
         for tasks in dags
@@ -305,11 +310,11 @@ def step_titles(spec: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _step(node: str, state: str | None, titles: Mapping[str, str] | None) -> Step | None:
-    """What a node of Argo's workflow is to people; None for what holds the workflow together and what has not begun.
+    """Convert a node of Argo's workflow to a step; None for nodes of its structure and nodes that have not begun.
 
     The API lists all nodes, by Argo's display names: root-driver, prepare-driver, prepare, executor, executor(0)
     (apiserver/server/api_converter.go, `toModelTask`; common/util/workflow.go, `NodeStatuses`). A driver is a step's
-    only node where it fails: the executor is omitted, whose state the API leaves open.
+    only node if it fails: the executor is then omitted.
     """
     if not state or state == "RUNTIME_STATE_UNSPECIFIED":
         return None
@@ -323,27 +328,29 @@ def _step(node: str, state: str | None, titles: Mapping[str, str] | None) -> Ste
 
 
 def _named(name: str) -> str:
-    """The API's filter for a display name."""
+    """Return the API's filter for a display name."""
     return json.dumps({"predicates": [{"operation": "EQUALS", "key": "display_name", "stringValue": name}]})
 
 
-def _said(body: str | bytes | None) -> str:
-    """The API's own words in an error's body."""
+def _message(body: str | bytes | None) -> str:
+    """Return the API's message in an error's body."""
     try:
-        told = json.loads(body or "")
+        content = json.loads(body or "")
     except ValueError:
         return ""
-    return " ".join(str(told.get("message") or told.get("error") or "").split()) if isinstance(told, dict) else ""
+    return (
+        " ".join(str(content.get("message") or content.get("error") or "").split()) if isinstance(content, dict) else ""
+    )
 
 
 def _way_out(code: int | None, said: str) -> str:
     if "quota" in said.lower() or code == 429:
-        return "wait until other runs have ended, ask for less in the section resources, or have the quota raised"
+        return "wait until other runs have ended, request less in the section resources, or have the quota raised"
     if code in (401, 403):
         return (
-            f"log in: put a bearer token into {VARIABLES[0]}, or, where it expires, its file into {VARIABLES[1]} or a "
+            f"log in: put a bearer token into {VARIABLES[0]}, or, if it expires, its file into {VARIABLES[1]} or a "
             f"command that prints it into {VARIABLES[2]}, and give your namespace with --namespace"
         )
     if code == 404:
-        return "correct the name or id, or --host: Kubeflow Pipelines 2 answers below /apis/v2beta1"
+        return "correct the name or id, or --host: the API of Kubeflow Pipelines 2 is below /apis/v2beta1"
     return "see the log of the pod ml-pipeline"

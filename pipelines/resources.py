@@ -1,4 +1,4 @@
-"""What a step gets in the cluster: the section `resources` of params.yaml, laid on a task."""
+"""Configuration of a pipeline's tasks in the cluster by the section `resources` of params.yaml."""
 
 import math
 import re
@@ -12,17 +12,17 @@ from sap2.errors import ParamsError
 from sap2.hub import is_hub_id
 from sap2.params import Params, ResourcesSection
 
-__all__ = ["CHECKPOINTS", "DATA", "HUB_CACHE", "USER", "Size", "check_processes", "place", "quantity"]
+__all__ = ["CHECKPOINTS", "DATA", "HUB_CACHE", "USER", "Size", "check_processes", "configure", "quantity"]
 
 Size = Literal["light", "inference", "training"]
-CHECKPOINTS = "/checkpoints"  # where a training's pod has the PVC
+CHECKPOINTS = "/checkpoints"  # mount point of the PVC in a training's pod
 DATA = "/data"
 HUB_CACHE = f"{CHECKPOINTS}/huggingface"
 USER = 10001  # of the image
-FACTOR = 2  # by which the pause before a retry grows
+FACTOR = 2  # growth of the pause before a retry
 
 
-def place(
+def configure(
     task: PipelineTask,
     resources: ResourcesSection,
     size: Size,
@@ -37,12 +37,12 @@ def place(
     """Give a task its image, CPU, memory, accelerators, volumes, secrets, time limit, retries and title.
 
     Args:
-        title: What Kubeflow's pages call it.
-        cached: Whether the outputs of an equal step may be taken instead: same inputs, parameters and image.
-        reads_data: Whether a light step reads recordings; those that run a model always may (`prepare.audio: keep`).
-        waits_for_nodes: Whether a light step waits for a training on several nodes, whose volume it shares.
-        reads_checkpoints: Whether a light step takes what trainings left on their volume.
-        fetches: `base.path`; of a base of the hub the step keeps what it fetches on that volume, for the next.
+        title: Title on Kubeflow's pages.
+        cached: Whether to reuse the outputs of an equal step: same inputs, parameters and image.
+        reads_data: Whether a light step reads recordings; steps that run a model always may (`prepare.audio: keep`).
+        waits_for_nodes: Whether a light step waits for a training on several nodes and shares its volume.
+        reads_checkpoints: Whether a light step reads the trainings' volume.
+        fetches: `base.path`; a step caches a base from the hub on that volume for later steps.
     """
     cpu, memory = getattr(resources, f"{size}_cpu"), getattr(resources, f"{size}_memory")
     task.set_display_name(title)
@@ -67,7 +67,7 @@ def place(
         kubernetes.mount_pvc(task, resources.data, DATA)
     if size == "training":
         kubernetes.empty_dir_mount(task, "shm", "/dev/shm", medium="Memory", size_limit=resources.shm)
-    if waits_for_nodes:  # the label is Kubeflow's, on every pod of a run (apiserver/template/v2_template.go)
+    if waits_for_nodes:  # Kubeflow sets this label on all pods of a run (apiserver/template/v2_template.go)
         kubernetes.use_field_path_as_env(task, "SAP2_RUN_ID", "metadata.labels['pipeline/runid']")
     fetched = fetches is not None and is_hub_id(fetches) and not resources.copy_base
     if resources.checkpoints and (size == "training" or waits_for_nodes or reads_checkpoints or fetched):
@@ -78,14 +78,14 @@ def place(
     if accelerators:
         _on_accelerators(task, resources, accelerators)
     elif size == "light" and resources.light_storage:
-        # KFP has no field for it (pipeline_spec.proto, ResourceSpec), but its driver makes any type of accelerator a
-        # limit, and so a request, of that name (backend/src/v2/driver/driver.go, `initPodSpecPatch`).
+        # KFP has no field for it (pipeline_spec.proto, ResourceSpec), but its driver turns any accelerator type into a
+        # limit of that name, and so a request (backend/src/v2/driver/driver.go, `initPodSpecPatch`).
         task.set_accelerator_type("ephemeral-storage").set_accelerator_limit(quantity(resources.light_storage))
     return task
 
 
 def check_processes(params: Params, stage: str, nodes: int = 1) -> None:
-    """Raises: ParamsError: a training has not one accelerator a process."""
+    """Check that a training has one accelerator per process. Raises: ParamsError: it does not."""
     nproc, given = getattr(params, stage).nproc, params.resources.training_accelerators
     if given and nproc != nodes * given:
         raise ParamsError(
@@ -95,7 +95,7 @@ def check_processes(params: Params, stage: str, nodes: int = 1) -> None:
 
 
 def quantity(text: str) -> int:
-    """Bytes of a quantity as Kubernetes writes it, rounded up.
+    """Convert a Kubernetes quantity to bytes, rounded up.
 
     >>> quantity("100Gi"), quantity("1.5k"), quantity("7")
     (107374182400, 1500, 7)
@@ -106,10 +106,10 @@ def quantity(text: str) -> int:
 
 
 def _longest(timeout: float, retries: int, backoff: float) -> float:
-    """Seconds from the first try's beginning within which a step may still be tried again.
+    """Return the time in seconds after a step's first start within which it may be retried.
 
-    Kubeflow hands it to Argo as `maxDuration`, which counts the tries and their waits for a node, too: it must never
-    be what ends a step before its last try.
+    Kubeflow passes it to Argo as `maxDuration`, which includes the tries and their waits for a node, so it must never
+    end a step before its last try.
     """
     tries, pauses = (retries + 1) * timeout, backoff * FACTOR ** (retries + 1)
     return 2 * tries + pauses
@@ -120,5 +120,5 @@ def _on_accelerators(task: PipelineTask, resources: ResourcesSection, count: int
     task.set_env_variable(ACCELERATORS_VARIABLE, str(count))
     for label, value in resources.node_selector.items():
         kubernetes.add_node_selector(task, label, value)
-    for one in resources.tolerations:
-        kubernetes.add_toleration(task, one.key, one.operator, one.value, one.effect)
+    for toleration in resources.tolerations:
+        kubernetes.add_toleration(task, toleration.key, toleration.operator, toleration.value, toleration.effect)

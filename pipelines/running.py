@@ -1,4 +1,4 @@
-"""A pipeline as a file, and run whole on this machine by KFP's local runner."""
+"""Compilation of pipelines to files, and runs on this machine by KFP's local runner."""
 
 import builtins
 import contextlib
@@ -29,12 +29,12 @@ PIPELINES = {
 
 
 def compile_pipeline(name: str, params: Params, output: Path) -> Path:
-    """Write the pipeline as YAML; the same code, params and KFP give the same bytes.
+    """Write the pipeline as YAML; equal code, params and KFP give equal bytes.
 
-    Raises: InputError: no such pipeline.
+    Raises: InputError: unknown pipeline.
     """
     with atomic_file(output) as partial:
-        yaml = partial.with_name(f"{partial.name}.yaml")  # KFP writes by the ending
+        yaml = partial.with_name(f"{partial.name}.yaml")  # KFP chooses the format by the ending
         try:
             compiler.Compiler().compile(_builder(name)(params), str(yaml))
             partial.write_text(_without_inputs_comment(yaml.read_text(encoding="utf-8")), encoding="utf-8")
@@ -44,69 +44,71 @@ def compile_pipeline(name: str, params: Params, output: Path) -> Path:
 
 
 def read_spec(package: Path) -> dict[str, Any]:
-    """The specification of a compiled pipeline, without that of its platform."""
+    """Read the specification of a compiled pipeline, without its platform's."""
     from ruamel.yaml import YAML
 
     return next(YAML(typ="safe").load_all(package.read_text(encoding="utf-8")))
 
 
 def parse_arguments(name: str, package: Path, arguments: Iterable[str]) -> dict[str, Any]:
-    """Values for the parameters of a compiled pipeline, from `key=value` texts; the value is YAML, texts stay texts.
+    """Parse `key=value` arguments of a compiled pipeline; values are YAML, except for string parameters.
 
-    Raises: InputError: the pipeline has no such parameter, or the text is none of the kind.
+    Raises: InputError: unknown parameter, or not KEY=VALUE.
     """
     from ruamel.yaml import YAML
 
     inputs = components.load_component_from_file(str(package)).component_spec.inputs or {}
-    given = {}
-    for one in arguments:
-        key, equals, value = one.partition("=")
+    values = {}
+    for argument in arguments:
+        key, equals, value = argument.partition("=")
         if not equals or key not in inputs:
-            raise InputError(f"--argument {one}: expected KEY=VALUE; {name} has the parameters {', '.join(inputs)}")
-        given[key] = value if inputs[key].type == "String" else YAML(typ="safe").load(value)
-    return given
+            raise InputError(
+                f"--argument {argument}: expected KEY=VALUE; {name} has the parameters {', '.join(inputs)}"
+            )
+        values[key] = value if inputs[key].type == "String" else YAML(typ="safe").load(value)
+    return values
 
 
 def run_locally(name: str, params: Params, folder: Path, arguments: Iterable[str] = (), cached: bool = True) -> None:
-    """Compile the pipeline and run what was compiled, each step as a process of this machine.
+    """Compile the pipeline and run it, each step as a process on this machine.
 
     Args:
-        folder: Gets the compiled pipeline, checkpoints, and a folder of artifacts for each run.
+        folder: Folder for the compiled pipeline, checkpoints, and a folder of artifacts per run.
         arguments: `key=value` for parameters of the pipeline.
-        cached: Whether outputs of equal steps in earlier runs below `folder` are taken.
-    Raises: PipelineError: a step failed, retries included.
+        cached: Whether to reuse outputs of equal steps in earlier runs in `folder`.
+    Raises: PipelineError: a step failed, including its retries.
     """
     package = compile_pipeline(name, params, folder / f"{name}.yaml")
-    given = parse_arguments(name, package, arguments)
+    values = parse_arguments(name, package, arguments)
     pipeline = components.load_component_from_file(str(package))
     if "checkpoints" in pipeline.component_spec.inputs:
-        given.setdefault("checkpoints", str((folder / "checkpoints").absolute()))
+        values.setdefault("checkpoints", str((folder / "checkpoints").absolute()))
     local.init(
         runner=local.SubprocessRunner(use_venv=False),
         pipeline_root=str(folder / "artifacts"),
         enable_caching=cached,
         cache_root=str(folder / "cache"),
     )
-    ours = builtins.print
+    original_print = builtins.print
     try:
-        # The steps' output, retries and cache hits are progress. That image and limits do nothing here is no news.
+        # Output, retries and cache hits go to stderr; warnings about ignored images and limits are suppressed.
         with contextlib.redirect_stdout(sys.stderr), local_logger_context(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            pipeline(**given)
+            pipeline(**values)
     except RuntimeError as error:
-        raise PipelineError(f"{name}: {COLOUR.sub('', str(error))} See the messages of the step above") from error
+        raise PipelineError(f"{name}: {COLOUR.sub('', str(error))} see the step's messages above") from error
     finally:
-        builtins.print = ours  # steps side by side replace it, and put it back in any order
+        builtins.print = original_print  # parallel steps replace it and restore it in any order
 
 
 def _builder(name: str):
     if name not in PIPELINES:
-        raise InputError(f"no pipeline {name!r}; there are {', '.join(PIPELINES)}")
+        raise InputError(f"no pipeline {name!r}, expected one of: {', '.join(PIPELINES)}")
     return PIPELINES[name].build
 
 
 def _without_inputs_comment(text: str) -> str:
-    """The YAML without the comment on its inputs, in which KFP puts the keys of a section in random order."""
+    """Remove the YAML's comment on inputs, in which KFP writes the keys of sections in random order."""
     lines = text.splitlines(keepends=True)
     start, end = lines.index("# Inputs:\n"), next(n for n, line in enumerate(lines) if not line.startswith("#"))
     return "".join(lines[:start] + lines[end:])

@@ -1,7 +1,7 @@
-"""The whole flow, from `prepare` to `register` as in dvc.yaml; then the version is tried, and promoted by the gate.
+"""Pipeline of all stages in dvc.yaml, from `prepare` to `register`; then the version is tested and promoted.
 
-The steps are those of dvc.yaml, each with the sections of params.yaml it reads as a parameter: changing one re-runs,
-with caching, exactly what depends on it.
+Each step has the sections of params.yaml it reads as parameters, so that with caching a changed section re-runs exactly
+the steps that depend on it.
 """
 
 import json
@@ -12,7 +12,7 @@ from kfp import dsl
 from kfp.dsl import PipelineTask
 
 from components import flow as steps
-from pipelines.resources import CHECKPOINTS, check_processes, place
+from pipelines.resources import CHECKPOINTS, check_processes, configure
 from pipelines.trainjob import trainjob
 from sap2.params import Params
 
@@ -22,14 +22,14 @@ NAME = "sap2-train-and-evaluate"
 
 
 def build(params: Params):
-    """The pipeline for a profile: its sections are the defaults of the parameters, `resources` is built in.
+    """Build the pipeline for a profile: its sections are the parameters' defaults, `resources` is fixed.
 
     Raises: ParamsError: a training's processes and accelerators do not match.
     """
     default = params.without_nulls()
     resources = params.resources
     train_pruner, train_recogniser = _training(params, "pruner"), _training(params, "recogniser")
-    # A folder's content or a hub's newest revision may change under the same name: then a cached step would lie.
+    # Do not cache if a folder's content or the hub's newest revision may change under the same name.
     same_corpus = params.prepare.source == "lectures"
     same_lists = not params.lists.files()
     same_base = params.base.path == "embedded" or params.base.revision is not None
@@ -52,7 +52,7 @@ def build(params: Params):
         checkpoints: str = CHECKPOINTS,
         host: str = "",
     ):
-        """Two-stage contextual speech recognition: train, score, register, and promote when the gate says so.
+        """Two-stage contextual speech recognition: train, score, register, and promote if the gate holds.
 
         Args:
             profile: Name of the params' profile, logged with the run.
@@ -66,45 +66,47 @@ def build(params: Params):
             recogniser: Section `recogniser`: training of stage 2.
             inference: Section `inference`: decoding of stage 2.
             evaluation: Section `evaluation`: scoring.
-            gate: Section `gate`: what a new champion must show.
+            gate: Section `gate`: requirements on a new champion.
             tracking: Section `tracking`: experiment and model in MLflow.
-            checkpoints: Folder that outlives a pod; leave it where the volume is mounted.
-            host: Address of Kubeflow's pages, for links in messages; `sap2 pipeline submit` gives it.
+            checkpoints: Folder on the mounted volume, which outlives a pod.
+            host: Address of Kubeflow's pages, for links in messages; set by `sap2 pipeline submit`.
         """
         end = steps.report_end(pipeline=NAME, profile=profile, run=dsl.PIPELINE_JOB_ID_PLACEHOLDER, host=host)
-        place(end, resources, "light", "Report the end")
+        configure(end, resources, "light", "Report the end")
         with dsl.ExitHandler(end, name="flow"):
             if resources.prepare_parts == 1:
                 corpus = steps.prepare(prepare=prepare)
-                place(corpus, resources, "light", "Prepare corpus", cached=same_corpus, reads_data=True)
+                configure(corpus, resources, "light", "Prepare corpus", cached=same_corpus, reads_data=True)
             else:
                 parts = [f"{part}/{resources.prepare_parts}" for part in range(resources.prepare_parts)]
                 with dsl.ParallelFor(parts, parallelism=resources.parallel, name="parts") as part:
                     share = steps.prepare_part(prepare=prepare, part=part)
-                    place(share, resources, "light", "Prepare a part of the corpus", reads_data=True)
+                    configure(share, resources, "light", "Prepare a part of the corpus", reads_data=True)
                 corpus = steps.join_parts(prepare=prepare, parts=dsl.Collected(share.outputs["corpus_part"]))
-                place(corpus, resources, "light", "Join the parts", reads_data=True)
+                configure(corpus, resources, "light", "Join the parts", reads_data=True)
             prepared = corpus.outputs["prepared"]
             drawn = steps.lists(lists=lists, prepared=prepared)
-            place(drawn, resources, "light", "Draw keyword lists", cached=same_lists, reads_data=True)
+            configure(drawn, resources, "light", "Draw keyword lists", cached=same_lists, reads_data=True)
             listed = drawn.outputs["listed"]
             based = steps.base(base=base, copy=resources.copy_base)
-            place(based, resources, "light", "Fetch base model", cached=same_base)
+            configure(based, resources, "light", "Fetch base model", cached=same_base)
             base_model = based.outputs["base_model"]
             training = dict(model=model, lora=lora, tracking=tracking, checkpoints=checkpoints)
             training |= dict(prepared=prepared, base_model=base_model)
 
             stage_1 = train_pruner("Train pruner", pruner=pruner, listed=listed, **training)
             pruner_adapter = stage_1.outputs["pruner_adapter"]
-            asked = steps.prune(
+            pruning_step = steps.prune(
                 pruning=pruning,
                 prepared=prepared,
                 listed=listed,
                 base_model=base_model,
                 pruner_adapter=pruner_adapter,
             )
-            place(asked, resources, "inference", "Prune keyword lists", cached=True, fetches=params.base.path)
-            pruned = asked.outputs["pruned"]
+            configure(
+                pruning_step, resources, "inference", "Prune keyword lists", cached=True, fetches=params.base.path
+            )
+            pruned = pruning_step.outputs["pruned"]
             stage_2 = train_recogniser("Train recogniser", recogniser=recogniser, pruned=pruned, **training)
             recogniser_adapter = stage_2.outputs["recogniser_adapter"]
             decoded = steps.decode(
@@ -114,12 +116,12 @@ def build(params: Params):
                 base_model=base_model,
                 recogniser_adapter=recogniser_adapter,
             )
-            place(decoded, resources, "inference", "Transcribe test split", cached=True, fetches=params.base.path)
+            configure(decoded, resources, "inference", "Transcribe test split", cached=True, fetches=params.base.path)
             results = decoded.outputs["results"]
             scored = steps.evaluate(evaluation=evaluation, results=results)
-            place(scored, resources, "light", "Evaluate", cached=True)
+            configure(scored, resources, "light", "Evaluate", cached=True)
 
-            # What changes a registry happens anew in every run.
+            # Not cached: steps that change the registry run every time.
             registered = steps.register(
                 profile=profile,
                 prepare=prepare,
@@ -144,16 +146,16 @@ def build(params: Params):
                 results=results,
                 reports=scored.outputs["reports"],
             )
-            place(registered, resources, "light", "Register", reads_checkpoints=True)
+            configure(registered, resources, "light", "Register", reads_checkpoints=True)
             version = registered.outputs["Output"]
-            # A version that cannot be served must never be the champion, however good its scores are.
+            # A version that cannot be loaded must never become the champion, regardless of its scores.
             tried = steps.check_version(version=version, tracking=tracking, prepared=prepared, listed=listed)
-            place(tried, resources, "inference", "Try the version", fetches=params.base.path)
+            configure(tried, resources, "inference", "Try the version", fetches=params.base.path)
             judged = steps.promote(version=version, gate=gate, evaluation=evaluation, tracking=tracking).after(tried)
-            place(judged, resources, "light", "Promote, if the gate holds")
-            # No condition: KFP's driver creates a task that is not triggered after the last launcher has set the DAG's
-            # state, so that a run whose gate refuses would end as RUNNING for good, in the exit handler's eyes.
-            told = steps.announce(
+            configure(judged, resources, "light", "Promote, if the gate holds")
+            # No condition: KFP's driver creates an untriggered task only after the last launcher has set the DAG's
+            # state, so a run whose gate refuses would stay RUNNING in the exit handler's view.
+            announced = steps.announce(
                 version=version,
                 promoted=judged.outputs["Output"],
                 tracking=tracking,
@@ -161,24 +163,24 @@ def build(params: Params):
                 host=host,
                 verdict=judged.outputs["summary"],
             )
-            place(told, resources, "light", "Announce the verdict")
+            configure(announced, resources, "light", "Announce the verdict")
 
     return train_and_evaluate
 
 
 def _training(params: Params, stage: Literal["pruner", "recogniser"]) -> Callable[..., PipelineTask]:
-    """Makes the step that trains: in its own pod, or on the nodes of a TrainJob."""
+    """Return a builder of the training step: in a pod of its own, or on the nodes of a TrainJob."""
     resources, nodes = params.resources, params.resources.training_nodes
     if nodes == 1:
         check_processes(params, stage)
         component = getattr(steps, f"train_{stage}")
-        return lambda title, **given: place(
-            component(**given), resources, "training", title, cached=True, fetches=params.base.path
+        return lambda title, **inputs: configure(
+            component(**inputs), resources, "training", title, cached=True, fetches=params.base.path
         )
     component = getattr(steps, f"train_{stage}_on_nodes")
     job = json.dumps(trainjob(params, stage, nodes))
 
-    def step(title: str, **given: Any) -> PipelineTask:
-        return place(component(job=job, **given), resources, "light", title, cached=True, waits_for_nodes=True)
+    def step(title: str, **inputs: Any) -> PipelineTask:
+        return configure(component(job=job, **inputs), resources, "light", title, cached=True, waits_for_nodes=True)
 
     return step

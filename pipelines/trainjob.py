@@ -1,6 +1,6 @@
-"""A training on several nodes, as a TrainJob of Kubeflow Trainer; its runtime is deploy/trainjobs/runtime.yaml.
+"""TrainJob of Kubeflow Trainer for a training on several nodes; its runtime is deploy/trainjobs/runtime.yaml.
 
-Trainer starts one pod a node and says by torchrun's PET_ variables where they meet; in each the stage's own command
+Trainer starts one pod per node and sets torchrun's PET_ variables for the rendezvous; in each pod the stage's command
 starts that node's share of the processes.
 """
 
@@ -20,10 +20,10 @@ __all__ = ["FLOW", "RUNTIME", "trainjob", "trainjob_yaml"]
 
 RUNTIME = "sap2-training"
 CONTAINER = JOB = "node"
-FLOW = f"{CHECKPOINTS}/flow"  # where the job works: data, models and checkpoints as in a repository
+FLOW = f"{CHECKPOINTS}/flow"  # the job's working folder, with data, models and checkpoints as in a repository
 IN_IMAGE = "/workspace/params.yaml"
 MANAGER = "sap2.asr/trainjob"
-NAME = re.compile(r"[a-z]([-a-z0-9]{0,48}[a-z0-9])?")  # Kubernetes' rule, less what its controllers put behind it
+NAME = re.compile(r"[a-z]([-a-z0-9]{0,48}[a-z0-9])?")  # Kubernetes' limit minus the suffixes of its controllers
 
 
 def trainjob(
@@ -33,17 +33,19 @@ def trainjob(
     name: str | None = None,
     changed: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """The manifest that trains a stage on some nodes.
+    """Build the manifest that trains a stage on several nodes.
 
     Args:
-        nodes: Each has `resources.training_accelerators`, or on CPUs its share of `nproc`.
-        name: Of the job; None = sap2-STAGE-PROFILE.
-        changed: `section.key=value` texts that are passed on: what differs from the params file in the image.
+        nodes: Number of nodes; each has `resources.training_accelerators`, or on CPUs its share of `nproc`.
+        name: Name of the job; None = sap2-STAGE-PROFILE.
+        changed: `section.key=value` overrides of the params file in the image.
     Raises: ParamsError: a value out of range.
     """
     resources = params.resources
     if name is not None and not NAME.fullmatch(name):
-        raise ParamsError(f"--name {name}: expected lower-case letters, digits and -, at most 50, the first a letter")
+        raise ParamsError(
+            f"--name {name}: expected lower-case letters, digits and -, at most 50, starting with a letter"
+        )
     if not resources.checkpoints:
         raise ParamsError(f"resources.checkpoints is null; name the volume that holds {FLOW}, with data and base")
     section = getattr(params, stage)
@@ -51,8 +53,8 @@ def trainjob(
     section = section.model_copy(update={"nproc": processes})
     check_processes(params.model_copy(update={stage: section}), stage, nodes)
     arguments = ["--directory", FLOW, f"train-{stage}", "--params", IN_IMAGE, "--profile", params.profile]
-    for one in [*changed, f"{stage}.nproc={processes}"]:
-        arguments += ["--set", one]
+    for change in [*changed, f"{stage}.nproc={processes}"]:
+        arguments += ["--set", change]
     bounds = {
         kind: {"cpu": resources.training_cpu[at], "memory": resources.training_memory[at]}
         | ({resources.accelerator: resources.training_accelerators} if resources.training_accelerators else {})
@@ -90,7 +92,7 @@ def trainjob_yaml(
     name: str | None = None,
     changed: Sequence[str] = (),
 ) -> str:
-    """The same as text for `kubectl apply -f`."""
+    """Format the manifest for `kubectl apply -f`."""
     from ruamel.yaml import YAML
 
     yaml = YAML()
@@ -109,14 +111,14 @@ def _environment(params: Params) -> list[dict[str, Any]]:
     ]
     plain = {SECONDS_VARIABLE: f"{resources.training_heartbeat:g}"}
     if is_hub_id(params.base.path) and not resources.copy_base:
-        plain["HF_HOME"] = HUB_CACHE  # fetched once, for all nodes and the steps after them
+        plain["HF_HOME"] = HUB_CACHE  # downloaded once, for all nodes and later steps
     if resources.training_accelerators:
         plain[ACCELERATORS_VARIABLE] = str(resources.training_accelerators)
     return [*secrets, *({"name": name, "value": value} for name, value in plain.items())]
 
 
 def _pods(params: Params) -> dict[str, Any]:
-    """What is this job's own of its pods: volumes, nodes, tolerations, image secrets."""
+    """Return the pod settings of this job: volumes, nodes, tolerations, image secrets."""
     resources = params.resources
     volumes = [{"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": resources.shm}}]
     mounts = [{"name": "shm", "mountPath": "/dev/shm"}]
@@ -127,12 +129,12 @@ def _pods(params: Params) -> dict[str, Any]:
     pod: dict[str, Any] = {"volumes": volumes, "containers": [{"name": CONTAINER, "volumeMounts": mounts}]}
     if resources.training_accelerators:
         pod["nodeSelector"] = dict(resources.node_selector)
-        pod["tolerations"] = [one.model_dump(exclude_none=True) for one in resources.tolerations]
+        pod["tolerations"] = [toleration.model_dump(exclude_none=True) for toleration in resources.tolerations]
     if resources.pull_secrets:
         pod["imagePullSecrets"] = [{"name": name} for name in resources.pull_secrets]
     return {"replicatedJobs": [{"name": JOB, "template": {"spec": {"template": {"spec": pod}}}}]}
 
 
 def _label(text: str) -> str:
-    """A name Kubernetes takes."""
+    """Convert a text to a valid Kubernetes name."""
     return re.sub(r"[^a-z0-9-]+", "-", text.lower()).strip("-")[:50]

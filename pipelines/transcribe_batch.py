@@ -1,10 +1,10 @@
-"""Many talks with a registered model: dealt out in shards, some transcribed at a time, collected in one file."""
+"""Pipeline that transcribes many talks with a registered model: in shards that run in parallel."""
 
 from kfp import dsl
 
 from components import flow as steps
 from components import transcription
-from pipelines.resources import DATA, place
+from pipelines.resources import DATA, configure
 from sap2.params import Params
 
 __all__ = ["NAME", "build"]
@@ -13,10 +13,10 @@ NAME = "sap2-transcribe-batch"
 
 
 def build(params: Params):
-    """The pipeline for a profile: the model is its champion, `resources` is built in."""
+    """Build the pipeline for a profile: the model is its champion, `resources` is fixed."""
     resources, tracking = params.resources, params.tracking
 
-    @dsl.pipeline(name=NAME, description="A folder or bucket of talks to transcripts, with a keyword list.")
+    @dsl.pipeline(name=NAME, description="Transcribes a folder or bucket of talks with a keyword list.")
     def transcribe_batch(
         talks: str = DATA,
         keywords: str = "",
@@ -24,25 +24,25 @@ def build(params: Params):
         shards: int = 8,
         host: str = "",
     ):
-        """A folder or bucket of talks to transcripts, with a keyword list.
+        """Transcribe a folder or bucket of talks with a keyword list.
 
         Args:
-            talks: Folder of the data volume, as /data/talks, or a bucket, as s3://bucket/talks.
-            keywords: Words to expect in all talks, separated by commas.
+            talks: Folder on the data volume such as /data/talks, or a bucket such as s3://bucket/talks.
+            keywords: Keywords for all talks, separated by commas.
             model: models:/NAME/VERSION or models:/NAME@ALIAS of the registry.
-            shards: Most parts the talks are dealt into.
-            host: Address of Kubeflow's pages, for links in messages; `sap2 pipeline submit` gives it.
+            shards: Maximum number of shards.
+            host: Address of Kubeflow's pages, for links in messages; set by `sap2 pipeline submit`.
         """
         end = steps.report_end(pipeline=NAME, profile=params.profile, run=dsl.PIPELINE_JOB_ID_PLACEHOLDER, host=host)
-        place(end, resources, "light", "Report the end")
+        configure(end, resources, "light", "Report the end")
         with dsl.ExitHandler(end, name="transcription"):
-            # Nothing is cached: talks and champion change under the same names.
+            # Not cached: talks and champion may change under the same names.
             dealt = transcription.deal_talks(talks=talks, shards=shards)
-            place(dealt, resources, "light", "Deal out the talks", reads_data=True)
+            configure(dealt, resources, "light", "Split the talks", reads_data=True)
             with dsl.ParallelFor(dealt.output, parallelism=resources.parallel, name="shards") as shard:
-                heard = transcription.transcribe_shard(talks=talks, keywords=keywords, model=model, shard=shard)
-                place(heard, resources, "inference", "Transcribe a shard", fetches=params.base.path)
-            collected = transcription.collect_transcripts(shards=dsl.Collected(heard.outputs["transcripts"]))
-            place(collected, resources, "light", "Collect the transcripts")
+                transcribed = transcription.transcribe_shard(talks=talks, keywords=keywords, model=model, shard=shard)
+                configure(transcribed, resources, "inference", "Transcribe a shard", fetches=params.base.path)
+            collected = transcription.collect_transcripts(shards=dsl.Collected(transcribed.outputs["transcripts"]))
+            configure(collected, resources, "light", "Collect the transcripts")
 
     return transcribe_batch

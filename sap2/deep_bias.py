@@ -2,8 +2,7 @@
 
     1089-134686-0000<TAB>he hoped there would be stew<TAB>["stew"]<TAB>["aubigny", "stew", …]
 
-Hypotheses end after the text; with three columns the rare words are the list. Scoring and the data stages both parse
-it here.
+Hypotheses end after the text; with three columns the rare words are also the list. Used by scoring and data stages.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,11 +16,11 @@ from sap2.errors import InputError
 
 __all__ = ["DeepBiasRow", "ListCell", "letters_of", "parse_list", "parse_rows"]
 
-LINES_AT_ONCE = 50  # lines whose lists are parsed together: what that takes stays in the processor's cache
+LINES_AT_ONCE = 50  # lines whose lists are parsed together, to stay in the processor's cache
 
 
 class DeepBiasRow(NamedTuple):
-    """A line; `rare` and `keywords` are None where the line has no such column."""
+    """A parsed line; `rare` and `keywords` are None if the line lacks the column."""
 
     line: int
     id: str
@@ -31,7 +30,7 @@ class DeepBiasRow(NamedTuple):
 
 
 def parse_rows(path: str, lines: Iterable[tuple[int, str]]) -> Iterator[DeepBiasRow]:
-    """Parse numbered lines; blank ones are skipped.
+    """Parse numbered lines, skipping blank lines.
 
     Raises: InputError: a line has no id, too many columns, or a column that is not a JSON list of strings.
     """
@@ -50,7 +49,7 @@ def parse_rows(path: str, lines: Iterable[tuple[int, str]]) -> Iterator[DeepBias
                 continue
             where = f"{path}:{number} ({id})"
             if len(cells) > 4:
-                raise InputError(f"{where}: {len(cells)} columns, expected id, text, rare words and list at most")
+                raise InputError(f"{where}: {len(cells)} columns, expected at most id, text, rare words and list")
             if len(cells) == 3:
                 rare = keywords = last or parse_list(where, cells[2].strip(), "rare words")
             else:
@@ -76,10 +75,10 @@ def parse_list(where: str, cell: str, name: str) -> Sequence[str]:
 
 
 class ListCell(Sequence[str]):
-    """A list as it stands in a file, `["acterrally", "arisen"]`, taken apart when it is asked for.
+    """A JSON list kept as its text, `["acterrally", "arisen"]`, and parsed on access.
 
-    A test set has a list of hundreds of entries for each of its utterances: as text they take a tenth of the memory,
-    and most are looked at once, together (`Vocabulary`).
+    A test set has a list of hundreds of entries for each of its utterances: as text they need a tenth of the memory,
+    and most are scanned only once, together (`Vocabulary`).
     """
 
     __slots__ = ("_length", "text")
@@ -89,7 +88,7 @@ class ListCell(Sequence[str]):
 
     @classmethod
     def read(cls, text: str) -> "ListCell | None":
-        """The list, or None when it is not written in this one way: then it is for a JSON parser."""
+        """Read a list in this exact notation; None for other notations, which need a JSON parser."""
         if text == "[]":
             return cls("", 0)
         if not cls._has_ends(text):
@@ -100,12 +99,12 @@ class ListCell(Sequence[str]):
 
     @classmethod
     def read_all(cls, texts: Sequence[str]) -> "list[ListCell | None]":
-        """Many lists; where all are written in this way they are looked at together, else each is left to `read`."""
+        """Read many lists: together if all have this notation, else individually by `read`."""
         letters = letters_of("\n".join(texts)) if texts and all(map(cls._has_ends, texts)) else None
         if letters is None:
             return list(map(cls.read, texts))
         quotes = np.flatnonzero(letters == ord('"'))
-        # How many stand in each list; lists are separated by a character.
+        # Quotes in each list; lists are separated by a character.
         counts = np.diff(np.searchsorted(quotes, np.cumsum([0, *(len(text) + 1 for text in texts)])))
         closing, opening = quotes[1:-1:2], quotes[2::2]
         is_separator = opening - closing == 3
@@ -121,8 +120,8 @@ class ListCell(Sequence[str]):
     def __len__(self) -> int:
         return self._length
 
-    def __getitem__(self, place: int) -> str:  # type: ignore[override]  # one entry at a time: no slices
-        return self._entries()[place]
+    def __getitem__(self, index: int) -> str:  # type: ignore[override]  # integer indices only: no slices
+        return self._entries()[index]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._entries())
@@ -138,5 +137,5 @@ class ListCell(Sequence[str]):
 
 
 def letters_of(text: str) -> np.ndarray | None:
-    """An ASCII text as numbers, with room for eight letters from each place on; None for other text."""
+    """Return an ASCII text as bytes, padded so that eight letters can be read at each index; None for other text."""
     return np.frombuffer(text.encode() + bytes(8), dtype=np.uint8) if text.isascii() else None

@@ -1,16 +1,16 @@
-"""The project's errors, one class a cause. Each message says where, what was got and expected, and the way out."""
+"""The project's exceptions, one class per cause. Messages name location, got and expected values, and the way out."""
 
 
 class SapError(Exception):
-    """Base of all errors a user can act on; the command line prints its message and exits 1."""
+    """Base class of errors that a user can fix; the command line prints the message and exits with 1."""
 
 
 class InputError(SapError):
-    """A file, manifest line, audio or list from outside cannot be used."""
+    """An input file, manifest line, recording or list is unusable."""
 
 
 class OutputError(SapError):
-    """An output cannot be written; what was at its place before is as it was."""
+    """An output cannot be written; an earlier version of it is unchanged."""
 
     def __init__(self, message: str, reason: str = ""):
         super().__init__(message)
@@ -18,30 +18,30 @@ class OutputError(SapError):
 
 
 class ParamsError(SapError):
-    """params.yaml or an override holds an unknown key or a value out of range."""
+    """params.yaml or an override has an unknown key or a value out of range."""
 
 
 class ModelError(SapError):
-    """A base, adapter or checkpoint is missing, broken or does not fit its partner."""
+    """A base, adapter or checkpoint is missing, broken or incompatible."""
 
 
 class TrackingError(SapError):
-    """The MLflow tracking server or registry cannot be reached or refuses."""
+    """The MLflow tracking server or registry is unreachable or refuses."""
 
 
 class Stopped(SapError):
-    """A training was told to stop by SIGTERM and has kept what it takes to go on; the command line exits 143."""
+    """A training was stopped by SIGTERM and saved a checkpoint to resume from; the command line exits with 143."""
 
 
 class Abandoned(Stopped):
-    """A training whose pipeline's step is gone has kept what it takes to go on; the command line exits 0.
+    """A training saved a checkpoint because its pipeline step is gone; the command line exits with 0.
 
-    Kubernetes must not start its pod again, which any other code would have it do.
+    With any other exit code Kubernetes would restart the pod.
     """
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether Python, or PyTorch for a processor or a GPU, says that there is no memory left."""
+    """Return whether an error means that Python, or PyTorch on CPU or GPU, is out of memory."""
     return isinstance(error, MemoryError) or any(
         words in str(error) for words in ("t allocate memory", "out of memory")
     )

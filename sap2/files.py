@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, JSON lines and tables."""
+"""Atomically written files and folders, JSON lines and tables."""
 
 import errno
 import glob
@@ -15,17 +15,17 @@ from typing import Any
 
 from sap2.errors import InputError, OutputError, SapError
 
-HOST = platform.node()  # processes of several machines, or pods, may share a folder
+HOST = platform.node()  # processes on several machines or pods may share a folder
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
-SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")  # JSON's escape of half a character
+SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")  # JSON's escape of half a surrogate pair
 
 
 @contextmanager
 def atomic_file(path: Path | str) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; it takes the name of `path` only when the block ends without an error.
+    """Yield a temporary path beside `path`; it replaces `path` only if the block succeeds.
 
-    Raises: OutputError: it cannot be written.
+    Raises: OutputError: `path` cannot be written.
     """
     path = Path(path)
     partial = _aside(path)
@@ -41,9 +41,9 @@ def atomic_file(path: Path | str) -> Iterator[Path]:
 
 @contextmanager
 def atomic_dir(path: Path | str) -> Iterator[Path]:
-    """Yield an empty temporary folder beside `path`; it replaces `path` only when the block ends without an error.
+    """Yield an empty temporary folder beside `path`; it replaces `path` only if the block succeeds.
 
-    Raises: OutputError: it cannot be written.
+    Raises: OutputError: `path` cannot be written.
     """
     path = Path(path)
     partial, old = _aside(path), _aside(path, "old.")
@@ -54,7 +54,7 @@ def atomic_dir(path: Path | str) -> Iterator[Path]:
         try:
             yield partial
             if path.is_dir():
-                os.replace(path, old)  # at once; a folder that is deleted file by file is neither whole nor absent
+                os.replace(path, old)  # rename, as deleting file by file would leave a partial folder meanwhile
             try:
                 os.replace(partial, path)
             except OSError:
@@ -67,7 +67,7 @@ def atomic_dir(path: Path | str) -> Iterator[Path]:
 
 
 def clear_remains(path: Path) -> None:
-    """Delete what processes of this machine that were killed left beside `path`, and what this one did."""
+    """Delete temporary files beside `path` left by killed processes of this machine or by this process."""
     for left in path.parent.glob(f".{glob.escape(path.name)}.{HOST}-*.partial"):
         process = int(left.name.removeprefix(f".{path.name}.{HOST}-").partition(".")[0])
         if process == os.getpid() or not alive(process):
@@ -76,9 +76,9 @@ def clear_remains(path: Path) -> None:
 
 @contextmanager
 def writing(path: Path | str) -> Iterator[None]:
-    """Turn what keeps `path` from being written into an error that names it, and not the file inside it.
+    """Turn write errors into an OutputError that names `path`, not a file inside it.
 
-    Raises: OutputError: no space, no right, a read-only disk, a quota.
+    Raises: OutputError: no space, no permission, a read-only disk, a quota.
     """
     try:
         yield
@@ -86,7 +86,7 @@ def writing(path: Path | str) -> Iterator[None]:
         raise _unwritten(path, error.reason) from error
     except SapError:
         raise
-    except Exception as error:  # libraries in C and Rust have error classes of their own
+    except Exception as error:  # libraries in C and Rust raise their own classes
         reason = _reason(error, Path(path))
         if reason is None:
             raise
@@ -94,7 +94,7 @@ def writing(path: Path | str) -> Iterator[None]:
 
 
 def alive(process: int) -> bool:
-    """Whether there is a process of that id on this machine."""
+    """Return whether a process with that id runs on this machine."""
     try:
         os.kill(process, 0)
     except ProcessLookupError:
@@ -109,30 +109,31 @@ def _aside(path: Path, kind: str = "") -> Path:
 
 
 def _reason(error: Exception, path: Path) -> str | None:
-    """Why an output cannot be written; None when something else went wrong in the meantime."""
+    """Return why an output cannot be written; None for unrelated errors."""
     for code in NO_ROOM:
         if getattr(error, "errno", None) == code or f"(os error {code})" in str(error):
             return os.strerror(code)
     if "inline_container" in str(error) or "PytorchStreamWriter" in str(error):  # torch.save gives no reason
-        return "a file was cut while it was written, as on a full disk"
+        return "a file was truncated while being written, as on a full disk"
     if isinstance(error, OSError) and error.filename is not None and error.errno != errno.ENOENT:
-        place = Path(os.fsdecode(error.filename))
-        if place in (path, *path.parents) or any(part.endswith(".partial") for part in place.parts):
+        culprit = Path(os.fsdecode(error.filename))
+        if culprit in (path, *path.parents) or any(part.endswith(".partial") for part in culprit.parts):
             return os.strerror(error.errno) if error.errno is not None else str(error)
     return None
 
 
 def _unwritten(path: Path | str, reason: str) -> OutputError:
-    way_out = "free space, raise the quota or correct the rights, then run this again"
+    way_out = "free space, raise the quota or correct the permissions, then run this again"
     return OutputError(f"{path}: cannot be written: {reason}; {way_out}", reason)
 
 
 def read_jsonl(path: Path | str, skip: int = 0) -> Iterator[tuple[int, dict]]:
-    """Yield `(line number, object)` for every non-blank line.
+    """Yield `(line number, object)` of each non-blank line.
 
     Args:
-        skip: How many non-blank lines to pass over unread.
-    Raises: InputError: the file is missing or not UTF-8, or a line is not a JSON object; the message names file, line.
+        skip: Number of non-blank lines to skip without parsing.
+    Raises: InputError: the file is missing or not UTF-8, or a line is not a JSON object; the message names file and
+        line.
     """
     path = Path(path)
     try:
@@ -153,22 +154,22 @@ def read_jsonl(path: Path | str, skip: int = 0) -> Iterator[tuple[int, dict]]:
 
 
 def json_object(line: str, where: str) -> dict:
-    """One line of a JSON lines file.
+    """Parse a line of a JSON lines file.
 
-    Raises: InputError: it is not a JSON object, or holds half a character; the message begins with `where`.
+    Raises: InputError: not a JSON object, or it has half a surrogate pair; the message begins with `where`.
     """
     try:
         row = json.loads(line)
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{where}: not JSON ({error}); each line must be one JSON object") from error
+        raise InputError(f"{where}: not JSON ({error}); expected one JSON object per line") from error
     return checked_object(row, where, SURROGATE.search(line) is not None)
 
 
 def checked_object(row: Any, where: str, halves: bool) -> dict:
-    """What JSON stood for, if it is an object.
+    """Check that parsed JSON is an object with encodable strings.
 
     Args:
-        halves: Whether an escape of half a character is in it: alone it is JSON and no text, which nothing could write.
+        halves: Whether it has an escaped surrogate; an unpaired surrogate is valid JSON but cannot be written as UTF-8.
     Raises: InputError: as `json_object`.
     """
     if not isinstance(row, dict):
@@ -178,28 +179,30 @@ def checked_object(row: Any, where: str, halves: bool) -> dict:
             json.dumps(row, ensure_ascii=False).encode("utf-8")
         except UnicodeEncodeError as error:
             half = f"\\u{ord(error.object[error.start]):04x}"
-            raise InputError(f"{where}: {half} is half a character; write it whole, or leave it out") from error
+            raise InputError(
+                f"{where}: {half} is half of a surrogate pair; write the whole character, or omit it"
+            ) from error
     return row
 
 
 def json_file(path: Path | str, way_out: str) -> dict:
-    """A file that is one JSON object.
+    """Read a file that contains a JSON object.
 
-    Raises: InputError: it is missing or not a JSON object; the message ends with `way_out`.
+    Raises: InputError: the file is missing or not a JSON object; the message ends with `way_out`.
     """
     try:
-        found = json.loads(Path(path).read_text(encoding="utf-8"))
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file; {way_out}") from error
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: not readable as JSON ({error}); {way_out}") from error
-    if not isinstance(found, dict):
-        raise InputError(f"{path}: got {type(found).__name__}, expected a JSON object; {way_out}")
-    return found
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: got {type(content).__name__}, expected a JSON object; {way_out}")
+    return content
 
 
 def write_jsonl(path: Path | str, rows: Iterable[dict]) -> int:
-    """Write one JSON object a line, atomically; return the number of lines."""
+    """Write one JSON object per line, atomically; return the number of lines."""
     count = 0
     with atomic_file(path) as partial, partial.open("w", encoding="utf-8") as out:
         for row in rows:
@@ -209,7 +212,7 @@ def write_jsonl(path: Path | str, rows: Iterable[dict]) -> int:
 
 
 def write_csv(path: Path | str, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write rows of the same keys, at least one, below a line of their names; None becomes an empty field."""
+    """Write at least one row of equal keys as CSV with a header; None becomes an empty field."""
     import csv
 
     with Path(path).open("w", encoding="utf-8", newline="") as out:
@@ -219,7 +222,7 @@ def write_csv(path: Path | str, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def sha256(path: Path | str) -> str:
-    """Hex digest of a file's content."""
+    """Return the hex SHA-256 of a file."""
     digest = hashlib.sha256()
     with Path(path).open("rb") as file:
         while chunk := file.read(1 << 20):

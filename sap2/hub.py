@@ -1,4 +1,4 @@
-"""Bases from the Hugging Face hub: fetched into a folder that names its commit, by which a model can refer to them."""
+"""Bases from the Hugging Face hub: download into a folder that records the commit, by which models refer to them."""
 
 import json
 import re
@@ -10,13 +10,13 @@ from sap2.errors import ModelError
 
 __all__ = ["HUB_SOURCE", "PATTERNS", "fetch", "fetch_named", "is_hub_id", "present"]
 
-# No pickled weights, no code: what a model of the Qwen2-Audio architecture needs and nothing else.
+# Only what a model of the Qwen2-Audio architecture needs: no pickled weights, no code.
 PATTERNS = ["*.json", "*.safetensors", "*.txt", "*.jinja", "*.md"]
 HUB_SOURCE = "hub.json"  # in the folder of a base from the hub: its id and commit
 
 
 def is_hub_id(path: str) -> bool:
-    """Whether `base.path` names a base of the hub, as far as can be said without asking it.
+    """Return whether `base.path` looks like a hub id, without a network request.
 
     >>> is_hub_id("Qwen/Qwen2-Audio-7B-Instruct"), is_hub_id("embedded"), is_hub_id("/data/base")
     (True, False, False)
@@ -25,18 +25,18 @@ def is_hub_id(path: str) -> bool:
 
 
 def present(folder: str | Path) -> Path:
-    """The folder; where it only names a base of the hub, the one that this machine has fetched of it."""
+    """Return the folder of a base, downloading it if the folder only names a base on the hub."""
     folder = Path(folder)
     named = folder / HUB_SOURCE
     return fetch_named(named) if named.is_file() and not (folder / "config.json").is_file() else folder
 
 
 def fetch(name: str, revision: str | None, folder: Path, patterns: Sequence[str] = PATTERNS) -> None:
-    """Put the base `name` into `folder`, and its id and commit into the folder's hub.json.
+    """Download the base `name` into `folder`, and write its id and commit to the folder's hub.json.
 
     Args:
-        patterns: Of the files that are fetched; config.json must be one.
-    Raises: ModelError: it cannot be fetched.
+        patterns: Patterns of the files to download; must include config.json.
+    Raises: ModelError: the base cannot be downloaded.
     """
     _download(
         name,
@@ -46,7 +46,7 @@ def fetch(name: str, revision: str | None, folder: Path, patterns: Sequence[str]
         'give "embedded", a folder, or an id such as Qwen/Qwen2-Audio-7B-Instruct',
         "base.path ",
     )
-    # "COMMIT\nETAG\nTIME": what huggingface_hub notes of every file it fetches into a folder
+    # "COMMIT\nETAG\nTIME": written by huggingface_hub for every file it downloads into a folder
     noted = folder / ".cache" / "huggingface" / "download" / "config.json.metadata"
     commit = noted.read_text(encoding="utf-8").split()[0] if noted.is_file() else revision
     (folder / HUB_SOURCE).write_text(json.dumps({"id": name, "revision": commit}) + "\n", encoding="utf-8")
@@ -54,9 +54,9 @@ def fetch(name: str, revision: str | None, folder: Path, patterns: Sequence[str]
 
 
 def fetch_named(source: Path) -> Path:
-    """The folder of the base that a hub.json names, in huggingface_hub's cache.
+    """Download the base named in a hub.json into huggingface_hub's cache; return its folder.
 
-    Raises: ModelError: it cannot be fetched.
+    Raises: ModelError: the base cannot be downloaded.
     """
     named = json.loads(source.read_text(encoding="utf-8"))
     out = "the hub must be reachable; or register with tracking.copy_base: true"
@@ -74,5 +74,5 @@ def _download(
     except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ModelError(
-            f"{key}{name!r}: neither a folder here nor a hub id that can be fetched ({reason}); {way_out}"
+            f"{key}{name!r}: neither an existing folder nor a hub id that can be downloaded ({reason}); {way_out}"
         ) from error

@@ -1,4 +1,4 @@
-"""The record that flows through every stage, and its files: one JSON object a line, keyed by id, never by position."""
+"""Utterances, the records that pass through all stages, and manifests: one JSON object per line, matched by id."""
 
 import math
 import os
@@ -34,60 +34,61 @@ __all__ = [
 ]
 
 
-NO_UTTERANCE = "{}: holds no utterance, expected one JSON object a line"
+NO_UTTERANCE = "{}: holds no utterance, expected one JSON object per line"
 
-# Markers of the prompt and of the message format; inside data they would be taken for structure.
+# Markers of the prompt and of the message format; in data they would be parsed as structure.
 MARKER = re.compile(r"<\|[^|>]*\|>|</?audio>", re.IGNORECASE)
 
 
 def _finite(value: Any) -> Any:
-    """Whatever JSON can hold, all the way down: Python's own reader takes more, which would be written as null."""
+    """Reject NaN and infinity at any depth: Python's JSON reader accepts them, but they would be written as null."""
     left = [value]
     while left:
-        one = left.pop()
-        if isinstance(one, float) and not math.isfinite(one):
-            raise ValueError("holds a number that is not finite")
-        left += one.values() if isinstance(one, dict) else one if isinstance(one, list) else ()
+        item = left.pop()
+        if isinstance(item, float) and not math.isfinite(item):
+            raise ValueError("must contain only finite numbers")
+        left += item.values() if isinstance(item, dict) else item if isinstance(item, list) else ()
     return value
 
 
 class Utterance(BaseModel):
-    """One stretch of speech, its words, and the keyword list of what was shown while it was said.
+    """An utterance: its audio, reference text, and keyword list.
 
-    >>> one = Utterance(id="talk3-0007", audio="audio/talk3-0007.flac", duration=2.6,
-    ...                 text="the next slide is by meyer", keywords=["maier", "meyer", "zorvan"])
-    >>> spoken(one)
+    >>> utterance = Utterance(
+    ...     id="talk3-0007", audio="audio/talk3-0007.flac", duration=2.6,
+    ...     text="the next slide is by meyer", keywords=["maier", "meyer", "zorvan"])
+    >>> spoken(utterance)
     ['meyer']
-    >>> one.with_predicted(["maier", "meyer"]).predicted
+    >>> utterance.with_predicted(["maier", "meyer"]).predicted
     ['maier', 'meyer']
 
-    Keys it does not know are kept and written back.
+    Unknown keys are kept and written back.
     """
 
     model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False)
     __pydantic_extra__: dict[str, Annotated[Any, AfterValidator(_finite)]] = Field(init=False)
 
     id: str = Field(min_length=1)
-    audio: str = Field(min_length=1)  # path; a relative one starts at the manifest's folder
+    audio: str = Field(min_length=1)  # path; relative paths start at the manifest's folder
     duration: Seconds = Field(gt=0)
     text: str  # the reference: lower-case words
-    keywords: list[str] = []  # the biasing list: rare words of its slides, spoken or not, each once
+    keywords: list[str] = []  # the biasing list, spoken or not, without duplicates
     speaker: str | None = None
     talk: str | None = None
-    predicted: list[str] | None = None  # the pruner's answer; None = not asked yet
+    predicted: list[str] | None = None  # the pruner's selection; None = not pruned yet
 
     @field_validator("audio")
     @classmethod
     def _audio_is_a_path(cls, audio: str) -> str:
         if "\0" in audio:
-            raise ValueError("holds a zero byte, which no path can")
+            raise ValueError("must not contain a zero byte")
         return audio
 
     @field_validator("text")
     @classmethod
     def _text_present(cls, text: str) -> str:
         if not text.strip():
-            raise ValueError("must hold at least one word")
+            raise ValueError("must contain at least one word")
         return text
 
     @field_validator("keywords", "predicted")
@@ -99,15 +100,15 @@ class Utterance(BaseModel):
         return unique_keywords(keywords) if keywords is not None else None
 
     def with_keywords(self, keywords: Sequence[str]) -> "Utterance":
-        """The same utterance with another list."""
+        """Return the utterance with another keyword list."""
         return self._changed(keywords=list(keywords))
 
     def with_predicted(self, predicted: Sequence[str]) -> "Utterance":
-        """The same utterance with the pruner's answer."""
+        """Return the utterance with the pruner's selection."""
         return self._changed(predicted=list(predicted))
 
     def with_audio(self, audio: Path | str) -> "Utterance":
-        """The same utterance, found at another path."""
+        """Return the utterance with another audio path."""
         return self._changed(audio=str(audio))
 
     def _changed(self, **fields: Any) -> "Utterance":
@@ -115,7 +116,7 @@ class Utterance(BaseModel):
 
 
 def keyword_fault(keyword: str) -> str | None:
-    """Why a keyword cannot stand in a list, or None.
+    """Return why a keyword is unusable, or None.
 
     >>> keyword_fault("neural network")
     >>> keyword_fault("smith, john")
@@ -133,7 +134,7 @@ def keyword_fault(keyword: str) -> str | None:
 
 
 def unique_keywords(keywords: Iterable[str]) -> list[str]:
-    """The keywords in their order, in Unicode's NFC, white space tidied, each once whatever its case.
+    """Normalise keywords to NFC and single spaces, and drop duplicates that differ only in case.
 
     >>> unique_keywords(["Meyer", " zorvan ", "meyer", "Mu\u0308ller", "müller"])
     ['Meyer', 'zorvan', 'Müller']
@@ -146,25 +147,25 @@ def unique_keywords(keywords: Iterable[str]) -> list[str]:
 
 
 def spoken(utterance: Utterance) -> list[str]:
-    """The oracle list: keywords whose words occur in the text, one after another, in the order of the list."""
+    """Return the oracle list: keywords that occur in the text as consecutive words, in list order."""
     return spoken_of(utterance.keywords, utterance.text)
 
 
 def spoken_of(keywords: Iterable[str], text: str) -> list[str]:
-    """`spoken` of a row that need not be checked again.
+    """Return the spoken keywords of unvalidated fields: see `spoken`.
 
     >>> spoken_of(["Meyer", "deep zorvan"], "of  meyer and zorvan")
     ['Meyer']
     """
     words = composed(text).casefold().split()
     known, text = set(words), f" {' '.join(words)} "
-    # Of a list's many keywords few begin with a word of the text: only these are searched for.
+    # Few keywords of a list begin with a word of the text: only these are searched for.
     return [word for word in keywords if _tidied(word)[2] in known and f" {_tidied(word)[1]} " in text]
 
 
-@lru_cache(maxsize=1 << 18)  # a corpus lists the same words again and again
+@lru_cache(maxsize=1 << 18)  # a corpus lists the same words repeatedly
 def _tidied(keyword: str) -> tuple[str, str, str]:
-    """A keyword in Unicode's NFC with its white space tidied; the same whatever its case; the first word of that."""
+    """Return a keyword in Unicode's NFC with tidy white space, its case-folded form, and that form's first word."""
     tidy = composed(" ".join(keyword.split()))
     folded = tidy.casefold().split()
     return tidy, " ".join(folded), folded[0] if folded else ""
@@ -173,7 +174,7 @@ def _tidied(keyword: str) -> tuple[str, str, str]:
 def read_manifest(path: Path | str) -> list[Utterance]:
     """Read and check a manifest.
 
-    Raises: InputError: no file, a line that is not a JSON object, a field missing or out of range, an id used twice, or
+    Raises: InputError: no file, a line that is not a JSON object, a field missing or out of range, a duplicate id, or
     no line at all; the message names file, line and id.
     """
     utterances: dict[str, Utterance] = {}
@@ -182,7 +183,7 @@ def read_manifest(path: Path | str) -> list[Utterance]:
         where = f"{path}:{number} ({row.get('id', 'no id')})"
         utterance = _utterance(row, where)
         if utterance.id in utterances:
-            raise InputError(f"{where}: the id is also on line {lines[utterance.id]}; ids must differ")
+            raise InputError(f"{where}: the id is already on line {lines[utterance.id]}; ids must be unique")
         utterances[utterance.id] = utterance
         lines[utterance.id] = number
     if not utterances:
@@ -191,11 +192,11 @@ def read_manifest(path: Path | str) -> list[Utterance]:
 
 
 def stream_manifest(path: Path | str, skip: int = 0) -> Iterator[Utterance]:
-    """The utterances of a manifest that may be too long to hold, one by one; ids are not compared.
+    """Yield a manifest's utterances without holding them in memory; duplicate ids are not detected.
 
     Args:
-        skip: How many utterances to pass over unread.
-    Raises: InputError: as `read_manifest`, but for ids used twice.
+        skip: Number of utterances to skip without parsing.
+    Raises: InputError: as `read_manifest`, except for duplicate ids.
     """
     number = 0
     for number, row in read_jsonl(path, skip):
@@ -214,17 +215,17 @@ def _utterance(row: dict[str, Any], where: str) -> Utterance:
 
 
 def write_manifest(path: Path | str, utterances: Iterable[Utterance]) -> int:
-    """Write a manifest, whole or not at all; return the number of utterances. Fields that are None are left out."""
+    """Write a manifest atomically, omitting fields that are None; return the number of utterances."""
     return write_jsonl(path, (utterance.model_dump(exclude_none=True) for utterance in utterances))
 
 
 def audio_path(utterance: Utterance, manifest: Path | str) -> Path:
-    """Where the utterance's audio lies, given the manifest that names it."""
+    """Return the path of an utterance's audio, given its manifest."""
     return Path(manifest).parent / utterance.audio
 
 
 def relocated(utterance: Utterance, manifest: Path | str, new_manifest: Path | str) -> Utterance:
-    """The utterance with its audio path rewritten for a manifest in another folder; absolute paths stay."""
+    """Rewrite an utterance's relative audio path for a manifest in another folder."""
     if Path(utterance.audio).is_absolute():
         return utterance
     moved = os.path.relpath(audio_path(utterance, manifest), Path(new_manifest).parent)
@@ -234,12 +235,12 @@ def relocated(utterance: Utterance, manifest: Path | str, new_manifest: Path | s
 def to_swift(
     utterance: Utterance, stage: Literal["pruner", "recogniser", "joint"], keywords: Sequence[str] | None = None
 ) -> dict[str, Any]:
-    """The utterance as one ms-swift message row.
+    """Convert an utterance to an ms-swift message row.
 
     Args:
-        utterance: Its audio path is taken over as it is.
+        utterance: Its audio path is used unchanged.
         stage: "pruner": select the spoken keywords; "recogniser": transcribe; "joint": both in one answer.
-        keywords: The list in the prompt; None = the spoken ones for the recogniser, else the whole list.
+        keywords: The list in the prompt; None = the spoken keywords for the recogniser, else the whole list.
     """
     from sap2.prompts import (
         CONTEXT_END,
@@ -274,26 +275,27 @@ def to_swift(
 
 
 def from_swift(row: dict[str, Any], duration: Seconds | None = None) -> Utterance:
-    """An utterance from one ms-swift message row whose answer is a transcript.
+    """Convert an ms-swift message row with a transcript to an utterance.
 
     Args:
-        row: `messages` and `audios` (a string or a list with one); the content holds `<audio>PATH</audio>` or a bare
-            `<audio>`; keywords stand between the markers, separated by commas or by spaces.
-        duration: Used when the row has none.
+        row: `messages` and `audios` (a string, or a list with a string); the content has `<audio>PATH</audio>` or a
+            bare
+            `<audio>`; keywords are between the markers, separated by commas or spaces.
+        duration: Used if the row has no duration.
 
-    The id is the row's own, else the audio file's name without its ending.
-    Raises: InputError: a part is missing, or the row asks for keywords and holds no transcript.
+    The id is the row's, or else the audio file's name without its ending.
+    Raises: InputError: a part is missing, or the row is for stage 1 and has no transcript.
     """
     where = f"message row {row.get('id', '')}".strip()
     message = parse_message(row, where)
     if message.answer is None or message.joint:
-        raise InputError(f"{where}: expected an assistant's text that is a transcript and nothing else")
+        raise InputError(f"{where}: expected an assistant's text with only a transcript")
     audio = audio_of(row)
     if not audio:
         raise InputError(f"{where}: names no audio file; expected `audios` or <audio>PATH</audio>")
     length = row.get("duration", duration)
     if length is None:
-        raise InputError(f"{where}: has no duration and none was given")
+        raise InputError(f'{where}: has no duration; add the field "duration"')
     id = str(row.get("id") or Path(audio).stem)
     try:
         return Utterance(id=id, audio=audio, duration=length, text=message.answer, keywords=list(message.keywords))
@@ -302,12 +304,12 @@ def from_swift(row: dict[str, Any], duration: Seconds | None = None) -> Utteranc
 
 
 def fault_of(error: ValidationError) -> str:
-    """What is wrong with a row that is no utterance."""
-    return "; ".join(_explain(one) for one in error.errors())
+    """Describe why a row is not a valid utterance."""
+    return "; ".join(_explain(detail) for detail in error.errors())
 
 
 def _explain(error: Any) -> str:
-    """One validation error as `key is VALUE, expected`."""
+    """Format a validation error as `key is VALUE, expected`."""
     key = ".".join(str(part) for part in error["loc"])
     message = error["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
     if error["type"] == "missing":

@@ -1,4 +1,4 @@
-"""ms-swift message rows, the format of the public SAP² metadata (jymh/SAP2-ASR), parsed for data and scoring alike.
+"""Parser of ms-swift message rows, the format of the public SAP² metadata (jymh/SAP2-ASR), for data and scoring.
 
 {"messages": [
    {"role": "user", "content": "<audio>/a.wav</audio>Transcribe … <|startofcontext|>k1, k2<|endofcontext|>"},
@@ -19,12 +19,12 @@ _KEYWORDS = r"(?s)<\|startofcontext\|>(.*?)<\|endofcontext\|>"
 
 
 class Message(NamedTuple):
-    """A row's content.
+    """The content of a message row.
 
     Args:
-        keywords: The list between the prompt's markers, separated by commas or, without any, by blanks.
+        keywords: The list between the prompt's markers, separated by commas or, without commas, by blanks.
         answer: The assistant's text, None if there is no such turn.
-        joint: Whether the prompt asks for keywords and transcript in one answer.
+        joint: Whether the prompt requests both keywords and transcript.
     """
 
     keywords: tuple[str, ...]
@@ -33,9 +33,9 @@ class Message(NamedTuple):
 
 
 def parse_message(row: Mapping[str, Any], where: str) -> Message:
-    """Parse a row whose answer holds a transcript.
+    """Parse a row whose answer has a transcript.
 
-    Raises: InputError: there is no prompt, or it asks for keywords alone (stage 1).
+    Raises: InputError: there is no prompt, or it requests only keywords (stage 1).
     """
     messages = row.get("messages")
     if messages is not None and not isinstance(messages, list):
@@ -46,19 +46,19 @@ def parse_message(row: Mapping[str, Any], where: str) -> Message:
     between = re.search(_KEYWORDS, prompt)
     listed = between.group(1) if between else ""
     pieces = (" ".join(piece.split()) for piece in (listed.split(",") if "," in listed else listed.split()))
-    # The prompt's own words, without path and list, say what is asked for.
+    # The prompt without path and list states what is requested.
     request = re.sub(_KEYWORDS, "", re.sub(_AUDIO, "", prompt)).lower()
     if "transcribe" not in request:
         raise InputError(
-            f"{where}: its prompt asks for keywords, so it holds no transcript; expected rows that transcribe "
-            '(stage 1\'s answers are scored from manifests or results with "predicted")'
+            f"{where}: its prompt requests keywords, so it has no transcript; expected rows that transcribe "
+            '(stage 1 is scored from manifests or results with "predicted")'
         )
     keywords = tuple(piece for piece in pieces if piece)
     return Message(keywords, answer if isinstance(answer, str) else None, "select keywords" in request)
 
 
 def audio_of(row: Mapping[str, Any]) -> str | None:
-    """The path of a row's recording: `audios` or `audio`, a path or a list with one, or the
+    """Return the path of a row's recording: from `audios` or `audio` (a path, or a list with a path), or from the
     prompt's `<audio>` tag; None if there is none."""
     audio = row.get("audios") or row.get("audio")
     if audio:

@@ -1,8 +1,8 @@
-"""params.yaml as typed, validated sections; the only reader of it.
+"""params.yaml as typed, validated sections; this module is its only reader.
 
 One section per stage. The defaults here are those of the shipped file's profile `default`, so leaving a key out of a
 file, or the file itself, changes nothing. The file's top level is the `default` profile; `profiles.NAME` holds only
-what NAME changes. Which profile counts: the argument (`--profile`), else the environment variable SAP2_PROFILE, else
+what NAME changes. The profile is chosen by the argument (`--profile`), else the environment variable SAP2_PROFILE, else
 the file's `profile` key.
 """
 
@@ -57,9 +57,9 @@ class Section(Settings):
     """A part of params.yaml: unknown keys fail, values never change after loading."""
 
     def without_nulls(self) -> dict[str, Any]:
-        """As JSON that holds no null, which Kubeflow's parameters cannot: validating it gives the same section.
+        """Convert to JSON without null, which Kubeflow's parameters cannot hold; validation restores the section.
 
-        A key that is null by default is left out; another one that is null holds the text "null".
+        Keys that are null by default are omitted; other keys that are null become the text "null".
         """
         values = self.model_dump(mode="json")
         result: dict[str, Any] = {}
@@ -88,40 +88,42 @@ class Section(Settings):
 
 
 class CheckSettings(Section):
-    """What a recording and its transcript must be like to be learnt from; the others are quarantined."""
+    """Requirements on recordings and transcripts; others are quarantined."""
 
-    min_sample_rate: int = Field(8000, ge=1000, le=192_000)  # Hz of the recording as it comes
+    min_sample_rate: int = Field(8000, ge=1000, le=192_000)  # Hz, before resampling
     min_loudness: float = Field(-60.0, ge=-120, le=0)  # dB below full scale of the loudest tenth of a second
     max_clipped: float = Field(0.05, ge=0, le=1)  # share of samples at full scale
-    chars_per_second: tuple[float, float] = (0.3, 40.0)  # fewest and most characters of text a second of audio
-    tokenizer: str | None = None  # folder of the tokenizer that must know every letter, as models/base; null = any
+    chars_per_second: tuple[float, float] = (0.3, 40.0)  # minimum and maximum characters of text per second of audio
+    tokenizer: str | None = None  # folder of a tokenizer that must know all letters, such as models/base; null = any
 
 
 class FolderSource(Section):
-    """Your own recordings and one TSV: see sap2/data/folder.py."""
+    """A folder of recordings with a TSV: see sap2/data/folder.py."""
 
     root: str = Field(min_length=1)
-    max_segment: Seconds = Field(15.0, ge=1, le=30)  # of the utterances cut from a recording with subtitles, at most
-    common_words_file: str | None = None  # words of slides that never enter a list, one a line
+    max_segment: Seconds = Field(15.0, ge=1, le=30)  # maximum length of utterances cut by subtitles
+    common_words_file: str | None = None  # words of slides never listed, one per line
 
 
 class CorpusSource(Section):
-    """A corpus that comes in parts; each split takes any number of them, named as in the corpus."""
+    """A corpus in parts; each split has any number of parts, named as in the corpus."""
 
-    root: str = Field(min_length=1)  # the folder that holds it all; nothing outside it is read
+    root: str = Field(min_length=1)  # folder of the corpus; nothing outside is read
     train: list[str] = Field(["train"], min_length=1)
     dev: list[str] = Field(["dev"], min_length=1)
     test: list[str] = Field(["test"], min_length=1)
 
     def parts(self) -> list[tuple[str, str]]:
-        """`(split, part)` in order."""
+        """Return `(split, part)` pairs in order."""
         return [(split, part) for split in ("train", "dev", "test") for part in getattr(self, split)]
 
     @model_validator(mode="after")
     def _parts_once(self) -> "CorpusSource":
         names = [part for _, part in self.parts()]
         if twice := {name for name in names if names.count(name) > 1}:
-            raise ValueError(f"train, dev and test share {', '.join(sorted(twice))}; a part belongs to one of them")
+            raise ValueError(
+                f"train, dev and test share {', '.join(sorted(twice))}; each part belongs to a single split"
+            )
         return self
 
 
@@ -134,9 +136,9 @@ class LibriSpeechSource(CorpusSource):
 
 
 class SwiftSource(CorpusSource):
-    """ms-swift messages, JSON or JSONL, a part a file."""
+    """ms-swift messages, JSON or JSONL, one file per part."""
 
-    audio_prefix: dict[str, str] = {}  # beginnings of audio paths as written, and what they are under `root`
+    audio_prefix: dict[str, str] = {}  # prefixes of audio paths, and their replacements below `root`
 
 
 class SlideSpeechSource(CorpusSource):
@@ -144,17 +146,17 @@ class SlideSpeechSource(CorpusSource):
 
     train: list[str] = Field(["L95"], min_length=1)
     lists: Literal["keywords", "slides"] = "keywords"  # as published, or the words of `prepare.slides` slides
-    common_words_file: str | None = None  # words that never enter a list of slides, one a line
+    common_words_file: str | None = None  # words of slides never listed, one per line
 
 
 class PrepareSection(Section):
-    """Where the utterances come from."""
+    """The corpus, and how it is prepared."""
 
-    # "lectures" are embedded; each other one is read by the module of that name in sap2/data.
+    # "lectures" are embedded; other sources are read by the module of that name in sap2/data.
     source: Literal["lectures", "folder", "manifest", "librispeech", "slidespeech", "swift", "kaldi", "lhotse"] = (
         "lectures"
     )
-    folder: FolderSource | None = None  # where the source lies; only the chosen one's is read
+    folder: FolderSource | None = None  # settings of each source; only the chosen source's are read
     manifest: CorpusSource | None = None
     librispeech: LibriSpeechSource | None = None
     slidespeech: SlideSpeechSource | None = None
@@ -162,25 +164,25 @@ class PrepareSection(Section):
     kaldi: CorpusSource | None = None
     lhotse: CorpusSource | None = None
     seed: int = Field(1, ge=0)  # same seed and code: same corpus, byte for byte
-    train_utterances: int = Field(6000, ge=1)  # number of utterances the embedded corpus makes for training
+    train_utterances: int = Field(6000, ge=1)  # lectures: number of training utterances
     dev_utterances: int = Field(200, ge=1)
     test_utterances: int = Field(400, ge=1)
-    list_size: int = Field(20, ge=1, le=10_000)  # lectures: names on an utterance's slides together
-    slides: int = Field(5, ge=1, le=100)  # slides round an utterance whose words are its keywords
-    hard_share: float = Field(0.1, ge=0, le=1)  # lectures: names that sound almost like another one of their slide
-    dev_share: float = Field(0.1, gt=0, lt=0.5)  # share of the recordings for dev, where the source has no splits
-    test_share: float = Field(0.1, gt=0, lt=0.5)  # the same for test
+    list_size: int = Field(20, ge=1, le=10_000)  # lectures: number of names in a list
+    slides: int = Field(5, ge=1, le=100)  # nearest slides whose words are an utterance's keywords
+    hard_share: float = Field(0.1, ge=0, le=1)  # lectures: share of names that sound like another name of their slide
+    dev_share: float = Field(0.1, gt=0, lt=0.5)  # share of the recordings for dev if the source has no splits
+    test_share: float = Field(0.1, gt=0, lt=0.5)  # share for test
     min_duration: Seconds = Field(0.1, gt=0)  # shorter recordings are rejected
     max_duration: Seconds = Field(30.0, gt=0, le=30)  # longer ones too: the audio encoder's window is 30 s
-    reject_share: float = Field(0.9, ge=0, le=1)  # the stage fails when a larger share of the input is rejected
-    # "keep" names recordings where they lie and trusts their headers: neither copied nor listened to.
+    reject_share: float = Field(0.9, ge=0, le=1)  # the stage fails if a larger share is rejected
+    # "keep" refers to recordings in place and trusts their headers: neither copied nor decoded.
     audio: Literal["convert", "keep"] = "convert"
-    # Training utterances a tar file; null = a file each. In a cluster each step downloads the corpus, file by file:
-    # above some 10,000 utterances, set it to 1000 or `audio` to keep.
+    # Training utterances per tar file; null = separate files. In a cluster each step downloads the corpus, file by
+    # file: above some 10,000 utterances, set it to 1000 or `audio` to keep.
     shard_size: int | None = Field(None, ge=1)
-    licence: str | None = None  # of the recordings, for the card; null = what the corpus's publisher states, if known
+    licence: str | None = None  # licence for the card; null = as stated by the publisher, if known
     checks: CheckSettings = CheckSettings()
-    workers: int = Field(0, ge=0)  # processes that make or read audio; 0 = one a CPU core
+    workers: int = Field(0, ge=0)  # processes for audio; 0 = one per CPU core
 
     @field_validator("source", mode="before")
     @classmethod
@@ -188,7 +190,7 @@ class PrepareSection(Section):
         known = source_names()
         if source not in known:
             raise ValueError(
-                f"must be one of {', '.join(known)}; for a folder with recordings and one TSV: source folder, and "
+                f"must be one of {', '.join(known)}; for a folder with recordings and a TSV: source folder, and "
                 "folder.root the folder"
             )
         return source
@@ -202,45 +204,45 @@ class PrepareSection(Section):
     @model_validator(mode="after")
     def _shards_hold_copies(self) -> "PrepareSection":
         if self.shard_size is not None and self.audio == "keep":
-            raise ValueError("shard_size needs audio: convert; recordings that are kept in place are not copied")
+            raise ValueError("shard_size needs audio: convert; with keep recordings are not copied")
         return self
 
     @model_validator(mode="after")
-    def _source_has_its_place(self) -> "PrepareSection":
+    def _source_has_root(self) -> "PrepareSection":
         if self.source != "lectures" and self.settings is None:
-            raise ValueError(f"source is {self.source}: set {self.source}.root to the folder where it lies")
+            raise ValueError(f"source is {self.source}: set {self.source}.root to its folder")
         if self.source == "slidespeech" and self.slides > 15:
             raise ValueError(f"slides is {self.slides}, expected 1 to 15 for slidespeech")
         return self
 
     @property
     def settings(self) -> Any:
-        """The chosen source's own settings."""
+        """The chosen source's settings."""
         return getattr(self, self.source, None)
 
 
 class ListsSection(Section):
-    """An utterance's keyword list, of what its corpus gives it or of its rare words."""
+    """Keyword lists, from the corpus's keywords or from rare words."""
 
-    # "corpus": the keywords that the corpus gives. "rare-words", as in Le et al., 2021: the words of the utterance that
+    # "corpus": the corpus's keywords. "rare-words", as in Le et al., 2021: the words of the utterance that
     # are not common, and `distractors`, words that are rare in the training text. "auto": rare-words where the corpus
     # gives no keyword to any utterance.
     source: Literal["auto", "corpus", "rare-words"] = "auto"
-    max_size: int | None = Field(None, ge=1)  # corpus: keywords of a list, nearest slides first; null = all
-    distractors: int = Field(100, ge=0, le=10_000)  # rare-words: beside the utterance's own
-    seed: int = Field(1, ge=0)  # of the distractors; trainings draw half of them anew in every epoch
-    common_words: int = Field(5000, ge=0)  # the most frequent words of the training text, which are not rare
-    common_words_file: str | None = None  # those words, one a line, instead of counting
-    rare_words_file: str | None = None  # distractors, one a line; null = the rare words of the training text
-    published: list[str] = []  # deep-bias TSVs (id, text, rare words, list), whose lists are used as they are
+    max_size: int | None = Field(None, ge=1)  # corpus: maximum list size, nearest slides first; null = no limit
+    distractors: int = Field(100, ge=0, le=10_000)  # rare-words: words added to the utterance's
+    seed: int = Field(1, ge=0)  # of the distractors; trainings draw half of them again in every epoch
+    common_words: int = Field(5000, ge=0)  # number of most frequent training words that are not rare
+    common_words_file: str | None = None  # file of those words, one per line, instead of counting
+    rare_words_file: str | None = None  # distractors, one per line; null = rare words of the training text
+    published: list[str] = []  # deep-bias TSVs (id, text, rare words, list) whose lists are used unchanged
 
     def files(self) -> list[str]:
-        """What is read beside the prepared set."""
+        """Return the files that are read besides the prepared set."""
         return list(filter(None, (self.common_words_file, self.rare_words_file, *self.published)))
 
 
 class BaseSection(Section):
-    """The speech language model everything is built on."""
+    """The speech language model that both stages are trained from."""
 
     path: str = Field("embedded", min_length=1)  # "embedded", a folder in Hugging Face format, or a hub id
     revision: str | None = None  # commit, tag or branch of a hub id; None = the newest
@@ -249,92 +251,92 @@ class BaseSection(Section):
 class ModelSection(Section):
     """How keyword lists are used, and their speech-driven pooling."""
 
-    # "tpi": stage 1 prunes the list, stage 2 transcribes with what is left. For comparison, one model instead of two:
-    # "pc" transcribes with the whole list, "jpi" answers with its selection and the transcript. Trainings read it; the
-    # stages after them find it in the adapters.
+    # "tpi": stage 1 prunes the list, stage 2 transcribes with the rest. For comparison, a single model:
+    # "pc" transcribes with the whole list, "jpi" answers with a selection and the transcript. Read by trainings; later
+    # stages read it from the adapters.
     method: Literal["tpi", "pc", "jpi"] = "tpi"
-    window: int = Field(2, ge=1, le=64)  # context tokens pooled into one vector; 1 = no pooling
-    heads: int = Field(4, ge=1, le=128)  # parts the hidden size is split into; must divide it
-    aggregate: Literal["mean", "logsumexp", "max"] = "mean"  # how a token's scores over the frames become one
-    similarity: Literal["dot", "cosine"] = "dot"  # of a token and a frame; "cosine" takes their lengths out first
+    window: int = Field(2, ge=1, le=64)  # context tokens pooled into a vector; 1 = no pooling
+    heads: int = Field(4, ge=1, le=128)  # heads of the pooling; must divide the hidden size
+    aggregate: Literal["mean", "logsumexp", "max"] = "mean"  # aggregation of a token's scores over frames
+    similarity: Literal["dot", "cosine"] = "dot"  # similarity of token and frame
     weighting: Literal["speech", "mean"] = "speech"  # "mean" ignores the speech: plain average, the ablation
-    windows: Literal["keyword", "fixed"] = "keyword"  # whether a window ends at a keyword's border
+    windows: Literal["keyword", "fixed"] = "keyword"  # whether windows end at keyword borders
     projection_rank: int = Field(0, ge=0, le=1024)  # rank of the learned query and key projections; 0 = none
-    # Weight of the loss with which stage 1 learns to tag every listed keyword as spoken or not, and by whose tags it
-    # then prunes; 0 = none, it prunes by its answer.
+    # Weight of the loss by which stage 1 learns to tag each listed keyword as spoken or not; it then prunes by the
+    # tags. 0 = no tags, it prunes by its answer.
     tagging: float = Field(1.0, ge=0, le=100)
 
     def sap_fields(self) -> dict[str, Any]:
-        """The fields of `sap2.model.configuration.SapFields`."""
+        """Return the fields of `sap2.model.configuration.SapFields`."""
         fields = self.model_dump(mode="json")
         fields["pooling_heads"] = fields.pop("heads")
         return fields
 
 
 class LoraSection(Section):
-    """The low-rank adapter both stages train."""
+    """The low-rank adapters of both stages."""
 
     rank: int = Field(32, ge=1, le=1024)
     alpha: float = Field(64, gt=0)  # the update is scaled by alpha / rank
     dropout: float = Field(0.0, ge=0, lt=1)
-    targets: list[str] = Field(  # names of the linear layers that get one; "projector" = the audio projector's
+    targets: list[str] = Field(  # names of adapted linear layers; "projector" = the audio projector's
         ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj", "projector"], min_length=1
     )
 
 
 class SpecAugment(Section):
-    """What is masked of the log-mel features in training (Park et al., 2019, section 2); widths are drawn up to these.
+    """Masks on log-mel features in training (Park et al., 2019, section 2); widths are drawn up to these.
 
     The defaults are the paper's policy LibriSpeech Double for 80 mel bins, with its Switchboard policies' bound on the
-    share of time, as utterances of a few seconds need one.
+    share of time, which utterances of a few seconds need.
     """
 
     freq_masks: int = Field(2, ge=0, le=20)
     freq_width: int = Field(27, ge=0, le=128)  # mel bins
     time_masks: int = Field(2, ge=0, le=100)
     time_width: int = Field(100, ge=0, le=3000)  # mel frames of 10 ms
-    time_share: float = Field(0.2, ge=0, le=1)  # of an utterance's length, at most, in one time mask
+    time_share: float = Field(0.2, ge=0, le=1)  # maximum share of an utterance's length per time mask
 
 
 class TrainSection(Section):
-    """How one of the two adapters is trained."""
+    """Training of an adapter."""
 
-    epochs: float = Field(1.0, gt=0)  # passes over the training manifest; max_steps wins where both are set
+    epochs: float = Field(1.0, gt=0)  # passes over the training manifest; max_steps wins if both are set
     max_steps: int | None = Field(None, ge=1)  # optimizer steps
-    batch_size: int = Field(16, ge=1)  # utterances a process and forward pass; with batch_tokens, at most
-    batch_tokens: int | None = Field(None, ge=16)  # most tokens of a forward pass, padding included; null = no bound
-    grad_accum: int = Field(1, ge=1)  # forward passes an optimizer step
+    batch_size: int = Field(16, ge=1)  # utterances per process and forward pass; with batch_tokens, at most
+    batch_tokens: int | None = Field(None, ge=16)  # maximum tokens per forward pass, including padding; null = no limit
+    grad_accum: int = Field(1, ge=1)  # forward passes per optimizer step
     learning_rate: float = Field(5e-4, gt=0, lt=1)  # peak
     weight_decay: float = Field(0.0, ge=0, lt=1)
     warmup: float = Field(0.05, ge=0, lt=1)  # share of the steps in which the learning rate rises to its peak
     scheduler: Literal["cosine", "linear", "constant"] = "cosine"
     save_steps: int = Field(200, ge=1)  # optimizer steps between two checkpoints
-    save_minutes: float | None = Field(10.0, gt=0)  # a checkpoint at the latest after these, too; null = by steps alone
-    save_total_limit: int = Field(2, ge=1)  # checkpoints kept, the newest (and the best, with early_stopping)
-    # Checkpoints in a row without a better dev score (stage 1: keyword F1, stage 2: B-WER) that end the training, whose
-    # result is then the best one; null = train to the end and take the last.
+    save_minutes: float | None = Field(10.0, gt=0)  # maximum minutes between checkpoints; null = only by steps
+    save_total_limit: int = Field(2, ge=1)  # number of checkpoints kept: the newest (and the best, with early_stopping)
+    # Consecutive checkpoints without a better dev score (stage 1: keyword F1, stage 2: B-WER) after which training ends
+    # with the best checkpoint; null = train to the end and use the last.
     early_stopping: int | None = Field(None, ge=1)
-    eval_utterances: int = Field(200, ge=1)  # dev utterances decoded for that score, spread over the manifest
+    eval_utterances: int = Field(200, ge=1)  # dev utterances decoded for that score, evenly spread
     seed: int = Field(1, ge=0)
-    nproc: int = Field(1, ge=1)  # processes (one a GPU), all nodes together; above 1 through torchrun
-    # ZeRO stage 2 or 3; with "-offload" optimizer states, and for stage 3 all weights, wait in the host's memory.
+    nproc: int = Field(1, ge=1)  # processes (one per GPU) on all nodes; above 1 by torchrun
+    # ZeRO stage 2 or 3; with "-offload" optimizer states, and for stage 3 all weights, are kept in the host's memory.
     deepspeed: Literal["zero2", "zero3", "zero2-offload", "zero3-offload", "none"] = "zero2"
-    bf16: bool = False  # mixed precision; off where the processor is slow at it
-    gradient_checkpointing: bool = False  # compute layers again in the backward pass: less memory, a third more time
+    bf16: bool = False  # mixed precision; false for processors that are slow at it
+    gradient_checkpointing: bool = False  # recompute layers in the backward pass: less memory, a third more time
     # Linear layers of the frozen base loaded in 4 or 8 bits (bitsandbytes), the adapter in full precision: QLoRA.
     quantization: Literal["4bit", "8bit"] | None = None
-    attention: Literal["sdpa", "eager", "flash_attention_2"] | None = None  # null = what transformers chooses
-    max_length: int = Field(4096, ge=16)  # tokens an utterance (speech, prompt and answer); a longer one is an error
-    list_sizes: tuple[int, int] = (5, 25)  # fewest and most keywords of the lists drawn anew in every epoch
+    attention: Literal["sdpa", "eager", "flash_attention_2"] | None = None  # null = transformers' choice
+    max_length: int = Field(4096, ge=16)  # tokens per utterance (speech, prompt and answer); more are an error
+    list_sizes: tuple[int, int] = (5, 25)  # minimum and maximum size of lists, drawn again in every epoch
     no_context_share: float = Field(0.02, ge=0, le=1)  # share of utterances with an empty list
-    unspoken_share: float = Field(0.13, ge=0, le=1)  # share of stage 1's lists of which no word is spoken
-    hard_share: float = Field(0.0, ge=0, le=1)  # share of a list's distractors that are spelt like what is said
-    speed: list[float] = Field([1.0], min_length=1)  # factors an utterance's speed is drawn from; [1.0] = as recorded
-    spec_augment: SpecAugment | None = None  # null = the features as they are
+    unspoken_share: float = Field(0.13, ge=0, le=1)  # share of stage 1's lists without a spoken word
+    hard_share: float = Field(0.0, ge=0, le=1)  # share of distractors spelt like a spoken keyword
+    speed: list[float] = Field([1.0], min_length=1)  # speed factors to draw from; [1.0] = as recorded
+    spec_augment: SpecAugment | None = None  # null = no masks
     freeze_llm: bool = False  # True: no adapter on the language model
-    freeze_vit: bool = True  # True: the audio encoder stays as it is
+    freeze_vit: bool = True  # True: the audio encoder is not trained
     freeze_aligner: bool = False  # True: no adapter on the projector
-    cache_encoder: bool = True  # keep the frozen encoder's output instead of computing it in every epoch
+    cache_encoder: bool = True  # cache the frozen encoder's output over epochs
 
     @field_validator("list_sizes")
     @classmethod
@@ -353,12 +355,12 @@ class TrainSection(Section):
     @model_validator(mode="after")
     def _something_to_train(self) -> "TrainSection":
         if self.freeze_llm and self.freeze_aligner:
-            raise ValueError("freeze_llm and freeze_aligner are both true: nothing is left to train; set one to false")
+            raise ValueError("freeze_llm and freeze_aligner are both true: nothing is trained; set one to false")
         if self.cache_encoder and not self.freeze_vit:
             raise ValueError("cache_encoder needs freeze_vit: true, a trained encoder's output changes at every step")
         if self.cache_encoder and (self.speed != [1.0] or self.spec_augment is not None):
             raise ValueError(
-                "cache_encoder keeps the encoder's output for the recordings as they are, but speed or spec_augment "
+                "cache_encoder keeps the encoder's output for unchanged recordings, but speed or spec_augment "
                 "change them in every epoch; set cache_encoder to false, or speed to [1.0] and spec_augment to null"
             )
         return self
@@ -377,34 +379,35 @@ class TrainSection(Section):
         if self.no_context_share + self.unspoken_share > 1:
             raise ValueError(
                 f"no_context_share {self.no_context_share} and unspoken_share {self.unspoken_share} are parts of the "
-                "same lists and must not exceed 1 together"
+                "same lists and must not exceed 1 in total"
             )
         return self
 
 
 class RecogniserSection(TrainSection):
-    """The second stage's training, and which lists it sees."""
+    """Stage 2's training, and its lists."""
 
     no_context_share: float = Field(0.15, ge=0, le=1)  # stage 2 must also work without context
-    lists: Literal["oracle", "predicted", "corrupted"] = "corrupted"  # of tpi; pc and jpi draw whole lists as stage 1
+    lists: Literal["oracle", "predicted", "corrupted"] = "corrupted"  # for tpi; pc and jpi draw lists as stage 1
 
 
 class PruningSection(PrunerSettings, Section):
-    """Stage 1's settings, and what `sap2 prune` does with its answers."""
+    """Stage 1's settings, and options of `sap2 prune`."""
 
-    train: bool = False  # the train split as well, for `recogniser.lists: predicted`; else its lists go on whole
-    # Keywords selected and not said in 100 dev utterances, at most: the threshold is tuned on dev; null = as set above.
+    train: bool = False  # also prune the train split, for `recogniser.lists: predicted`; else its lists are copied
+    # Maximum of selected but unspoken keywords per 100 dev utterances, for which the threshold is tuned; null = no
+    # tuning.
     max_false_alarms: float | None = Field(None, ge=0)
 
     @model_validator(mode="after")
-    def _one_threshold(self) -> "PruningSection":
+    def _threshold_set_once(self) -> "PruningSection":
         if self.threshold is not None and self.max_false_alarms is not None:
-            raise ValueError("max_false_alarms sets the threshold, which is set already; set one of the two to null")
+            raise ValueError("max_false_alarms sets the threshold, which is already set; set either to null")
         return self
 
 
 class InferenceSection(TranscriberSettings, Section):
-    """Stage 2's settings, and with which lists `sap2 decode` transcribes the test split."""
+    """Stage 2's settings, and the contexts of `sap2 decode`."""
 
     contexts: list[Context] = Field(["none", "full", "predicted", "oracle"], min_length=1)
 
@@ -417,29 +420,29 @@ class InferenceSection(TranscriberSettings, Section):
 
 
 class EvaluationSection(Section):
-    """How transcripts are scored."""
+    """Scoring of transcripts."""
 
     definition: Literal["deep-bias", "slidespeech"] = "deep-bias"  # edit costs, ties, and what counts as a B word
-    normaliser: Literal["none", "basic", "whisper-en"] = "none"  # applied to text and list alike
+    normaliser: Literal["none", "basic", "whisper-en"] = "none"  # applied to both text and list
     bootstrap_samples: int = Field(1000, ge=0)  # resamples for the confidence intervals; 0 = no intervals
     seed: int = Field(1, ge=0)
 
 
 class GateSection(Section):
-    """What a version must show to become the champion: see `sap2.tracking.gate`. Rates are in per cent."""
+    """Requirements on a new champion: see `sap2.tracking.gate`. Rates are in percent."""
 
-    context: Context = "predicted"  # the results it is judged by; predicted = both stages, as they serve
+    context: Context = "predicted"  # context of the compared results; predicted = both stages
     significance: float = Field(0.05, gt=0, lt=1)  # B-WER must be below the champion's with a paired p of at most this
     wer_margin: float = Field(0.5, ge=0)  # points that WER may rise above the champion's
-    u_wer_margin: float = Field(0.5, ge=0)  # the same of the other words' U-WER
-    max_false_alarms: float = Field(10.0, ge=0)  # list words written and not said, in 100 utterances
-    max_real_time_factor: float = Field(1.0, gt=0)  # seconds of computing a second of speech
-    first_max_b_wer: float = Field(50.0, ge=0)  # the floors of a first version, which has no champion to beat
+    u_wer_margin: float = Field(0.5, ge=0)  # points that U-WER may rise
+    max_false_alarms: float = Field(10.0, ge=0)  # list words written but not spoken, per 100 utterances
+    max_real_time_factor: float = Field(1.0, gt=0)  # seconds of computing per second of speech
+    first_max_b_wer: float = Field(50.0, ge=0)  # limits of a first version, without a champion
     first_max_wer: float = Field(20.0, ge=0)
 
 
 class TrackingSection(Section):
-    """Where runs and models are kept. The variable MLFLOW_TRACKING_URI wins over `uri`."""
+    """The store of runs and models. The variable MLFLOW_TRACKING_URI overrides `uri`."""
 
     uri: str = Field("sqlite:///mlruns.db", min_length=1)  # a path in it is relative to the working folder
     experiment: str = Field("sap2-asr", min_length=1)
@@ -452,7 +455,7 @@ Name = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", max_len
 
 
 class Toleration(Section):
-    """A taint of nodes that does not keep our pods away."""
+    """A taint of nodes that this project's pods tolerate."""
 
     key: str = Field(min_length=1)
     operator: Literal["Exists", "Equal"] = "Exists"
@@ -461,7 +464,7 @@ class Toleration(Section):
 
 
 class ResourcesSection(Section):
-    """What a Kubernetes cluster gives the steps, and where it finds image, secrets and volumes.
+    """Resources of the steps in a Kubernetes cluster, and their image, secrets and volumes.
 
     Steps are of three sizes: `training` (both trainings), `inference` (all others that run a model) and `light`.
     CPU and memory are [request, limit].
@@ -469,22 +472,20 @@ class ResourcesSection(Section):
 
     image: str = "sap2-asr-python:0.2.0"  # of every step, with a version or a digest (…@sha256:…)
     pull_secrets: list[Name] = []  # Secrets that open the image's registry
-    secret_name: Name | None = "sap2-asr"  # Secret with MLflow's and the object store's variables; None = none is given
+    secret_name: Name | None = "sap2-asr"  # Secret with MLflow's and the object store's variables; None = no Secret
     secret_keys: list[str] = ["MLFLOW_TRACKING_URI"]  # its keys, each a variable of the same name
-    checkpoints: Name | None = "sap2-checkpoints"  # PVC: an interrupted training goes on; None = starts again
+    checkpoints: Name | None = "sap2-checkpoints"  # PVC from which an interrupted training resumes; None = it restarts
     data: Name | None = None  # PVC with recordings, at /data in the steps that read them
-    accelerator: str = Field("nvidia.com/gpu", min_length=1)  # what the nodes call one
+    accelerator: str = Field("nvidia.com/gpu", min_length=1)  # resource name on the nodes
     node_selector: dict[str, str] = {}  # labels of the nodes for steps with accelerators
-    tolerations: list[Toleration] = []  # the same steps'
-    shm: Quantity = "2Gi"  # of /dev/shm, by which the processes of a training talk
-    training_accelerators: int = Field(0, ge=0)  # of a node: one a process; 0 = on CPUs
-    training_nodes: int = Field(1, ge=1)  # above 1, the pipeline trains by a TrainJob of Kubeflow Trainer
+    tolerations: list[Toleration] = []  # for steps with accelerators
+    shm: Quantity = "2Gi"  # size of /dev/shm, used by the processes of a training
+    training_accelerators: int = Field(0, ge=0)  # per node, one per process; 0 = on CPUs
+    training_nodes: int = Field(1, ge=1)  # above 1, trainings are TrainJobs of Kubeflow Trainer
     training_cpu: tuple[Quantity, Quantity] = ("2", "4")
     training_memory: tuple[Quantity, Quantity] = ("4Gi", "8Gi")
     training_timeout: Seconds = Field(86_400, ge=1)
-    training_heartbeat: Seconds = Field(
-        900, ge=60
-    )  # nodes that do not hear from their pipeline's step for this long end
+    training_heartbeat: Seconds = Field(900, ge=60)  # nodes end after this time without a heartbeat of their step
     training_storage: Quantity | None = None  # of a node's disk, requested by a TrainJob; null = no request
     inference_accelerators: int = Field(0, ge=0, le=1)
     inference_cpu: tuple[Quantity, Quantity] = ("2", "4")
@@ -494,9 +495,9 @@ class ResourcesSection(Section):
     light_memory: tuple[Quantity, Quantity] = ("1Gi", "4Gi")
     light_timeout: Seconds = Field(7_200, ge=1)
     light_storage: Quantity | None = None  # of the node's disk, for what a step downloads and writes; null = no request
-    retries: int = Field(3, ge=0, le=10)  # of a step that fails
-    backoff: int = Field(60, ge=0)  # seconds before the first; doubled each time
-    parallel: int = Field(4, ge=1)  # shards of talks transcribed, or parts of a corpus prepared, at a time
+    retries: int = Field(3, ge=0, le=10)  # of a failed step
+    backoff: int = Field(60, ge=0)  # seconds before the first retry; doubled each time
+    parallel: int = Field(4, ge=1)  # shards of talks, or parts of a corpus, processed in parallel
     copy_base: bool = False  # a base from the hub: an artifact with all its files; else its id and commit
     prepare_parts: int = Field(1, ge=1)  # pods that share the work of prepare; not for the embedded lectures
 
@@ -511,12 +512,12 @@ class ResourcesSection(Section):
     def _image_pinned(cls, image: str) -> str:
         tag = image.rpartition("/")[2].partition(":")[2]
         if "@sha256:" not in image and tag in ("", "latest"):
-            raise ValueError("names no version: what runs must be known; add a tag (not latest) or @sha256:DIGEST")
+            raise ValueError("names no version: the version must be known; add a tag (not latest) or @sha256:DIGEST")
         return image
 
 
 class Params(Section):
-    """All sections of one profile."""
+    """All sections of a profile."""
 
     profile: str = "default"
     prepare: PrepareSection = PrepareSection()
@@ -548,27 +549,27 @@ class Params(Section):
     @model_validator(mode="after")
     def _predicted_lists_are_made(self) -> "Params":
         if self.recogniser.lists == "predicted" and self.model.method == "tpi" and not self.pruning.train:
-            raise ValueError("recogniser.lists is predicted: set pruning.train to true, or no training list is pruned")
+            raise ValueError("recogniser.lists is predicted: set pruning.train to true to prune the training lists")
         return self
 
 
 def load_params(path: Path | str = "params.yaml", profile: str | None = None, overrides: Iterable[str] = ()) -> Params:
-    """Read one profile of a params file.
+    """Read a profile of a params file.
 
     Args:
         path: The YAML file.
         profile: Its profile; None = SAP2_PROFILE from the environment, else the file's `profile` key.
         overrides: `section.key=value` texts, applied last; the value is YAML.
 
-    Raises: ParamsError: no file, not YAML, an unknown profile or key, a value out of range; the message names the file,
-    the key as it is written there, and for an unknown key the nearest valid one.
+    Raises: ParamsError: no file, not YAML, an unknown profile or key, or a value out of range; the message names the
+    file, the key as it is written there, and for an unknown key the nearest valid key.
     """
     path = Path(path)
     content = _read_yaml(path)
     profiles = _profiles(path, content.pop("profiles", None))
     name = profile or os.environ.get(PROFILE_VARIABLE) or content.get("profile") or "default"
     if not isinstance(name, str):
-        raise ParamsError(f"{path}: profile is {name!r}, expected the name of one")
+        raise ParamsError(f"{path}: profile is {name!r}, expected a profile's name")
     if name != "default" and name not in profiles:
         known = ["default", *(key for key in profiles if key != "default")]
         raise ParamsError(f"{path}: no profile {name!r}; it has {', '.join(known)}")
@@ -579,18 +580,18 @@ def load_params(path: Path | str = "params.yaml", profile: str | None = None, ov
     for location, layer in [(str(path), content), (f"{path}: profiles.{name}", overlay), *_parsed(overrides)]:
         for keys, value in _leaves(layer, location):
             before = merged.get(keys[0], {}).get(keys[1])
-            # A section within a section is changed key by key, too.
+            # Nested sections are merged key by key too.
             _set(merged, keys, before | value if isinstance(before, dict) and isinstance(value, dict) else value)
             origins[keys] = location
     merged["profile"] = name
     try:
         return Params.model_validate(merged)
     except ValidationError as error:
-        raise ParamsError("; ".join(_explain(one, origins, str(path)) for one in error.errors())) from error
+        raise ParamsError("; ".join(_explain(detail, origins, str(path)) for detail in error.errors())) from error
 
 
 def override_settings(settings: RecogniserSettings, overrides: Iterable[str]) -> RecogniserSettings:
-    """A recogniser's settings changed by `inference.num_beams=4` texts, in the words of the params.
+    """Apply overrides such as `inference.num_beams=4` to a recogniser's settings.
 
     Raises: ParamsError: a text is not KEY=VALUE. ModelError: the key is not a setting, or its value out of range.
     """
@@ -600,12 +601,12 @@ def override_settings(settings: RecogniserSettings, overrides: Iterable[str]) ->
 
 
 def source_names() -> tuple[str, ...]:
-    """What `prepare.source` may be."""
+    """Return the valid values of `prepare.source`."""
     return get_args(PrepareSection.model_fields["source"].annotation)
 
 
 def profile_names(path: Path | str = "params.yaml") -> list[str]:
-    """Names of the profiles a params file offers, `default` first."""
+    """Return the names of a params file's profiles, `default` first."""
     names = _profiles(Path(path), _read_yaml(Path(path)).get("profiles"))
     return ["default", *(name for name in names if name != "default")]
 
@@ -640,7 +641,7 @@ def _yaml(source: str | Path, fault: str) -> Any:
 
 
 def _parsed(overrides: Iterable[str]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """`("--set KEY=VALUE", nested dict)` for each override."""
+    """Yield `("--set KEY=VALUE", nested dict)` for each override."""
     for override in overrides:
         key, equals, text = override.partition("=")
         if not equals or not key:
@@ -654,7 +655,7 @@ def _parsed(overrides: Iterable[str]) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _leaves(layer: Any, location: str) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """Every `(section, key)` and value of one layer, each checked to exist."""
+    """Yield each `(section, key)` and value of a layer, after checking that the key exists."""
     if not isinstance(layer, dict):
         raise ParamsError(f"{location}: got {type(layer).__name__}, expected sections such as `prepare:`")
     for section, values in layer.items():
@@ -680,13 +681,13 @@ def _check_known(key: str, model: type[BaseModel], location: str, prefix: str) -
 
 
 def _nearest(key: str, known: list[str]) -> str:
-    """The way out for an unknown key: a look-alike beside it, the same word elsewhere, else the closest."""
+    """Suggest a valid key: a similar key in the section, the same word in another section, else the closest."""
     fields = [f"{section}.{field}" for section in _section_names() for field in _section_model(section).model_fields]
-    word, words = key.split(".")[-1], {one.split(".")[-1]: one for one in known}
-    beside = [words[one] for one in difflib.get_close_matches(word, words, n=1, cutoff=0.8)]
+    word, words = key.split(".")[-1], {name.split(".")[-1]: name for name in known}
+    beside = [words[match] for match in difflib.get_close_matches(word, words, n=1, cutoff=0.8)]
     elsewhere = [field for field in fields if field.split(".")[1] == word]
     closest = beside or elsewhere or difflib.get_close_matches(key, known, n=1, cutoff=0.0)
-    return f"; the nearest valid one is {closest[0]}"
+    return f"; the nearest valid key is {closest[0]}"
 
 
 def _section_names() -> list[str]:
@@ -704,7 +705,7 @@ def _set(target: dict[str, Any], keys: tuple[str, ...], value: Any) -> None:
 
 
 def _explain(error: Any, origins: dict[tuple[str, ...], str], path: str) -> str:
-    """One validation error as `where: key is VALUE, what was expected`."""
+    """Format a validation error as `location: key is VALUE, expectation`."""
     keys = tuple(str(part) for part in error["loc"])
     location = origins.get(keys[:2], path)
     message = error["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
@@ -712,19 +713,19 @@ def _explain(error: Any, origins: dict[tuple[str, ...], str], path: str) -> str:
         return f"{path}: {message}"
     if len(keys) == 1:  # a rule over a whole section: its message names the keys
         return f"{location}: {keys[0]}: {message}"
-    if error["type"] == "extra_forbidden":  # a section's own keys were looked up before; this is one further down
+    if error["type"] == "extra_forbidden":  # a key of a nested section; others were checked before
         known = [".".join((*keys[:-1], name)) for name in _model_of(keys[:-1]).model_fields]
         return f"{location}: unknown key {'.'.join(keys)}{_nearest('.'.join(keys), known)}"
     return f"{location}: {'.'.join(keys)} is {error['input']!r}, {message}"
 
 
 def _model_of(keys: tuple[str, ...]) -> Any:
-    """The section that `keys` lead to, through those that may be null and lists of them."""
+    """Return the section that `keys` lead to, through optional sections and lists."""
     model: Any = Params
     for key in keys:
         model = get_args(model)[0] if get_origin(model) is list else model.model_fields[key].annotation
         if isinstance(model, UnionType):
-            model = next(one for one in get_args(model) if one is not type(None))
+            model = next(kind for kind in get_args(model) if kind is not type(None))
     return model
 
 

@@ -8,7 +8,7 @@ Item = TypeVar("Item")
 
 
 def track(items: Iterable[Item], total: int | None, label: str) -> Iterator[Item]:
-    """Yield the items of `items`, showing how many of `total` are done on stderr."""
+    """Yield the items of `items`, showing progress on stderr."""
     from tqdm import tqdm
 
     terminal = sys.stderr.isatty()

@@ -1,6 +1,6 @@
-"""Both stages' prompts, their targets, and how the answers are read back.
+"""Prompts and targets of both stages, and parsers of their answers.
 
-A prompt carries a bare marker pair where the keyword list goes: the processor fills it (`sap2.model.processing`), so a
+A prompt has an empty marker pair for the keyword list: the processor fills it (`sap2.model.processing`), so a
 keyword is never part of the prompt's own text. The wording is that of the public SAP² checkpoints.
 """
 
@@ -12,9 +12,9 @@ from sap2.spelling import composed
 CONTEXT_START = "<|startofcontext|>"
 CONTEXT_END = "<|endofcontext|>"
 SEPARATOR = ", "
-SEPARATORS = re.compile(r"[,\n]")  # between two keywords of an answer; as narrow as what a keyword cannot hold
+SEPARATORS = re.compile(r"[,\n]")  # between the keywords of an answer; exactly what a keyword cannot contain
 NOTHING = "none"
-TAGS = (" no", " yes")  # where a keyword of the list ends: was it spoken? Tokens of these are compared
+TAGS = (" no", " yes")  # tags at the end of a listed keyword, whether it was spoken; their tokens' logits are compared
 
 _CONTEXT = CONTEXT_START + CONTEXT_END
 _SELECTED = "Selected keywords are: "
@@ -22,12 +22,12 @@ _TRANSCRIPTION = "Transcription:"
 
 
 def pruning_prompt() -> str:
-    """Stage 1: which of the listed keywords are spoken?"""
+    """Return stage 1's prompt."""
     return f"Select keywords that may appear in the speech from the following keywords list: {_CONTEXT}"
 
 
 def recognition_prompt(has_keywords: bool) -> str:
-    """Stage 2: what is said? With keywords their list is named; without, the marker pair stays empty."""
+    """Return stage 2's prompt; without keywords the marker pair stays empty."""
     if not has_keywords:
         return f"Transcribe speech to text.{_CONTEXT}"
     return (
@@ -37,7 +37,7 @@ def recognition_prompt(has_keywords: bool) -> str:
 
 
 def joint_prompt() -> str:
-    """Both stages in one answer (ablation)."""
+    """Return the prompt for both stages in a single answer (ablation)."""
     return (
         "First select keywords that may appear in the speech from given keywords list. "
         f"Then Transcribe speech to text according to selected keywords. Keywords are: {_CONTEXT}"
@@ -45,7 +45,7 @@ def joint_prompt() -> str:
 
 
 def pruning_target(keywords: Sequence[str]) -> str:
-    """The answer stage 1 learns.
+    """Return the answer that stage 1 learns.
 
     >>> pruning_target(["Kathryn", "Maier"]), pruning_target([])
     ('Kathryn, Maier', 'none')
@@ -54,7 +54,7 @@ def pruning_target(keywords: Sequence[str]) -> str:
 
 
 def joint_target(keywords: Sequence[str], text: str) -> str:
-    r"""The answer of the joint ablation.
+    r"""Return the answer of the joint ablation.
 
     >>> joint_target(["Maier"], "ask maier")
     'Selected keywords are: Maier.\nTranscription: ask maier'
@@ -63,10 +63,11 @@ def joint_target(keywords: Sequence[str], text: str) -> str:
 
 
 def parse_selection(answer: str, listed: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Read stage 1's answer against the list it was given.
+    """Parse stage 1's answer against its list.
 
-    Returns: the selected keywords in the list's own spelling and order, each once, and the answer's words that are not
-        in the list (dropped, never passed on). A lone "none", in any case or with a full stop, selects nothing.
+    Returns: The selected keywords, in the list's spelling and order, without duplicates; and the answer's words that
+    are
+        not in the list, which are dropped. A lone "none", in any case or with a full stop, selects nothing.
 
     >>> parse_selection("maier, KATHRYN, Smith, maier.", ["Kathryn", "Meyer", "Maier"])
     (['Kathryn', 'Maier'], ['Smith'])
@@ -80,7 +81,7 @@ def parse_selection(answer: str, listed: Sequence[str]) -> tuple[list[str], list
 
 
 def match_pieces(answer: str, listed: Sequence[str]) -> list[tuple[str, str | None]]:
-    r"""Stage 1's answer cut at its commas and ends of lines: each piece, tidied, and the listed keyword it names.
+    r"""Split stage 1's answer at commas and line ends; return each tidied piece with the listed keyword it names.
 
     >>> match_pieces("maier, Smith.", ["Maier"])
     [('maier', 'Maier'), ('Smith', None)]
@@ -92,15 +93,15 @@ def match_pieces(answer: str, listed: Sequence[str]) -> list[tuple[str, str | No
     pieces = []
     for piece in SEPARATORS.split(answer):
         word = " ".join(piece.split())
-        # A full stop ends the answer; one that is part of the keyword ("Inc.") matches before it is taken off.
+        # A full stop ends the answer; a full stop of the keyword itself ("Inc.") matches before it is removed.
         bare = word.rstrip(".")
         matches = (exact.get(word), folded.get(_key(word)), exact.get(bare), folded.get(_key(bare)))
-        pieces.append((bare, next((found for found in matches if found is not None), None)))
+        pieces.append((bare, next((match for match in matches if match is not None), None)))
     return pieces
 
 
 def parse_joint(answer: str, listed: Sequence[str]) -> tuple[list[str], list[str], str]:
-    r"""Read a joint answer: selected keywords, unknown words, transcript. An answer without the label is all
+    r"""Parse a joint answer into selected keywords, unknown words and transcript; without label it is all
     transcript.
 
     >>> parse_joint("Selected keywords are: maier.\nTranscription: ask maier", ["Maier"])

@@ -50,7 +50,7 @@ def publish(
         json_file(models / "recogniser" / "sap_config.json", "train the stage again"),
         _hub_base(models / "base"),
     )
-    files = {"README.md": card.encode(), "settings.json": models / "settings.json"}
+    files: dict[str, bytes | Path] = {"README.md": card.encode(), "settings.json": models / "settings.json"}
     named = (models / "base" / HUB_SOURCE).is_file()
     for part in PARTS:
         for path in [models / part / HUB_SOURCE] if part == "base" and named else sorted((models / part).rglob("*")):

@@ -1,4 +1,4 @@
-"""A recogniser's settings: everything that decides its text besides the weights, as one value and one file.
+"""A recogniser's settings: everything besides the weights that determines its text, as a typed value and a file.
 
 The sections `pruning` and `inference` of params.yaml extend the settings of the two method stages, so that keys, bounds
 and defaults exist once. `settings.json` lies beside the folders `base`, `pruner` and `recogniser`, and is stored with a
@@ -34,7 +34,7 @@ __all__ = [
 
 
 SETTINGS_FILE = "settings.json"
-SPEED_KEYS = frozenset({"batch_size", "batch_tokens"})  # they decide speed and memory, not text
+SPEED_KEYS = frozenset({"batch_size", "batch_tokens"})  # they affect speed and memory, not text
 
 
 class Settings(BaseModel):
@@ -44,13 +44,13 @@ class Settings(BaseModel):
 
 
 class SearchSettings(Settings):
-    """How answers are searched for."""
+    """Settings of decoding, shared by both stages."""
 
     batch_size: int = Field(16, ge=1)  # utterances decoded together
-    batch_tokens: int = Field(16_384, ge=1)  # most prompt tokens decoded together, padding included
-    max_new_tokens: int = Field(128, ge=1, le=4096)  # most tokens of an answer
+    batch_tokens: int = Field(16_384, ge=1)  # maximum prompt tokens decoded together, including padding
+    max_new_tokens: int = Field(128, ge=1, le=4096)  # maximum tokens of an answer
     num_beams: int = Field(1, ge=1, le=64)  # 1 = greedy
-    # Only what holds speech is decoded (sap2/data/speech_activity.py): silence, noise and tones give empty text.
+    # Decode only speech (sap2/data/speech_activity.py): silence, noise and tones give empty text.
     speech_only: bool = True
 
 
@@ -58,35 +58,35 @@ class FirstPassWeights(Settings):
     """Weights of a first pass's evidence; together they are a keyword's log-odds: see sap2/inference/first_pass.py."""
 
     tag: float = Field(0.4, ge=0, le=100)  # of stage 1's tag, in log-odds
-    likeness: float = Field(2.2, ge=0, le=100)  # of the likeness to the best stretch of the transcript, 0 to 2
-    likelihood: float = Field(0.3, ge=0, le=100)  # of the transcript's log-probability with the keyword, less without
+    likeness: float = Field(2.2, ge=0, le=100)  # of the similarity to the best stretch of the transcript, 0 to 2
+    likelihood: float = Field(0.3, ge=0, le=100)  # of the gain in the transcript's log-probability by the keyword
     prior: float = Field(2.2, ge=-100, le=100)  # added
-    candidates: int = Field(20, ge=1)  # keywords of a segment that are tried at most
+    candidates: int = Field(20, ge=1)  # maximum number of keywords tried per segment
 
 
 class PrunerSettings(SearchSettings):
-    """How stage 1 selects keywords."""
+    """Settings of stage 1, which selects keywords."""
 
-    max_list: int = Field(50, ge=1)  # most keywords of a prompt; a longer list is pruned in parts
-    # Added to the logits of naming no (further) keyword: below 0 more is selected, above 0 less is selected falsely.
+    max_list: int = Field(50, ge=1)  # maximum keywords per prompt; longer lists are pruned in parts
+    # Added to the logits of naming no (further) keyword: below 0 more are selected, above 0 fewer are selected falsely.
     stop_bias: float = Field(0.0, ge=-20, le=20)
-    threshold: float | None = Field(-1.6, le=0)  # least log-probability of a selected keyword; null = no bound
-    # What the base transcribes without context, as evidence beside the tags; null = tags alone.
+    threshold: float | None = Field(-1.6, le=0)  # minimum log-probability of a selected keyword; null = no limit
+    # The base's transcript without context as evidence besides the tags; null = only tags.
     first_pass: FirstPassWeights | None = FirstPassWeights()
-    prefilter: int | None = Field(None, ge=1)  # keywords a first pass leaves of a longer list; null = none made
+    prefilter: int | None = Field(None, ge=1)  # keywords that a first pass keeps of longer lists; null = no prefilter
 
 
 class TranscriberSettings(SearchSettings):
-    """How stage 2 transcribes, and how long recordings are cut for both stages."""
+    """Settings of stage 2, and of cutting long recordings for both stages."""
 
-    # Log-probability that a transcript may lose for a keyword of its list instead of words that nearly match it: more
-    # names are written as listed, and more of them falsely; null = transcripts stay as decoded.
+    # Log-probability that a transcript may lose for replacing similar words by a listed keyword: more names are written
+    # as listed, and more of them falsely; null = no rescoring.
     rescoring: float | None = Field(None, ge=0, le=100)
-    # Seconds of a long recording's segments, at most, best no longer than the utterances of the training; null = what
-    # the encoder takes. A manifest's utterances are not cut.
+    # Maximum segment length of long recordings in seconds, best no longer than the training's utterances; null = the
+    # encoder's limit. A manifest's utterances are not cut.
     max_segment: Seconds | None = Field(3.0, ge=1)
-    segment_overlap: Seconds = Field(0.5, ge=0, le=10)  # that two segments share where no pause parts them
-    # A segment of less confidence is marked as doubtful; its text stays. With the embedded default 4 % of its own dev
+    segment_overlap: Seconds = Field(0.5, ge=0, le=10)  # overlap of segments without a pause between them
+    # Segments with less confidence are marked as doubtful but keep their text. With the embedded default 4 % of its dev
     # utterances are below 0.6, and 95 % of recordings of people, whom that base does not understand.
     doubtful: float = Field(0.6, ge=0, le=1)
 
@@ -99,7 +99,7 @@ class RecogniserSettings(Settings):
 
     @classmethod
     def from_params(cls, params: BaseModel) -> "RecogniserSettings":
-        """The settings in a profile's sections, without what only the flow reads (contexts, how a threshold is tuned).
+        """Extract the settings from a profile's sections, without keys that only the pipeline reads.
 
         Args:
             params: `sap2.params.Params`.
@@ -109,14 +109,14 @@ class RecogniserSettings(Settings):
         )
 
     def with_changes(self, changes: Mapping[str, Any], source: str) -> "RecogniserSettings":
-        """The settings with nested changes applied, `{"inference": {"num_beams": 4}}`.
+        """Apply nested changes such as `{"inference": {"num_beams": 4}}`.
 
         Raises: ModelError: a key is unknown or a value out of range; the message begins with `source`.
         """
         return _validated(_merged(self.model_dump(), changes), source)
 
     def differences(self, before: "RecogniserSettings") -> list[str]:
-        """What differs from earlier settings, one key each.
+        """List the keys that differ from earlier settings.
 
         >>> changed = RecogniserSettings().with_changes({"inference": {"num_beams": 4}}, "--set")
         >>> changed.differences(RecogniserSettings())
@@ -130,18 +130,18 @@ class RecogniserSettings(Settings):
         ]
 
     def deciding_text(self) -> dict[str, Any]:
-        """All keys and values but those that only decide speed and memory."""
+        """Return all keys and values except those that only affect speed and memory."""
         return {
             name: {key: value for key, value in section.items() if key not in SPEED_KEYS}
             for name, section in self.model_dump().items()
         }
 
     def summary(self) -> str:
-        """One line, `pruning: max_list 50, …; inference: num_beams 1, …`, without keys of speed alone."""
+        """Summarise in a line, `pruning: max_list 50, …; inference: num_beams 1, …`, without speed-only keys."""
         return "; ".join(f"{name}: {values}" for name, values in self.by_stage().items())
 
     def by_stage(self) -> dict[str, str]:
-        """The keys and values of each section in one line, without keys of speed alone."""
+        """Summarise each section in a line, without speed-only keys."""
         return {
             name: ", ".join(f"{key} {_shown(value)}" for key, value in _flat(section))
             for name, section in self.deciding_text().items()
@@ -164,23 +164,23 @@ def read_settings(path: Path) -> RecogniserSettings:
 
 
 def parse_settings(content: Mapping[str, Any], source: str) -> RecogniserSettings:
-    """Settings from a file's content, of this version or of 0.1.0.
+    """Parse the content of a settings file of this version or of 0.1.0.
 
     Args:
-        source: File or model that errors name.
+        source: File or model to name in errors.
     Raises: ModelError: a key is unknown or a value out of range.
     """
     return _validated(_from_0_1_0(content, source) if OLD_KEYS & content.keys() else content, source)
 
 
 def save_part(path: Path, settings: PrunerSettings | TranscriberSettings) -> None:
-    """Write the settings that one stage of the flow ran with, as `join_settings` reads them."""
+    """Write the settings that a stage ran with, for `join_settings`."""
     name, kind = next((name, kind) for name, kind in KINDS.items() if isinstance(settings, kind))
     _write(path, {name: settings.model_dump(include=set(kind.model_fields))})
 
 
 def join_settings(pruned: Path, results: Path) -> RecogniserSettings:
-    """The settings that `sap2 prune` and `sap2 decode` ran with, by their folders.
+    """Join the settings that `sap2 prune` and `sap2 decode` wrote into their folders.
 
     Raises: InputError: a stage has not run. ModelError: a file is damaged.
     """
@@ -190,22 +190,22 @@ def join_settings(pruned: Path, results: Path) -> RecogniserSettings:
         content = json_file(path, f'run "sap2 {stage}" first')
         if set(content) != {name}:
             raise ModelError(
-                f'{path}: holds {", ".join(content) or "nothing"}, expected {name}; run "sap2 {stage}" again'
+                f'{path}: has {", ".join(content) or "nothing"}, expected {name}; run "sap2 {stage}" again'
             )
         parts |= content
     return _validated(parts, f"{pruned / SETTINGS_FILE}, {results / SETTINGS_FILE}")
 
 
 def settings_overrides(overrides: Iterable[str]) -> list[str]:
-    """Those of a command's `KEY=VALUE` texts that change settings of a recogniser.
+    """Filter a command's `KEY=VALUE` overrides for those of a recogniser's settings.
 
     >>> settings_overrides(["tracking.experiment=x", "inference.num_beams=4"])
     ['inference.num_beams=4']
     """
-    return [one for one in overrides if one.partition(".")[0] in RecogniserSettings.model_fields]
+    return [text for text in overrides if text.partition(".")[0] in RecogniserSettings.model_fields]
 
 
-# Keys of 0.1.0, which kept both searches and all options side by side, and its values for a key left out.
+# Keys of 0.1.0, which had both searches and all options in a flat mapping, with its default values.
 OLD_SEARCH = {"batch_size": 16, "batch_tokens": 16_384, "max_new_tokens": 128, "num_beams": 1}
 OLD_OPTIONS = {"max_list": 200, "stop_bias": 0.0, "threshold": None, "first_pass": None, "prefilter": None}
 OLD_SEGMENTATION = {"max_segment": None, "segment_overlap": 1.0}
@@ -235,7 +235,7 @@ def _validated(content: Mapping[str, Any], source: str) -> RecogniserSettings:
     try:
         return RecogniserSettings.model_validate(content)
     except ValidationError as error:
-        raise ModelError("; ".join(_explained(one, source) for one in error.errors())) from error
+        raise ModelError("; ".join(_explained(detail, source) for detail in error.errors())) from error
 
 
 def _explained(error: Mapping[str, Any], source: str) -> str:
@@ -243,10 +243,10 @@ def _explained(error: Mapping[str, Any], source: str) -> str:
     if error["type"] != "extra_forbidden":
         return f"{source}: {key} is {error['input']!r}, {error['msg']}"
     known = [key for key, _ in _flat(_EVERY_KEY)]
-    by_word = {one.rpartition(".")[2]: one for one in reversed(known)}
+    by_word = {name.rpartition(".")[2]: name for name in reversed(known)}
     alike = difflib.get_close_matches(key.rpartition(".")[2], by_word, n=1, cutoff=0.6)
     nearest = by_word[alike[0]] if alike else difflib.get_close_matches(key, known, n=1, cutoff=0.0)[0]
-    return f"{source}: unknown key {key}; the nearest valid one is {nearest}"
+    return f"{source}: unknown key {key}; the nearest valid key is {nearest}"
 
 
 def _merged(content: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

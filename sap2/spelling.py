@@ -1,11 +1,11 @@
-"""Keywords as people write them and as a base reads them, and the way back into a transcript.
+"""Conversion of keywords from their written form to the form a base reads, and back in transcripts.
 
     list "Dr. Meyer", "GPT-4" --read as--> "meyer", "gpt four" --model--> "ask doctor meyer about gpt four"
                                                      --restored--> "ask Dr. Meyer about GPT-4"
 
-A base that was trained on lower-case words of the letters a to z and apostrophes, as the embedded base was, knows
-keywords in that form alone. The field `spelling` of a base's processor_config.json says which form it reads: `folded`,
-or `as-given`, as Qwen2-Audio does. Scripts without the letters a to z keep their characters, in lower case.
+A base trained on lower-case words of the letters a to z and apostrophes, such as the embedded base, only knows keywords
+in that form. The field `spelling` of a base's processor_config.json states the form it reads: `folded`, or `as-given`
+as with Qwen2-Audio. Scripts without the letters a to z keep their characters, in lower case.
 """
 
 import re
@@ -22,11 +22,11 @@ SPELLINGS = (AS_GIVEN, FOLDED)
 Words = tuple[str, ...]
 Value = TypeVar("Value")
 
-# Said for a symbol. Whatever else is no letter, mark or digit parts two words.
+# Words for symbols. Any other character that is not a letter, mark or digit separates words.
 SYMBOLS = {"&": "and", "+": "plus", "@": "at", "%": "percent", "#": "sharp", "*": "star", "=": "equals"}
-# Letters that Unicode does not take apart into a letter of a to z and a mark.
+# Letters that Unicode does not decompose into a letter of a to z and a mark.
 LETTERS = str.maketrans({"ø": "o", "ł": "l", "æ": "ae", "œ": "oe", "đ": "d", "ð": "d", "þ": "th", "ı": "i", "ħ": "h"})
-# A title may be left out in speech: "Dr. Meyer" is read as "meyer". One that is written out may be part of a name.
+# A title may be omitted in speech: "Dr. Meyer" is read as "meyer". A title written out may be part of a name.
 TITLES = {"dr": "doctor", "prof": "professor", "mr": "mister", "mrs": "missus", "ms": "miss"}
 
 ONES = (
@@ -40,10 +40,10 @@ _SEPARATORS = (
     r"\s!\"$(),./:;<>?\[\\\]^_`{|}~¡¢£¥¦§©«¬®°±·»¿€™"
     r"\u2012-\u2018\u201a-\u2026\u2030-\u203e\u3000-\u3003\u3008-\u301f"
 )
-# Letters, marks, digits, symbols, hyphens and apostrophes in a row, and the point of "3.5"; no keyword ends within.
+# Consecutive letters, marks, digits, symbols, hyphens and apostrophes, and the point of "3.5": a unit for keywords.
 _STRETCH = re.compile(rf"(?:[^{_SEPARATORS}]|(?<=\d)\.(?=\d))+")
-_EDGES = f"{_APOSTROPHES}{_HYPHENS}"  # no part of a stretch that they begin or end
-_GAP = re.compile(r"\s+|[./:_·\u2013]\s?")  # what may stand between two stretches of a keyword
+_EDGES = f"{_APOSTROPHES}{_HYPHENS}"  # stripped from both ends of a stretch
+_GAP = re.compile(r"\s+|[./:_·\u2013]\s?")  # allowed between two stretches of a keyword
 _PART = re.compile(rf"\d+(?:\.\d+)*|[^\d\s'.{_HYPHENS}]+(?:'[^\d\s'.{_HYPHENS}]+)*")
 _MARKED_LETTER = re.compile("([a-z])[\u0300-\u036f]+")
 _PLAIN = re.compile("[a-z]+(?: [a-z]+)*")
@@ -53,7 +53,7 @@ _QUOTED = re.compile(r'"(.+)"|[“„](.+)[“”]|«(.+)»')
 
 
 class _Stretch(NamedTuple):
-    """A stretch of a text, where it stands, and the words it is read as."""
+    """A stretch of a text: its position, and the words it is read as."""
 
     start: int
     end: int
@@ -61,10 +61,10 @@ class _Stretch(NamedTuple):
 
 
 class ReadList:
-    """A keyword list as a base reads it, and the way from the base's answers back to the list.
+    """A keyword list in the form a base reads, with the conversion of the base's answers back to the list.
 
-    Keywords that are read alike are given to the base once and selected together; the first one's spelling is written.
-    One with a hyphen is read as two words and as one.
+    Keywords with the same reading are passed to the base once and selected together; the spelling of the first is
+    written. A keyword with a hyphen is read both as two words and as one.
 
     >>> listed = ReadList(["Kathryn Meyer", "GPT-4", "GPT 4"], FOLDED)
     >>> listed.read
@@ -75,7 +75,7 @@ class ReadList:
     "Kathryn Meyer's slide on GPT-4"
 
     Args:
-        spelling: The base's: `folded` or `as-given`.
+        spelling: The base's form: `folded` or `as-given`.
     """
 
     def __init__(self, keywords: Iterable[str], spelling: str):
@@ -85,19 +85,19 @@ class ReadList:
         self.read = list(dict.fromkeys(form for several in self._read_as.values() for form in several))
 
     def scores(self, read: Mapping[str, float]) -> dict[str, float]:
-        """The scores of keywords in the base's form as those of the list's, in its order."""
-        found = {word: [read[form] for form in several if form in read] for word, several in self._read_as.items()}
-        return {word: max(scores) for word, scores in found.items() if scores}
+        """Convert scores by the base's form to scores of the list's keywords, in list order."""
+        scores_of = {word: [read[form] for form in several if form in read] for word, several in self._read_as.items()}
+        return {word: max(scores) for word, scores in scores_of.items() if scores}
 
     def given(self, read: Collection[str]) -> list[str]:
-        """The list's keywords that keywords in the base's form stand for, in its order."""
+        """Return the list's keywords for keywords in the base's form, in list order."""
         kept = set(read)
         return [word for word, several in self._read_as.items() if not kept.isdisjoint(several)]
 
     def restored(self, text: str, read: Collection[str]) -> str:
-        """A text of the base with those keywords, given in the base's form, as the list spells them.
+        """Replace keywords (given in the base's form) in the base's text by the list's spelling.
 
-        Whole words alone are replaced; the ending of a possessive stays.
+        Only whole words are replaced; a possessive ending is kept.
         """
         words = self.given(read) if self._folded else []
         if all(_PLAIN.fullmatch(word) and self._read_as[word] == (word,) for word in words):
@@ -116,7 +116,7 @@ class ReadList:
 
 @lru_cache(maxsize=1 << 16)
 def forms(keyword: str) -> tuple[tuple[Words, str], ...]:
-    """The words by which a keyword may stand in a text, each with its spelling there. The last form is the one read.
+    """Return the word sequences that a keyword may have in a text, each with its spelling; the last form is read.
 
     >>> for words, written in (*forms("Dr. Meyer's"), *forms("Jean-Luc")): print(*words, "|", written)
     doctor meyer | Dr. Meyer
@@ -124,11 +124,11 @@ def forms(keyword: str) -> tuple[tuple[Words, str], ...]:
     meyer | Meyer
     jeanluc | Jean-Luc
     jean luc | Jean-Luc
-    >>> [" ".join(forms(one)[-1][0]) for one in ("O’Neil", "GPT-3.5", "C++", "AT&T", "H2O", "2024")]
+    >>> [" ".join(forms(word)[-1][0]) for word in ("O’Neil", "GPT-3.5", "C++", "AT&T", "H2O", "2024")]
     ["o'neil", 'gpt three point five', 'c plus plus', 'at and t', 'h two o', 'twenty twenty four']
 
-    Acronyms are one word: the embedded base, which was trained on names of one word, selects `dna` in 5 of 6 sentences
-    that say the letters and `d n a` in none.
+    Acronyms are a single word: the embedded base, trained on single-word names, selects `dna` in 5 of 6 sentences that
+    spell the letters, and `d n a` in none.
     """
     written = _POSSESSIVE.sub("", _unquoted(_tidy(keyword)))
     stretches = _stretches(written)
@@ -138,50 +138,50 @@ def forms(keyword: str) -> tuple[tuple[Words, str], ...]:
     if title in TITLES and len(stretches) > 1:
         name = stretches[1].start
         rest, said = forms(written[name:]), (TITLES[title], title)
-        return *(((one, *words), written[:name] + spelt) for one in said for words, spelt in rest), *rest
-    words = tuple(word for one in stretches for word in one.words)
-    joined = tuple("".join(one.words).replace("'", "") for one in stretches)
+        return *(((prefix, *words), written[:name] + spelt) for prefix in said for words, spelt in rest), *rest
+    words = tuple(word for stretch in stretches for word in stretch.words)
+    joined = tuple("".join(stretch.words).replace("'", "") for stretch in stretches)
     return *([(joined, written)] if joined != words else []), (words, written)
 
 
 def occurrences(text: str, wanted: Mapping[Words, Value]) -> Iterator[tuple[int, int, Value]]:
-    """Where some words stand in a text in any spelling: start and end, without a possessive's ending, and their value.
+    """Yield start, end (without a possessive ending) and value of word sequences in a text, in any spelling.
 
     >>> list(occurrences("ask o'neil about GPT-4's size", {("o'neil",): 1, ("gpt", "four"): 2}))
     [(4, 10, 1), (17, 22, 2)]
 
-    They may overlap: see `outermost`.
+    Occurrences may overlap: see `outermost`.
     """
     stretches, longest = _stretches(text), max(map(len, wanted), default=0)
-    for place, first in enumerate(stretches):
+    for index, first in enumerate(stretches):
         words: tuple[str, ...] = ()
         before = None
-        for one in stretches[place : place + longest]:
-            if before is not None and not _GAP.fullmatch(text, before.end, one.start):
+        for stretch in stretches[index : index + longest]:
+            if before is not None and not _GAP.fullmatch(text, before.end, stretch.start):
                 break
-            words, before = (*words, *one.words), one
+            words, before = (*words, *stretch.words), stretch
             if words in wanted:
-                yield first.start, one.end, wanted[words]
+                yield first.start, stretch.end, wanted[words]
             elif words[-1].endswith("'s") and (stem := (*words[:-1], words[-1][:-2])) in wanted:
-                yield first.start, one.end - 2, wanted[stem]
+                yield first.start, stretch.end - 2, wanted[stem]
 
 
-def outermost(found: Iterable[tuple[int, int, Value]]) -> Iterator[tuple[int, int, Value]]:
-    """Of occurrences that overlap the first, and of those that start together the longest."""
+def outermost(spans: Iterable[tuple[int, int, Value]]) -> Iterator[tuple[int, int, Value]]:
+    """Drop overlapping occurrences: keep the first, and the longest of those with the same start."""
     last = 0
-    for start, end, value in sorted(found, key=lambda one: (one[0], -one[1])):
+    for start, end, value in sorted(spans, key=lambda span: (span[0], -span[1])):
         if start >= last:
             yield start, end, value
             last = end
 
 
 def composed(text: str) -> str:
-    """Text in Unicode's NFC: an accent is part of its letter, however it was typed."""
+    """Normalise a text to NFC, so that accents are part of their letters."""
     return text if text.isascii() else unicodedata.normalize("NFC", text)
 
 
 def _folded(keywords: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """What each keyword is read as. "Meyer's" is read as "meyer", unless Meyer is listed, too."""
+    """Map each keyword to its readings. "Meyer's" is read as "meyer", unless "Meyer" is listed too."""
     read_as = {word: _readings(word) for word in keywords}
     possessives = [word for word in keywords if _POSSESSIVE.search(_unquoted(_tidy(word)))]
     if possessives:
@@ -209,19 +209,19 @@ def _unquoted(keyword: str) -> str:
 
 
 def _stretches(text: str) -> list[_Stretch]:
-    found = []
+    stretches = []
     for match in _STRETCH.finditer(text):
         whole = match.group()
         start = match.start() + len(whole) - len(whole.lstrip(_EDGES))
         stretch = whole.strip(_EDGES)
         if words := _read(stretch):
-            found.append(_Stretch(start, start + len(stretch), words))
-    return found
+            stretches.append(_Stretch(start, start + len(stretch), words))
+    return stretches
 
 
 @lru_cache(maxsize=1 << 16)
 def _read(stretch: str) -> Words:
-    """The words a stretch is read as."""
+    """Return the words that a stretch is read as."""
     if _PLAIN.fullmatch(stretch):
         return (stretch,)
     if (stem := _POSSESSIVE.sub("", stretch)) != stretch:
@@ -230,15 +230,15 @@ def _read(stretch: str) -> Words:
     text = re.sub(f"[{_APOSTROPHES}]", "'", stretch)
     text = unicodedata.normalize("NFD", unicodedata.normalize("NFKC", text).casefold())
     text = unicodedata.normalize("NFC", _MARKED_LETTER.sub(r"\1", text)).translate(LETTERS)
-    text = "".join(f" {SYMBOLS[one]} " if one in SYMBOLS else one for one in text)
+    text = "".join(f" {SYMBOLS[letter]} " if letter in SYMBOLS else letter for letter in text)
     parts = (_number(part) if part[0].isdecimal() else [part] for part in _PART.findall(text))
     return tuple(word for words in parts for word in words if any(map(str.isalnum, word)))
 
 
 def _number(text: str) -> list[str]:
-    """A number as it is said in names and years; digits after a point, and more than four, one by one.
+    """Spell a number as in names and years; digits after a point, and more than four digits, individually.
 
-    >>> [" ".join(_number(one)) for one in ("42", "365", "101", "2005", "007", "3.14")]
+    >>> [" ".join(_number(digits)) for digits in ("42", "365", "101", "2005", "007", "3.14")]
     ['forty two', 'three sixty five', 'one oh one', 'two thousand five', 'zero zero seven', 'three point one four']
     """
     whole, *decimals = text.split(".")

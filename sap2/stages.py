@@ -1,11 +1,11 @@
-"""One function a stage of the flow: typed params and paths in, files out. DVC, pipelines and people all call these.
+"""Stages of the pipeline, one function each: typed params and paths in, files out. Called by DVC, Kubeflow and the CLI.
 
 prepare → lists → base → train_pruner → prune → train_recogniser → decode → settings → evaluate → register → promote
 
-Every stage reads only the paths it is given, writes only its outputs, each whole or not at all, and returns a summary
-of what it wrote. Only `promote` writes no file: it changes which version is in production. The defaults of the paths
-are the places named in dvc.yaml. A stage's work is done in its room, which dvc.yaml names as a dependency and which is
-imported inside the function; this file is only the doors.
+Each stage reads only the paths it is given, writes only its outputs, each atomically, and returns a summary of them.
+Only `promote` writes no file: it changes which version is in production. Default paths are those in dvc.yaml. Each
+stage's logic lives in its own package, listed in dvc.yaml as a dependency and imported inside the function; this module
+only dispatches.
 """
 
 from __future__ import annotations
@@ -81,18 +81,18 @@ BASE = Path("models/base")
 PRUNER = Path("models/pruner")
 RECOGNISER = Path("models/recogniser")
 SETTINGS = Path("models/settings.json")
-INGESTED = Path("data/.ingested")  # no output: recordings converted before, by their content
-CHAMPION_ALREADY = "it is the champion already"
-CHECKPOINTS = Path("models/.checkpoints")  # no output: what an interrupted training needs to go on
+INGESTED = Path("data/.ingested")  # not an output: cache of converted recordings, by content
+CHAMPION_ALREADY = "already the champion"
+CHECKPOINTS = Path("models/.checkpoints")  # not an output: what an interrupted training needs to resume
 RESULTS = Path("results")
 REPORTS = Path("reports")
 
-SHORTEST = 0.1  # seconds of a recording that can hold a word
+SHORTEST = 0.1  # shortest recording in seconds that can contain a word
 
 
 @dataclass(frozen=True)
 class Summary:
-    """What a stage wrote, and what is worth knowing about it."""
+    """The outputs of a stage, and facts about them."""
 
     stage: str
     wrote: list[Path]
@@ -101,15 +101,15 @@ class Summary:
     def __str__(self) -> str:
         lines = [f"{self.stage}: wrote {', '.join(map(str, self.wrote))}" if self.wrote else f"{self.stage}:"]
         for name, value in self.facts.items():
-            if isinstance(value, dict) and any(isinstance(one, dict) for one in value.values()):
-                lines += [f"  {name} {key}: {_readable(one)}" for key, one in value.items()]
+            if isinstance(value, dict) and any(isinstance(item, dict) for item in value.values()):
+                lines += [f"  {name} {key}: {_readable(item)}" for key, item in value.items()]
             else:
                 lines.append(f"  {name}: {_readable(value)}")
         return "\n".join(lines)
 
 
 def prepare(section: PrepareSection, output: Path = PREPARED, cache: Path = INGESTED) -> Summary:
-    """Make or read the corpus: train, dev and test manifests with their audio, quarantine.jsonl and card.json."""
+    """Generate or read the corpus: train, dev and test manifests with their audio, quarantine.jsonl and card.json."""
     if section.source == "lectures":
         from sap2.data.lectures import prepare_lectures
 
@@ -124,7 +124,7 @@ def prepare(section: PrepareSection, output: Path = PREPARED, cache: Path = INGE
 
 
 def prepare_part(section: PrepareSection, part: int, parts: int, output: Path, cache: Path = INGESTED) -> Summary:
-    """Do one of `parts` shares of `prepare`, on any machine; part 0 is the first."""
+    """Do part `part` (from 0) of `parts` of the work of `prepare`."""
     from sap2.data.corpora import prepare_part as convert
 
     return Summary(f"prepare, part {part} of {parts}", [output], convert(section, part, parts, output, cache))
@@ -133,7 +133,7 @@ def prepare_part(section: PrepareSection, part: int, parts: int, output: Path, c
 def join_parts(
     section: PrepareSection, folders: Sequence[Path], output: Path = PREPARED, cache: Path = INGESTED
 ) -> Summary:
-    """Put all that `prepare_part` wrote together: what `prepare` would have written."""
+    """Merge the outputs of `prepare_part` into the output of `prepare`."""
     from sap2.data.corpora import join_corpus
 
     facts = join_corpus(section, folders, output, cache)
@@ -141,7 +141,7 @@ def join_parts(
 
 
 def prepare_over_ray(section: PrepareSection, parts: int, output: Path = PREPARED, cache: Path = INGESTED) -> Summary:
-    """`prepare` in parts, on the Ray cluster of RAY_ADDRESS or on this machine."""
+    """Split the work of `prepare` into `parts` tasks on the Ray cluster at RAY_ADDRESS, or on this machine."""
     from sap2.data.over_ray import prepare_over_ray as convert
 
     facts = convert(section, parts, output, cache)
@@ -149,17 +149,17 @@ def prepare_over_ray(section: PrepareSection, parts: int, output: Path = PREPARE
 
 
 def lists(section: ListsSection, prepared: Path = PREPARED, output: Path = LISTS) -> Summary:
-    """Give each utterance its keyword list: the manifests again, which name the recordings in `prepared`; the card."""
+    """Write manifests with keyword lists, which refer to the recordings in `prepared`, and the card."""
     from sap2.data.lists import draw_lists
 
     return Summary("lists", [output], draw_lists(section, prepared, output))
 
 
 def base(section: BaseSection, output: Path = BASE, reference: bool = False) -> Summary:
-    """Put the speech language model in place, in Hugging Face format.
+    """Write the speech language model in Hugging Face format.
 
     Args:
-        reference: Of a base of the hub, keep its id and commit alone; the stages after this fetch it.
+        reference: Store only id and commit of a base from the hub; later stages download it.
     """
     from sap2.base import resolve_base
 
@@ -177,10 +177,10 @@ def train_pruner(
     checkpoints: Path = CHECKPOINTS / "pruner",
     accelerators: int | None = None,
 ) -> Summary:
-    """Train the adapter that selects, by listening, the keywords that are spoken; with PC and JPI there is none.
+    """Train stage 1's adapter, which selects the spoken keywords; PC and JPI have none.
 
     Args:
-        accelerators: How many of them a machine must have; None = as SAP2_ACCELERATORS says, else any.
+        accelerators: Required number per machine; None = SAP2_ACCELERATORS, else any number.
     """
     if model.method != "tpi":
         from sap2.training import leave_out
@@ -196,7 +196,7 @@ def prune(
     pruner: Path = PRUNER,
     output: Path = PRUNED,
 ) -> Summary:
-    """Ask the pruner about every utterance: the manifests again, with `predicted`; summary.json and threshold.csv."""
+    """Prune every utterance's list; write manifests with `predicted`, summary.json and threshold.csv."""
     from sap2.inference.corpus import prune_splits
 
     manifests = {split: lists / f"{split}.jsonl" for split in SPLITS}
@@ -218,10 +218,10 @@ def train_recogniser(
     checkpoints: Path = CHECKPOINTS / "recogniser",
     accelerators: int | None = None,
 ) -> Summary:
-    """Train the adapter that transcribes with the keywords that are left; of PC and JPI, with the whole list.
+    """Train stage 2's adapter, which transcribes with the selected keywords; with PC and JPI, with the whole list.
 
     Args:
-        accelerators: As `train_pruner` takes it.
+        accelerators: See `train_pruner`.
     """
     return _train("recogniser", section, model, lora, tracking, pruned, base, output, checkpoints, accelerators)
 
@@ -233,7 +233,7 @@ def decode(
     recogniser: Path = RECOGNISER,
     output: Path = RESULTS,
 ) -> Summary:
-    """Transcribe the test split once a context: without keywords, with the whole list, the pruned one, the oracle."""
+    """Transcribe the test split once per context: without keywords, with the full, pruned and oracle lists."""
     from sap2.inference.corpus import decode_split
 
     facts = decode_split(section, section.contexts, pruned / "test.jsonl", present(base), recogniser, output)
@@ -241,8 +241,7 @@ def decode(
 
 
 def settings(pruned: Path = PRUNED, results: Path = RESULTS, output: Path = SETTINGS) -> Summary:
-    """Write the settings that `prune` and `decode` ran with beside the models, so that whoever loads those decodes
-    alike."""
+    """Write the settings that `prune` and `decode` ran with beside the models, for all commands that load them."""
     joined = join_settings(pruned, results)
     joined.save(output)
     return Summary("settings", [output], joined.by_stage())
@@ -252,10 +251,10 @@ def evaluate(section: EvaluationSection, results: Path = RESULTS, output: Path =
     """Score the transcripts: metrics.json, table.md, plots and report.html."""
     from sap2.evaluation.evaluate import evaluate as score
 
-    found = {path.stem: path for path in sorted(results.glob("*.jsonl"))}
-    if not found:
-        raise InputError(f'{results}: holds no results, expected CONTEXT.jsonl files; run "sap2 decode" first')
-    score(found, output, section)
+    results_of = {path.stem: path for path in sorted(results.glob("*.jsonl"))}
+    if not results_of:
+        raise InputError(f'{results}: has no results, expected CONTEXT.jsonl files; run "sap2 decode" first')
+    score(results_of, output, section)
     table = (output / "table.md").read_text(encoding="utf-8")
     written = [output / name for name in ("metrics.json", "table.md", "report.html", "plots")]
     return Summary("evaluate", written, {"table": "\n" + table.rstrip()})
@@ -274,9 +273,9 @@ def register(
     output: Path = REPORTS / "registration.json",
     checkpoints: Path = CHECKPOINTS,
 ) -> Summary:
-    """Log params, metrics, plots, report and hashes as a run, and make a new version of the registered model.
+    """Log params, metrics, plots, report and hashes as a run, and register a new version of the model.
 
-    What the trainings could not send to MLflow lies in `checkpoints` and is sent first.
+    Metrics that trainings could not send to MLflow are in `checkpoints` and are sent first.
     """
     from sap2.tracking import register as log_and_register
     from sap2.tracking.runs import UNSENT, resend
@@ -286,7 +285,7 @@ def register(
     facts = log_and_register(
         params.tracking,
         metrics=json_file(metrics, 'run "sap2 evaluate" first'),
-        params=params.model_dump(exclude={"resources"}),  # what a pod was given shapes no model
+        params=params.model_dump(exclude={"resources"}),  # resources do not affect the model
         base=base,
         pruner=pruner,
         recogniser=recogniser,
@@ -314,12 +313,12 @@ def promote(
     version: str = "challenger",
     force: str | None = None,
 ) -> Summary:
-    """Hold a registered version against the champion and make it the champion when every rule of the gate holds.
+    """Compare a registered version with the champion, and make it the champion if all rules of the gate hold.
 
     Args:
-        version: Its number or alias; the challenger is the newest version registered.
-        force: Why it is to be promoted whatever the rules say; recorded.
-    Returns: `promoted`, `version`, `champion` (the version that is it now), `against` and `rules`, a table.
+        version: Its number or alias; the challenger is the newest registered version.
+        force: Reason for promoting it regardless of the rules; recorded.
+    Returns: `promoted`, `version`, `champion` (the current version), `against` and `rules`, a table.
     """
     from sap2.tracking.gate import table
     from sap2.tracking.promotion import promote as judge_and_move
@@ -338,18 +337,18 @@ def promote(
 def decode_version(
     tracking: TrackingSection, version: str = "champion", lists: Path = LISTS, output: Path = RESULTS
 ) -> Summary:
-    """Prune and transcribe the test split of a corpus with a registered version, as that decodes.
+    """Prune and transcribe the test split of a corpus with a registered version and its settings.
 
     Args:
         version: Its number or alias.
-    Returns: `version`, its number.
+    Returns: `version`: the version's number.
     """
     from sap2.inference.corpus import decode_split, prune_splits
     from sap2.tracking.aliases import version_number
     from sap2.tracking.packaging import fetch_registered
-    from sap2.tracking.store import reachable
+    from sap2.tracking.store import reachable_client
 
-    number = version_number(reachable(tracking), tracking.model_name, version)
+    number = version_number(reachable_client(tracking), tracking.model_name, version)
     with tempfile.TemporaryDirectory(prefix="sap2-version-") as folder:
         parts, settings = fetch_registered(tracking, f"models:/{tracking.model_name}/{number}", Path(folder))
         contexts = InferenceSection().contexts
@@ -368,7 +367,7 @@ def log_evaluation(
     results: Path = RESULTS,
     reports: Path = REPORTS,
 ) -> Summary:
-    """Log what a registered version scored on a corpus, as a run below that of the version."""
+    """Log a registered version's scores on a corpus as a child run of the version's run."""
     from sap2.tracking import log_evaluation as log
 
     files = [reports / name for name in ("metrics.json", "table.md", "report.html", "plots")]
@@ -392,14 +391,14 @@ def transcribe_files(
     pruner_model: str | None = None,
     overrides: Sequence[str] = (),
 ) -> Iterator[tuple[Path, Transcript | InputError]]:
-    """Recognise recordings of any format with the trained model, one after another.
+    """Recognise recordings of any format with the trained model.
 
     Args:
-        keywords: The list for all of them; may be empty.
+        keywords: The list for all recordings; may be empty.
         model: Folder with `base`, `pruner` and `recogniser`, or `models:/NAME/VERSION` of the registry.
-        pruner_model: Stage 1's whole checkpoint, where each stage has one; `model` is then stage 2's.
-        overrides: Changes of the model's settings, as `inference.num_beams=4`; they are printed.
-    Yields: Each file with its transcript, or with the reason why it cannot be read: the others still count.
+        pruner_model: Full checkpoint of stage 1, if each stage has its own; `model` is then stage 2's checkpoint.
+        overrides: Changes of the model's settings, such as `inference.num_beams=4`; they are printed.
+    Yields: Each file with its transcript, or with the error if it is unreadable.
     """
     recogniser = None
     for path in files:
@@ -427,16 +426,16 @@ def transcribe_talk(
     ocr: Literal["auto", "always", "never"] = "auto",
     notes: bool = False,
 ) -> tuple[Talk, list[str]]:
-    """Recognise a talk with its slides; also returned is what a person should know of how the slides were read.
+    """Recognise a talk with its slides; return the talk, and notices for the user about the slides.
 
     Args:
         slides: Decks, agendas, lists: see `sap2.slides.keywords.slides_keywords`.
-        keywords: Listed all the time.
+        keywords: Keywords listed throughout the talk.
         slide_times, slide_context, explain, journal: See `sap2.slides.talk.transcribe_talk`.
-        language: Of the slides; None = it is guessed.
-        model, pruner_model, overrides: As `transcribe_files` takes them.
+        language: Language of the slides; None = detected.
+        model, pruner_model, overrides: See `transcribe_files`.
         ocr, notes: See `sap2.slides.Options`.
-    Raises: InputError: recording, slides, times or journal cannot be used.
+    Raises: InputError: recording, slides, times or journal are unusable.
     """
     from sap2.slides import Options
     from sap2.slides.talk_input import read_talk
@@ -509,10 +508,10 @@ def _recognised(
 
 
 def demo(model: str = "models", port: int = 7860, overrides: Sequence[str] = ()) -> None:
-    """Serve the demo's page on this machine until told to stop.
+    """Serve the demo page on this machine until stopped.
 
     Args:
-        model, overrides: As `transcribe_files` takes them.
+        model, overrides: See `transcribe_files`.
     """
     from sap2.serving.demo import serve_demo
 
@@ -528,9 +527,9 @@ def transcribe_talks(
 
     Args:
         talks: Folder, or an address such as s3://bucket/talks; recordings at any depth.
-        keywords: The list for all of them; may be empty.
-        model: As `transcribe_files` takes it; loaded once.
-        shard: Number of this shard, from 0.
+        keywords: The list for all talks; may be empty.
+        model: See `transcribe_files`; loaded once.
+        shard: Index of this shard, from 0.
     """
     from sap2.inference.buckets import transcribe_shard
 
@@ -562,20 +561,20 @@ def _train(
     from sap2.tracking import check_server, start_run
     from sap2.training.launch import node_count
 
-    # One a process; a machine of more is no fault.
+    # One per process; a machine may have more.
     check_accelerators(min(wanted(accelerators), section.nproc // node_count()))
-    # Asked before anything is loaded: a training must not end in vain.
+    # Check before loading anything, so that no training is lost.
     print(check_server(tracking), file=sys.stderr)
     from sap2.training import node_rank, train
     from sap2.training.checkpoints import fingerprint
 
     params = {"model": model.model_dump(), "lora": lora.model_dump(), stage: section.model_dump()}
     data = [path for path in (manifests / "train.jsonl", manifests / "dev.jsonl") if path.is_file()]
-    present(base)  # fetched once, before the processes of a training all ask for it
-    # On a volume that many pipelines share, each training has a state of its own.
+    present(base)  # downloaded once, before all processes of a training need it
+    # On a volume shared by pipelines, each training has its own state file.
     state = checkpoints.parent / f"{stage}-{fingerprint(base, data, params)}-run.json"
     run = start_run(tracking, stage, params, state)
-    with run if node_rank() == 0 else nullcontext() as tracker:  # of several nodes, one keeps the score
+    with run if node_rank() == 0 else nullcontext() as tracker:  # only the first node logs
         facts = train(
             stage,
             base,
@@ -590,12 +589,12 @@ def _train(
         )
         if tracker is not None:
             tracker.made(output)
-    known = {"stage", "section", "model", "lora"}  # what went in is no news
+    known = {"stage", "section", "model", "lora"}  # inputs are not results
     return Summary(f"train-{stage}", [output], {name: fact for name, fact in facts.items() if name not in known})
 
 
 def _figures(lists: Path, results: Path, metrics: Path) -> dict[str, dict[str, Any]]:
-    """What stages noted of themselves, by their names in dvc.yaml."""
+    """Collect the figures that stages wrote, by their names in dvc.yaml."""
     noted = {"prepare": lists / "card.json", "decode": results / "timing.json", "evaluate": metrics}
     return {
         stage: json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {} for stage, path in noted.items()
@@ -622,7 +621,7 @@ def _without_digests(card: dict[str, Any]) -> dict[str, Any]:
 
 def _readable(value: Any) -> str:
     if isinstance(value, dict):
-        return ", ".join(f"{name} {_readable(one)}" for name, one in value.items()) or "none"
+        return ", ".join(f"{name} {_readable(item)}" for name, item in value.items()) or "none"
     if value is None:
         return "n/a"
     return f"{value:.4g}" if isinstance(value, float) else str(value)

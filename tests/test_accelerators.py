@@ -38,7 +38,7 @@ def test_none_wanted_is_always_there(build):
     check_accelerators(0)
 
 
-def test_those_that_are_there_are_enough(build):
+def test_enough_accelerators_pass(build):
     build("13.0", devices=8)
     check_accelerators(8)
     check_accelerators(1)
@@ -47,33 +47,33 @@ def test_those_that_are_there_are_enough(build):
 @pytest.mark.parametrize(
     ("cuda", "devices", "message"),
     [
-        (None, 0, "torch .* sees none: it is a build for CPUs; .*PIP_EXTRA_INDEX_URL"),
+        (None, 0, "torch .* sees none: torch is a build for CPUs; .*PIP_EXTRA_INDEX_URL"),
         (
             "13.0",
             0,
-            r"built for CUDA 13\.0, which needs NVIDIA's driver 580\.65\.06 or later on the node, .* an image of",
+            r"built for CUDA 13\.0, which needs NVIDIA's driver 580\.65\.06 or later on the node; .* an image of",
         ),
         ("12.8", 0, r"built for CUDA 12\.8, which needs NVIDIA's driver 525\.60\.13 or later"),
-        ("13.0", 4, "8 accelerators wanted, torch .* sees 4: .*nvidia-smi.*CUDA_VISIBLE_DEVICES.* ask for 4"),
+        ("13.0", 4, "8 accelerators requested, torch .* sees 4: .*nvidia-smi.*CUDA_VISIBLE_DEVICES.* request 4"),
     ],
 )
-def test_what_is_missing_is_told_with_driver_and_image(build, cuda, devices, message):
+def test_missing_accelerators_name_driver_and_image(build, cuda, devices, message):
     build(cuda, devices)
     with pytest.raises(ModelError, match=message):
         check_accelerators(8)
 
 
 @pytest.mark.parametrize("command", ["train-pruner", "train-recogniser"])
-def test_a_workstation_without_gpus_trains_no_profile_that_has_them(build, tmp_path, monkeypatch, command):
+def test_gpu_profiles_do_not_train_without_gpus(build, tmp_path, monkeypatch, command):
     build(None)
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv(VARIABLE, raising=False)
     done = CliRunner().invoke(cli.app, [command, "--params", str(PARAMS), "--profile", "qwen2-audio-7b"])
-    assert isinstance(done.exception, ModelError) and "8 accelerators wanted" in str(done.exception)
+    assert isinstance(done.exception, ModelError) and "8 accelerators requested" in str(done.exception)
     assert list(tmp_path.iterdir()) == [], "before a run is opened"
 
 
-def test_a_workstation_of_one_gpu_may_train_in_one_process(build, monkeypatch, tmp_path):
+def test_a_single_gpu_trains_in_a_single_process(build, monkeypatch, tmp_path):
     """The profile's 8 are those of a node in a cluster; here each process needs one."""
     build("13.0", devices=1)
     section = PAPER.pruner.model_copy(update={"nproc": 1})
@@ -84,23 +84,23 @@ def test_a_workstation_of_one_gpu_may_train_in_one_process(build, monkeypatch, t
 
 
 @pytest.mark.parametrize("name", PIPELINES)
-def test_pods_with_accelerators_know_how_many_they_were_given(tmp_path, name):
+def test_pods_get_the_number_of_accelerators(tmp_path, name):
     spec = read_spec(compile_pipeline(name, PAPER, tmp_path / "flow.yaml"))
-    found = 0
+    result = 0
     for executor in spec["deploymentSpec"]["executors"].values():
         container = executor["container"]
         accelerator = container["resources"].get("accelerator", {})
-        given = {one["name"]: one["value"] for one in container.get("env", [])}
+        given = {item["name"]: item["value"] for item in container.get("env", [])}
         assert given.get(VARIABLE) == accelerator.get("resourceCount")
-        found += bool(accelerator)
-    assert found
+        result += bool(accelerator)
+    assert result
 
 
-def test_a_trainjobs_pods_know_how_many_they_were_given():
-    given = {one["name"]: one.get("value") for one in trainjob(PAPER, "pruner", 2)["spec"]["trainer"]["env"]}
+def test_trainjob_pods_get_the_number_of_accelerators():
+    given = {item["name"]: item.get("value") for item in trainjob(PAPER, "pruner", 2)["spec"]["trainer"]["env"]}
     assert given[VARIABLE] == "8"
     on_cpus = trainjob(load_params(PARAMS, "test"), "pruner", 2)["spec"]["trainer"]["env"]
-    assert VARIABLE not in {one["name"] for one in on_cpus}
+    assert VARIABLE not in {item["name"] for item in on_cpus}
 
 
 def test_a_pod_that_lost_its_gpus_trains_nothing(build, monkeypatch, tmp_path):
@@ -112,14 +112,14 @@ def test_a_pod_that_lost_its_gpus_trains_nothing(build, monkeypatch, tmp_path):
         name: SimpleNamespace(path=str(tmp_path / name), metadata={})
         for name in ("prepared", "listed", "base_model", "pruner_adapter", "summary")
     }
-    with pytest.raises(ModelError, match=r"8 accelerators wanted, .*driver 580\.65\.06"):
+    with pytest.raises(ModelError, match=r"8 accelerators requested, .*driver 580\.65\.06"):
         components.train_pruner.python_func(checkpoints=str(tmp_path), **sections, **artifacts)
 
 
 def test_a_pod_that_lost_its_gpu_decodes_nothing(build, monkeypatch):
     build("13.0")
     monkeypatch.setenv(VARIABLE, "1")
-    with pytest.raises(ModelError, match="1 accelerator wanted"):
+    with pytest.raises(ModelError, match="1 accelerator requested"):
         best_device()
     monkeypatch.delenv(VARIABLE)
     assert best_device() is None

@@ -129,14 +129,14 @@ UNUSABLE = {
     "prune --params latin.txt": "latin.txt: not valid YAML: 'utf-8' codec can't decode byte 0xe9",
     "prune --params empty.yaml": "empty.yaml: got NoneType, expected sections such as `prepare:`",
     "prune --params scalar.yaml": "scalar.yaml: profiles is 3, expected names of profiles",
-    "prune --params profile.yaml": "profile.yaml: profile is ['a'], expected the name of one",
+    "prune --params profile.yaml": "profile.yaml: profile is ['a'], expected a profile's name",
     "prune --params month.yaml": "month.yaml: not valid YAML: month must be in 1..12",
     "prune --params digits.yaml": "digits.yaml: not valid YAML: Exceeds the limit (4300",
     "prune --params code.yaml": "code.yaml: not valid YAML: could not determine a constructor for the tag",
     "prune --params alias.yaml": "alias.yaml: not valid YAML: found undefined alias",
     "prune --set x": "--set x: expected KEY=VALUE, such as inference.num_beams=2",
     "prune --set =1": "--set =1: expected KEY=VALUE",
-    "prune --set a.b.c=1": "--set a.b.c=1: unknown key a; the nearest valid one is",
+    "prune --set a.b.c=1": "--set a.b.c=1: unknown key a; the nearest valid key is",
     "prune --set pruning=1": "--set pruning=1: pruning is 1, expected keys and values below it",
     "prune --set pruning.batch_size.x=1": "--set pruning.batch_size.x=1: pruning.batch_size is {'x': 1}, must be",
     "prune --set profile.x=1": "--set profile.x=1: a profile is chosen with --profile 1",
@@ -147,23 +147,23 @@ UNUSABLE = {
     "prepare --source header": "header/a.tsv:1: the header lacks the column text; got id, keywords, expected",
     "prepare --source double": "double/a.tsv:1: the header names a column twice",
     "prepare --source latin": "latin/a.tsv:1: not UTF-8: invalid continuation byte at byte 9 of the line",
-    "prepare --source none": "none: none of 1 records can be used: none/a.tsv:2: no audio file: a.wav (or .flac, .mp3, "
-    ".m4a, …) is not in the folder; all are in data/.ingested/quarantine.jsonl",
-    "prepare --source librispeech": "params.yaml: prepare: source is librispeech: set librispeech.root to the folder",
-    "prepare --source librispeech --root nowhere": "nowhere: no such folder; set prepare.librispeech.root to where",
+    "prepare --source none": "none: none of 1 records is usable: none/a.tsv:2: no audio file: a.wav (or .flac, .mp3, "
+    ".m4a, …) is not in the folder; all rejected records are in data/.ingested/quarantine.jsonl",
+    "prepare --source librispeech": "params.yaml: prepare: source is librispeech: set librispeech.root to its folder",
+    "prepare --source librispeech --root nowhere": "nowhere: no such folder; set prepare.librispeech.root to the",
     "prepare --source slidespeech --root folder": "folder/L95: no such folder; folder holds .keep; correct train,",
     "prepare --source kaldi --root folder": "folder/train: no such folder; folder holds .keep; correct train, dev or",
     "prepare --source swift --root folder": "folder/train: no such file; correct root, train, dev or test of",
     f"{SWIFT} -S prepare.swift.train=[deep.json]": "swift/b: no such file; correct root",
     "prepare --source swift --root swift -S prepare.swift.train=[deep.json] -S prepare.swift.dev=[open.json] "
     "-S prepare.swift.test=[./open.json]": "swift/deep.json: row 1: the array is broken or ends early (maximum",
-    "prepare --part 0/2": "the embedded lectures are made in one piece; parts are for recordings from outside",
+    "prepare --part 0/2": "the embedded lectures cannot be prepared in parts; prepare.source must name another corpus",
     "prepare --source none --part 2/2": "part 2/2: expected 0/2 to 1/2",
     "prepare --source none --part 0/0": "part 0/0: expected at least one part, such as 0/8",
     "prepare --source none --join 2": "data/.ingested/parts-of-2/0/rows.jsonl: no such file; run the stage that",
     "fetch librispeech --to new --split nope": "LibriSpeech has no part nope; it has dev-clean",
-    "fetch librispeech --to new --mirror openslr.org": "--mirror openslr.org: expected an address of https:// or",
-    "fetch librispeech --to new --mirror file:///etc": "--mirror file:///etc: expected an address of https:// or",
+    "fetch librispeech --to new --mirror openslr.org": "--mirror openslr.org: expected an http:// or https:// address",
+    "fetch librispeech --to new --mirror file:///etc": "--mirror file:///etc: expected an http:// or https:// address",
     "fetch librispeech --to new --split dev-clean --mirror http://127.0.0.1:9": (
         "http://127.0.0.1:9/12/dev-clean.tar.gz: cannot be reached"
     ),
@@ -172,14 +172,14 @@ UNUSABLE = {
     "export file/no.jsonl out": "file/no.jsonl: no such file; run the stage that writes it",
     "export folder out": "folder: is a folder, expected a file of JSON lines",
     "export latin.txt out": "latin.txt: not UTF-8 (invalid continuation byte at byte 3); save it as UTF-8",
-    "export file out": "file:1: not JSON (Expecting value: line 1 column 1 (char 0)); each line must be one JSON",
-    "export empty out": "empty: holds no utterance, expected one JSON object a line",
+    "export file out": "file:1: not JSON (Expecting value: line 1 column 1 (char 0)); expected one JSON object per",
+    "export empty out": "empty: holds no utterance, expected one JSON object per line",
     "export list.jsonl out": "list.jsonl:1: got list, expected a JSON object",
     "export deep.jsonl out": "deep.jsonl:1: not JSON (maximum recursion depth exceeded",
     "export digits.jsonl out": "digits.jsonl:1: not JSON (Exceeds the limit (4300",
-    "export half.jsonl out": "half.jsonl:1: \\ud83d is half a character; write it whole, or leave it out",
-    "export zero.jsonl out": "zero.jsonl:1 (a): audio is 'a\\x00.wav', holds a zero byte, which no path can",
-    "export shard.jsonl out": "shard.jsonl (a): its recording is in a shard, which no message can name; prepare",
+    "export half.jsonl out": "half.jsonl:1: \\ud83d is half of a surrogate pair; write the whole character",
+    "export zero.jsonl out": "zero.jsonl:1 (a): audio is 'a\\x00.wav', must not contain a zero byte",
+    "export shard.jsonl out": "shard.jsonl (a): its recording is in a shard, which messages cannot name; prepare",
     "export ok.jsonl out --lists predicted": 'ok.jsonl (a): has no `predicted` list; run "sap2 prune"',
     # outputs that have no place
     "export ok.jsonl folder": "folder: cannot be written: Is a directory",
@@ -194,33 +194,33 @@ UNUSABLE = {
     "base -S base.path=bert": "base.path 'bert': model_type is 'bert', expected qwen2_audio",
     "lists": 'data/prepared/card.json: no such file; run "sap2 prepare" first',
     "carded/lists": "data/prepared/train.jsonl:1: not JSON",
-    "summary/lists": 'data/prepared/card.json: no card of a prepared set; run "sap2 prepare" first',
+    "summary/lists": 'data/prepared/card.json: not the card of a prepared set; run "sap2 prepare" first',
     "prune": "data/lists/train.jsonl: no such file; run the stage that writes it",
     "splits/prune": "data/lists/test.jsonl:1: not JSON",
     "bare/prune": 'models/base: no such folder; run "sap2 base" and the trainings',
     "decode": "data/pruned/test.jsonl: no such file; run the stage that writes it",
-    "bare/decode": 'data/pruned/test.jsonl (a): 1 of 1 utterances have no `predicted`; run "sap2 prune", or leave',
+    "bare/decode": 'data/pruned/test.jsonl (a): 1 of 1 utterances have no `predicted`; run "sap2 prune", or remove',
     "bare/decode -S inference.contexts=[none]": 'models/base: no such folder; run "sap2 base"',
-    "evaluate": 'results: holds no results, expected CONTEXT.jsonl files; run "sap2 decode" first',
+    "evaluate": 'results: has no results, expected CONTEXT.jsonl files; run "sap2 decode" first',
     "contexts/evaluate": "results/x.jsonl: expected files named after contexts, CONTEXT.jsonl of: none, full,",
-    "hollow/evaluate": 'results/none.jsonl: no results in it, expected one line an utterance; run "sap2 decode"',
+    "hollow/evaluate": 'results/none.jsonl: no results, expected one line per utterance; run "sap2 decode"',
     "broken/evaluate": "results/none.jsonl:1: not JSON",
-    "twice/evaluate": "results/none.jsonl:2 (a): this id stands in line 1 already; each utterance must come once",
+    "twice/evaluate": "results/none.jsonl:2 (a): this id is already in line 1; expected each utterance once",
     "others/evaluate": "results/full.jsonl: a missing; b not in results/none.jsonl; got 1 utterances, expected the 1",
     "unpruned/evaluate": 'results/predicted.jsonl:1 (a): field "predicted" is nothing, expected a list of strings',
     "resend nowhere.jsonl": "nowhere.jsonl: no such file; run the stage that writes it, or correct the path",
-    "resend ok.jsonl": "ok.jsonl: not what a run could not send; expected a file that ends in",
+    "resend ok.jsonl": "ok.jsonl: not a file of unsent metrics; expected a name ending in",
     "register": 'reports/metrics.json: no such file; run "sap2 evaluate" first',
     "metrics/register": "reports/metrics.json: not readable as JSON",
     "list/register": 'reports/metrics.json: got list, expected a JSON object; run "sap2 evaluate" first',
-    "summary/register": "models/settings.json: unknown key pruning.treshold; the nearest valid one is pruning.thres",
+    "summary/register": "models/settings.json: unknown key pruning.treshold; the nearest valid key is pruning.thres",
     "settings": 'data/pruned/settings.json: no such file; run "sap2 prune" first',
-    "summary/settings": 'data/pruned/settings.json: holds inference, expected pruning; run "sap2 prune" again',
+    "summary/settings": 'data/pruned/settings.json: has inference, expected pruning; run "sap2 prune" again',
     # registry
     "models -S tracking.uri=sqlite:///file": (
         "tracking store sqlite:///file cannot be used: file is not a SQLite database"
     ),
-    "promote -S tracking.uri=ftp://a": "tracking store ftp://a cannot be used: no store is of the kind ftp://",
+    "promote -S tracking.uri=ftp://a": "tracking store ftp://a cannot be used: unknown kind of store ftp://",
     "rollback -S tracking.uri=http://127.0.0.1:9": "tracking store http://127.0.0.1:9 cannot be reached",
     "reproduce 1 -S tracking.uri=sqlite:///file/x.db": "tracking store sqlite:///file/x.db cannot be used",
     # recognition and slides
@@ -228,7 +228,7 @@ UNUSABLE = {
     "transcribe folder": "folder: is a folder, expected an audio file",
     "transcribe empty": "empty: the file is empty (0 bytes), expected audio",
     "transcribe file": "file: cannot be read as audio (Format not recognised), expected WAV, FLAC, MP3, Ogg, AIFF, M4A",
-    "transcribe a.wav --keywords-file folder": "folder: no such file, expected keywords, one a line",
+    "transcribe a.wav --keywords-file folder": "folder: no such file, expected one keyword per line",
     "transcribe a.wav --keywords-file latin.txt": "latin.txt: not UTF-8",
     "transcribe a.wav --keywords-file list.txt": "list.txt:2: the marker <|im_end|> inside the keyword",
     "transcribe a.wav --keywords 'a<audio>'": "--keywords: the marker <audio> inside the keyword",
@@ -267,14 +267,14 @@ UNUSABLE = {
     "feedback add a hi --requests kept --manifest file": "file:1: not JSON",
     # scoring
     "score folder": "folder: a folder, expected a file",
-    "score hyp.txt": "hyp.txt:1 (a): no reference in it; give a file of references with --ref",
+    "score hyp.txt": "hyp.txt:1 (a): no reference; give a file of references with --ref",
     "score hyp.txt --ref no.tsv": "no.tsv: no such file; correct the path",
     "score latin.txt --ref ref.tsv": "latin.txt:1: not UTF-8 (invalid continuation byte); save it as UTF-8",
     "score hyp.txt --ref ref.tsv --lists no.tsv": "no.tsv: no such file; correct the path",
     "score hyp.txt --ref ref.tsv --lists broken-list.tsv": "broken-list.tsv:1 (a): keywords '[\"x\"' are not a JSON",
     "score hyp.txt --ref ref.tsv --lists one-list.tsv": "one-list.tsv: b missing (line 2 of ref.tsv)",
     "score hyp.txt --ref ref.tsv --training counts.tsv": "counts.tsv:61: got 'of\\t999",
-    "score hyp.txt --ref ref.tsv --unit talk": "unit: talk is not known of a; draw utterances",
+    "score hyp.txt --ref ref.tsv --unit talk": "unit: the talk of a is unknown; draw utterances",
     "score part.txt --ref ref.tsv": "part.txt: b missing (line 2 of ref.tsv)",
     "score more.txt --ref ref.tsv --missing-as-deletions": "more.txt: c not in ref.tsv (line 3 of more.txt)",
     "score deep.jsonl --ref ref.tsv": "deep.jsonl:1: not JSON (maximum recursion depth exceeded",
@@ -284,10 +284,10 @@ UNUSABLE = {
     "score roles.json --ref ref.tsv": "roles.json:1 (a): expected `messages`, a list of turns with a user's text",
     "score past.json": 'past.json:1 (a): field "duration" is -3, expected seconds of an utterance',
     "score endless.json": 'endless.json:1 (a): field "duration" is inf, expected seconds of an utterance',
-    "score half.json": "half.json:1: \\udc00 is half a character; write it whole, or leave it out",
-    "score half-array.json": "half-array.json:1: \\udc00 is half a character",
+    "score half.json": "half.json:1: \\udc00 is half of a surrogate pair; write the whole character",
+    "score half-array.json": "half-array.json:1: \\udc00 is half of a surrogate pair",
     "compare hyp.txt no.txt --ref ref.tsv": "no.txt: no such file; correct the path",
-    "compare hyp.txt hyp.txt --ref ref.tsv": "hyp.txt: given twice; give each system's file once",
+    "compare hyp.txt hyp.txt --ref ref.tsv": "hyp.txt: given twice; give each system's file only once",
     "compare hyp.txt part.txt --ref ref.tsv": "part.txt: b missing (line 2 of ref.tsv)",
     # planning and clusters
     "plan --gpus 0": "--gpus is 0, must be above 0 and finite",
@@ -302,8 +302,8 @@ UNUSABLE = {
     "trainjob -S resources.checkpoints=null": "resources.checkpoints is null; name the volume that holds",
     "trainjob -S resources.image=a:latest": "--set resources.image=a:latest: resources.image is 'a:latest', names no",
     "trainjob -S resources.secret_name=Bad_Name": "--set resources.secret_name=Bad_Name: resources.secret_name is",
-    "pipeline submit --host http://127.0.0.1:9": "http://127.0.0.1:9: nobody answers",
-    "pipeline status x --host file:///etc": "file:///etc: expected an address of http:// or https://",
+    "pipeline submit --host http://127.0.0.1:9": "http://127.0.0.1:9: no response",
+    "pipeline status x --host file:///etc": "file:///etc: expected an http:// or https:// address",
 }
 
 # What is no use of a command at all: exit code 2, and the line that says why.
@@ -380,7 +380,7 @@ def tree(folder: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("line", UNUSABLE)
-def test_what_cannot_be_used_is_told_in_one_line_and_leaves_nothing_behind(sap2, world, line):
+def test_bad_input_gives_a_single_line_and_leaves_nothing(sap2, world, line):
     before = tree(world) | {"data", "models", "new"}  # folders for an output that did not come
     code, out, err = sap2(line)
     last = err.splitlines()[-1]
@@ -495,7 +495,7 @@ def client():
 
 
 @pytest.mark.parametrize("case", REQUESTS)
-def test_a_bad_request_is_answered_in_openais_form_with_its_reason(client, case):
+def test_a_bad_request_gets_an_openai_style_error(client, case):
     method, path, headers, body, status, message = REQUESTS[case]
     encoded = {name: value if isinstance(value, bytes) else value.encode() for name, value in headers.items()}
     answer = client.request(method, path, headers={"authorization": b"Bearer secret"} | encoded, content=body)

@@ -121,14 +121,14 @@ def test_bad_usage_exits_2(arguments):
         (["compare", "LICENSE", "NOTICE", "--ref", "no.tsv"], "sap2: LICENSE:"),
     ],
 )
-def test_what_cannot_be_used_is_one_line_on_stderr_and_exits_1(arguments, message):
+def test_bad_input_is_a_single_line_on_stderr_and_exits_1(arguments, message):
     done = sap2(*arguments)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith(message)
     assert done.stderr.count("\n") == 1
 
 
-def test_errors_of_any_room_become_one_line(monkeypatch, capsys):
+def test_errors_of_any_package_become_a_single_line(monkeypatch, capsys):
     def fail(prog_name):
         raise InputError("a.jsonl:1: first\n  second")
 
@@ -139,14 +139,14 @@ def test_errors_of_any_room_become_one_line(monkeypatch, capsys):
     assert capsys.readouterr().err == "sap2: a.jsonl:1: first second\n"
 
 
-def test_transcripts_are_printed_with_the_words_found(monkeypatch, tmp_path):
+def test_transcripts_are_printed_with_found_keywords(monkeypatch, tmp_path):
     from sap2 import stages
     from sap2.transcripts.transcript import Segment, Transcript
 
-    asked = {}
+    calls = {}
 
     def answer(files, keywords, model, pruner_model, overrides):
-        asked.update(files=files, keywords=keywords, model=model, pruner_model=pruner_model, overrides=overrides)
+        calls.update(files=files, keywords=keywords, model=model, pruner_model=pruner_model, overrides=overrides)
         for path in files:
             if path.name == "bad.wav":
                 yield path, InputError(f"{path}: no such file")
@@ -158,7 +158,7 @@ def test_transcripts_are_printed_with_the_words_found(monkeypatch, tmp_path):
     run = CliRunner().invoke
     shown = run(cli.app, ["transcribe", "a.wav", "--keywords", "Meyer, Zorvan", "--show-keywords"])
     assert (shown.exit_code, shown.stdout) == (0, "ask meyer\n  keywords found: Meyer\n")
-    assert asked == {
+    assert calls == {
         "files": [Path("a.wav")], "keywords": ["Meyer", "Zorvan"], "model": "models", "pruner_model": None,
         "overrides": [],
     }  # fmt: skip
@@ -174,12 +174,12 @@ def test_transcripts_are_printed_with_the_words_found(monkeypatch, tmp_path):
     shown = run(cli.app, ["transcribe", "a.wav", "bad.wav", "b.wav", "--model", "models:/sap2-asr/1"])
     assert (shown.exit_code, shown.stdout) == (1, "a.wav: ask meyer\nb.wav: ask meyer\n")
     assert shown.stderr == "sap2: bad.wav: no such file\n"
-    assert asked["model"] == "models:/sap2-asr/1"
+    assert calls["model"] == "models:/sap2-asr/1"
     run(cli.app, ["transcribe", "a.wav", "--pruner-model", "one", "--model", "two"])
-    assert (asked["pruner_model"], asked["model"]) == ("one", "two")
+    assert (calls["pruner_model"], calls["model"]) == ("one", "two")
     changes = ["-S", "inference.num_beams=4", "--max-segment", "20", "--segment-overlap", "0"]
     run(cli.app, ["transcribe", "a.wav", *changes])
-    assert asked["overrides"] == [
+    assert calls["overrides"] == [
         "inference.num_beams=4", "inference.max_segment=20.0", "inference.segment_overlap=0.0",
     ]  # fmt: skip
 
@@ -188,14 +188,14 @@ def test_serve_and_demo_pass_changes_of_the_models_settings_on(monkeypatch, tmp_
     from sap2 import stages
     from sap2.serving import server
 
-    asked = []
+    calls = []
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(server, "serve", lambda *given: asked.append(given[-1]))
-    monkeypatch.setattr(stages, "demo", lambda *given: asked.append(given[-1]))
+    monkeypatch.setattr(server, "serve", lambda *given: calls.append(given[-1]))
+    monkeypatch.setattr(stages, "demo", lambda *given: calls.append(given[-1]))
     changes = ["-S", "inference.num_beams=4"]
     assert CliRunner().invoke(cli.app, ["serve", *changes, "-S", "tracking.experiment=x"]).exit_code == 0
     assert CliRunner().invoke(cli.app, ["demo", *changes, "--max-segment", "5"]).exit_code == 0
-    assert asked == [["inference.num_beams=4"], ["inference.num_beams=4", "inference.max_segment=5.0"]]
+    assert calls == [["inference.num_beams=4"], ["inference.num_beams=4", "inference.max_segment=5.0"]]
 
 
 @pytest.mark.parametrize(("promoted", "code"), [(True, 0), (False, 3)])
@@ -230,7 +230,7 @@ def test_a_file_is_scored_printed_and_written(files):
 def test_systems_are_compared_with_the_first(files):
     done = sap2("compare", "one.trn", "two.txt", "--ref", "ref.tsv", "--json", "out.json", cwd=files)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith("two against one\n")
+    assert done.stdout.startswith("two compared with one\n")
     assert "jon: now found in a" in done.stdout
     assert json.loads((files / "out.json").read_text())[0]["better"] == [{"id": "a", "errors_a": 1, "errors_b": 0}]
 
@@ -283,7 +283,7 @@ def test_a_models_folder_without_its_parts_says_what_is_missing(tmp_path):
     (tmp_path / "models" / "base").mkdir(parents=True)
     done = sap2("transcribe", "a.wav", cwd=tmp_path)
     assert done.returncode == 1
-    assert "models: holds no pruner and no recogniser, expected the folders base, pruner and recogniser" in done.stderr
+    assert "models: has no pruner and no recogniser, expected the folders base, pruner and recogniser" in done.stderr
 
 
 def test_every_command_is_a_typer_command():
@@ -304,7 +304,7 @@ def test_every_command_is_a_typer_command():
         ),
     ],
 )
-def test_a_lack_of_memory_is_one_sentence(monkeypatch, capsys, error, said):
+def test_out_of_memory_is_a_single_sentence(monkeypatch, capsys, error, said):
     def fails(**_):
         raise error
 

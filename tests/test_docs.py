@@ -77,7 +77,9 @@ def test_the_documents_hold_commands():
     assert len(commands(PAPER)) >= 8
 
 
-@pytest.mark.parametrize(("page", "command"), EVERY, ids=lambda one: one.stem if isinstance(one, Path) else one[1])
+@pytest.mark.parametrize(
+    ("page", "command"), EVERY, ids=lambda value: value.stem if isinstance(value, Path) else value[1]
+)
 def test_a_command_of_the_documents_can_be_parsed(page, command):
     group, rest = typer.main.get_command(cli.app), words(command)
     while hasattr(group, "commands") and rest and rest[0] in group.commands:
@@ -131,9 +133,9 @@ def test_the_papers_params_are_params(tmp_path, text):
         params["profiles"][profile] |= sections
     path = tmp_path / "params.yaml"
     path.write_text(yaml.safe_dump(params, sort_keys=False), encoding="utf-8")
-    found = load_params(path, "qwen2-audio-7b")
-    assert found.prepare.source in ("slidespeech", "librispeech")
-    assert getattr(found.prepare, found.prepare.source).root.startswith("/data/")
+    result = load_params(path, "qwen2-audio-7b")
+    assert result.prepare.source in ("slidespeech", "librispeech")
+    assert getattr(result.prepare, result.prepare.source).root.startswith("/data/")
 
 
 def test_the_papers_page_says_what_the_plan_says(tmp_path):

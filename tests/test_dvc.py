@@ -55,7 +55,7 @@ def test_the_flow_is_the_designs():
 
 
 @pytest.mark.parametrize("name", STAGES)
-def test_a_stage_is_one_command_of_the_same_name_with_the_tracked_profile(name):
+def test_a_stage_runs_its_command_with_the_tracked_profile(name):
     profile = "" if name == "settings" else " --profile ${profile}"  # it joins what others ran with
     assert STAGES[name]["cmd"] == f"sap2 {name}{profile}"
     assert name in typer.main.get_command(cli.app).commands
@@ -91,7 +91,7 @@ def test_a_stage_tracks_exactly_the_sections_its_function_takes(name):
     if name == "settings":
         assert not taken and "params" not in STAGES[name]
         return
-    assert set(STAGES[name]["params"]) == {"profile"} | taken | {f"profiles.${{profile}}.{one}" for one in taken}
+    assert set(STAGES[name]["params"]) == {"profile"} | taken | {f"profiles.${{profile}}.{item}" for item in taken}
 
 
 def section_of(stage: str, kind: type) -> str | None:
@@ -100,7 +100,7 @@ def section_of(stage: str, kind: type) -> str | None:
     return own.get(stage) if kind in (Params.model_fields["pruner"].annotation,) else None
 
 
-def test_every_dependency_is_a_file_of_the_repository_or_made_by_a_stage():
+def test_dependencies_are_repository_files_or_outputs():
     outs = {out for stage in STAGES.values() for out in made(stage)}
     for name, stage in STAGES.items():
         for dep in paths(stage, "deps"):
@@ -116,15 +116,15 @@ def modules_of(name: str) -> set[str]:
         node.func.id for node in ast.walk(entry) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
     }
     bodies = [entry, *(functions[helper] for helper in called if helper in functions)]
-    found: set[str] = set()
+    result: set[str] = set()
     waiting = [module for body in bodies for module in imported(body)]
     while waiting:
         module = waiting.pop()
-        if module in found or module in SHELLS:
+        if module in result or module in SHELLS:
             continue
-        found.add(module)
+        result.add(module)
         waiting += imported(ast.parse(file_of(module).read_text(encoding="utf-8")))
-    return found
+    return result
 
 
 def imported(tree: ast.AST) -> list[str]:
@@ -318,7 +318,7 @@ def test_what_is_pushed_to_the_documented_remote_comes_back(project):
     assert ran(dvc(project, "repro")) == []
 
 
-def test_a_corpus_that_dvc_tracks_by_its_pointer_is_prepared_again_when_it_changes(project):
+def test_a_changed_dvc_tracked_corpus_is_prepared_again(project):
     corpus = project / "corpora" / "talks"
     corpus.mkdir()
     (corpus / "list.tsv").write_text("id\ttext\tkeywords\n")

@@ -39,10 +39,10 @@ def test_the_flow_runs_from_a_fresh_clone_to_a_registered_model(repository, run,
         ids = [row["id"] for row in rows]
     assert len(ids) == 8
     metrics = json.loads((repository / "reports" / "metrics.json").read_text())
-    asked = json.loads((repository / "data" / "pruned" / "summary.json").read_text())["test"]
+    calls = json.loads((repository / "data" / "pruned" / "summary.json").read_text())["test"]
     for figure in ("recall", "precision"):
         counted = metrics["pruning"][figure]
-        assert asked[f"keyword_{figure}"] == (None if counted is None else round(counted, 4)), "one way of counting"
+        assert calls[f"keyword_{figure}"] == (None if counted is None else round(counted, 4)), "one way of counting"
     assert (repository / "reports" / "table.md").stat().st_size
     assert "<html" in (repository / "reports" / "report.html").read_text(encoding="utf-8").lower()
     assert json.loads((repository / "reports" / "registration.json").read_text())["version"]
@@ -61,7 +61,7 @@ def test_the_flow_runs_from_a_fresh_clone_to_a_registered_model(repository, run,
     assert page.as_uri() in plots and "B-WER by context (%)" in page.read_text(encoding="utf-8")
 
 
-def test_a_recording_the_corpus_maker_did_not_make_is_transcribed(run, reproduced, tmp_path):
+def test_a_recording_from_outside_is_transcribed(run, reproduced, tmp_path):
     """Another voice, other words, and a rate and channels that no corpus of ours has."""
     voice, said = "en-029+f5", "zorvan and meyer sat on the harbour wall and counted ships"
     assert voice not in VOICES
@@ -70,5 +70,5 @@ def test_a_recording_the_corpus_maker_did_not_make_is_transcribed(run, reproduce
     soundfile.write(talk, np.stack((mono, 0.5 * mono), axis=1), 44_100, subtype="PCM_16")
     assert (soundfile.info(talk).samplerate, soundfile.info(talk).channels) == (44_100, 2)
     output = run("sap2", "transcribe", str(talk), "--keywords", "Meyer, Zorvan", "--show-keywords")
-    *_, text, found = output.splitlines()
-    assert len(text.split()) > 3 and found.strip().startswith("keywords found: ")
+    *_, text, result = output.splitlines()
+    assert len(text.split()) > 3 and result.strip().startswith("keywords found: ")

@@ -43,7 +43,7 @@ def folder(tmp_path):
     return tmp_path / "out"
 
 
-def test_a_folder_is_whole_or_absent_wherever_its_writer_is_killed(folder):
+def test_a_folder_is_complete_or_absent_after_a_kill(folder):
     """Before each change of the file system in turn, while an older one lies at its place."""
     old, new = dict.fromkeys("abc", "old"), dict.fromkeys("abc", "new")
     seen = []
@@ -65,7 +65,7 @@ def test_what_a_living_process_writes_is_left_alone(tmp_path):
         assert theirs.is_dir()
 
 
-def test_an_error_leaves_the_old_one(folder, monkeypatch):
+def test_an_error_keeps_the_old_file(folder, monkeypatch):
     with pytest.raises(ZeroDivisionError), atomic_dir(folder):
         raise ZeroDivisionError
     replace, calls = os.replace, []
@@ -89,7 +89,7 @@ def test_an_error_leaves_the_old_one(folder, monkeypatch):
         ValueError("Error while serializing: I/O error: No space left on device (os error 28)"),  # as safetensors does
     ],
 )
-def test_a_full_disk_is_named_with_the_output_and_not_with_its_temporary_name(tmp_path, error):
+def test_a_full_disk_names_the_output_not_its_temporary_file(tmp_path, error):
     with pytest.raises(OutputError) as failure, atomic_dir(tmp_path / "out") as outer:
         with atomic_file(outer / "inner.json"):
             raise error
@@ -98,7 +98,7 @@ def test_a_full_disk_is_named_with_the_output_and_not_with_its_temporary_name(tm
     assert str(pickle.loads(pickle.dumps(failure.value))) == str(failure.value)  # it comes out of pools of processes
 
 
-def test_a_place_that_is_no_folder_is_named(tmp_path):
+def test_a_parent_that_is_not_a_folder_is_named(tmp_path):
     (tmp_path / "reports").write_text("a file")
     with pytest.raises(OutputError, match=r"reports/rows.jsonl: cannot be written: "):
         write_jsonl(tmp_path / "reports" / "rows.jsonl", [{}])

@@ -82,12 +82,12 @@ def spoilt(row: dict):
     """A good row of which some fields are anything at all, or gone."""
     changed = st.dictionaries(st.sampled_from([*row, "extra"]), JSON, max_size=3)
     gone = st.sets(st.sampled_from(list(row)), max_size=1)
-    return st.tuples(changed, gone).map(lambda one: {k: v for k, v in (row | one[0]).items() if k not in one[1]})
+    return st.tuples(changed, gone).map(lambda value: {k: v for k, v in (row | value[0]).items() if k not in value[1]})
 
 
 def lines(row: dict):
     """A file of JSON lines, some spoilt, some no JSON."""
-    written = spoilt(row).map(json.dumps) | spoilt(row).map(lambda one: json.dumps(one, ensure_ascii=False)) | NOISE
+    written = spoilt(row).map(json.dumps) | spoilt(row).map(lambda value: json.dumps(value, ensure_ascii=False)) | NOISE
     return st.lists(written, max_size=4).map("\n".join)
 
 
@@ -113,10 +113,12 @@ def tried(read, *arguments, error=InputError):
 
 @fuzzed(text=lines(ROW))
 def test_manifests(place, text):
-    for one in tried(read_manifest, written(place, text)) or ():
-        assert one.text.split() and 0 < one.duration < float("inf")
-        assert not any(MARKER.search(keyword) or "," in keyword for keyword in [*one.keywords, *(one.predicted or ())])
-        assert Utterance.model_validate_json(one.model_dump_json()) == one
+    for utterance in tried(read_manifest, written(place, text)) or ():
+        assert utterance.text.split() and 0 < utterance.duration < float("inf")
+        assert not any(
+            MARKER.search(keyword) or "," in keyword for keyword in [*utterance.keywords, *(utterance.predicted or ())]
+        )
+        assert Utterance.model_validate_json(utterance.model_dump_json()) == utterance
 
 
 @fuzzed(text=lines(KEPT))
@@ -133,7 +135,7 @@ def test_message_rows(place, text):
     (place / "a.wav").touch()
     path = written(place, text, "rows.json")
     read = tried(lambda: list(swift_entries(SwiftSource(root=str(place)), [("train", path)])))
-    assert all(isinstance(one, Entry | Rejected) for one in read or ())
+    assert all(isinstance(item, Entry | Rejected) for item in read or ())
 
 
 @fuzzed(text=st.one_of(NOISE, lines({**TURNS, "hypothesis": "x", "reference": "y"}), st.lists(WORDS).map("\n".join)))
@@ -156,8 +158,8 @@ def test_tables_and_lists(place, text):
     read_slides(path, frozenset())
     for word in tried(read_list, text, path) or ():
         assert word == " ".join(word.split()) and not MARKER.search(word)
-    for one in tried(read_keywords, text, "x") or ():
-        assert isinstance(one, Keyword) and one.page >= 0 and not MARKER.search(one.keyword)
+    for item in tried(read_keywords, text, "x") or ():
+        assert isinstance(item, Keyword) and item.page >= 0 and not MARKER.search(item.keyword)
 
 
 @fuzzed(cells=st.lists(st.lists(st.one_of(WORDS, NOISE), min_size=3, max_size=9).map("\t".join), max_size=4))
@@ -168,7 +170,7 @@ def test_a_folders_table(place, cells):
     header = "id\ttext\tkeywords\tsplit\taudio\tspeaker\ttalk\tsubtitles\tslides"
     (folder / "list.tsv").write_bytes("\n".join([header, *cells]).encode("utf-8", "surrogatepass"))
     entries, _ = read_folder(PrepareSection(source="folder", folder={"root": str(folder)}))
-    assert all(isinstance(one, Entry | Rejected) for one in entries)
+    assert all(isinstance(entry, Entry | Rejected) for entry in entries)
 
 
 @fuzzed(answer=st.one_of(NOISE, WORDS), listed=st.lists(st.one_of(WORDS, NOISE), max_size=8))
@@ -179,7 +181,7 @@ def test_answers(answer, listed):
     assert all(match is None or match in listed for _, match in match_pieces(answer, listed))
     assert set(parse_joint(answer, listed)[0]) <= set(listed)
     assert parse_joint(joint_target(selected, "ask"), selected)[2] == "ask" or any(
-        "Transcription:" in one for one in listed
+        "Transcription:" in word for word in listed
     )
 
 
@@ -199,11 +201,11 @@ def test_params(place, override):
 
 
 @pytest.mark.parametrize("ending", ["txt", "md", "html", "csv", "bib"])
-@fuzzed(text=st.one_of(NOISE, st.tuples(PIECES, st.integers(1, 300)).map(lambda one: (one[0] * one[1])[:20_000])))
+@fuzzed(text=st.one_of(NOISE, st.tuples(PIECES, st.integers(1, 300)).map(lambda value: (value[0] * value[1])[:20_000])))
 def test_decks(place, ending, text):
     if (deck := tried(read_deck, written(place, text, f"a.{ending}"))) is not None:
-        for one in deck_keywords(deck):
-            assert not MARKER.search(one.keyword)
+        for found in deck_keywords(deck):
+            assert not MARKER.search(found.keyword)
 
 
 # ---- prompts: no token of the prompt's own comes from data ----------------------------------------------------------
@@ -222,7 +224,7 @@ def processor(tmp_path_factory):
 def test_no_special_token_from_data(processor, words, target):
     from sap2.prompts import pruning_prompt
 
-    words, target = ([one.encode("utf-8", "replace").decode()[:300] for one in given] for given in (words, [target]))
+    words, target = ([item.encode("utf-8", "replace").decode()[:300] for item in given] for given in (words, [target]))
     special = set(processor.tokenizer.all_special_ids) | set(processor.tokenizer.added_tokens_decoder)
     assert not special & set(processor.tokenise_context(words)[0])
     ids = processor([pruning_prompt()], [words], targets=target)["input_ids"][0].tolist()

@@ -25,18 +25,18 @@ def test_a_file_that_is_away_is_lost_only_after_the_limit(tmp_path):
     assert heart.lost()
 
 
-def test_the_watch_tells_once(tmp_path):
-    told = []
-    Heartbeat(tmp_path / "none", limit=0.1).watch(lambda: told.append(1))
+def test_the_watch_reports_once(tmp_path):
+    messages = []
+    Heartbeat(tmp_path / "none", limit=0.1).watch(lambda: messages.append(1))
     time.sleep(0.5)
-    assert told == [1]
+    assert messages == [1]
 
 
-def test_a_watch_that_is_ended_tells_nothing(tmp_path):
-    told = []
-    Heartbeat(tmp_path / "none", limit=0.2).watch(lambda: told.append(1)).set()
+def test_an_ended_watch_reports_nothing(tmp_path):
+    messages = []
+    Heartbeat(tmp_path / "none", limit=0.2).watch(lambda: messages.append(1)).set()
     time.sleep(0.4)
-    assert told == []
+    assert messages == []
 
 
 def test_outside_a_trainjob_there_is_none(monkeypatch, tmp_path):

@@ -27,7 +27,7 @@ def no_network(monkeypatch):
     monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot)
 
 
-def test_a_fetched_base_names_the_commit_that_came_whatever_was_asked_for(tmp_path):
+def test_a_downloaded_base_names_its_resolved_commit(tmp_path):
     hub.fetch("some/base", "main", tmp_path)
     assert json.loads((tmp_path / "hub.json").read_text()) == {"id": "some/base", "revision": "0123abc"}
     assert not (tmp_path / ".cache").exists()
@@ -42,7 +42,7 @@ def test_what_cannot_be_fetched_says_how_to_get_on(tmp_path):
         hub.fetch_named(tmp_path / "hub.json")
 
 
-def test_a_folder_that_only_names_a_base_stands_for_the_one_that_is_fetched(tmp_path):
+def test_a_folder_that_names_a_base_resolves_to_its_download(tmp_path):
     (tmp_path / "hub.json").write_text('{"id": "some/base", "revision": "0123abc"}')
     assert str(hub.present(tmp_path)) == "/cache/some/base/0123abc"
     (tmp_path / "config.json").write_text("{}")

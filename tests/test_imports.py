@@ -56,13 +56,13 @@ def room(module: str) -> str:
 
 
 def graph_of_modules() -> dict[str, set[str]]:
-    return {name: found & MODULES.keys() for name, found in IMPORTS.items()}
+    return {name: result & MODULES.keys() for name, result in IMPORTS.items()}
 
 
 def graph_of_rooms() -> dict[str, set[str]]:
     graph = {room(name): set() for name in MODULES}
-    for name, found in graph_of_modules().items():
-        graph[room(name)] |= {room(other) for other in found} - {room(name)}
+    for name, result in graph_of_modules().items():
+        graph[room(name)] |= {room(other) for other in result} - {room(name)}
     return graph
 
 
@@ -90,10 +90,10 @@ def circles(graph: dict[str, set[str]]) -> list[list[str]]:
 
 def outside(name: str) -> set[str]:
     """Top-level names that a module imports, ours left out."""
-    return {found.partition(".")[0] for found in IMPORTS[name]} - set(OURS)
+    return {result.partition(".")[0] for result in IMPORTS[name]} - set(OURS)
 
 
-def test_circles_are_found():
+def test_import_cycles_are_detected():
     assert circles({"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": {"d"}}) == [["b", "c"], ["d"]]
 
 
@@ -192,8 +192,8 @@ def test_scoring_needs_no_gpu_stack_and_no_pydantic():
 
 
 def test_the_command_line_imports_no_library_but_typer():
-    found = {library for name in MODULES if room(name) == "sap2.cli" for library in outside(name)}
-    assert found - sys.stdlib_module_names == {"typer"}
+    result = {library for name in MODULES if room(name) == "sap2.cli" for library in outside(name)}
+    assert result - sys.stdlib_module_names == {"typer"}
 
 
 @pytest.mark.parametrize("name", constants.__all__)

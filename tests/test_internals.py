@@ -33,10 +33,10 @@ READ = {
 
 def source(path: str) -> str:
     module, _, name = path.partition(":")
-    found = importlib.import_module(module)
+    result = importlib.import_module(module)
     for part in filter(None, name.split(".")):
-        found = getattr(found, part)
-    return inspect.getsource(found)
+        result = getattr(result, part)
+    return inspect.getsource(result)
 
 
 def digest(path: str) -> str:

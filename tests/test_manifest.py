@@ -41,7 +41,7 @@ def test_written_manifests_read_back_the_same(tmp_path):
 def test_unknown_keys_are_kept(tmp_path):
     path = tmp_path / "train.jsonl"
     path.write_text(json.dumps({**ONE.model_dump(), "slide": 12}) + "\n")
-    write_manifest(path, [one.with_predicted(["Meyer"]) for one in read_manifest(path)])
+    write_manifest(path, [utterance.with_predicted(["Meyer"]) for utterance in read_manifest(path)])
     row = json.loads(path.read_text())
     assert (row["slide"], row["predicted"]) == (12, ["Meyer"])
 
@@ -54,9 +54,11 @@ def test_keywords_are_tidied_and_held_once():
     assert ONE.with_keywords(["deep  zorvan", "Deep Zorvan", " x "]).keywords == ["deep zorvan", "x"]
 
 
-def test_keywords_with_accents_are_held_and_spoken_however_they_are_typed():
-    one = ONE.with_keywords(["Mu\u0308ller", "MÜLLER", "Zoë"]).model_copy(update={"text": "zoe\u0308 thanks müller"})
-    assert one.keywords == ["Müller", "Zoë"] == spoken(one)
+def test_keywords_with_accents_match_in_any_unicode_form():
+    utterance = ONE.with_keywords(["Mu\u0308ller", "MÜLLER", "Zoë"]).model_copy(
+        update={"text": "zoe\u0308 thanks müller"}
+    )
+    assert utterance.keywords == ["Müller", "Zoë"] == spoken(utterance)
 
 
 def test_operations_return_new_records_with_the_same_id():
@@ -70,8 +72,8 @@ def test_operations_return_new_records_with_the_same_id():
     [
         ({"duration": -1.2}, "duration is -1.2, must be greater than 0"),
         ({"duration": float("nan")}, "duration is nan, must be a finite number"),
-        ({"snr": [1.5, float("inf")]}, "snr is [1.5, inf], holds a number that is not finite"),
-        ({"text": "  "}, "text is '  ', must hold at least one word"),
+        ({"snr": [1.5, float("inf")]}, "snr is [1.5, inf], must contain only finite numbers"),
+        ({"text": "  "}, "text is '  ', must contain at least one word"),
         ({"id": ""}, "id is ''"),
         ({"keywords": ["smith, john"]}, "a comma inside the keyword 'smith, john'"),
         ({"keywords": ["a<|endofcontext|>"]}, "the marker <|endofcontext|> inside the keyword"),
@@ -89,13 +91,13 @@ def test_a_bad_line_is_named_by_file_line_and_id(tmp_path, change, message):
     assert message in str(caught.value)
 
 
-def test_a_missing_field_a_repeated_id_and_a_line_that_is_no_json_are_named(tmp_path):
+def test_missing_fields_duplicate_ids_and_non_json_are_named(tmp_path):
     path = tmp_path / "train.jsonl"
     path.write_text('{"id": "a", "audio": "a.wav", "text": "one"}\n')
     with pytest.raises(InputError, match=r"train.jsonl:1 \(a\): duration is missing"):
         read_manifest(path)
     write_manifest(path, [ONE, ONE])
-    with pytest.raises(InputError, match=r"train.jsonl:2 \(talk3-0007\): the id is also on line 1"):
+    with pytest.raises(InputError, match=r"train.jsonl:2 \(talk3-0007\): the id is already on line 1"):
         read_manifest(path)
     path.write_text("id: a\n")
     with pytest.raises(InputError, match=r"train.jsonl:1: not JSON"):
@@ -132,9 +134,9 @@ words = st.text("abcdefgh'", min_size=1, max_size=6)
 
 @given(st.lists(words, max_size=5), st.lists(words, min_size=1, max_size=6))
 def test_swift_rows_read_back_the_same(keywords, text):
-    one = ONE.model_copy(update={"keywords": unique_keywords(keywords), "text": " ".join(text), "talk": None})
-    back = from_swift(to_swift(one, "recogniser", one.keywords))
-    assert back == one
+    utterance = ONE.model_copy(update={"keywords": unique_keywords(keywords), "text": " ".join(text), "talk": None})
+    back = from_swift(to_swift(utterance, "recogniser", utterance.keywords))
+    assert back == utterance
 
 
 def test_swift_rows_of_the_public_metadata_are_read():
@@ -146,8 +148,8 @@ def test_swift_rows_of_the_public_metadata_are_read():
         ],
         "audios": ["/path/a.wav"],
     }
-    one = from_swift(row, duration=2.0)
-    assert (one.id, one.audio, one.text, one.keywords) == (
+    utterance = from_swift(row, duration=2.0)
+    assert (utterance.id, utterance.audio, utterance.text, utterance.keywords) == (
         "a",
         "/path/a.wav",
         "transcribed text",
@@ -159,7 +161,7 @@ def test_swift_rows_of_the_public_metadata_are_read():
     ("row", "message"),
     [
         ({}, "expected `messages`"),
-        (to_swift(ONE, "pruner"), "holds no transcript"),
+        (to_swift(ONE, "pruner"), "has no transcript"),
         ({**to_swift(ONE, "recogniser"), "duration": -1}, "duration is -1"),
         ({**to_swift(ONE, "recogniser"), "duration": None}, "has no duration"),
     ],
@@ -170,7 +172,7 @@ def test_swift_rows_that_are_no_utterance_say_why(row, message):
 
 
 @given(st.text(max_size=20))
-def test_a_keyword_without_fault_holds_no_separator_and_no_marker(keyword):
+def test_valid_keywords_have_no_separator_or_marker(keyword):
     if keyword_fault(keyword) is None:
         assert "," not in keyword and "<|" not in keyword.replace("<|", "", 0) or "|>" not in keyword
         assert keyword.strip() and keyword.isprintable()

@@ -70,8 +70,8 @@ def recordings(work: Path) -> list[Path]:
 
 def by_command(work: Path, model: str) -> dict[str, list]:
     """`sap2 transcribe --model MODEL`."""
-    asked = ["transcribe", *map(str, recordings(work)), "--keywords", ",".join(KEYWORDS), "--format", "json"]
-    shown = CliRunner().invoke(cli.app, [*asked, "--model", model])
+    arguments = ["transcribe", *map(str, recordings(work)), "--keywords", ",".join(KEYWORDS), "--format", "json"]
+    shown = CliRunner().invoke(cli.app, [*arguments, "--model", model])
     assert shown.exit_code == 0, shown.output
     rows = map(json.loads, shown.stdout.splitlines())
     return {Path(row["file"]).stem: [row["text"], row["keywords"]["predicted"]] for row in rows}
@@ -81,23 +81,23 @@ def by_server(work: Path, model: str, tracking: TrackingSection) -> dict[str, li
     """`sap2 serve --model MODEL`, each recording in a request of its own."""
     from sap2.serving.models import ModelSource
 
-    found = {}
+    result = {}
     with running(ModelSource(model, tracking).load(model)) as server:
         for path in recordings(work):
             form = [("file", path.read_bytes(), path.name), ("keywords", ",".join(KEYWORDS))]
             status, _, answer = server.post(*form, ("response_format", "verbose_json"))
             assert status == 200, answer
-            found[path.stem] = [answer["text"], answer["keywords"]["predicted"]]
-    return found
+            result[path.stem] = [answer["text"], answer["keywords"]["predicted"]]
+    return result
 
 
 def by_talk(work: Path, model: str) -> dict[str, list]:
     """`sap2 transcribe --slides`, with the keywords on no page."""
-    found = {}
+    result = {}
     for path in recordings(work):
         talk, _ = stages.transcribe_talk(path, [], KEYWORDS, model=model)
-        found[path.stem] = [talk.transcript.text, talk.transcript.predicted]
-    return found
+        result[path.stem] = [talk.transcript.text, talk.transcript.predicted]
+    return result
 
 
 def by_pyfunc(work: Path, uri: str, tracking: TrackingSection) -> dict[str, list]:
@@ -171,10 +171,10 @@ def test_every_path_gives_the_same_text_and_keywords(work, tmp_path, monkeypatch
             "Kubeflow": by_components(work, params, tmp_path / name / "kubeflow"),
             "Kubeflow's batch": by_shard(work, uri, tmp_path / name / "batch"),
         }
-        for path, found in paths.items():
-            assert found == expected, path
+        for path, result in paths.items():
+            assert result == expected, path
         seen.append(expected)
     strict, loose = seen
-    assert any(strict[one][1] != loose[one][1] for one in strict), "the settings matter: other keywords"
-    assert any(strict[one][0] != loose[one][0] for one in strict), "and other texts"
+    assert any(strict[item][1] != loose[item][1] for item in strict), "the settings matter: other keywords"
+    assert any(strict[item][0] != loose[item][0] for item in strict), "and other texts"
     assert any(keywords for _, keywords in strict.values())

@@ -53,21 +53,21 @@ def repository(tmp_path, monkeypatch):
     monkeypatch.chdir(folder)
     section = TrackingSection(uri="sqlite:///mlruns.db")
     check_server(section)
-    asking = MlflowClient(section.uri)
-    run = asking.create_run(experiment_id(asking, section)).info.run_id
-    asking.log_text(run, "weights", "model/weights.txt")
-    asking.create_registered_model("sap2-asr")
-    asking.create_model_version("sap2-asr", f"runs:/{run}/model", run_id=run)
-    asking.set_registered_model_alias("sap2-asr", "champion", "1")
+    client = MlflowClient(section.uri)
+    run = client.create_run(experiment_id(client, section)).info.run_id
+    client.log_text(run, "weights", "model/weights.txt")
+    client.create_registered_model("sap2-asr")
+    client.create_model_version("sap2-asr", f"runs:/{run}/model", run_id=run)
+    client.set_registered_model_alias("sap2-asr", "champion", "1")
     return folder
 
 
 READ = """
 import mlflow
 from mlflow import MlflowClient
-asking = MlflowClient("sqlite:///mlruns.db")
+client = MlflowClient("sqlite:///mlruns.db")
 mlflow.set_tracking_uri("sqlite:///mlruns.db")
-version = asking.get_model_version_by_alias("sap2-asr", "champion")
+version = client.get_model_version_by_alias("sap2-asr", "champion")
 path = mlflow.artifacts.download_artifacts(run_id=version.run_id, artifact_path="model/weights.txt")
 assert open(path).read() == "weights"
 """
@@ -146,7 +146,7 @@ def test_a_servers_backup_is_restored_as_the_page_says(tmp_path):
             assert Path(download_artifacts(**artifacts, tracking_uri=uri)).read_bytes() == large
 
 
-def test_every_alarm_is_on_figures_there_are_and_has_its_paragraph():
+def test_every_alarm_uses_known_metrics_and_is_documented():
     from prometheus_client import generate_latest
     from ruamel.yaml import YAML
     from transcription_server import Model

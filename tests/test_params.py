@@ -1,4 +1,4 @@
-"""params.yaml: every profile parses, and every mistake is answered with its key, its file and the nearest valid one."""
+"""params.yaml: every profile parses, and every mistake is answered with its key, its file and the nearest valid key."""
 
 from pathlib import Path
 
@@ -115,8 +115,8 @@ def test_a_section_within_a_section_is_changed_key_by_key(tmp_path):
         "pruner: {spec_augment: {freq_masks: 1}, cache_encoder: false}\n"
         "profiles: {a: {pruner: {spec_augment: {time_masks: 1}}}}\n",
     )
-    found = load_params(path, "a", ["pruner.spec_augment.freq_width=9"]).pruner.spec_augment
-    assert (found.freq_masks, found.time_masks, found.freq_width) == (1, 1, 9)
+    result = load_params(path, "a", ["pruner.spec_augment.freq_width=9"]).pruner.spec_augment
+    assert (result.freq_masks, result.time_masks, result.freq_width) == (1, 1, 9)
     assert load_params(path, "a", ["pruner.spec_augment=null"]).pruner.spec_augment is None
 
 
@@ -124,11 +124,11 @@ def test_a_section_within_a_section_is_changed_key_by_key(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("resources: {tolerations: [{kee: gpu}]}", "unknown key resources.tolerations.0.kee; the nearest valid one is"),
-        ("inferense: {num_beams: 1}", "unknown key inferense; the nearest valid one is inference"),
-        ("inference: {num_beam: 1}", "unknown key inference.num_beam; the nearest valid one is inference.num_beams"),
-        ("prepare: {window: 3}", "unknown key prepare.window; the nearest valid one is model.window"),
-        ("unspoken_share: 0.1", "unknown key unspoken_share; the nearest valid one is pruner.unspoken_share"),
+        ("resources: {tolerations: [{kee: gpu}]}", "unknown key resources.tolerations.0.kee; the nearest valid key is"),
+        ("inferense: {num_beams: 1}", "unknown key inferense; the nearest valid key is inference"),
+        ("inference: {num_beam: 1}", "unknown key inference.num_beam; the nearest valid key is inference.num_beams"),
+        ("prepare: {window: 3}", "unknown key prepare.window; the nearest valid key is model.window"),
+        ("unspoken_share: 0.1", "unknown key unspoken_share; the nearest valid key is pruner.unspoken_share"),
         ("inference: {num_beams: 0}", "inference.num_beams is 0, must be greater than or equal to 1"),
         ("pruner: {learning_rate: fast}", "pruner.learning_rate is 'fast', must be a valid number"),
         ("pruner: {learning_rate: .nan}", "pruner.learning_rate is nan, must be a finite number"),
@@ -150,9 +150,12 @@ def test_a_section_within_a_section_is_changed_key_by_key(tmp_path):
         ("pruner: {spec_augment: {freq_masks: -1}}", "pruner.spec_augment.freq_masks is -1, must be greater than"),
         (
             "pruner: {spec_augment: {mask: 1}}",
-            "unknown key pruner.spec_augment.mask; the nearest valid one is pruner.spec_augment.",
+            "unknown key pruner.spec_augment.mask; the nearest valid key is pruner.spec_augment.",
         ),
-        ("pruning: {threshold: -1, max_false_alarms: 1}", "pruning: max_false_alarms sets the threshold, which is set"),
+        (
+            "pruning: {threshold: -1, max_false_alarms: 1}",
+            "pruning: max_false_alarms sets the threshold, which is already set",
+        ),
         ("pruner: {batch_tokens: 3}", "pruner.batch_tokens is 3, must be greater than or equal to 16"),
         ("pruner: {early_stopping: 0}", "pruner.early_stopping is 0, must be greater than or equal to 1"),
         ("pruner: {deepspeed: zero4}", "must be 'zero2', 'zero3', 'zero2-offload', 'zero3-offload' or 'none'"),

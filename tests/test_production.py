@@ -26,7 +26,7 @@ from sap2.params import load_params
 from sap2.tracking import load_registered
 from sap2.tracking.aliases import aliases
 from sap2.tracking.promotion import rollback
-from sap2.tracking.store import client, fluent
+from sap2.tracking.store import fluent, new_client
 
 PARAMS = Path(__file__).parent.parent / "params.yaml"
 pytestmark = pytest.mark.slow  # two trainings, two servers
@@ -97,7 +97,7 @@ def trained(folder, params):
         stages.settings()
         stages.evaluate(again.evaluation)
         stages.register(again)
-    return client(params.tracking)
+    return new_client(params.tracking)
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +111,7 @@ def champion(trained, params):
     return first.facts, refused.facts, forced.facts, back
 
 
-def test_the_gate_lets_the_first_in_refuses_the_worse_and_lets_back(champion, trained, params):
+def test_the_gate_accepts_refuses_and_rolls_back(champion, trained, params):
     first, refused, forced, back = champion
     assert (first["promoted"], first["champion"]) == (True, 1)
     assert (refused["promoted"], refused["version"], refused["champion"], refused["against"]) == (False, 2, 1, 1)
@@ -127,7 +127,7 @@ def test_a_pipelines_run_holds_its_stages_curves_and_data(trained, params):
     assert run.info.run_name == "pipeline"
     experiment = run.info.experiment_id
     below = trained.search_runs([experiment], f"tags.`mlflow.parentRunId` = '{run.info.run_id}'")
-    names = {one.data.tags["sap2.stage"]: one for one in below}
+    names = {item.data.tags["sap2.stage"]: item for item in below}
     assert {"prepare", "pruner", "recogniser", "decode", "evaluate"} <= set(names)
     assert len(trained.get_metric_history(names["recogniser"].info.run_id, "dev_loss")) >= 1
     assert any(name.startswith("system/") for name in names["recogniser"].data.metrics)
@@ -155,9 +155,7 @@ def page(browser, path: str, *told: str, picture: str | None = None) -> str:
     return browser.value(shown)
 
 
-def test_mlflows_pages_tell_a_newcomer_what_was_trained_how_good_it_is_and_why_it_was_promoted(
-    browser, champion, trained, params
-):
+def test_mlflow_pages_state_training_scores_and_verdict(browser, champion, trained, params):
     name = params.tracking.model_name
     run = trained.get_run(trained.get_model_version(name, "1").run_id)
     wer, b_wer = (run.data.metrics[f"predicted/{figure}"] for figure in ("wer", "b_wer"))
@@ -171,7 +169,7 @@ def test_mlflows_pages_tell_a_newcomer_what_was_trained_how_good_it_is_and_why_i
     path = f"experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
     page(browser, path, *about, *stages_below, "Finished", f"{name} v1", picture="mlflow-run.png")
 
-    verdict = ("@ champion", "At the gate passed, as the first version", "all 4 rules of the gate hold")
+    verdict = ("@ champion", "At the gate passed, as the first version", "all 4 rules hold")
     shown = page(browser, f"models/{name}/versions/1", *about, *verdict, picture="mlflow-model.png")
     for rule in (
         "B-WER % at most",
@@ -181,7 +179,7 @@ def test_mlflows_pages_tell_a_newcomer_what_was_trained_how_good_it_is_and_why_i
     ):
         assert re.search(rf"{rule} \d+ [\d.]+ holds", shown), rule
 
-    forced = "passed by force: to see the way back, against version 1"
+    forced = "passed by force: to see the way back, compared with version 1"
     page(browser, f"models/{name}/versions/2", forced, "broken", "it was only a trial")
     page(browser, f"models/{name}", "Version 1", "Version 2", "champion is in production")
 
@@ -223,17 +221,19 @@ def served(champion, folder, params):
 
 
 def test_a_long_recording_is_served_with_times_that_rise(served, folder):
-    asking, _ = served
+    client, _ = served
     manifest = folder / "data" / "lists" / "test.jsonl"
     spoken = read_manifest(manifest)
     pause = np.zeros(8_000, np.float32)
-    long = np.concatenate([wave for one in spoken for wave in (load_audio(audio_path(one, manifest)), pause)])
+    long = np.concatenate(
+        [wave for utterance in spoken for wave in (load_audio(audio_path(utterance, manifest)), pause)]
+    )
     save_audio(folder / "long.wav", long)
     duration = len(long) / 16_000
     assert duration > 10
 
     def ask(response_format):
-        return asking.audio.transcriptions.create(
+        return client.audio.transcriptions.create(
             file=folder / "long.wav", model="whisper-1", prompt=", ".join(spoken[0].keywords),
             response_format=response_format,
         )  # fmt: skip
@@ -246,19 +246,19 @@ def test_a_long_recording_is_served_with_times_that_rise(served, folder):
     flat = [moment for cue in times for moment in cue]
     assert flat == sorted(flat) and all(start < end for start, end in times) and flat[-1] <= duration + 0.1
     answer = ask("verbose_json")
-    segments = [(one.start, one.end) for one in answer.segments]
+    segments = [(segment.start, segment.end) for segment in answer.segments]
     assert abs(answer.duration - duration) < 0.01 and len(segments) >= len(cues)
     assert segments == sorted(segments) and all(start < end for start, end in segments)
-    assert [cue[-1] for cue in cues] == [one.text for one in answer.segments if one.text]
+    assert [cue[-1] for cue in cues] == [segment.text for segment in answer.segments if segment.text]
 
 
 def test_what_is_served_is_kept_looked_at_and_learnt_from(served, folder, trained):
     """By the commands: serve --requests, monitor, feedback add, and the line of the manifest."""
-    asking, _ = served
+    client, _ = served
     manifest = folder / "data" / "lists" / "test.jsonl"
-    one = read_manifest(manifest)[0]
-    answer = asking.audio.transcriptions.with_raw_response.create(
-        file=audio_path(one, manifest), model="whisper-1", prompt=", ".join(one.keywords)
+    utterance = read_manifest(manifest)[0]
+    answer = client.audio.transcriptions.with_raw_response.create(
+        file=audio_path(utterance, manifest), model="whisper-1", prompt=", ".join(utterance.keywords)
     )
     id_ = answer.headers["x-sap2-id"]
 
@@ -269,44 +269,54 @@ def test_what_is_served_is_kept_looked_at_and_learnt_from(served, folder, traine
 
     added = folder / "data" / "feedback.jsonl"
     said = sap2(
-        "feedback", "add", id_, f"{one.text} indeed", "--requests", str(folder / "served"), "--manifest", str(added)
+        "feedback",
+        "add",
+        id_,
+        f"{utterance.text} indeed",
+        "--requests",
+        str(folder / "served"),
+        "--manifest",
+        str(added),
     )
-    assert f"{added}: {id_}: {one.text} indeed" in said
+    assert f"{added}: {id_}: {utterance.text} indeed" in said
     [row] = read_manifest(added)
-    assert (row.id, row.text, row.keywords) == (id_, f"{one.text} indeed", one.keywords)
-    assert np.allclose(load_audio(audio_path(row, added)), load_audio(audio_path(one, manifest)), atol=1e-3)
-    told = sap2("monitor", "--requests", str(folder / "served"), "--params", str(PARAMS), "--profile", "test")
-    run = trained.get_run(re.search(r"run: (?:\S*/)?([0-9a-f]{32})", told)[1])
+    assert (row.id, row.text, row.keywords) == (id_, f"{utterance.text} indeed", utterance.keywords)
+    assert np.allclose(load_audio(audio_path(row, added)), load_audio(audio_path(utterance, manifest)), atol=1e-3)
+    output = sap2("monitor", "--requests", str(folder / "served"), "--params", str(PARAMS), "--profile", "test")
+    run = trained.get_run(re.search(r"run: (?:\S*/)?([0-9a-f]{32})", output)[1])
     assert run.info.status == "FINISHED" and run.data.metrics
 
 
-def test_the_champion_is_served_and_changed_under_load_without_a_lost_request(served, folder, params):
+def test_switching_champions_under_load_loses_no_request(served, folder, params):
     manifest = folder / "data" / "lists" / "test.jsonl"
     spoken = read_manifest(manifest)[:4]
     expected = load_registered(params.tracking, f"models:/{params.tracking.model_name}/1")
-    asking, server = served
+    client, server = served
 
-    def ask(one, **more):
-        return asking.audio.transcriptions.with_raw_response.create(
-            file=audio_path(one, manifest), model=params.tracking.model_name, prompt=", ".join(one.keywords), **more
+    def ask(utterance, **more):
+        return client.audio.transcriptions.with_raw_response.create(
+            file=audio_path(utterance, manifest),
+            model=params.tracking.model_name,
+            prompt=", ".join(utterance.keywords),
+            **more,
         )
 
-    for one in spoken:
-        answer = ask(one)
+    for utterance in spoken:
+        answer = ask(utterance)
         assert answer.headers["x-sap2-model"] == f"models:/{params.tracking.model_name}/1"
-        assert answer.parse().text == expected(audio_path(one, manifest), one.keywords).text
+        assert answer.parse().text == expected(audio_path(utterance, manifest), utterance.keywords).text
     assert ask(spoken[0], response_format="vtt").text.startswith("WEBVTT\n")
 
     stop, heard, lost = threading.Event(), [], []
 
-    def keep_asking(one):
+    def keep_asking(utterance):
         while not stop.is_set():
             try:
-                heard.append(ask(one).headers["x-sap2-model"].rpartition("/")[2])
+                heard.append(ask(utterance).headers["x-sap2-model"].rpartition("/")[2])
             except openai.OpenAIError as error:
                 lost.append(error)
 
-    threads = [threading.Thread(target=keep_asking, args=[one]) for one in spoken]
+    threads = [threading.Thread(target=keep_asking, args=[utterance]) for utterance in spoken]
     for thread in threads:
         thread.start()
     promoted = stages.promote(params.gate, params.evaluation, params.tracking, version="2", force="a switch under load")

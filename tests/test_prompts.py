@@ -34,7 +34,7 @@ def test_none_in_any_form_selects_nothing(answer):
     assert parse_selection(answer, ["Kathryn", "Maier"]) == ([], [])
 
 
-def test_selection_has_the_lists_spelling_and_order_and_no_doubles():
+def test_the_selection_has_list_spelling_order_no_duplicates():
     listed = ["New  York", "Kathryn", "Maier"]
     assert parse_selection("MAIER, new york,maier", listed) == (["New  York", "Maier"], [])
 
@@ -55,7 +55,7 @@ def test_exact_spelling_goes_before_another_case():
     assert parse_selection("MAIER", ["Maier", "maier"]) == (["Maier"], [])
 
 
-def test_full_stop_belongs_to_a_keyword_that_has_one():
+def test_a_keywords_own_full_stop_is_kept():
     assert parse_selection("inc., Maier.", ["Inc.", "Maier"]) == (["Inc.", "Maier"], [])
 
 

@@ -47,15 +47,15 @@ def test_a_change_of_any_key_shows():
             ModelError,
             "--set inference.beams=2: unknown key inference.beams; the nearest",
         ),
-        ("threshold=-1", ModelError, "unknown key threshold; the nearest valid one is pruning.threshold"),
-        ("tracking.experiment=x", ModelError, "unknown key tracking; the nearest valid one is"),
+        ("threshold=-1", ModelError, "unknown key threshold; the nearest valid key is pruning.threshold"),
+        ("tracking.experiment=x", ModelError, "unknown key tracking; the nearest valid key is"),
         ("pruning.threshold=0.5", ModelError, "pruning.threshold is 0.5, Input should be less than or equal to 0"),
         ("inference.max_segment=0.5", ModelError, "inference.max_segment is 0.5"),
-        ("pruning.first_pass.tags=1", ModelError, "the nearest valid one is pruning.first_pass.tag"),
+        ("pruning.first_pass.tags=1", ModelError, "the nearest valid key is pruning.first_pass.tag"),
         ("inference.num_beams", ParamsError, "expected KEY=VALUE"),
     ],
 )
-def test_what_no_setting_can_be_is_refused_by_name(override, error, message):
+def test_an_invalid_setting_is_refused_by_name(override, error, message):
     with pytest.raises(error) as caught:
         override_settings(RecogniserSettings(), [override])
     assert message in str(caught.value)
@@ -64,9 +64,9 @@ def test_what_no_setting_can_be_is_refused_by_name(override, error, message):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ('{"pruning": {"treshold": -1}}', "unknown key pruning.treshold; the nearest valid one is pruning.threshold"),
+        ('{"pruning": {"treshold": -1}}', "unknown key pruning.treshold; the nearest valid key is pruning.threshold"),
         ('{"decoding": {}, "max_lists": 3}', "unknown key max_lists; 0.1.0 had decoding, first_pass, max_list"),
-        ('{"decoding": {"beams": 3}}', "unknown key inference.beams; the nearest valid one"),
+        ('{"decoding": {"beams": 3}}', "unknown key inference.beams; the nearest valid key"),
     ],
 )
 def test_a_damaged_file_is_named_with_its_key(tmp_path, content, message):
@@ -89,7 +89,7 @@ def test_settings_of_0_1_0_keep_their_meaning():
     assert parse_settings(json.loads(json.dumps(settings.model_dump())), "version 2") == settings
 
 
-def test_the_summary_is_one_line_without_what_decides_speed():
+def test_the_summary_is_a_single_line_without_speed_keys():
     line = RecogniserSettings().with_changes({"pruning": {"threshold": -1.6}}, "test").summary()
     assert line.startswith("pruning: max_new_tokens 128, num_beams 1") and "; inference: " in line
     assert "threshold -1.6" in line and "batch" not in line and "\n" not in line

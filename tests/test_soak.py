@@ -57,7 +57,7 @@ def test_utterances_through_the_recogniser_leave_nothing(tmp_path_factory, warm,
     rng = np.random.default_rng(0)
 
     def batch(number: int) -> None:
-        waves = [tone(float(rng.uniform(0.3, 1.9)), number * 20 + place) for place in range(20)]
+        waves = [tone(float(rng.uniform(0.3, 1.9)), number * 20 + index) for index in range(20)]
         lists = [[f"word{rng.integers(1000)}" for _ in range(rng.integers(1, 6))] for _ in waves]
         assert len(recogniser.recognise(waves, lists)) == 20
 

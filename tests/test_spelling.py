@@ -88,7 +88,7 @@ def test_the_longest_keyword_wins_and_none_is_cut():
     assert listed.restored("new york or york anna x-ann", listed.read) == "New York or York anna x-ann"
 
 
-def test_a_joined_form_never_takes_another_keywords_place():
+def test_a_joined_form_never_replaces_another_keyword():
     listed = ReadList(["Jean-Luc", "JeanLuc"], FOLDED)
     assert listed.restored("jean luc and jeanluc", listed.read) == "Jean-Luc and JeanLuc"
 
@@ -100,9 +100,9 @@ def test_as_given_changes_neither_list_nor_text():
 
 
 def test_occurrences_may_overlap_and_outermost_do_not():
-    found = list(occurrences("New York's Yorkers", {("york",): 1, ("new", "york"): 2}))
-    assert found == [(0, 8, 2), (4, 8, 1)]
-    assert list(outermost(found)) == [(0, 8, 2)]
+    result = list(occurrences("New York's Yorkers", {("york",): 1, ("new", "york"): 2}))
+    assert result == [(0, 8, 2), (4, 8, 1)]
+    assert list(outermost(result)) == [(0, 8, 2)]
 
 
 WORDS = st.lists(st.text(string.ascii_lowercase, min_size=1, max_size=9), max_size=8)

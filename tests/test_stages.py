@@ -175,5 +175,5 @@ def test_settings_joins_what_prune_and_decode_ran_with(tmp_path):
     assert read_settings(output) == ran and summary.wrote == [output]
     assert "threshold -1.25" in str(summary)
     save_part(pruned / "settings.json", ran.inference)
-    with pytest.raises(ModelError, match='holds inference, expected pruning; run "sap2 prune" again'):
+    with pytest.raises(ModelError, match='has inference, expected pruning; run "sap2 prune" again'):
         stages.settings(pruned, results, output)

@@ -27,7 +27,7 @@ def imports(path: Path) -> set[str]:
 def calls(path: Path) -> list[tuple[str, dict[str, ast.expr]]]:
     """Every call as its name, with dots, and its keyword arguments."""
     return [
-        (ast.unparse(node.func), {one.arg: one.value for one in node.keywords if one.arg})
+        (ast.unparse(node.func), {word.arg: word.value for word in node.keywords if word.arg})
         for node in ast.walk(tree(path))
         if isinstance(node, ast.Call)
     ]
@@ -85,7 +85,7 @@ def test_every_locked_package_has_its_hashes():
     assert [line for line in packages if not re.match(r"\S+==\S+( ;.*?)?\s+--hash=sha256:[0-9a-f]{64}", line)] == []
 
 
-def test_what_mlflow_logs_gpus_with_is_installed_with_the_pipeline():
+def test_gpu_metrics_dependencies_are_installed():
     """Without it MLflow leaves the load of GPUs out, and says so to nobody."""
     monitor = Path(importlib.util.find_spec("mlflow").origin).parent / "system_metrics" / "metrics" / "gpu_monitor.py"
     assert "`nvidia-ml-py` is not installed" in monitor.read_text(encoding="utf-8")

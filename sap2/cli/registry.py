@@ -110,7 +110,7 @@ def push_to_hub(
     ),
     lists: Annotated[Path, typer.Option(metavar="DIR", help="Where the data card is.")] = Path("data/lists"),
     reports: Annotated[Path, typer.Option(metavar="DIR", help="Where the figures are.")] = Path("reports"),
-    public: Annotated[bool, typer.Option("--public", help="For everybody to see, if it is made anew.")] = False,
+    public: Annotated[bool, typer.Option("--public", help="For everybody to see, if the command creates it.")] = False,
 ) -> None:
     """Upload the models to the Hugging Face hub.
 

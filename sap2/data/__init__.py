@@ -1,1 +1,1 @@
-"""Corpora to manifests: one file a corpus, and what they share (audio, lists, quarantine)."""
+"""Readers that turn corpora into manifests, one module per corpus, and what they share (audio, lists, quarantine)."""

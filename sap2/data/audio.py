@@ -1,4 +1,4 @@
-"""Recordings from outside to what the model hears: 16 kHz, mono, float32; or a clear error."""
+"""Load recordings of any format as the model's input: 16 kHz, mono, float32; report unusable ones clearly."""
 
 import io
 import os
@@ -22,8 +22,8 @@ __all__ = ["FORMATS", "SAMPLE_RATE", "load_audio", "read_duration", "read_sample
 
 
 HIGHEST_RATE = 192_000  # Hz, a studio's
-BLOCK = 1 << 16  # samples a channel that are read at once
-FORMATS = "WAV, FLAC, MP3, Ogg, AIFF, M4A, MP4, MOV, WebM, MKV, 3GP, AAC, AMR or WMA"  # for people
+BLOCK = 1 << 16  # samples per channel read at once
+FORMATS = "WAV, FLAC, MP3, Ogg, AIFF, M4A, MP4, MOV, WebM, MKV, 3GP, AAC, AMR or WMA"  # as error messages list them
 HEADERLESS = (".raw", ".pcm", ".sw", ".vox", ".sln", ".ul", ".al", ".gsm")
 
 
@@ -39,31 +39,30 @@ def load_audio(
     """Read a recording of any of `FORMATS`, detected from its content, at any rate, with any number of channels.
 
     Args:
-        path: The file, or a part of a shard: see `sliced`.
-        min_duration, max_duration: Bounds of its length in seconds, both allowed; None = no upper bound.
-        sample_rate: Of the result, in Hz.
-        start, end: The stretch to read, in seconds of the recording; the bounds are of its length.
-        content: The file's bytes, where they are there already; `path` then only names it.
+        path: An audio file, or a recording inside a shard: see `sliced`.
+        min_duration, max_duration: Inclusive bounds of its length in seconds; None = no upper bound.
+        sample_rate: Sample rate of the result, in Hz.
+        start, end: The span to read, in seconds of the recording; the bounds apply to the span's length.
+        content: The file's bytes, if already in memory; `path` then only names it in messages.
 
-    Returns: `(samples,)` float32 between about -1 and 1; channels are averaged, and of a video the first audio track is
-    read.
+    Returns: `(samples,)` float32 between about -1 and 1. Channels are averaged; a video's first audio track is used.
     Raises: InputError: the file is missing, empty, truncated, not audio, holds NaN or infinite samples, or its length
     is outside the bounds or ends before `end`.
     """
     path = Path(path)
-    with _opened(path, content) as reader:
+    with _open(path, content) as reader:
         rate, known = reader.sample_rate, reader.frames
         if rate > HIGHEST_RATE:
             raise InputError(f"{path}: {rate} Hz, expected at most {HIGHEST_RATE}; export it with 48,000 or less")
-        first, wanted = _stretch(path, rate, start, end, known)
-        # A few kB can hold hours of silence: no more is read than can be used, a block at a time.
+        first, wanted = _frame_range(path, rate, start, end, known)
+        # A few kB can hold hours of silence: read a block at a time, and only as much as can be used.
         limit = None if max_duration is None else int(max_duration * rate) + 1
         most = limit if end is None or wanted is None else wanted if limit is None else min(wanted, limit)
-        counted = _Counted(reader.blocks(first), most)
+        counted = _LimitedBlocks(reader.blocks(first), most)
         parts = list(_resampled(counted, rate, sample_rate))
     read = counted.samples
     if not reader.exact and end is not None and most is not None and read < most - rate // 100:
-        raise _no_stretch(path, start, end, f"{(first + read) / rate:.2f} s" if read else "less")
+        raise _bad_span(path, start, end, f"{(first + read) / rate:.2f} s" if read else "less")
     if reader.exact and wanted is not None and read < wanted and read != most:
         raise InputError(f"{path}: truncated: holds {read} of {wanted} samples; copy or export it again")
     if read == 0:
@@ -80,27 +79,27 @@ def load_audio(
 
 
 def read_sample_rate(path: Path | str) -> int:
-    """Sample rate of a recording in Hz, before any resampling.
+    """Return the sample rate of a recording in Hz, before any resampling.
 
     Raises: InputError: as `load_audio`.
     """
-    with _opened(Path(path)) as reader:
+    with _open(Path(path)) as reader:
         return reader.sample_rate
 
 
 def read_duration(path: Path | str) -> Seconds:
-    """Length of a recording: as announced where that is reliable, else as decoded.
+    """Return the length of a recording: from its header where that is reliable, else by decoding it.
 
     Raises: InputError: as `load_audio`.
     """
-    with _opened(Path(path)) as reader:
+    with _open(Path(path)) as reader:
         frames = sum(map(len, reader.blocks())) if reader.frames is None else reader.frames
         return frames / reader.sample_rate
 
 
 @contextmanager
-def _opened(path: Path, content: bytes | None = None) -> Iterator["_SoundFileReader | ContainerReader"]:
-    """The reader of a file's format, which is detected from its content."""
+def _open(path: Path, content: bytes | None = None) -> Iterator["_SoundFileReader | ContainerReader"]:
+    """Open a file with the reader of its format, which is detected from its content."""
     if content is None and (part := sliced(path)):
         content = _slice(*part)
     if content is None:
@@ -110,7 +109,7 @@ def _opened(path: Path, content: bytes | None = None) -> Iterator["_SoundFileRea
         format = container_format(file) or ("wav" if is_streamed_wav(file) else None)
         if format is None:
             with _soundfile(path, content) as sound:
-                # Of an MP3 libsndfile takes the header's word for the length: it then loses or invents minutes.
+                # libsndfile trusts an MP3's header for the length, and may lose or invent minutes of audio.
                 if sound.format != "MP3":
                     yield _SoundFileReader(sound)
                     return
@@ -132,7 +131,7 @@ def _file(path: Path, content: bytes | None) -> Iterator[BinaryIO]:
 def _soundfile(path: Path, content: bytes | None) -> Iterator["soundfile.SoundFile"]:
     import soundfile
 
-    # By a descriptor, not by the path: endings such as .raw, .vox and .au would stand for a header.
+    # Pass a descriptor, not the path: libsndfile would take endings such as .raw, .vox and .au for a header.
     source = io.BytesIO(content) if content is not None else os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
     try:
         with soundfile.SoundFile(source) as sound:
@@ -142,13 +141,13 @@ def _soundfile(path: Path, content: bytes | None) -> Iterator["soundfile.SoundFi
 
 
 class _SoundFileReader:
-    """What libsndfile reads, as `ContainerReader` has it."""
+    """Reader of what libsndfile supports, with the interface of `ContainerReader`."""
 
     def __init__(self, sound: "soundfile.SoundFile"):
         self._sound = sound
         self.sample_rate: int = sound.samplerate
         self.frames: int = sound.frames
-        # Ogg only estimates its length, and a stream may announce none.
+        # Ogg's length is an estimate, and a stream's header may have none.
         self.exact = sound.format in ("WAV", "WAVEX", "FLAC", "AIFF", "AU", "W64", "RF64", "CAF")
 
     def blocks(self, first: int = 0) -> Iterator[np.ndarray]:
@@ -158,8 +157,8 @@ class _SoundFileReader:
             yield block.mean(axis=1)
 
 
-class _Counted:
-    """Blocks of samples up to a number of them; how many there were, and how many were NaN or infinite."""
+class _LimitedBlocks:
+    """Pass on blocks up to a number of samples; count the samples, and those that are NaN or infinite."""
 
     def __init__(self, blocks: Iterable[np.ndarray], most: int | None):
         self._blocks, self._most = blocks, most
@@ -191,14 +190,14 @@ def _resampled(blocks: Iterable[np.ndarray], rate: int, sample_rate: int) -> Ite
 
 
 def sliced(path: Path | str) -> tuple[Path, int, int] | None:
-    """File, first byte and size of a recording that is a part of a larger file, as shards are; else None.
+    """Parse the path of a recording inside a shard into file, first byte and size; None for other paths.
 
     >>> sliced("audio/train-000000.tar#1536+20480")
     (PosixPath('audio/train-000000.tar'), 1536, 20480)
     >>> sliced("audio/talk#3.flac")
     """
-    found = re.fullmatch(r"(.+\.tar)#(\d+)\+(\d+)", str(path))
-    return (Path(found[1]), int(found[2]), int(found[3])) if found else None
+    match = re.fullmatch(r"(.+\.tar)#(\d+)\+(\d+)", str(path))
+    return (Path(match[1]), int(match[2]), int(match[3])) if match else None
 
 
 def _slice(path: Path, offset: int, size: int) -> bytes:
@@ -219,38 +218,40 @@ def _check_file(path: Path) -> None:
         raise InputError(f"{path}: the file is empty (0 bytes), expected audio")
 
 
-def _stretch(path: Path, rate: int, start: Seconds, end: Seconds | None, known: int | None) -> tuple[int, int | None]:
-    """First frame and number of frames of a stretch; None = to an end that is not known."""
+def _frame_range(
+    path: Path, rate: int, start: Seconds, end: Seconds | None, known: int | None
+) -> tuple[int, int | None]:
+    """Return a span's first frame and number of frames; None = up to an end that is unknown."""
     first, last = round(start * rate), None if end is None else round(end * rate)
     if known is not None:
         slack = rate // 100  # times are rounded to 10 ms in many corpora
         if (start or end is not None) and (first >= known or (last is not None and last > known + slack)):
-            raise _no_stretch(path, start, end, f"{known / rate:.2f} s")
+            raise _bad_span(path, start, end, f"{known / rate:.2f} s")
         last = known if last is None else min(last, known)
     if first < 0 or (end is not None and last is not None and first >= last):
-        raise _no_stretch(path, start, end, "any length")
+        raise _bad_span(path, start, end, "any length")
     return first, None if last is None else last - first
 
 
-def _no_stretch(path: Path, start: Seconds, end: Seconds | None, length: str) -> InputError:
+def _bad_span(path: Path, start: Seconds, end: Seconds | None, length: str) -> InputError:
     to = "its end" if end is None else f"{end:g} s"
-    return InputError(f"{path}: no stretch from {start:g} s to {to} in a recording of {length}")
+    return InputError(f"{path}: cannot read from {start:g} s to {to} of a recording of {length}")
 
 
 def save_audio(path: Path | str, samples: np.ndarray, sample_rate: int = SAMPLE_RATE) -> None:
-    """Write mono samples as 16-bit FLAC or WAV (by the path's ending); the same samples give the same bytes."""
+    """Write mono samples as 16-bit FLAC or WAV (by the path's ending); equal samples give equal bytes."""
     import soundfile
 
     path, encoded = Path(path), io.BytesIO()
     soundfile.write(encoded, np.clip(samples, -1.0, 1.0), sample_rate, format=path.suffix[1:], subtype="PCM_16")
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(encoded.getvalue())  # libsndfile would not say why it cannot write
+    path.write_bytes(encoded.getvalue())  # libsndfile does not report why writing fails
 
 
 def _unreadable(path: Path, reason: str) -> str:
     if path.suffix.lower() in HEADERLESS:
         return (
-            f"{path}: has no header that tells its sample rate and encoding, expected {FORMATS}; add one: "
+            f"{path}: has no header with its sample rate and encoding, expected {FORMATS}; add one: "
             f'ffmpeg -f s16le -ar 16000 -ac 1 -i "{path.name}" "{path.stem}.wav"'
         )
     return (

@@ -1,4 +1,4 @@
-"""Biasing lists: as people give them, as papers publish them, and as Le et al. (2021) draw them."""
+"""Biasing lists: read as users write them and as papers publish them, or drawn as in Le et al. (2021)."""
 
 import random
 import re
@@ -19,35 +19,35 @@ _FIELD = re.compile(r'\s*"((?:[^"]|"")*)"\s*(?:,|$)|([^,]+)')
 
 
 def read_list(text: str | None = None, file: Path | str | None = None) -> list[str]:
-    """Keywords that a person typed or keeps in a file, as `split_list` takes them apart; each once, in order.
+    """Read keywords from a string and a file, split by `split_list`, without duplicates, in order.
 
     >>> read_list("Meyer, deep zorvan,, meyer")
     ['Meyer', 'deep zorvan']
 
-    Raises: InputError: the file is missing or not UTF-8, or a keyword holds a marker; the message says where.
+    Raises: InputError: the file is missing or not UTF-8, or a keyword holds a marker; the message names file and line.
     """
     sources = [("--keywords", text or "")]
     if file is not None:
         try:
             sources.append((str(file), Path(file).read_text(encoding="utf-8-sig")))
         except (FileNotFoundError, IsADirectoryError) as error:
-            raise InputError(f"{file}: no such file, expected keywords, one a line") from error
+            raise InputError(f"{file}: no such file, expected one keyword per line") from error
         except UnicodeDecodeError as error:
             raise InputError(f"{file}: not UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8") from error
-    found: list[str] = []
+    keywords: list[str] = []
     for where, content in sources:
         for number, keyword in split_list(content):
             if fault := keyword_fault(keyword):
                 raise InputError(f"{where}:{number}: {fault}" if where != "--keywords" else f"{where}: {fault}")
-            found.append(keyword)
-    return unique_keywords(found)
+            keywords.append(keyword)
+    return unique_keywords(keywords)
 
 
 def split_list(text: str) -> Iterator[tuple[int, str]]:
-    """The keywords of a text with the number of their line: one a line, or separated by commas.
+    r"""Yield each keyword of a text with its line number; keywords are separated by line ends or commas.
 
-    Quotes round a keyword are those of a CSV file. A `#` with a blank or nothing behind it begins a comment, where it
-    begins a line or follows a blank; so does any `#` that begins a line.
+    Keywords may be quoted as in a CSV file. `#` begins a comment at the start of a line, and after a blank if a blank
+    or the line's end follows it.
 
     >>> [word for _, word in split_list('# names\n"Meyer", "Kathryn ""Kit"" Ho"\nC#, Zorvan  # speaker')]
     ['Meyer', 'Kathryn "Kit" Ho', 'C#', 'Zorvan']
@@ -61,7 +61,7 @@ def split_list(text: str) -> Iterator[tuple[int, str]]:
 
 
 class RareWords:
-    """Draws an utterance's biasing list: its own rare words and distractors, words that are rare elsewhere.
+    """Draw an utterance's biasing list: its own rare words, and distractors from the corpus's rare words.
 
     >>> lists = RareWords(frozenset(["the", "of"]), ["zorvan", "meyer", "deep"])
     >>> lists.biasing_list("the art of meyer", 1, "seed")
@@ -75,30 +75,30 @@ class RareWords:
         self.common, self.rare = common, rare
 
     def of(self, text: str) -> list[str]:
-        """The rare words of a text, each once, sorted; what cannot stand in a list, as "said,", is left out."""
+        """Return the rare words of a text, sorted, without duplicates and unlistable words such as "said,"."""
         return sorted({word for word in words_of(text) if word not in self.common})
 
     def biasing_list(self, text: str, distractors: int, seed: str) -> list[str]:
-        """The text's rare words and up to `distractors` others, sorted: their order tells nothing."""
+        """Return the text's rare words and up to `distractors` others, sorted, so that the order gives nothing away."""
         drawn = random.Random(seed).sample(self.rare, min(distractors, len(self.rare)))
         return sorted({*self.of(text), *drawn})
 
 
 def common_words(texts: Iterable[str], count: int) -> frozenset[str]:
-    """The `count` most frequent words of `texts`; of equally frequent ones those first in the alphabet."""
+    """Return the `count` most frequent words of `texts`; ties are broken alphabetically."""
     counts = Counter(word for text in texts for word in words_of(text))
     return frozenset(sorted(counts, key=lambda word: (-counts[word], word))[:count])
 
 
 def words_of(text: str) -> list[str]:
-    """The words of a text that can stand in a list, without case."""
+    """Return the case-folded words of a text that can be keywords."""
     return [word for word in text.casefold().split() if not keyword_fault(word)]
 
 
 def read_words(path: Path | str) -> list[str]:
-    """Words of a file, one a line (what follows on the line, as a count, is left), lower-case, in order.
+    """Read the first word of each line of a file, lower-case, in order; counts and the like after it are ignored.
 
-    Raises: InputError: the file is missing, not UTF-8 or without words, or one cannot stand in a list.
+    Raises: InputError: the file is missing, not UTF-8 or without words, or a word cannot be a keyword.
     """
     words: dict[str, None] = {}
     for where, line in text_lines(Path(path)):
@@ -109,15 +109,14 @@ def read_words(path: Path | str) -> list[str]:
             raise InputError(f"{where}: {fault}")
         words.setdefault(word)
     if not words:
-        raise InputError(f"{path}: holds no words, expected one a line")
+        raise InputError(f"{path}: holds no words, expected one word per line")
     return list(words)
 
 
 def read_published(path: Path | str) -> dict[str, tuple[str, tuple[str, ...]]]:
-    """The text and list of each utterance of a deep-bias TSV: `{id: (text, list)}`.
+    """Read the text and list of each utterance of a deep-bias TSV: `{id: (text, list)}`.
 
-    Raises: InputError: the file is missing, a line has another form, a keyword cannot stand in a list, or an id comes
-    twice.
+    Raises: InputError: the file is missing, a line has another form, a keyword is unusable, or an id occurs twice.
     """
     published: dict[str, tuple[str, tuple[str, ...]]] = {}
     for line, id, text, rare, keywords in parse_rows(str(path), _numbered(Path(path))):
@@ -125,11 +124,11 @@ def read_published(path: Path | str) -> dict[str, tuple[str, tuple[str, ...]]]:
         if rare is None or keywords is None or keywords is rare:
             raise InputError(f"{where}: expected id, text, rare words and list, the last two JSON; a column is missing")
         if missing := sorted(set(rare) - set(keywords)):
-            raise InputError(f"{where}: the list lacks {', '.join(missing)}, which is rare in it")
+            raise InputError(f"{where}: the list lacks {', '.join(missing)}, which the line's rare words name")
         if fault := next(filter(None, map(keyword_fault, keywords)), None):
             raise InputError(f"{where}: {fault}")
         if id in published:
-            raise InputError(f"{where}: {id} has a list already; an utterance has one")
+            raise InputError(f"{where}: {id} already has a list; expected one list per utterance")
         published[id] = (text, tuple(keywords))
     return published
 

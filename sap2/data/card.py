@@ -1,4 +1,4 @@
-"""What a prepared set is made of: a card for people (Markdown) and for programs (JSON)."""
+"""The card of a prepared data set, in Markdown for people and JSON for programs."""
 
 import hashlib
 import json
@@ -18,13 +18,13 @@ __all__ = ["Card", "ListFigures", "card_markdown", "write_card"]
 
 @dataclass
 class ListFigures:
-    """What the keyword lists of a split are like; `see` each manifest row."""
+    """Statistics of a split's keyword lists; call `see` with each manifest row."""
 
     utterances: int = 0
     listed: int = 0  # keywords of all lists together
     longest: int = 0
-    spoken: int = 0  # of them, those that are said
-    with_spoken: int = 0  # utterances that say one of theirs
+    spoken: int = 0  # listed keywords that occur in the text
+    with_spoken: int = 0  # utterances whose text has at least one of their keywords
 
     def see(self, row: dict[str, Any]) -> None:
         keywords = row.get("keywords", ())
@@ -54,7 +54,7 @@ class _SplitFigures:
     speakers: set[str] = field(default_factory=set)
     talks: set[str] = field(default_factory=set)
     lists: ListFigures = field(default_factory=ListFigures)
-    audio: Any = field(default_factory=hashlib.sha256)  # of each id and what its recording sounds like
+    audio: Any = field(default_factory=hashlib.sha256)  # over each id and the digest of its samples
 
     def see(self, row: dict[str, Any], recording: Path | None) -> None:
         self.utterances += 1
@@ -65,7 +65,7 @@ class _SplitFigures:
         self.talks.update(filter(None, [row.get("talk")]))
         self.lists.see(row)
         if recording is not None:
-            self.audio.update(f"{row['id']} {_sound(recording)}\n".encode())
+            self.audio.update(f"{row['id']} {_recording_digest(recording)}\n".encode())
 
     def figures(self) -> dict[str, Any]:
         return {
@@ -81,10 +81,10 @@ class _SplitFigures:
 
 
 class Card:
-    """Collects a prepared set's figures row by row.
+    """Collect a prepared set's figures row by row.
 
     Args:
-        facts: What the corpus's reader knows: title, licence, warnings, lists. `section.licence` wins.
+        facts: What the corpus's reader adds: title, licence, warnings, lists. `section.licence` wins.
     """
 
     def __init__(self, source: str, section: PrepareSection, facts: dict[str, Any]):
@@ -93,20 +93,20 @@ class Card:
         self.splits = {split: _SplitFigures() for split in SPLITS}
 
     def see(self, split: str, row: dict[str, Any], recording: Path | None) -> None:
-        """Count one manifest row; of a recording that is kept in place nothing is known."""
+        """Count a manifest row; `recording` is None if recordings are not copied."""
         self.splits[split].see(row, recording)
 
     def write(self, folder: Path, read: int, quarantine: Quarantine) -> dict[str, Any]:
-        """Write card.json and card.md beside the finished manifests; return what they hold."""
+        """Write card.json and card.md beside the finished manifests; return their content."""
         hashes = {split: sha256(folder / f"{split}.jsonl") for split in SPLITS}
         figures = self._figures(read, quarantine, hashes)
         write_card(folder, figures)
         return figures
 
     def _figures(self, read: int, quarantine: Quarantine, hashes: dict[str, str]) -> dict[str, Any]:
-        """The card as JSON holds it. Hours in are those accepted and those rejected whose length was known."""
-        hours = sum(one.seconds for one in self.splits.values()) / 3600
-        audio = {split: one.audio.hexdigest() for split, one in self.splits.items()}
+        """Return the content of card.json. `hours_in` counts rejected recordings only if their length is known."""
+        hours = sum(figures.seconds for figures in self.splits.values()) / 3600
+        audio = {split: figures.audio.hexdigest() for split, figures in self.splits.items()}
         rejected = sum(record.duration for record in quarantine.records) / 3600
         return {
             "source": self.source,
@@ -119,7 +119,7 @@ class Card:
             "hours_in": round(hours + rejected, 4),
             "hours": round(hours, 4),
             "hours_rejected": quarantine.hours(),
-            "splits": {split: one.figures() for split, one in self.splits.items()},
+            "splits": {split: counted.figures() for split, counted in self.splits.items()},
             "seed": self.section.seed,
             "manifests": hashes,
             **({"audio": audio} if self.section.audio == "convert" else {}),
@@ -133,11 +133,11 @@ def write_card(folder: Path, card: dict[str, Any]) -> None:
 
 
 def card_markdown(card: dict[str, Any]) -> str:
-    """A card for people, from what `card.json` holds."""
+    """Format the content of `card.json` as Markdown."""
     splits = card["splits"]
     names = list(dict.fromkeys(name for figures in splits.values() for name in figures))
     table = [f"| | {' | '.join(splits)} |", f"|---|{'---:|' * len(splits)}"]
-    table += [f"| {name.replace('_', ' ')} | {' | '.join(_cell(one.get(name)) for one in splits.values())} |"
+    table += [f"| {name.replace('_', ' ')} | {' | '.join(_cell(figures.get(name)) for figures in splits.values())} |"
               for name in names]  # fmt: skip
     lines = [f"# {card.get('title') or card['source']}", ""]
     lines += [f"- {name}: {card[name]}" for name in ("kind", "source", "licence", "seed", "list_size") if name in card]
@@ -161,8 +161,8 @@ def card_markdown(card: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _sound(recording: Path) -> str:
-    """What tells a recording from another: of FLAC the digest of its samples, which stands in its header."""
+def _recording_digest(recording: Path) -> str:
+    """Return a digest that identifies a recording: for FLAC the digest of its samples, from the header."""
     with recording.open("rb") as file:
         header = file.read(42)
     samples = header[26:42]  # of the block STREAMINFO, the first behind "fLaC"

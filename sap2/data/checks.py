@@ -1,4 +1,4 @@
-"""What a recording, its transcript and its list must be like; each check answers with a reason or None."""
+"""Checks of a recording, its transcript and its list; each returns the reason for rejecting it, or None."""
 
 import re
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ FULL_SCALE = 0.99  # of the largest sample value: what clipping leaves behind, a
 
 @dataclass(frozen=True)
 class Measures:
-    """What a recording was found to be like; kept beside its audio, so that it is heard once."""
+    """Measurements of a recording, cached beside its audio so that it is decoded only once."""
 
     duration: Seconds
     loudness: float  # dB below full scale, root mean square of the loudest tenth of a second
@@ -50,7 +50,7 @@ def measure(samples: np.ndarray, sample_rate: int, original_rate: int) -> Measur
 
 
 def audio_fault(measures: Measures, checks: "CheckSettings") -> str | None:
-    """Why a recording is unfit whatever is said in it."""
+    """Return why a recording is unusable regardless of its transcript, or None."""
     if measures.sample_rate < checks.min_sample_rate:
         return f"low sample rate: {measures.sample_rate} Hz, expected at least {checks.min_sample_rate}"
     if measures.loudness < checks.min_loudness:
@@ -61,7 +61,7 @@ def audio_fault(measures: Measures, checks: "CheckSettings") -> str | None:
 
 
 def speed_fault(text: str, duration: Seconds, checks: "CheckSettings") -> str | None:
-    """Why text and recording cannot belong together."""
+    """Return why text and recording cannot belong together, or None."""
     slowest, fastest = checks.chars_per_second
     speed = len(text) / duration
     if slowest <= speed <= fastest:
@@ -70,7 +70,7 @@ def speed_fault(text: str, duration: Seconds, checks: "CheckSettings") -> str | 
 
 
 def id_fault(id: str) -> str | None:
-    """Why an id cannot be used: it names the utterance's audio file.
+    """Return why an id cannot be used as the name of its audio file, or None.
 
     >>> id_fault("talk3/0007")
     >>> id_fault("../0007")
@@ -86,7 +86,11 @@ def id_fault(id: str) -> str | None:
 
 
 def entry_fault(entry: Entry, tokenizer: str | None = None) -> str | None:
-    """Why an entry cannot be used, before its audio is touched. `tokenizer`: whose letters it needs; None = any."""
+    """Return why an entry is unusable, before reading its audio, or None.
+
+    Args:
+        tokenizer: The text may only have characters that this tokenizer can write; None = any.
+    """
     if fault := id_fault(entry.id):
         return fault
     if not entry.text.strip():
@@ -94,21 +98,21 @@ def entry_fault(entry: Entry, tokenizer: str | None = None) -> str | None:
     if MARKER.search(entry.text):
         return "a marker inside the transcript: markers belong to the prompt"
     if _CONTROL.search(entry.text):
-        return "a control character inside the transcript: it was read with the wrong encoding, or is no text"
+        return "a control character inside the transcript: it was read with the wrong encoding, or is not text"
     if fault := next(filter(None, map(keyword_fault, entry.keywords)), None):
         return f"unusable keyword: {fault}"
-    if tokenizer and (strange := [one for one in sorted(set(entry.text)) if not writable(one, tokenizer)]):
+    if tokenizer and (strange := [letter for letter in sorted(set(entry.text)) if not writable(letter, tokenizer)]):
         return f"letters outside the tokenizer: {' '.join(strange[:10])}"
     return None
 
 
 @lru_cache(maxsize=1 << 16)
 def writable(character: str, tokenizer: str) -> bool:
-    """Whether a tokenizer gives a character back as it was: one outside its vocabulary does not come back.
+    """Return whether decoding a character's tokens gives it back; characters outside the vocabulary do not survive.
 
     Args:
-        tokenizer: A tokenizer.json, or the folder of one.
-    Raises: InputError: there is none.
+        tokenizer: A tokenizer.json, or the folder that holds it.
+    Raises: InputError: the file is missing.
     """
     loaded = _tokenizer(tokenizer)
     return character.isspace() or character in loaded.decode(loaded.encode(character, add_special_tokens=False).ids)

@@ -1,4 +1,4 @@
-"""Truncated files: detected from the sizes that a file announces, as decoders read what is there and say nothing."""
+"""Detection of truncated files from the sizes in their headers; decoders return what is there without an error."""
 
 import struct
 from collections.abc import Iterator
@@ -10,16 +10,16 @@ __all__ = ["check_complete", "is_streamed_wav"]
 
 Chunk = tuple[bytes, int, int | None]  # name, first byte of its content, length of its content; None = unknown
 
-UNKNOWN = (0, 0xFFFFFFFF)  # lengths left by a writer that cannot seek back, such as a pipe
+UNKNOWN = (0, 0xFFFFFFFF)  # lengths left by writers that cannot seek back, as in a pipe
 ASF_HEADER = bytes.fromhex("3026b2758e66cf11")
 EBML, SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
 
 
 def check_complete(file: BinaryIO, name: object) -> None:
-    """Refuse a WAV, AIFF, MP4 (3GP, MOV), Matroska (WebM) or ASF file that announces more bytes than it holds.
+    """Refuse a WAV, AIFF, MP4 (3GP, MOV), Matroska (WebM) or ASF file shorter than its header announces.
 
-    Files without announced sizes (MP3, AAC, AMR, and live recordings) are not checked.
-    Raises: InputError: it is truncated.
+    Formats without sizes in their headers (MP3, AAC, AMR, and live recordings) are not checked.
+    Raises: InputError: the file is truncated.
     """
     size = file.seek(0, 2)
     file.seek(0)
@@ -28,10 +28,10 @@ def check_complete(file: BinaryIO, name: object) -> None:
         sound = chunk in (b"data", b"SSND")
         if sound and length in UNKNOWN:
             return
-        # Sloppy writers pad or miscount what follows the sound of WAV and AIFF, which then is whole.
+        # Some programs pad or miscount the chunks after the sound of WAV and AIFF; the sound is complete then.
         if length is not None and start + length > size and (sound or head[:4] not in (b"RIFF", b"FORM")):
             raise InputError(
-                f"{name}: truncated: holds {size - start} of {length} bytes of its last part; copy or export it again"
+                f"{name}: truncated: holds {size - start} of {length} bytes of its last chunk; copy or export it again"
             )
         if sound:
             return
@@ -40,23 +40,23 @@ def check_complete(file: BinaryIO, name: object) -> None:
 
 
 def is_streamed_wav(file: BinaryIO) -> bool:
-    """Whether a WAV announces 0 bytes of sound although sound follows its header: libsndfile reads none of it."""
+    """Return whether a WAV announces 0 bytes of sound but has sound; libsndfile reads nothing of such a file."""
     size = file.seek(0, 2)
     file.seek(0)
     head = file.read(12)
     if head[:4] != b"RIFF" or head[8:] != b"WAVE":
         return False
     chunks = list(_chunks(file, head, size))
-    place = next((place for place, (name, _, _) in enumerate(chunks) if name == b"data"), None)
-    if place is None or chunks[place][2] != 0 or chunks[place][1] >= size:
+    index = next((index for index, (name, _, _) in enumerate(chunks) if name == b"data"), None)
+    if index is None or chunks[index][2] != 0 or chunks[index][1] >= size:
         return False
-    # A file without sound may have chunks behind it; sound taken for chunks does not end where the file does.
+    # A file without sound may have further chunks; sound misread as chunks does not end where the file does.
     _, start, length = chunks[-1]
-    return place == len(chunks) - 1 or start + (length or 0) not in (size, size - 1)
+    return index == len(chunks) - 1 or start + (length or 0) not in (size, size - 1)
 
 
 def _chunks(file: BinaryIO, head: bytes, size: int) -> Iterator[Chunk]:
-    """The top-level chunks of a file, in order, as far as they can be followed."""
+    """Yield the top-level chunks of a file in order, as far as they can be followed."""
     if head[:4] in (b"RIFF", b"FORM"):
         yield from _riff(file, size, "<" if head[:4] == b"RIFF" else ">")
     elif head[4:8] == b"ftyp":
@@ -79,7 +79,7 @@ def _riff(file: BinaryIO, size: int, order: str) -> Iterator[Chunk]:
 
 
 def _boxes(file: BinaryIO, size: int) -> Iterator[Chunk]:
-    """ISO 14496-12's boxes: a length that counts its own bytes, or 1 and 64 bits of it, or 0 to the end of the file."""
+    """Yield ISO 14496-12 boxes. A length includes itself; 1 = a 64-bit length follows; 0 = to the end of the file."""
     at = 0
     while at + 8 <= size:
         file.seek(at)
@@ -98,7 +98,7 @@ def _is_name(name: bytes) -> bool:
 
 
 def _objects(file: BinaryIO, size: int) -> Iterator[Chunk]:
-    """ASF's objects: 16 bytes of identifier, 8 of a length that counts them; 0 in broadcasts."""
+    """Yield ASF objects: a 16-byte identifier and an 8-byte length that includes both; 0 in broadcasts."""
     at = 0
     while at + 24 <= size:
         file.seek(at)
@@ -110,7 +110,7 @@ def _objects(file: BinaryIO, size: int) -> Iterator[Chunk]:
 
 
 def _elements(file: BinaryIO) -> Iterator[Chunk]:
-    """Matroska's header and segment; a live recording leaves the segment's length open."""
+    """Yield Matroska's header and segment; a live recording has no segment length."""
     at = 0
     for expected in (EBML, SEGMENT):
         file.seek(at)

@@ -1,7 +1,7 @@
-"""Audio that libsndfile does not read, or not reliably (MP4, MOV, 3GP, Matroska, WebM, WMA, AAC, AMR, MP3), by PyAV.
+"""Decode by PyAV what libsndfile does not read reliably: MP4, MOV, 3GP, Matroska, WebM, WMA, AAC, AMR, MP3.
 
-The format is detected here from the content, never by FFmpeg's probing: a playlist or a concatenation script would be
-a way to other files and to the network, and headerless noise would pass for AAC.
+The format is detected here from the content, never by FFmpeg's probing: a playlist or a concatenation script could
+open other files or the network, and headerless noise would pass for AAC.
 """
 
 import errno
@@ -20,24 +20,24 @@ if TYPE_CHECKING:
 __all__ = ["ContainerReader", "container_format", "read_chapters"]
 
 
-# The file is handed over open: nothing else is to be opened.
+# FFmpeg gets an open file and must not open anything else.
 OPTIONS = {"protocol_whitelist": "none", "codec_whitelist": (
     "aac,aac_fixed,aac_latm,ac3,eac3,alac,amrnb,amrwb,libopencore_amrnb,libopencore_amrwb,flac,mp2,mp2float,mp3,mp3float,"
     "opus,libopus,vorbis,libvorbis,wmav1,wmav2,wmapro,wmavoice,wmalossless,pcm_alaw,pcm_mulaw,pcm_u8,pcm_s8,pcm_s16le,"
     "pcm_s16be,pcm_s24le,pcm_s24be,pcm_s32le,pcm_s32be,pcm_f32le,pcm_f32be,pcm_f64le,pcm_f64be,adpcm_ima_qt,adpcm_ms,"
     "adpcm_ima_wav,gsm,gsm_ms"
 )}  # fmt: skip
-BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")  # that an MP4 or QuickTime file begins with
+BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")  # first boxes of MP4 and QuickTime files
 SIGNATURES = ((b"\x1a\x45\xdf\xa3", "matroska"), (b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "asf"), (b"#!AMR", "amr"))
-TIMED = ("mov", "matroska")  # their packets have times that are exact enough to seek a stretch
-LOOSE = ("mp3", "aac", "amr")  # frames without a container: tags and cut frames may lie between them
-PREROLL: Seconds = 1.0  # decoded before a stretch, as a codec's first frames after a jump are not exact
-ADTS_FRAMES = 3  # in a row that make a file AAC
-MOST_BROKEN = 2  # packets of a loose file that may be no audio
+SEEKABLE_FORMATS = ("mov", "matroska")  # packet times are exact enough to seek
+BARE_FORMATS = ("mp3", "aac", "amr")  # bare frames without a container; tags and cut frames may lie between them
+PREROLL: Seconds = 1.0  # decoded before a span: a codec's first frames after seeking are inexact
+ADTS_FRAMES = 3  # in a row that identify a file as AAC
+MAX_BROKEN_PACKETS = 2  # packets of a bare-frame file that may fail to decode
 
 
 def container_format(file: BinaryIO) -> str | None:
-    """FFmpeg's name of a container's format; None of all other files. The file is left at its beginning."""
+    """Return FFmpeg's name of a container's format, None for other files; rewind the file."""
     file.seek(0)
     head = file.read(16)
     format = next((name for signature, name in SIGNATURES if head.startswith(signature)), None)
@@ -50,7 +50,7 @@ def container_format(file: BinaryIO) -> str | None:
 
 
 def _is_adts(file: BinaryIO, head: bytes) -> bool:
-    """Whether AAC frames follow each other from the beginning on, or from the end of an ID3 tag."""
+    """Return whether a file consists of consecutive AAC frames, optionally after an ID3 tag."""
     at = 0
     if head[:3] == b"ID3" and len(head) >= 10:
         at = 10 + sum((byte & 127) << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True))
@@ -58,7 +58,7 @@ def _is_adts(file: BinaryIO, head: bytes) -> bool:
         file.seek(at)
         frame = file.read(7)
         if number and not frame:
-            return True  # a file of few frames
+            return True  # a file of fewer frames
         if len(frame) < 7 or frame[0] != 0xFF or frame[1] & 0xF6 != 0xF0:
             return False
         length = (frame[3] & 3) << 11 | frame[4] << 3 | frame[5] >> 5
@@ -69,34 +69,34 @@ def _is_adts(file: BinaryIO, head: bytes) -> bool:
 
 
 class ContainerReader:
-    """The first audio track of an open file; a context manager.
+    """Context manager that decodes the first audio track of an open file.
 
     Args:
-        file: Open for reading in binary; it stays open.
-        name: For errors.
-        format: As `container_format` has it, or "mp3" or "wav".
-    Raises: InputError: it cannot be decoded, or holds no audio.
+        file: Open for binary reading; not closed here.
+        name: The file's name in messages.
+        format: A result of `container_format`, "mp3" or "wav".
+    Raises: InputError: the file cannot be decoded, or holds no audio.
     """
 
-    exact = False  # announced lengths are estimates, or those of a video
+    exact = False  # the header's length is an estimate, or the video's
 
     def __init__(self, file: BinaryIO, name: object, format: str):
         self._name, self._format = name, format
-        self._container = _opened(file, name, format)
+        self._container = _open(file, name, format)
         try:
             if not self._container.streams.audio:
-                raise InputError(f"{name}: holds no sound")
+                raise InputError(f"{name}: has no audio track, expected audio")
             self._stream = self._container.streams.audio[0]
-            if self._stream.codec_context is None:  # which PyAV would crash on
-                raise InputError(f"{name}: its sound is in a codec that is not known; export it again, as AAC or WAV")
-            self._coming = self._decoded()
-            # HE-AAC tells its rate no earlier than with the first frame.
-            first = next(self._coming, None)
+            if self._stream.codec_context is None:  # PyAV would crash
+                raise InputError(f"{name}: its audio codec is unknown; export it again, as AAC or WAV")
+            self._frames = self._decoded()
+            # The rate of HE-AAC is only known after decoding the first frame.
+            first = next(self._frames, None)
             if first is None:
                 raise InputError(f"{name}: holds no samples, expected audio")
             self.sample_rate: int = first.sample_rate
             self._origin = first.pts or 0
-            self._coming = chain([first], self._coming)
+            self._frames = chain([first], self._frames)
         except BaseException:
             self._container.close()
             raise
@@ -109,18 +109,18 @@ class ContainerReader:
 
     @property
     def frames(self) -> int | None:
-        """The announced length in frames; None where it is unknown, or only an estimate."""
+        """Length in frames from the header; None if unknown or only an estimate."""
         if self._format != "mov" or not self._stream.duration:
             return None
         return round(float(self._stream.duration * self._stream.time_base) * self.sample_rate)
 
     def blocks(self, first: int = 0) -> Iterator[np.ndarray]:
-        """Mono float32 from the frame `first` on; channels are averaged.
+        """Yield mono float32 samples from frame `first` on; channels are averaged.
 
-        Raises: InputError: a part of the file cannot be decoded, or its sample rate changes.
+        Raises: InputError: the file cannot be decoded completely, or its sample rate changes.
         """
-        at = self._sought(first) if first > PREROLL * self.sample_rate and self._format in TIMED else 0
-        for frame in self._coming:
+        at = self._seek_before(first) if first > PREROLL * self.sample_rate and self._format in SEEKABLE_FORMATS else 0
+        for frame in self._frames:
             if frame.sample_rate != self.sample_rate:
                 raise InputError(
                     f"{self._name}: its sample rate changes from {self.sample_rate} to {frame.sample_rate} Hz; "
@@ -131,8 +131,8 @@ class ContainerReader:
                 yield mono[max(first - at, 0) :]
             at += len(mono)
 
-    def _sought(self, first: int) -> int:
-        """Go to a little before a frame; return the number of the frame that comes next."""
+    def _seek_before(self, first: int) -> int:
+        """Seek to shortly before a frame; return the index of the next decoded frame."""
         import av
 
         seconds = first / self.sample_rate - PREROLL
@@ -140,11 +140,11 @@ class ContainerReader:
             self._container.seek(self._origin + int(seconds / self._stream.time_base), stream=self._stream)
         except av.FFmpegError as error:
             raise _fault(self._name, error) from error
-        self._coming = self._decoded()
-        frame = next(self._coming, None)
+        self._frames = self._decoded()
+        frame = next(self._frames, None)
         if frame is None:
             return first
-        self._coming = chain([frame], self._coming)
+        self._frames = chain([frame], self._frames)
         return round(float(((frame.pts or 0) - self._origin) * self._stream.time_base) * self.sample_rate)
 
     def _decoded(self) -> Iterator["av.AudioFrame"]:
@@ -157,14 +157,14 @@ class ContainerReader:
                     yield from packet.decode()
                 except av.InvalidDataError:
                     broken += 1
-                    if self._format not in LOOSE or broken > MOST_BROKEN:
+                    if self._format not in BARE_FORMATS or broken > MAX_BROKEN_PACKETS:
                         raise
         except (av.FFmpegError, ValueError) as error:
             raise _fault(self._name, error) from error
 
 
 class _Seekable:
-    """A file for PyAV: a damaged container may send it anywhere, which is an error to answer with, not to raise."""
+    """File interface for PyAV that returns an error code on invalid seeks, which damaged containers cause."""
 
     def __init__(self, file: BinaryIO):
         self.read, self.tell, self._file = file.read, file.tell, file
@@ -177,16 +177,16 @@ class _Seekable:
 
 
 def read_chapters(file: BinaryIO, name: object, format: str) -> list[tuple[Seconds, str]]:
-    """Start and title of each chapter mark of an open container, in order.
+    """Return start and title of each chapter mark of an open container, in order.
 
-    Raises: InputError: it cannot be read.
+    Raises: InputError: the container cannot be read.
     """
-    with _opened(file, name, format) as container:
+    with _open(file, name, format) as container:
         marks = container.chapters()
     return sorted((float(mark["start"] * mark["time_base"]), mark["metadata"].get("title", "")) for mark in marks)
 
 
-def _opened(file: BinaryIO, name: object, format: str) -> "av.container.InputContainer":
+def _open(file: BinaryIO, name: object, format: str) -> "av.container.InputContainer":
     try:
         import av
     except ImportError as error:

@@ -1,4 +1,4 @@
-"""Which reader a source has; everything else of `prepare` is the same for all but the embedded lectures."""
+"""Dispatch of `prepare` to the reader of the chosen source."""
 
 from collections.abc import Sequence
 from importlib import import_module
@@ -14,7 +14,7 @@ __all__ = ["join_corpus", "prepare_corpus", "prepare_part", "read_corpus"]
 
 
 def prepare_corpus(section: PrepareSection, output: Path | str, cache: Path | str) -> dict[str, Any]:
-    """Read the chosen source into `output`; see `sap2.data.ingest.ingest` for what is written and raised."""
+    """Read the chosen source into `output`; see `sap2.data.ingest.ingest` for the files written and the errors."""
     entries, facts = read_corpus(section)
     return ingest(entries, section, output, cache, section.settings.root, facts)
 
@@ -22,7 +22,7 @@ def prepare_corpus(section: PrepareSection, output: Path | str, cache: Path | st
 def prepare_part(
     section: PrepareSection, part: int, parts: int, output: Path | str, cache: Path | str
 ) -> dict[str, int]:
-    """Do one of `parts` shares of `prepare_corpus`; see `sap2.data.ingest.ingest_part`."""
+    """Do part `part` of `parts` of the work of `prepare_corpus`; see `sap2.data.ingest.ingest_part`."""
     if not 0 <= part < parts:
         known = f"0/{parts} to {parts - 1}/{parts}" if parts else "at least one part, such as 0/8"
         raise InputError(f"part {part}/{parts}: expected {known}")
@@ -33,13 +33,13 @@ def prepare_part(
 def join_corpus(
     section: PrepareSection, folders: Sequence[Path], output: Path | str, cache: Path | str
 ) -> dict[str, Any]:
-    """Put all parts together; the result is that of `prepare_corpus`."""
+    """Merge all parts; the result equals that of `prepare_corpus`."""
     _, facts = read_corpus(section)
     return join_parts(folders, section, output, cache, section.settings.root, facts)
 
 
 def read_corpus(section: PrepareSection) -> tuple[Read, dict[str, Any]]:
-    """The entries of the chosen source and facts for the card, from the module of that name: its `read(section)`."""
+    """Call `read(section)` of the source's module; return its entries and facts for the card."""
     if section.source == "lectures":
-        raise InputError("the embedded lectures are made in one piece; parts are for recordings from outside")
+        raise InputError("the embedded lectures cannot be prepared in parts; prepare.source must name another corpus")
     return import_module(f"sap2.data.{section.source}").read(section)

@@ -1,8 +1,8 @@
-"""What a corpus reader yields: one recording as its source names it, or the reason why it cannot be used.
+"""Entries, which corpus readers yield: a recording as its source names it, or the reason for rejecting it.
 
-    reader (one module a corpus) --Entry | Rejected--> ingest --> manifests, audio, quarantine
+    reader (one module per corpus) --Entry | Rejected--> ingest --> manifests, audio, quarantine
 
-A reader knows its corpus's layout and nothing of audio or manifests; what all corpora share is here and in `ingest`.
+A reader only handles its corpus's layout, not audio or manifests; what all corpora share is here and in `ingest`.
 """
 
 import os
@@ -36,32 +36,32 @@ LONGEST_LINE = 1 << 20  # bytes; a longer line is no transcript
 
 @dataclass(frozen=True)
 class Entry:
-    """One recording, or a stretch of a longer one, before anything of its audio is known.
+    """A recording, or a span of a longer recording, before its audio is read.
 
     >>> Entry("talk3-0007", "talks/list.tsv:8", Path("talks/talk3-0007.flac"), "the next slide").split
     """
 
     id: str
-    location: str  # file and line, for people
+    location: str  # file and line, for messages
     audio: Path | bytes  # a file, or a file's content where the corpus packs many into one
     text: str
     keywords: tuple[str, ...] = ()
-    split: str | None = None  # None: dealt by a hash of talk or id
+    split: str | None = None  # None: assigned by a hash of talk or id
     speaker: str | None = None
     talk: str | None = None
-    start: Seconds = 0.0  # of a stretch within the recording
+    start: Seconds = 0.0  # of a span within the recording
     end: Seconds | None = None  # None: its end
-    duration: Seconds | None = None  # as the source says; used where audio is kept unread
+    duration: Seconds | None = None  # from the source; used where audio is not decoded
 
 
 Read = Iterator[Entry | Rejected]
 
 
 def text_lines(path: Path, location: str | None = None) -> Iterator[tuple[str, str | Rejected]]:
-    """`(FILE:LINE, text)` of every line that is not blank; one that is no UTF-8, or too long, comes as a `Rejected`.
+    """Yield `(FILE:LINE, text)` of each non-blank line; a line that is too long or not UTF-8 is a `Rejected`.
 
-    A byte order mark and Windows line ends are taken off. Memory stays flat whatever the file's size.
-    Raises: InputError: no such file.
+    A byte order mark and Windows line ends are removed. Memory use does not depend on the file's size.
+    Raises: InputError: the file is missing.
     """
     try:
         file = path.open("rb")
@@ -88,65 +88,65 @@ def text_lines(path: Path, location: str | None = None) -> Iterator[tuple[str, s
 
 
 def fields_by_id(path: Path) -> tuple[dict[str, tuple[str, str]], list[Rejected]]:
-    """Kaldi's table form, `ID REST` a line: `{id: (FILE:LINE, rest)}`, and the lines that cannot be used."""
-    found: dict[str, tuple[str, str]] = {}
+    """Read Kaldi's table format, `ID REST` per line: `{id: (FILE:LINE, rest)}`, and the rejected lines."""
+    fields: dict[str, tuple[str, str]] = {}
     rejected: list[Rejected] = []
     for where, line in text_lines(path):
         if isinstance(line, Rejected):
             rejected.append(line)
             continue
         id, _, rest = line.strip().partition(" ") if "\t" not in line else line.strip().partition("\t")
-        if id in found:
-            rejected.append(Rejected(id, where, f"duplicate id: also at {found[id][0]}, which is kept"))
+        if id in fields:
+            rejected.append(Rejected(id, where, f"duplicate id: also at {fields[id][0]}, which is kept"))
         else:
-            found[id] = (where, rest.strip())
-    return found, rejected
+            fields[id] = (where, rest.strip())
+    return fields, rejected
 
 
 def confined(root: Path, path: Path | str, kind_of_file: str = "audio file") -> Path:
-    """The file `path` means, relative to `root` unless absolute; it must lie within `root`, links followed.
+    """Resolve `path`, relative to `root` unless absolute; it must lie within `root`, also after following links.
 
-    Raises: ValueError: why it cannot be used, for the quarantine.
+    Raises: ValueError: the file is missing or outside `root`; the message is the quarantine's reason.
     """
     folder, name = os.path.split(os.path.join(root, path))
     try:
-        found = os.path.join(_real_folder(folder), name)
-        kind = os.lstat(found).st_mode if name not in ("", ".", "..") else 0
+        resolved = os.path.join(_real_folder(folder), name)
+        kind = os.lstat(resolved).st_mode if name not in ("", ".", "..") else 0
         if not stat.S_ISREG(kind):  # a link, a folder, or dots at the end
-            found = os.path.realpath(found, strict=True)
-            kind = os.stat(found).st_mode
+            resolved = os.path.realpath(resolved, strict=True)
+            kind = os.stat(resolved).st_mode
     except FileNotFoundError:
-        found, kind = os.path.realpath(os.path.join(root, path)), 0
+        resolved, kind = os.path.realpath(os.path.join(root, path)), 0
     except (OSError, RuntimeError, ValueError) as error:  # a loop of links, a name too long, a zero byte
         raise ValueError(f"unusable path: {str(path)[:200]!r}: {error}") from error
-    if not found.startswith(os.path.join(_real_folder(str(root)), "")):
+    if not resolved.startswith(os.path.join(_real_folder(str(root)), "")):
         raise ValueError(f"the path escapes the folder: {path}")
     if not stat.S_ISREG(kind):
         raise ValueError(f"no {kind_of_file}: {path} is not in the folder")
-    return Path(found)
+    return Path(resolved)
 
 
-@lru_cache(maxsize=4096)  # the recordings of a corpus share few folders
+@lru_cache(maxsize=4096)  # a corpus has few folders of recordings
 def _real_folder(folder: str) -> str:
     return os.path.realpath(folder, strict=True)
 
 
 def part_folder(root: Path, part: str, source: str) -> Path:
-    """The folder of one part of a corpus.
+    """Return the folder of a corpus part.
 
-    Raises: InputError: there is none; the message says what is there instead.
+    Raises: InputError: the folder is missing; the message lists what is there instead.
     """
     folder = root / part
     if folder.is_dir():
         return folder
     if not root.is_dir():
-        raise InputError(f"{root}: no such folder; set prepare.{source}.root to where the corpus lies")
+        raise InputError(f"{root}: no such folder; set prepare.{source}.root to the corpus's folder")
     there = ", ".join(sorted(path.name for path in root.iterdir())[:12]) or "nothing"
     raise InputError(f"{folder}: no such folder; {root} holds {there}; correct train, dev or test of prepare.{source}")
 
 
 def plain_words(text: str) -> str:
-    """Lower-case words without punctuation, the form of a reference whose source writes as people do.
+    """Normalise written text to a reference transcript: lower-case words without punctuation.
 
     >>> plain_words("Dr. Meyer's well-known talk, part 2!")
     "dr meyer's well-known talk part 2"
@@ -157,7 +157,7 @@ def plain_words(text: str) -> str:
 
 
 def spoken_symbols(text: str) -> list[str]:
-    """The symbols of a text that have a name in speech and that `plain_words` leaves out, in order.
+    """Return the symbols of a text that are spoken but that `plain_words` removes, in order.
 
     >>> spoken_symbols("$30 & 5% more -- that's all.")
     ['$', '&', '%']

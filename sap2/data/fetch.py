@@ -1,7 +1,7 @@
-"""Published corpora onto this machine: downloads that go on where they were cut, are checked, and unpacked safely.
+"""Download published corpora: downloads resume, are checked, and are unpacked safely.
 
-Space is estimated before anything is fetched. An archive is deleted once it is unpacked; a part that is there already
-is not fetched again.
+Disk space is estimated before a download. Archives are deleted after unpacking; parts that exist are not downloaded
+again.
 """
 
 import hashlib
@@ -49,26 +49,26 @@ MINI_LIBRISPEECH = ("train-clean-5", "dev-clean-2")  # OpenSLR 31; the other par
 SLIDESPEECH_RELATED = "https://speech-lab-share-data.oss-cn-shanghai.aliyuncs.com/SlideSpeech/related_files.tar.gz"
 METADATA = "jymh/SAP2-ASR"
 BLOCK = 1 << 20  # bytes
-TRIES = 5  # connections in a row that bring nothing new
-PAUSE = 2.0  # seconds before the second of them; doubled each time
+TRIES = 5  # consecutive connections without progress before giving up
+PAUSE = 2.0  # seconds before the second try; doubled each time
 TIMEOUT = 60  # seconds without a byte
 
 
 @dataclass(frozen=True)
 class Archive:
-    """One file to fetch and unpack."""
+    """A file to download and unpack."""
 
     url: str
-    md5: str | None  # None: its publisher names none; the archive's own check sums must do
+    md5: str | None  # None: not published; only the archive's own checksums are checked
 
 
 def fetch_librispeech(root: Path, parts: Sequence[str], base: str = OPENSLR) -> list[Path]:
     """Fetch parts of LibriSpeech (OpenSLR 12) or Mini LibriSpeech (OpenSLR 31) into `root`/PART.
 
-    Raises: InputError: an unknown part, too little space, or a download that fails or is not what was published.
+    Raises: InputError: an unknown part, too little space, or a download that fails or does not match the published MD5.
     """
     if not base.startswith(("https://", "http://")):
-        raise InputError(f"--mirror {base}: expected an address of https:// or http://, as {OPENSLR}")
+        raise InputError(f"--mirror {base}: expected an http:// or https:// address such as {OPENSLR}")
     unknown = [part for part in parts if part not in LIBRISPEECH_MD5]
     if unknown:
         raise InputError(f"LibriSpeech has no part {', '.join(unknown)}; it has {', '.join(LIBRISPEECH_MD5)}")
@@ -86,7 +86,7 @@ def fetch_librispeech(root: Path, parts: Sequence[str], base: str = OPENSLR) -> 
 def fetch_slidespeech(root: Path, url: str = SLIDESPEECH_RELATED) -> list[Path]:
     """Fetch SlideSpeech's segments, transcripts, keywords and OCR into `root`/related_files.
 
-    The recordings have to be fetched from https://www.openslr.org/144 by hand.
+    The recordings must be downloaded by hand from https://www.openslr.org/144.
     Raises: InputError: as `fetch_librispeech`.
     """
     target = root / "related_files"
@@ -98,9 +98,9 @@ def fetch_slidespeech(root: Path, url: str = SLIDESPEECH_RELATED) -> list[Path]:
 
 
 def fetch_metadata(root: Path, revision: str | None = None) -> list[Path]:
-    """Fetch the public ms-swift metadata from the Hugging Face hub, through its library, which resumes and checks.
+    """Fetch the public ms-swift metadata by huggingface_hub, which resumes and checks downloads.
 
-    Raises: InputError: the hub cannot be reached, or has too much for the disk.
+    Raises: InputError: the hub cannot be reached, or the files do not fit on the disk.
     """
     from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub.errors import HfHubHTTPError
@@ -115,9 +115,9 @@ def fetch_metadata(root: Path, revision: str | None = None) -> list[Path]:
 
 
 def get(archive: Archive, folder: Path) -> Path:
-    """Download one file into `folder`, going on with what an earlier try left; return its path.
+    """Download a file into `folder`, resuming an earlier try; return its path.
 
-    Raises: InputError: the server refuses, stays silent, or sends something else than was published.
+    Raises: InputError: the server refuses or does not respond, or the MD5 differs from the published one.
     """
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / archive.url.rsplit("/", 1)[1]
@@ -128,10 +128,10 @@ def get(archive: Archive, folder: Path) -> Path:
         try:
             if _receive(archive.url, partial, before):
                 break
-            fault = "the connection was cut"
+            fault = "the connection was closed early"
         except urllib.error.HTTPError as error:
             if error.code < 500:
-                raise InputError(f"{archive.url}: the server answers {error.code} {error.reason}") from error
+                raise InputError(f"{archive.url}: the server answered {error.code} {error.reason}") from error
             fault = f"{error.code} {error.reason}"
         except (OSError, http.client.HTTPException) as error:
             fault = str(error) or type(error).__name__
@@ -139,13 +139,13 @@ def get(archive: Archive, folder: Path) -> Path:
         failures = 0 if after > before else failures + 1
         if failures == TRIES:
             raise InputError(
-                f"{archive.url}: {fault}; {after:,} bytes are kept in {partial}, run the command again to go on"
+                f"{archive.url}: {fault}; {after:,} bytes are kept in {partial}; run the command again to resume"
             )
         time.sleep(PAUSE * 2**failures if failures else 0)
-    if archive.md5 and (found := _md5(partial)) != archive.md5:
+    if archive.md5 and (digest := _md5(partial)) != archive.md5:
         partial.unlink()
         raise InputError(
-            f"{archive.url}: its MD5 is {found}, published is {archive.md5}; the download was deleted, try again or "
+            f"{archive.url}: its MD5 is {digest}, expected {archive.md5}; the download was deleted, try again or "
             "use another mirror (--mirror)"
         )
     partial.replace(target)
@@ -153,12 +153,12 @@ def get(archive: Archive, folder: Path) -> Path:
 
 
 def _receive(url: str, partial: Path, have: int) -> bool:
-    """Append what is missing to `partial`; whether the file is now complete."""
+    """Append the missing bytes to `partial`; return whether the file is now complete."""
     request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
     try:
         response = urllib.request.urlopen(request, timeout=TIMEOUT)
     except urllib.error.HTTPError as error:
-        if error.code == 416:  # nothing is missing
+        if error.code == 416:  # range not satisfiable: the file is complete
             return True
         raise
     with response:
@@ -174,12 +174,12 @@ def _receive(url: str, partial: Path, have: int) -> bool:
 
 
 def unpack(archive: Path, target: Path, inner: str | None = None) -> None:
-    """Unpack a tar archive to the folder `target`, whole or not at all, and delete it.
+    """Unpack a tar archive into the folder `target` atomically, then delete the archive.
 
     Args:
         inner: The folder within the archive that becomes `target`; None = all of it.
-    Raises: InputError: the archive is broken, lacks `inner`, is larger than the disk, or holds a member that would land
-    elsewhere (an absolute path, dots, a link, a device).
+    Raises: InputError: the archive is broken, lacks `inner`, does not fit on the disk, or holds a member that would be
+    written elsewhere (an absolute path, dots, a link, a device).
     """
     try:
         with tarfile.open(archive) as tar, atomic_dir(target) as partial:
@@ -193,7 +193,7 @@ def unpack(archive: Path, target: Path, inner: str | None = None) -> None:
                         f"{archive}: unpacks to more than the {free:,} bytes that are free in {target.parent}"
                     )
                 _extract(tar, member, scratch)
-            while tar.fileobj.read(BLOCK):  # to its end, where gzip has its check sum
+            while tar.fileobj.read(BLOCK):  # read to the end, where gzip has its checksum
                 pass
             kept = scratch / inner if inner else scratch
             if not kept.is_dir():
@@ -207,26 +207,26 @@ def unpack(archive: Path, target: Path, inner: str | None = None) -> None:
 
 
 def _extract(tar: tarfile.TarFile, member: tarfile.TarInfo, folder: Path) -> None:
-    """One file or folder of an archive; `TarFile.extract` has filters only from Python 3.10.12 and 3.11.4 on."""
-    place = (folder / member.name).resolve()
-    if not (member.isfile() or member.isdir()) or not place.is_relative_to(folder.resolve()):
-        raise tarfile.TarError(f"{member.name!r} is a link or a device, or would land elsewhere")
+    """Extract a file or folder; `TarFile.extract` has filters only since Python 3.10.12 and 3.11.4."""
+    target = (folder / member.name).resolve()
+    if not (member.isfile() or member.isdir()) or not target.is_relative_to(folder.resolve()):
+        raise tarfile.TarError(f"{member.name!r} is a link or a device, or would be written elsewhere")
     if member.isdir():
-        place.mkdir(parents=True, exist_ok=True)
+        target.mkdir(parents=True, exist_ok=True)
         return
     content = tar.extractfile(member)
     if content is None:
         raise tarfile.TarError(f"{member.name!r} has no content")
-    place.parent.mkdir(parents=True, exist_ok=True)
-    with place.open("xb") as file:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with target.open("xb") as file:
         shutil.copyfileobj(content, file, BLOCK)
 
 
 def _check_space(root: Path, archives: list[Archive]) -> None:
-    """FLAC and text shrink little: an archive and what it unpacks to are each about its size."""
+    """Check that archives and their content fit; FLAC and text compress little, so both are about the same size."""
     sizes = [size for archive in archives if (size := _size(archive.url)) is not None]
     if len(sizes) < len(archives):
-        print("fetch: the server does not say how much it is; the disk is watched while unpacking", file=sys.stderr)
+        print("fetch: the server sends no sizes; disk space is checked while unpacking", file=sys.stderr)
     elif archives:
         _check_free(root, sum(sizes) + max(sizes))
 
@@ -234,27 +234,27 @@ def _check_space(root: Path, archives: list[Archive]) -> None:
 def _check_free(root: Path, needed: int) -> None:
     root.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(root).free
-    print(f"fetch: needs about {needed / 1e9:.2f} GB, {free / 1e9:.2f} GB are free in {root}", file=sys.stderr)
+    print(f"fetch: needs about {needed / 1e9:.2f} GB; {root} has {free / 1e9:.2f} GB free", file=sys.stderr)
     if needed > free:
         raise InputError(f"{root}: needs about {needed:,} bytes, {free:,} are free; choose another folder with --to")
 
 
 def _size(url: str) -> int | None:
-    """Bytes of a file as its server says, or None."""
+    """Return a file's size in bytes as the server reports it, or None."""
     try:
         with urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=TIMEOUT) as response:
             length = response.headers.get("Content-Length")
             return int(length) if length else None
     except urllib.error.HTTPError as error:
-        if error.code in (403, 405, 501):  # no HEAD here
+        if error.code in (403, 405, 501):  # the server does not support HEAD
             return None
-        raise InputError(f"{url}: the server answers {error.code} {error.reason}") from error
+        raise InputError(f"{url}: the server answered {error.code} {error.reason}") from error
     except OSError as error:
         raise InputError(f"{url}: cannot be reached ({error}); check the network, or name a --mirror") from error
 
 
 def _md5(path: Path) -> str:
-    digest = hashlib.md5(usedforsecurity=False)  # the sum OpenSLR publishes
+    digest = hashlib.md5(usedforsecurity=False)  # the checksum that OpenSLR publishes
     with path.open("rb") as file:
         while block := file.read(BLOCK):
             digest.update(block)

@@ -1,20 +1,20 @@
-r"""Somebody's own recordings: a folder of audio files and one TSV, to manifests.
+r"""A folder of audio files with one TSV table, to manifests: the reader for your own recordings.
 
     talk/intro-01.flac
     talk/intro-02.wav
     talk/list.tsv
 
-The TSV is UTF-8 with a header. `id` and `text` are needed, the rest is optional:
+The TSV is UTF-8 with a header. `id` and `text` are required, other columns are optional:
 
     id        text                      keywords            split  audio          speaker  talk
     intro-01  welcome to meyer's talk   meyer, deep zorvan  train  intro-01.flac  anna     intro
 
 Without `keywords` the stage `lists` draws them from the rare words. Without `audio` the file is ID with the ending of a
-recording: .wav, .flac, .mp3, .m4a, …. Without `split` whole talks (utterances, where there is no `talk`) are dealt to
-train, dev and test by a hash of their names and the seed, so that a longer list later moves few of them.
+recording: .wav, .flac, .mp3, .m4a, …. Without `split` whole talks (utterances, if there is no `talk`) are assigned to
+train, dev and test by a hash of their names and the seed, so that few of them move when the table grows.
 
-A long recording comes with `subtitles` instead of a text, a SubRip or WebVTT file: it is cut into utterances where a
-pause lies between subtitles. With `slides`, a file of the form of sap2/data/slides.py, their lists follow the time:
+A long recording has `subtitles` instead of a text, a SubRip or WebVTT file: it is cut into utterances at pauses between
+subtitles. With `slides`, a file in the format of sap2/data/slides.py, keyword lists follow the slides' times:
 
     id     text  keywords  audio      subtitles  slides
     talk3        meyer     talk3.mp3  talk3.vtt  talk3.slides
@@ -45,14 +45,14 @@ _NEEDED = ("id", "text")
 _OPTIONAL = ("keywords", "split", "audio", "speaker", "talk", "subtitles", "slides")
 LONGEST_TALK = 6 * 3600.0  # seconds
 _KINDS = "wav flac mp3 m4a ogg opus aiff mp4 mov webm mkv 3gp aac amr wma".split()
-# Of recordings; where a row names none, the first that is there is taken.
+# Endings of recordings, tried in order for rows without `audio`.
 _ENDINGS = tuple(ending for kind in _KINDS for ending in (f".{kind}", f".{kind.upper()}"))
 
 
 def read(section: PrepareSection) -> tuple[Read, dict[str, Any]]:
-    """The entries of the folder `prepare.folder.root`.
+    """Read the entries of the folder `prepare.folder.root`.
 
-    Raises: InputError: no folder or no single TSV, or a header without its columns.
+    Raises: InputError: the folder or its only TSV is missing, or a required column is.
     """
     settings: FolderSource = section.settings
     folder = Path(settings.root)
@@ -66,37 +66,35 @@ def read(section: PrepareSection) -> tuple[Read, dict[str, Any]]:
 
 
 def _unnamed(folder: Path, table: Path, header: list[str]) -> list[str]:
-    """A warning where recordings lie beside the table that no row of it names."""
+    """Return a warning if the folder has recordings that no row of the table names."""
     named = set()
     for _, line in text_lines(table):
         if not isinstance(line, Rejected):
             row = dict(zip(header, (cell.strip() for cell in line.split("\t")), strict=False))
             named |= {row.get("audio", ""), *(row.get("id", "") + ending for ending in _ENDINGS)}
     left = sorted(path.name for path in folder.iterdir() if path.suffix in _ENDINGS and path.name not in named)
-    return (
-        [f"{len(left)} recordings in {folder} are named by no row of {table.name}, {left[0]} the first"] if left else []
-    )
+    return [f"no row of {table.name} names {len(left)} recordings in {folder}, the first is {left[0]}"] if left else []
 
 
 def _unspoken(folder: Path, table: Path, header: list[str]) -> list[str]:
-    """A warning where transcripts hold symbols that people say and that `plain_words` leaves out."""
+    """Return a warning if transcripts have spoken symbols, which `plain_words` removes."""
     symbols: Counter[str] = Counter()
     texts, first = 0, ""
     for where, text in _texts(folder, table, header):
-        if found := spoken_symbols(text):
-            symbols.update(found)
+        if spoken := spoken_symbols(text):
+            symbols.update(spoken)
             texts, first = texts + 1, first or where
     if not texts:
         return []
     counts = ", ".join(f"{symbol} {count}" for symbol, count in symbols.most_common(8))
     return [
-        f"symbols are left out of {texts} texts ({counts}), {first} the first: write them as they are said, "
+        f"symbols are removed from {texts} texts ({counts}), first at {first}: write them as spoken, "
         "such as 30 dollars and 5 percent"
     ]
 
 
 def _texts(folder: Path, table: Path, header: list[str]) -> Iterator[tuple[str, str]]:
-    """`(FILE:LINE, text)` of every row with a text, and `(FILE, text)` of every subtitle of the others."""
+    """Yield `(FILE:LINE, text)` of rows with a text, and `(FILE, text)` of the subtitles of other rows."""
     lines = text_lines(table)
     next(lines, None)
     for where, line in lines:
@@ -110,7 +108,7 @@ def _texts(folder: Path, table: Path, header: list[str]) -> Iterator[tuple[str, 
                 path = confined(folder, row["subtitles"], "subtitles")
                 yield from ((str(path), cue.text) for cue in read_cues(path))
             except ValueError:
-                continue  # quarantined with its reason when its turn comes
+                continue  # rejected with its reason by `_entries`
 
 
 def _find_table(folder: Path) -> Path:
@@ -122,8 +120,8 @@ def _find_table(folder: Path) -> Path:
     tables = sorted(folder.glob("*.tsv"))
     if len(tables) == 1:
         return tables[0]
-    found = ", ".join(table.name for table in tables) or "none"
-    raise InputError(f"{folder}: expected manifest.tsv or one *.tsv with the columns id and text; found {found}")
+    names = ", ".join(table.name for table in tables) or "none"
+    raise InputError(f"{folder}: expected manifest.tsv or one *.tsv with the columns id and text; got {names}")
 
 
 def _header(table: Path, lines: Iterator[tuple[str, str | Rejected]]) -> list[str]:
@@ -152,7 +150,7 @@ def _entries(
         row = dict(zip(header, cells + [""] * (len(header) - len(cells)), strict=False))
         try:
             if any(cells[len(header) :]):
-                raise ValueError("too many columns: more cells than the header names; is there a tab inside a text?")
+                raise ValueError("too many columns: more cells than the header has; remove tabs from the text")
             entry = _entry(row, where, folder)
             if row.get("subtitles"):
                 yield from _utterances(entry, row, folder, section)
@@ -172,7 +170,7 @@ def _entry(row: dict[str, str], where: str, folder: Path) -> Entry:
         id=row["id"],
         location=where,
         audio=_find_audio(folder, row.get("audio", ""), row["id"]),
-        text=row["text"] if MARKER.search(row["text"]) else plain_words(row["text"]),  # markers are refused later
+        text=row["text"] if MARKER.search(row["text"]) else plain_words(row["text"]),  # markers are rejected later
         keywords=tuple(keyword.lower() for keyword in _split_keywords(row.get("keywords", ""))),
         split=split or None,
         speaker=row.get("speaker") or None,
@@ -181,10 +179,10 @@ def _entry(row: dict[str, str], where: str, folder: Path) -> Entry:
 
 
 def _utterances(talk: Entry, row: dict[str, str], folder: Path, section: PrepareSection) -> Read:
-    """A long recording's utterances, each with its talk's keywords and the words of the slides around it."""
+    """Cut a long recording into utterances, each with its talk's keywords and the words of nearby slides."""
     settings: FolderSource = section.settings
     if talk.text:
-        raise ValueError("a text and subtitles: which is said? Leave one of the two empty")
+        raise ValueError("a text and subtitles: leave one of the two columns empty")
     cues = read_cues(confined(folder, row["subtitles"], "subtitles"))
     slides: list[Slide] = []
     if row.get("slides"):
@@ -196,34 +194,34 @@ def _utterances(talk: Entry, row: dict[str, str], folder: Path, section: Prepare
         samples = load_audio(talk.audio, max_duration=LONGEST_TALK)  # type: ignore[arg-type]  # a file of the folder
     except InputError as error:
         raise ValueError(f"unusable audio: {error}") from error
-    for number, one in enumerate(stretches(samples, cues, settings.max_segment)):
+    for number, stretch in enumerate(stretches(samples, cues, settings.max_segment)):
         id = f"{talk.id}-{number:04d}"
-        if one.fault:
-            yield Rejected(id, talk.location, one.fault, one.end - one.start)
+        if stretch.fault:
+            yield Rejected(id, talk.location, stretch.fault, stretch.end - stretch.start)
             continue
-        words = shown_between(slides, one.start, one.end, section.slides)
+        words = shown_between(slides, stretch.start, stretch.end, section.slides)
         yield replace(
             talk,
             id=id,
-            text=one.text if MARKER.search(one.text) else plain_words(one.text),
+            text=stretch.text if MARKER.search(stretch.text) else plain_words(stretch.text),
             keywords=(*talk.keywords, *words),
             talk=talk.talk or talk.id,
-            start=one.start,
-            end=one.end,
+            start=stretch.start,
+            end=stretch.end,
         )
 
 
 def _split_keywords(cell: str) -> list[str]:
-    """Keywords of one cell. Quotes keep a comma in many tools: "smith, john" is one keyword, and one to refuse."""
+    """Split a cell into keywords. As in CSV, quotes protect a comma: "smith, john" is one keyword, rejected later."""
     quoted = '"' in cell and len(cell) < csv.field_size_limit()
     keywords = next(csv.reader([cell], skipinitialspace=True), []) if quoted else cell.split(",")
     return [keyword for keyword in keywords if keyword.strip()]
 
 
 def _find_audio(folder: Path, named: str, id: str) -> Path:
-    """The file a row means.
+    """Return the recording of a row.
 
-    Raises: ValueError: there is none within the folder.
+    Raises: ValueError: the file is missing or outside the folder.
     """
     if named:
         return confined(folder, named)

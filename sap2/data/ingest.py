@@ -1,10 +1,10 @@
-"""Every corpus's way in: entries of a reader to 16 kHz mono audio, checked, with manifests, quarantine and card.
+"""Ingestion of every corpus: a reader's entries to checked 16 kHz mono audio, manifests, quarantine and card.
 
     entries --dedupe, text checks--> processes: decode, resample, measure, check --> spool --> train, dev, test.jsonl
-                                        cache: audio by the hash of what it was made from
+                                        cache: audio by the hash of its source
 
-Little is held but the hashes of ids and what is rejected: a million entries pass in a few hundred MB. Audio that was
-converted once is found again by its content, so a run that was killed goes on where it was.
+Only hashes of ids and rejected records are held in memory: a million entries need a few hundred MB. Converted audio is
+cached by its source's content, so a run that was killed resumes.
 """
 
 import hashlib
@@ -41,13 +41,13 @@ from sap2.progress import track
 
 __all__ = ["ingest", "ingest_part", "join_parts"]
 
-CHUNK = 64  # entries a process gets at a time
-IN_THE_WAY = "the id cannot name a file: another id's file or folder is in its way"
-ROWS = "rows.jsonl"  # of a part
-CACHE_FORMAT = 2  # part of every cached recording's key: raise it when the same input gives other audio
+CHUNK = 64  # entries per process and task
+ID_CONFLICT = "the id cannot name a file: it conflicts with the file or folder of another id"
+ROWS = "rows.jsonl"  # the result file of a part
+CACHE_FORMAT = 2  # part of every cached recording's key: raise it whenever the same input gives different audio
 
 
-# A manifest row and its split, None = to be dealt; or why there is none.
+# A manifest row and its split (None = not yet assigned), or a rejection.
 Result = tuple[dict[str, Any], str | None] | Rejected
 
 
@@ -62,14 +62,14 @@ def ingest(
     """Write `train.jsonl`, `dev.jsonl`, `test.jsonl`, `audio/ID.flac`, `quarantine.jsonl`, `card.json`, `card.md`.
 
     Args:
-        entries: What the reader yields, in the order of the manifests.
-        output: Folder, replaced as a whole.
-        cache: Folder of converted recordings, kept between runs; may be deleted at any time.
-        source: Where the entries come from, for messages and card.
-        facts: What the reader wants in the card: licence, warnings, lists.
-    Returns: The card: numbers and hours in and out, by split and by reason.
-    Raises: InputError: more than `section.reject_share` of the entries were rejected, all were, or a split is empty.
-    The quarantine is then left in `cache`.
+        entries: The reader's entries, in the order of the manifests.
+        output: Folder, replaced atomically.
+        cache: Folder of converted recordings, shared by runs; may be deleted at any time.
+        source: Name of the corpus in messages and card.
+        facts: Further entries of the card: licence, warnings, lists.
+    Returns: The card: counts and hours read, accepted and rejected, by split and by reason.
+    Raises: InputError: more than `section.reject_share` of the entries were rejected, all were, or a split is empty;
+    the quarantine is then kept in `cache`.
     """
     with atomic_dir(output) as partial:
         (partial / "audio").mkdir()
@@ -85,17 +85,17 @@ def ingest_part(
     part: int,
     parts: int,
 ) -> dict[str, int]:
-    """Do a share of `ingest`'s work, on a machine of its own: convert every `parts`-th chunk of the entries.
+    """Convert every `parts`-th chunk of the entries: a share of `ingest`'s work for another machine.
 
-    Every part reads all entries, which costs little, and checks ids among them all.
+    Each part reads all entries, which is cheap, to detect duplicate ids.
 
     Args:
-        output: Folder, replaced as a whole: `rows.jsonl`, one result an entry with its number, and `audio`.
-        part: Number of this part, from 0.
-    Returns: How many entries were `accepted` and `rejected`.
+        output: Folder, replaced atomically: `rows.jsonl`, one numbered result per entry, and `audio`.
+        part: Index of this part, from 0.
+    Returns: Numbers of `accepted` and `rejected` entries.
     """
     counts = {"accepted": 0, "rejected": 0}
-    pending: deque[dict[str, Any]] = deque()  # number and location of what is being converted
+    pending: deque[dict[str, Any]] = deque()  # number and location of entries under conversion
 
     def share() -> Iterator[Entry | Rejected]:
         for number, entry in enumerate(_checked(entries, section)):
@@ -123,11 +123,11 @@ def join_parts(
     source: str,
     facts: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Put what `ingest_part` wrote together: the same files that `ingest` writes alone.
+    """Merge the outputs of `ingest_part` into the files that `ingest` writes.
 
     Args:
-        folders: Of all parts, in any order; they stay as they are.
-    Returns, Raises: As `ingest`; InputError also where a part is missing.
+        folders: Outputs of all parts, in any order; not changed.
+    Returns, Raises: As `ingest`; InputError also if a part is missing.
     """
     with atomic_dir(output) as partial:
         (partial / "audio").mkdir()
@@ -135,7 +135,7 @@ def join_parts(
 
 
 def _joined(folders: Sequence[Path], section: PrepareSection, output: Path) -> Iterator[Result]:
-    """The parts' results in the order of the entries, their recordings linked into `output`."""
+    """Yield the parts' results in the order of the entries; link their recordings into `output`."""
 
     def rows(folder: Path) -> Iterator[tuple[int, Path, dict[str, Any]]]:
         for _, row in read_jsonl(folder / ROWS):
@@ -145,15 +145,15 @@ def _joined(folders: Sequence[Path], section: PrepareSection, output: Path) -> I
     for expected, (number, folder, row) in enumerate(merged):
         if number != expected:
             raise InputError(
-                f"entry {expected} is {'in two' if number < expected else 'in none'} of {len(folders)} parts; give "
+                f"entry {expected} is in {'two' if number < expected else 'none'} of the {len(folders)} parts; give "
                 "each part once, all made with the same number of parts"
             )
         if "rejected" in row:
             yield Rejected(**row["rejected"])
             continue
         utterance, split = row["accepted"]
-        if section.audio == "convert" and not _linked(folder / utterance["audio"], output / utterance["audio"]):
-            yield Rejected(utterance["id"], row["location"], IN_THE_WAY, utterance["duration"])
+        if section.audio == "convert" and not _link(folder / utterance["audio"], output / utterance["audio"]):
+            yield Rejected(utterance["id"], row["location"], ID_CONFLICT, utterance["duration"])
             continue
         yield utterance, split
 
@@ -166,8 +166,8 @@ def _collect(
     source: str,
     facts: dict[str, Any],
 ) -> dict[str, Any]:
-    """Write manifests, quarantine and card of what became of the entries; return the card."""
-    quarantine, read, dealer = Quarantine(), 0, _Dealer(section)
+    """Write manifests, quarantine and card of the results; return the card."""
+    quarantine, read, dealer = Quarantine(), 0, _SplitAssigner(section)
     with tempfile.TemporaryFile("w+", encoding="utf-8", dir=partial) as spool:
         for result in track(results, total=None, label=f"prepare {section.source}"):
             read += 1
@@ -177,7 +177,7 @@ def _collect(
                 dealer.see(*result)
                 spool.write(json.dumps(result, ensure_ascii=False) + "\n")
         accepted = read - len(quarantine)
-        _settle(quarantine, source, read, accepted, section.reject_share, cache)
+        _check_rejections(quarantine, source, read, accepted, section.reject_share, cache)
         card = Card(source, section, facts)
         _write_splits(spool, dealer, partial, card, source, accepted, section.audio == "convert")
     if section.shard_size is not None:
@@ -186,24 +186,24 @@ def _collect(
     return card.write(partial, read, quarantine)
 
 
-def _settle(quarantine: Quarantine, source: str, read: int, accepted: int, share: float, cache: Path) -> None:
+def _check_rejections(quarantine: Quarantine, source: str, read: int, accepted: int, share: float, cache: Path) -> None:
     try:
         quarantine.settle(source, read, accepted, share)
     except InputError as error:
         left = cache / "quarantine.jsonl"
         quarantine.write(left)
-        raise InputError(f"{error}; all are in {left}") from error
+        raise InputError(f"{error}; all rejected records are in {left}") from error
 
 
 def _checked(entries: Iterable[Entry | Rejected], section: PrepareSection) -> Iterator[Entry | Rejected]:
-    """Entries that may be listened to: ids once, text and list fit to use."""
+    """Yield entries, with a `Rejected` for those with a duplicate id, unusable text or unusable list."""
     seen: dict[bytes, str] = {}
     for entry in entries:
         if isinstance(entry, Rejected):
             yield entry
             continue
         fault = entry_fault(entry, section.checks.tokenizer)
-        # Ids that differ only in case are one file on some systems, and 16 bytes tell a million ids apart.
+        # Ids that differ only in case are the same file on some systems; 16-byte hashes distinguish a million ids.
         key = hashlib.blake2b(entry.id.casefold().encode(), digest_size=16).digest()
         if fault is None and key in seen:
             fault = f"duplicate id: also at {seen[key]}, which is kept"
@@ -216,7 +216,7 @@ def _checked(entries: Iterable[Entry | Rejected], section: PrepareSection) -> It
 
 @dataclass(frozen=True)
 class _Job:
-    """What a process needs beside its entries."""
+    """Arguments of `_convert` that all entries share."""
 
     section: PrepareSection
     output: Path
@@ -226,7 +226,7 @@ class _Job:
 def _converted(
     entries: Iterable[Entry | Rejected], section: PrepareSection, output: Path, cache: Path
 ) -> Iterator[Result]:
-    """Each entry's manifest row and split, or its rejection, in order; chunks run in processes."""
+    """Yield each entry's manifest row and split, or its rejection, in order; chunks run in processes."""
     job = _Job(section, output, cache)
     entries = iter(entries)
     workers = section.workers or os.cpu_count() or 1
@@ -241,7 +241,7 @@ def _converted(
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         for chunk in chunks:
             waiting.append(pool.submit(_convert_chunk, chunk, job))
-            if len(waiting) > 2 * workers:  # no more is read ahead than keeps the processes busy
+            if len(waiting) > 2 * workers:  # read ahead only enough to keep the processes busy
                 yield from waiting.popleft().result()
         while waiting:
             yield from waiting.popleft().result()
@@ -258,7 +258,7 @@ def _convert(entry: Entry | Rejected, job: _Job) -> Result:
     audio: str = f"audio/{entry.id}.flac"
     try:
         if section.audio == "keep":
-            duration, audio = _kept(entry, section), os.path.abspath(os.fsdecode(entry.audio))
+            duration, audio = _duration_in_place(entry, section), os.path.abspath(os.fsdecode(entry.audio))
         else:
             stored, measures = _cached_audio(entry, section, job.cache)
             duration = measures.duration
@@ -276,20 +276,20 @@ def _convert(entry: Entry | Rejected, job: _Job) -> Result:
             keywords=unique_keywords(entry.keywords),
             speaker=entry.speaker,
             talk=entry.talk,
-            # Further fields of the row: seconds of the recording.
+            # Optional fields: the seconds of the recording that the utterance spans.
             **({} if entry.end is None else {"start": entry.start, "end": entry.end}),  # type: ignore[arg-type]
         )
     except ValidationError as error:
         return Rejected(entry.id, entry.location, f"not a manifest row: {fault_of(error)}", duration)
-    if section.audio == "convert" and not _linked(stored, job.output / audio):
-        return Rejected(entry.id, entry.location, IN_THE_WAY, duration)
+    if section.audio == "convert" and not _link(stored, job.output / audio):
+        return Rejected(entry.id, entry.location, ID_CONFLICT, duration)
     return utterance.model_dump(exclude_none=True), entry.split
 
 
-def _kept(entry: Entry, section: PrepareSection) -> float:
-    """The length of a recording that stays where it is."""
+def _duration_in_place(entry: Entry, section: PrepareSection) -> float:
+    """Return the length of a recording that is not copied."""
     if isinstance(entry.audio, bytes) or entry.start or entry.end is not None:
-        raise InputError("a stretch of a longer file cannot be kept in place; set prepare.audio to convert")
+        raise InputError("a part of a longer file cannot be used without a copy; set prepare.audio to convert")
     duration = entry.duration if entry.duration is not None else read_duration(entry.audio)
     if not section.min_duration <= duration <= section.max_duration:
         raise InputError(
@@ -299,7 +299,7 @@ def _kept(entry: Entry, section: PrepareSection) -> float:
 
 
 def _length(entry: Entry) -> float:
-    """Seconds of an entry whose recording may be unusable; 0 where they cannot be read."""
+    """Return the length in seconds of an entry that may be unusable; 0 if unknown."""
     if entry.end is not None:
         return max(entry.end - entry.start, 0.0)
     if isinstance(entry.audio, bytes):
@@ -311,7 +311,7 @@ def _length(entry: Entry) -> float:
 
 
 def _cached_audio(entry: Entry, section: PrepareSection, cache: Path) -> tuple[Path, Measures]:
-    """The entry's 16 kHz recording and what it is like, from the cache or made now."""
+    """Return the entry's 16 kHz recording and its measurements, from the cache or converted now."""
     bounds = (section.min_duration, section.max_duration)
     made_from = [CACHE_FORMAT, _digest_of(entry.audio), entry.start, entry.end, *bounds]
     key = hashlib.sha256(json.dumps(made_from).encode()).hexdigest()
@@ -321,7 +321,7 @@ def _cached_audio(entry: Entry, section: PrepareSection, cache: Path) -> tuple[P
     with _as_file(entry.audio) as path:
         samples = load_audio(path, *bounds, start=entry.start, end=entry.end)
         measures = measure(samples, SAMPLE_RATE, read_sample_rate(path))
-    # Not by `atomic_file`, which looks for remains: there are too many files in a folder.
+    # Not `atomic_file`: it scans the folder for leftovers, and cache folders have too many files.
     partial = stored.with_name(f".{key}.{os.getpid()}.flac")
     with writing(stored):
         stored.parent.mkdir(parents=True, exist_ok=True)
@@ -334,7 +334,7 @@ def _cached_audio(entry: Entry, section: PrepareSection, cache: Path) -> tuple[P
 
 @contextmanager
 def _as_file(audio: Path | bytes) -> Iterator[Path]:
-    """A recording as a path: its own, or a temporary one for bytes out of a packed file."""
+    """Give a recording's path, or that of a temporary file if it came as bytes."""
     if isinstance(audio, Path):
         yield audio
         return
@@ -356,26 +356,26 @@ def _digest_of(audio: Path | bytes) -> str:
     return _digest(audio, status.st_size, status.st_mtime_ns)
 
 
-@lru_cache(maxsize=256)  # many stretches of one long recording come one after another
+@lru_cache(maxsize=256)  # spans of a long recording come in a row
 def _digest(path: Path, size: int, changed: int) -> str:
     return sha256(path)
 
 
-def _linked(stored: Path, target: Path) -> bool:
-    """Give a recording its place; False where another is in its way."""
+def _link(stored: Path, target: Path) -> bool:
+    """Link or copy a recording to `target`; return False if another file or folder is in the way."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         os.link(stored, target)
     except (FileExistsError, IsADirectoryError, NotADirectoryError):
         return False
-    except OSError:  # another file system, or one without links
+    except OSError:  # another file system, or no support for links
         shutil.copyfile(stored, target)
     return True
 
 
 @dataclass
-class _Dealer:
-    """Decides the split of entries whose source has none: whole talks, by a hash of their names and the seed."""
+class _SplitAssigner:
+    """Assign splits to entries whose source has none: whole talks, by a hash of name and seed."""
 
     section: PrepareSection
     groups: set[str] = field(default_factory=set)
@@ -385,14 +385,14 @@ class _Dealer:
             self.groups.add(_group(row))
 
     def deal(self) -> dict[str, str]:
-        """`{talk: split}`; a longer list later moves few of them."""
+        """Return `{talk: split}`; few talks move when talks are added."""
         seed = self.section.seed
         order = sorted(self.groups, key=lambda group: hashlib.sha256(f"{seed}/{group}".encode()).hexdigest())
         shares = (self.section.dev_share, self.section.test_share)
         dev, test = (max(1, round(share * len(order))) for share in shares)
         return {
-            group: "test" if place < test else "dev" if place < test + dev else "train"
-            for place, group in enumerate(order)
+            group: "test" if index < test else "dev" if index < test + dev else "train"
+            for index, group in enumerate(order)
         }
 
 
@@ -401,9 +401,9 @@ def _group(row: dict[str, Any]) -> str:
 
 
 def _write_splits(
-    spool, dealer: _Dealer, output: Path, card: Card, source: str, accepted: int, converted: bool
+    spool, dealer: _SplitAssigner, output: Path, card: Card, source: str, accepted: int, converted: bool
 ) -> None:
-    """The rows of the spool, each in its split's manifest."""
+    """Write each row of the spool to its split's manifest."""
     dealt = dealer.deal()
     spool.seek(0)
     files = {split: (output / f"{split}.jsonl").open("w", encoding="utf-8") for split in SPLITS}

@@ -1,10 +1,10 @@
-"""Kaldi data folders, a part a folder: wav.scp and text, and where they exist segments, utt2spk and keywords.
+"""Reader of Kaldi data folders, one folder per part: wav.scp and text, optionally segments, utt2spk and keywords.
 
-wav.scp    rec1 wav/rec1.flac          relative to `root`, or absolute within it; commands are never run
-segments   rec1-0001 rec1 12.30 15.85  optional; without it recordings are utterances
+wav.scp    rec1 wav/rec1.flac          relative to `root`, or absolute within it; commands are not run
+segments   rec1-0001 rec1 12.30 15.85  optional; without it a recording is an utterance
 text       rec1-0001 THE NEXT SLIDE
 utt2spk    rec1-0001 anna              optional
-keywords   rec1-0001 zorvan, meyer     optional, ours: between commas, or as SlideSpeech between $
+keywords   rec1-0001 zorvan, meyer     optional, not Kaldi's: separated by commas, or by $ as in SlideSpeech
 """
 
 import re
@@ -19,12 +19,12 @@ from sap2.params import CorpusSource, PrepareSection
 
 __all__ = ["Recordings", "Tables", "data_folder", "listed", "read", "scp_recordings"]
 
-Recordings = dict[str, tuple[str, str]]  # id of a recording: where its path is written, and the path
+Recordings = dict[str, tuple[str, str]]  # id of a recording: location of its line, and its path
 
 
 @dataclass
 class Tables:
-    """What a data folder says of its utterances, by id; values are (where, rest of the line)."""
+    """The tables of a data folder, by id; values are (location, rest of the line)."""
 
     text: dict[str, tuple[str, str]]
     segments: dict[str, tuple[str, str]]
@@ -34,7 +34,7 @@ class Tables:
 
 
 def read(section: PrepareSection) -> tuple[Read, dict[str, Any]]:
-    """The entries of all parts.
+    """Read the entries of all parts.
 
     Raises: InputError: a part has no text or no wav.scp.
     """
@@ -51,12 +51,12 @@ def _entries(root: Path, parts: list[tuple[str, str]]) -> Read:
 
 
 def scp_recordings(folder: Path) -> tuple[Recordings, list[Rejected]]:
-    """The recordings of a folder's wav.scp, and the lines that cannot be used."""
+    """Read a folder's wav.scp: its recordings, and the rejected lines."""
     return fields_by_id(folder / "wav.scp")
 
 
 def data_folder(folder: Path, root: Path, split: str, recordings: Recordings) -> Read:
-    """The utterances of one folder, in the order of its text; every line of text and segments is accounted for."""
+    """Yield a folder's utterances in the order of its text; each line gives an entry or a rejection."""
     tables = _tables(folder)
     yield from tables.rejected
     for id, (where, text) in tables.text.items():
@@ -70,12 +70,14 @@ def data_folder(folder: Path, root: Path, split: str, recordings: Recordings) ->
 
 def _tables(folder: Path) -> Tables:
     if not (folder / "text").is_file():
-        raise InputError(f"{folder / 'text'}: no such file; expected a Kaldi data folder with text, one ID TEXT a line")
-    found, rejected = {}, []
+        raise InputError(
+            f"{folder / 'text'}: no such file; expected a Kaldi data folder, with one ID TEXT per line here"
+        )
+    tables, rejected = {}, []
     for name in ("text", "segments", "utt2spk", "keywords"):
-        found[name], faults = fields_by_id(folder / name) if (folder / name).is_file() else ({}, [])
+        tables[name], faults = fields_by_id(folder / name) if (folder / name).is_file() else ({}, [])
         rejected += faults
-    return Tables(found["text"], found["segments"], found["utt2spk"], found["keywords"], rejected)
+    return Tables(tables["text"], tables["segments"], tables["utt2spk"], tables["keywords"], rejected)
 
 
 def _entry(id: str, where: str, text: str, root: Path, split: str, recordings: Recordings, tables: Tables) -> Entry:
@@ -106,9 +108,9 @@ def _entry(id: str, where: str, text: str, root: Path, split: str, recordings: R
 
 
 def segment(rest: str) -> tuple[str, float, float | None]:
-    """`(recording, start, end)` in seconds of one line of segments; an end of -1 is the recording's.
+    """Parse a line of segments: `(recording, start, end)` in seconds; -1 means the end of the recording.
 
-    Raises: ValueError: the line has another form.
+    Raises: ValueError: the line is malformed.
     """
     parts = rest.split()
     try:
@@ -121,7 +123,7 @@ def segment(rest: str) -> tuple[str, float, float | None]:
 
 
 def listed(text: str) -> tuple[str, ...]:
-    """Keywords of one line, lower-case.
+    """Split a line into lower-case keywords.
 
     >>> listed("ZORVAN$DEEP MEYER"), listed("zorvan, deep meyer")
     (('zorvan', 'deep meyer'), ('zorvan', 'deep meyer'))

@@ -1,10 +1,10 @@
-"""The embedded corpus: spoken lectures with slides, where only the slide can tell how a name is spelt.
+"""The embedded corpus: synthetic lectures with slides, where only the slide shows how a name is spelt.
 
     grammar + names --seed--> lectures (slides of names, sentences) --eSpeak NG, noise--> FLAC + manifests
 
-A lecture is a run of slides with names on them; its sentences speak the names of their slide. An utterance's
-biasing list holds the names of the slides round its own, spoken or not. Names (by their sound) and sentences (by their
-wording without names) belong to one split each: neither names nor sentences of the test split occur in training.
+A lecture is a sequence of slides with names; its sentences use the names of their slide. An utterance's
+biasing list has the names of nearby slides, spoken or not. Names (by their sound) and sentences (by their
+wording without names) each belong to one split: neither names nor sentences of the test split occur in training.
 """
 
 import os
@@ -29,7 +29,7 @@ from sap2.progress import track
 __all__ = ["COMMON_WORDS", "Sentence", "draw_sentence", "prepare_lectures", "render"]
 
 SENTENCES_A_SLIDE = 2
-CHUNK = 100  # utterances spoken by one process
+CHUNK = 100  # utterances per process
 RATES = (170, 220)  # words a minute
 PITCHES = (30, 70)
 
@@ -72,24 +72,24 @@ def _common_words() -> frozenset[str]:
     return frozenset(re.findall(r"\b[a-z]+\b", re.sub(r"\{\w+\}", " ", text)))
 
 
-COMMON_WORDS = _common_words()  # every word that is not a name: the complement of "rare" here
+COMMON_WORDS = _common_words()  # all words that are not names: everything else is "rare"
 
 
 @dataclass(frozen=True)
 class Sentence:
-    """Words, where `NAME` stands for the next of `sounds`."""
+    """A sentence in which each `NAME` stands for the next of `sounds`."""
 
     skeleton: str
     sounds: tuple[Sound, ...]
 
     def fill(self, names: list[str]) -> str:
-        """The sentence with `names` in the places of its sounds."""
+        """Return the sentence with `names` inserted."""
         following = iter(names)
         return " ".join(next(following) if word == NAME else word for word in self.skeleton.split())
 
 
 def draw_skeleton(split: Split, rng: np.random.Generator) -> str:
-    """A sentence of `split` with `NAME` for names."""
+    """Draw a sentence of `split` with `NAME` for names."""
     while True:
         templates = NAMED if rng.random() < NAMED_SHARE else PLAIN
         template = templates[rng.integers(len(templates))]
@@ -99,7 +99,7 @@ def draw_skeleton(split: Split, rng: np.random.Generator) -> str:
 
 
 def draw_sentence(split: Split, rng: np.random.Generator) -> Sentence:
-    """A sentence with names of its own; see `prepare_lectures` for sentences that share a slide's names."""
+    """Draw a sentence and its names; in `prepare_lectures` sentences share their slide's names instead."""
     skeleton = draw_skeleton(split, rng)
     return Sentence(skeleton, tuple(draw_sound(split, rng) for _ in range(skeleton.split().count(NAME))))
 
@@ -116,13 +116,13 @@ def render(sentence: Sentence, rng: np.random.Generator, synthesiser: Synthesise
 
 
 def prepare_lectures(section, output: Path) -> dict:
-    """Make the corpus: `train.jsonl`, `dev.jsonl`, `test.jsonl`, `audio/*.flac` and the card under `output`.
+    """Generate the corpus: `train.jsonl`, `dev.jsonl`, `test.jsonl`, `audio/*.flac` and the card under `output`.
 
     Args:
         section: The `prepare` section of params.yaml: seed, `{split}_utterances`, list_size, slides, hard_share,
             workers.
-        output: Folder, replaced as a whole.
-    Returns: What card.json holds.
+        output: Folder, replaced atomically.
+    Returns: The content of card.json.
     """
     card = Card("lectures", section, FACTS | {"list_size": section.list_size})
     with atomic_dir(output) as partial:
@@ -133,16 +133,16 @@ def prepare_lectures(section, output: Path) -> dict:
             plans = _plan_split(split, count, section, rng)
             utterances = _render_split(plans, (section.seed, number), partial / "audio", section.workers, split)
             write_manifest(partial / f"{split}.jsonl", utterances)
-            for one in utterances:
-                card.see(split, one.model_dump(), audio_path(one, partial / f"{split}.jsonl"))
+            for utterance in utterances:
+                card.see(split, utterance.model_dump(), audio_path(utterance, partial / f"{split}.jsonl"))
         if section.shard_size is not None:
             pack(partial / "train.jsonl", section.shard_size)
         (partial / "quarantine.jsonl").touch()
-        return card.write(partial, sum(one.utterances for one in card.splits.values()), Quarantine())
+        return card.write(partial, sum(figures.utterances for figures in card.splits.values()), Quarantine())
 
 
 def _plan_split(split: Split, count: int, section, rng: np.random.Generator) -> list[dict]:
-    """What is said, and what stands on the slides, of every utterance of a split."""
+    """Draw sentence and slides of each utterance of a split."""
     list_size, slides = section.list_size, section.slides
     plans: list[dict] = []
     while len(plans) < count:
@@ -171,7 +171,7 @@ def _plan_split(split: Split, count: int, section, rng: np.random.Generator) -> 
 def _draw_deck(
     split: Split, list_size: int, slides: int, hard_share: float, rng: np.random.Generator
 ) -> list[list[tuple[str, Sound]]]:
-    """Slides of (spelling, sound) for one lecture: no two names of a lecture sound or look the same."""
+    """Draw a lecture's slides of (spelling, sound); no two names of a lecture sound or look the same."""
     per_slide = -(-list_size // slides)
     sounds, names, deck = set(), set(COMMON_WORDS), []
     for _ in range(2 * slides):
@@ -189,7 +189,7 @@ def _draw_deck(
 
 
 def _slides_around(deck: list, position: int, slides: int) -> list:
-    """The `slides` slides nearest to `position`, its own first."""
+    """Return the `slides` slides nearest to `position`, the slide at `position` first."""
     start = min(max(position - slides // 2, 0), len(deck) - slides)
     return sorted(deck[start : start + slides], key=lambda slide: slide is not deck[position])
 
@@ -197,12 +197,12 @@ def _slides_around(deck: list, position: int, slides: int) -> list:
 def _render_split(
     plans: list[dict], seed: tuple[int, ...], folder: Path, workers: int, split: Split
 ) -> list[Utterance]:
-    """Speak the plans, `CHUNK` a process: each starts with a fresh engine, so the number of workers changes nothing."""
+    """Synthesise the plans, `CHUNK` per process with a fresh engine, so that the number of workers changes nothing."""
     jobs = [(plans[start : start + CHUNK], (*seed, start), folder) for start in range(0, len(plans), CHUNK)]
     with get_context("spawn").Pool(min(workers or os.cpu_count() or 1, len(jobs)), maxtasksperchild=1) as pool:
         chunks = pool.imap(_render_chunk, jobs)
         fields = (fields for chunk in chunks for fields in chunk)
-        return [Utterance(**one) for one in track(fields, total=len(plans), label=f"prepare {split}")]
+        return [Utterance(**row) for row in track(fields, total=len(plans), label=f"prepare {split}")]
 
 
 def _render_chunk(job: tuple[list[dict], tuple[int, ...], Path]) -> list[dict]:

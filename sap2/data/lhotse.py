@@ -1,7 +1,7 @@
-"""lhotse cut manifests (JSONL or JSONL.gz), a part a file, read by lhotse itself, cut by cut.
+"""Reader of lhotse cut manifests (JSONL or JSONL.gz), one file per part, read cut by cut with lhotse.
 
-A cut's recording must be a file below `root`; its text is that of its supervisions, its list the cut's or the
-supervision's custom field `keywords` (a list of texts), where there is one.
+A cut's recording must be a file below `root`. Its text is that of its supervisions; its list is the custom field
+`keywords` (a list of strings) of the cut or supervision, if present.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,7 +18,7 @@ __all__ = ["read"]
 
 
 def read(section: PrepareSection) -> tuple[Read, dict[str, Any]]:
-    """The entries of all parts; a part is a file under `prepare.lhotse.root`.
+    """Read the entries of all parts; a part is a file under `prepare.lhotse.root`.
 
     Raises: InputError: a file is missing, or lhotse is not installed.
     """
@@ -54,20 +54,21 @@ def _entry(cut: Any, where: str, split: str, root: Path) -> Entry:
     recording: Any = getattr(cut, "recording", None)
     sources: Sequence[Any] = getattr(recording, "sources", ())
     if len(sources) != 1 or sources[0].type != "file":
-        raise ValueError("no audio file: the cut's recording is not one file")
-    spoken = sorted(cut.supervisions, key=lambda one: one.start)
-    custom = (cut.custom or {}) | {name: value for one in spoken for name, value in (one.custom or {}).items()}
+        raise ValueError("no audio file: the cut's recording is not a single file")
+    supervisions = sorted(cut.supervisions, key=lambda supervision: supervision.start)
+    fields = (item for supervision in supervisions for item in (supervision.custom or {}).items())
+    custom = (cut.custom or {}) | dict(fields)
     keywords = custom.get("keywords") or ()
     if isinstance(keywords, str) or not all(isinstance(word, str) for word in keywords):
-        raise ValueError(f"unusable keyword: expected a list of texts, got {keywords!r}")
+        raise ValueError(f"unusable keyword: expected a list of strings, got {keywords!r}")
     return Entry(
         id=str(cut.id),
         location=where,
         audio=confined(root, sources[0].source),
-        text=" ".join(" ".join((one.text or "").split()) for one in spoken).strip().lower(),
+        text=" ".join(" ".join((supervision.text or "").split()) for supervision in supervisions).strip().lower(),
         keywords=tuple(word.lower() for word in keywords),
         split=split,
-        speaker=next((one.speaker for one in spoken if one.speaker), None),
+        speaker=next((supervision.speaker for supervision in supervisions if supervision.speaker), None),
         talk=str(recording.id),
         start=cut.start,
         end=cut.end,

@@ -1,12 +1,12 @@
-"""LibriSpeech (Panayotov et al., 2015); its utterances have no keywords but those that `lists` draws: rare-words.
+"""Reader of LibriSpeech (Panayotov et al., 2015); it has no keywords, `lists` draws them (rare-words).
 
-As OpenSLR 12 packs it, a part a folder:
+Each part is a folder, either as in OpenSLR 12's archives:
 
     test-clean/1089/134686/1089-134686.trans.txt    1089-134686-0000 HE HOPED THERE WOULD BE STEW FOR DINNER …
     test-clean/1089/134686/1089-134686-0000.flac
 
-or as the Parquet files of openslr/librispeech_asr on the Hugging Face hub, a part a folder of files with the columns
-id, text, audio (its `bytes`), speaker_id and chapter_id: `test: [all/test.clean]`.
+or of Parquet files as in openslr/librispeech_asr on the Hugging Face hub, with the columns id, text, audio (its
+`bytes`), speaker_id and chapter_id: `test: [all/test.clean]`.
 """
 
 import sys
@@ -21,7 +21,7 @@ from sap2.params import CorpusSource, PrepareSection
 
 __all__ = ["UTTERANCES", "read"]
 
-# Utterances of each part as published (OpenSLR 12, and 31 for Mini LibriSpeech).
+# Published number of utterances of each part (OpenSLR 12, and 31 for Mini LibriSpeech).
 UTTERANCES = {
     "dev-clean": 2703,
     "dev-other": 2864,
@@ -37,9 +37,9 @@ COLUMNS = ["id", "text", "audio", "speaker_id", "chapter_id"]
 
 
 def read(section: PrepareSection) -> tuple[Read, dict[str, Any]]:
-    """The entries of all parts, and how complete the parts are.
+    """Read the entries of all parts; check that the parts are complete.
 
-    A part whose number of utterances is not the published one is a warning, on stderr and in the card.
+    A part whose number of utterances differs from the published number causes a warning, on stderr and in the card.
     Raises: InputError: a part is missing or holds nothing.
     """
     settings: CorpusSource = section.settings
@@ -121,7 +121,7 @@ def _packed_entries(file: Path, split: str) -> Iterator[Entry | Rejected]:
 
 
 def _rows(file: Path, columns: list[str]) -> Iterator[dict[str, Any]]:
-    """Rows of a Parquet file, a few at a time."""
+    """Yield the rows of a Parquet file, read in small batches."""
     import pyarrow
     import pyarrow.parquet
 

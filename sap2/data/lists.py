@@ -1,8 +1,8 @@
-"""Keyword lists: prepared manifests in, the same utterances with the lists that the stages after it read out.
+"""Keyword lists: prepared manifests in, the same utterances with the lists that later stages use out.
 
     prepare --keywords of the corpus--> lists --cut to size, or rare words and distractors--> pruner, prune, register
 
-Recordings stay where they are; another size, seed or list file changes nothing but this.
+Recordings are not copied; changing size, seed or list files only reruns this stage.
 """
 
 import json
@@ -25,11 +25,11 @@ ListOf = Callable[[Utterance], list[str]]
 
 
 def draw_lists(section: ListsSection, prepared: Path, output: Path) -> dict[str, Any]:
-    """Write `train.jsonl`, `dev.jsonl`, `test.jsonl` and the card; return how the lists were made and their figures.
+    """Write `train.jsonl`, `dev.jsonl`, `test.jsonl` and the card; return the lists' source and statistics.
 
     Args:
-        prepared: What `prepare` wrote.
-        output: Folder, replaced as a whole. Its manifests name the recordings in `prepared`.
+        prepared: The output folder of `prepare`.
+        output: Folder, replaced atomically. Its manifests refer to the recordings in `prepared`.
     Raises: InputError: a manifest, the card or a list file is missing or broken.
     """
     card = _read_card(prepared / "card.json")
@@ -40,13 +40,13 @@ def draw_lists(section: ListsSection, prepared: Path, output: Path) -> dict[str,
         rare, facts = _rare_words(section, prepared)
     published = _Published(section.published)
 
-    def list_of(one: Utterance) -> list[str]:
-        listed = published.get(one)
+    def list_of(utterance: Utterance) -> list[str]:
+        listed = published.get(utterance)
         if listed is not None:
             return listed
         if rare is None:
-            return one.keywords[: section.max_size]
-        return rare.biasing_list(one.text, section.distractors, f"{section.seed}/{one.id}")
+            return utterance.keywords[: section.max_size]
+        return rare.biasing_list(utterance.text, section.distractors, f"{section.seed}/{utterance.id}")
 
     with atomic_dir(output) as partial:
         figures = {split: _write_split(prepared, partial, output, split, list_of) for split in SPLITS}
@@ -56,41 +56,42 @@ def draw_lists(section: ListsSection, prepared: Path, output: Path) -> dict[str,
         card["lists"] = card.get("lists", {}) | {"source": source, **facts, "published": section.published}
         card["warnings"] = [*card.get("warnings", ()), *warnings]
         card["manifests"] = {split: sha256(partial / f"{split}.jsonl") for split in SPLITS}
-        for split, one in figures.items():
-            card["splits"][split] |= one.figures()
+        for split, counted in figures.items():
+            card["splits"][split] |= counted.figures()
         write_card(partial, card)
-    return {**card["lists"], "splits": {split: one.figures() for split, one in figures.items()}}
+    return {**card["lists"], "splits": {split: counted.figures() for split, counted in figures.items()}}
 
 
 def _read_card(path: Path) -> dict[str, Any]:
     way_out = 'run "sap2 prepare" first'
     card = json_file(path, way_out)
     if not all(isinstance(card.get("splits", {}).get(split), dict) for split in SPLITS):
-        raise InputError(f"{path}: no card of a prepared set; {way_out}")
+        raise InputError(f"{path}: not the card of a prepared set; {way_out}")
     return card
 
 
 def _source_of(prepared: Path) -> str:
-    """The corpus, if it gives any utterance a keyword."""
-    given = any(one.keywords for split in SPLITS for one in stream_manifest(prepared / f"{split}.jsonl"))
+    """Return "corpus" if any utterance has a keyword from its corpus, else "rare-words"."""
+    given = any(row.keywords for split in SPLITS for row in stream_manifest(prepared / f"{split}.jsonl"))
     return "corpus" if given else "rare-words"
 
 
 def _write_split(prepared: Path, partial: Path, output: Path, split: str, list_of: ListOf) -> ListFigures:
     source, figures = prepared / f"{split}.jsonl", ListFigures()
     with (partial / f"{split}.jsonl").open("w", encoding="utf-8") as out:
-        for one in stream_manifest(source):
-            row = relocated(one.with_keywords(list_of(one)), source, output / source.name).model_dump(exclude_none=True)
+        for utterance in stream_manifest(source):
+            listed = relocated(utterance.with_keywords(list_of(utterance)), source, output / source.name)
+            row = listed.model_dump(exclude_none=True)
             figures.see(row)
             out.write(json.dumps(row, ensure_ascii=False) + "\n")
     return figures
 
 
 def _rare_words(section: ListsSection, prepared: Path) -> tuple[RareWords, dict[str, Any]]:
-    """The words to draw from, and what the card says of them."""
+    """Return the words to draw from, and their description for the card."""
 
     def texts() -> Iterator[str]:
-        return (one.text for one in stream_manifest(prepared / "train.jsonl"))
+        return (utterance.text for utterance in stream_manifest(prepared / "train.jsonl"))
 
     if section.common_words_file:
         common = frozenset(read_words(section.common_words_file))
@@ -111,40 +112,40 @@ def _rare_words(section: ListsSection, prepared: Path) -> tuple[RareWords, dict[
 
 
 class _Published:
-    """Published lists by id, and how far they are of this corpus."""
+    """Published lists by id, with counts of those that fit this corpus."""
 
     def __init__(self, files: list[str]):
         self.rows: dict[str, tuple[str, tuple[str, ...]]] = {}
         for file in files:
-            found = read_published(file)
-            if twice := self.rows.keys() & found.keys():
-                raise InputError(f"{file}: {min(twice)} has a list in another of lists.published already; give one")
-            self.rows |= found
+            lists = read_published(file)
+            if twice := self.rows.keys() & lists.keys():
+                raise InputError(f"{file}: {min(twice)} already has a list in another file of lists.published")
+            self.rows |= lists
         self.used = 0
         self.others: list[str] = []  # ids whose published list is for another text
 
-    def get(self, one: Utterance) -> list[str] | None:
-        """The list published for an utterance, if it is for the same text."""
-        text, listed = self.rows.get(one.id, (None, ()))
-        if text == one.text:
+    def get(self, utterance: Utterance) -> list[str] | None:
+        """Return the published list of an utterance if its text is the same, else None."""
+        text, listed = self.rows.get(utterance.id, (None, ()))
+        if text == utterance.text:
             self.used += 1
             return list(listed)
         if text is not None:
-            self.others.append(one.id)
+            self.others.append(utterance.id)
         return None
 
     def warnings(self) -> list[str]:
-        found = []
+        warnings = []
         if self.others:
-            found.append(
-                f"the published lists of {len(self.others)} utterances are for another text, {self.others[0]} the "
-                "first; they are drawn like the others"
+            warnings.append(
+                f"{len(self.others)} published lists are for another text, first for {self.others[0]}; "
+                "their lists are drawn instead"
             )
         if absent := len(self.rows) - self.used - len(self.others):
-            found.append(f"{absent} of {len(self.rows)} published lists are for utterances that the corpus lacks")
-        return found
+            warnings.append(f"{absent} of {len(self.rows)} published lists are for utterances outside the corpus")
+        return warnings
 
 
 def _empty(figures: dict[str, ListFigures]) -> list[str]:
-    empty = [split for split, one in figures.items() if not one.listed]
-    return [f"no utterance of {', '.join(empty)} has a keyword"] if empty else []
+    empty = [split for split, counted in figures.items() if not counted.listed]
+    return [f"no utterance of {', '.join(empty)} has a keyword; check lists.source"] if empty else []

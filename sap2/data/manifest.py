@@ -1,6 +1,6 @@
-"""Manifests as this project writes them, a part a file: prepared elsewhere, or by another program.
+"""Reader of this project's manifests, one file per part, prepared elsewhere or by another program.
 
-Audio paths start at the manifest's folder; they must stay within `root`.
+Audio paths are relative to the manifest's folder and must lie within `root`.
 """
 
 from pathlib import Path
@@ -18,7 +18,7 @@ __all__ = ["read"]
 
 
 def read(section: PrepareSection) -> tuple[Read, dict[str, Any]]:
-    """The entries of all parts; a part is a file under `prepare.manifest.root`.
+    """Read the entries of all parts; a part is a file under `prepare.manifest.root`.
 
     Raises: InputError: a file is missing.
     """
@@ -35,12 +35,20 @@ def _entries(root: Path, files: list[tuple[str, Path]]) -> Read:
 def _entry(row: dict[str, Any], where: str, split: str, root: Path, folder: Path) -> Entry | Rejected:
     id = str(row.get("id") or "")
     try:
-        one = Utterance.model_validate(row)
-        audio = confined(root, (folder / one.audio).absolute())
+        utterance = Utterance.model_validate(row)
+        audio = confined(root, (folder / utterance.audio).absolute())
     except ValidationError as error:
         return Rejected(id, where, f"not a manifest row: {fault_of(error)}")
     except ValueError as fault:
         return Rejected(id, where, str(fault))
     return Entry(
-        one.id, where, audio, one.text, tuple(one.keywords), split, one.speaker, one.talk, duration=one.duration
+        utterance.id,
+        where,
+        audio,
+        utterance.text,
+        tuple(utterance.keywords),
+        split,
+        utterance.speaker,
+        utterance.talk,
+        duration=utterance.duration,
     )

@@ -1,11 +1,11 @@
-"""Names for the embedded corpus: families that sound alike and are spelt differently.
+"""Names of the embedded corpus: families of names that sound alike and are spelt differently.
 
-A `Sound` is one pronunciation with all its spellings. Invented ones are built from units (onset, nucleus, coda,
+A `Sound` is a pronunciation with all its spellings. Invented names are built from units (onset, nucleus, coda,
 ending), each with one pronunciation and several spellings: /k eI l @n/ may be written kaylen, cailin, keilon … Real
 families (catherine, katherine, kathryn …) are listed. Only a text that shows the spelling can tell which one is meant.
 
-Every sound belongs to exactly one split, by a hash of its pronunciation and of nothing else: whatever the seed and
-whoever draws (the corpus, the embedded base), a name of the test split is never met in training.
+Every sound belongs to exactly one split, by a hash of its pronunciation alone: for any seed and any user (the corpus,
+the embedded base), no name of the test split occurs in training.
 """
 
 import hashlib
@@ -64,9 +64,9 @@ FAMILIES: tuple[tuple[str, ...], ...] = (
 
 @dataclass(frozen=True)
 class Sound:
-    """One pronunciation and its spellings.
+    """A pronunciation and its spellings.
 
-    Invented names have `units`, real families have `family`, whose first member is what gets spoken.
+    Invented names have `units`, real families have `family`, whose first member is synthesised.
     """
 
     units: tuple[Unit, ...] = ()
@@ -74,37 +74,37 @@ class Sound:
 
     @property
     def key(self) -> str:
-        """What tells this pronunciation from all others."""
+        """Identifier of this pronunciation."""
         return self.family[0] if self.family else "-".join(phonemes for phonemes, _ in self.units)
 
     @property
     def spoken(self) -> str:
-        """What the synthesiser is given: plain text, or phonemes in its double brackets."""
+        """Input of the synthesiser: plain text, or phonemes in double brackets."""
         if self.family:
             return self.family[0]
         first, *rest = (phonemes for phonemes, _ in self.units)
         return f"[[{first}|'{'|'.join(part for part in rest if part)}]]"
 
     def spell(self, rng: np.random.Generator) -> str:
-        """One of the spellings, drawn at random."""
+        """Draw a spelling."""
         if self.family:
             return self.family[rng.integers(len(self.family))]
         return "".join(spellings[rng.integers(len(spellings))] for _, spellings in self.units)
 
 
 def split_of(key: str) -> Split:
-    """The split a sound or a sentence belongs to, from its hash: a tenth for dev, two tenths for test."""
+    """Return the split of a sound or sentence by its hash: 10 % dev, 20 % test."""
     bucket = hashlib.blake2b(key.encode(), digest_size=4).digest()[0] % 10
     return "test" if bucket < 2 else "dev" if bucket == 2 else "train"
 
 
 def real_sounds(split: Split) -> list[Sound]:
-    """The real families of a split."""
+    """Return the real families of a split."""
     return [sound for sound in map(lambda family: Sound(family=family), FAMILIES) if split_of(sound.key) == split]
 
 
 def draw_sound(split: Split, rng: np.random.Generator, real_share: float = 0.15) -> Sound:
-    """A sound of `split`: a real family with probability `real_share`, else an invented one of 2 or 3 syllables."""
+    """Draw a sound of `split`: a real family with probability `real_share`, else invented, of 2 or 3 syllables."""
     if rng.random() < real_share:
         families = real_sounds(split)
         return families[rng.integers(len(families))]
@@ -118,22 +118,22 @@ def draw_sound(split: Split, rng: np.random.Generator, real_share: float = 0.15)
 
 
 def similar_sound(sound: Sound, split: Split, rng: np.random.Generator) -> Sound:
-    """An invented sound of `split` that differs from `sound` in its last consonant or ending: a hard distractor.
+    """Draw a hard distractor: an invented sound of `split` that differs from `sound` in its last consonant or ending.
 
-    Where no neighbour of `sound` belongs to the split, or `sound` is a real family, any invented sound of the split.
+    If `sound` is a real family or has no such neighbour in the split, draw any invented sound of the split.
     """
     neighbours = [
         other
-        for place, units in ((-1, ENDINGS), (-2, ONSETS))
+        for index, units in ((-1, ENDINGS), (-2, ONSETS))
         for unit in (units if sound.units else ())
-        if (other := _with_unit(sound, place, unit)).key != sound.key and split_of(other.key) == split
+        if (other := _with_unit(sound, index, unit)).key != sound.key and split_of(other.key) == split
     ]
     return neighbours[rng.integers(len(neighbours))] if neighbours else draw_sound(split, rng, real_share=0)
 
 
-def _with_unit(sound: Sound, place: int, unit: Unit) -> Sound:
+def _with_unit(sound: Sound, index: int, unit: Unit) -> Sound:
     changed = list(sound.units)
-    changed[place] = unit
+    changed[index] = unit
     return Sound(units=tuple(changed))
 
 

@@ -1,4 +1,4 @@
-"""The parts of `prepare` over a Ray cluster, by Ray Data; the extra `ray`."""
+"""`prepare` split into parts that run on a Ray cluster (the extra `ray`)."""
 
 import shutil
 from pathlib import Path
@@ -14,20 +14,20 @@ __all__ = ["prepare_over_ray"]
 def prepare_over_ray(
     section: PrepareSection, parts: int, output: Path, cache: Path, address: str | None = None
 ) -> dict[str, Any]:
-    """Read the chosen source into `output`, `parts` shares of the work at a time on the machines of a cluster.
+    """Read the chosen source into `output`, split into `parts` tasks on a Ray cluster.
 
-    Source, `output` and `cache` must be the same folders on all machines.
+    Source, `output` and `cache` must be folders that all machines share.
 
     Args:
-        address: Of the cluster; None = RAY_ADDRESS, or else this machine alone.
-    Returns, Raises: As `sap2.data.ingest.ingest`; InputError also where Ray is not installed.
+        address: Address of the cluster; None = RAY_ADDRESS, or else this machine alone.
+    Returns, Raises: As `sap2.data.ingest.ingest`; InputError also if Ray is not installed.
     """
     try:
         import ray
     except ImportError as error:
         raise InputError("Ray is not installed; pip install 'sap2-asr[ray]'") from error
-    one = section.model_copy(update={"workers": 1})  # the parts are what runs beside each other
-    work: dict[str, Any] = {"section": one, "parts": parts, "folder": str(cache.absolute() / f"parts-of-{parts}")}
+    single = section.model_copy(update={"workers": 1})  # the parts themselves run in parallel
+    work: dict[str, Any] = {"section": single, "parts": parts, "folder": str(cache.absolute() / f"parts-of-{parts}")}
     started = not ray.is_initialized()
     if started:
         ray.init(address=address, include_dashboard=False, log_to_driver=False)

@@ -1,6 +1,7 @@
-"""Real names, none of the embedded corpus's families, that the embedded base hears beside invented ones.
+"""Real names outside the embedded corpus's families, on which the embedded base trains beside invented names.
 
-English spelling is no sum of syllables; the corpus's own families are kept for its splits (`sap2.data.names`).
+Spelling of English names does not follow from their syllables; the corpus's own families belong to its splits
+(`sap2.data.names`).
 """
 
 __all__ = ["REAL_NAMES"]

@@ -1,11 +1,10 @@
-"""Recordings of a split in shards, for corpora of more files than a file system likes.
+"""Shards: recordings of a split packed into tar files, for corpora with too many files for a file system.
 
     audio/train-000000.tar    000000000.flac 000000000.json 000000001.flac 000000001.json …
     train.jsonl               {"id": …, "audio": "audio/train-000000.tar#1536+20480", …}, in the order of the shards
 
-A shard is a tar file in WebDataset's layout, readable by whatever reads that. A row of the manifest names the tar, the
-recording's first byte and its size, so that one recording is one seek away, and a training reads whole shards from
-beginning to end.
+A shard is a tar file in WebDataset's layout. A manifest row names the tar, the recording's first byte and its size, so
+that a recording is read with a single seek, and a training reads whole shards sequentially.
 """
 
 import io
@@ -28,9 +27,9 @@ __all__ = ["Shards", "is_sharded", "pack"]
 
 
 def pack(manifest: Path, size: int) -> int:
-    """Move the recordings that a manifest's folder holds into shards of `size` utterances; return their number.
+    """Move a manifest's recordings into shards of `size` utterances; return the number of shards.
 
-    The manifest is rewritten. The same manifest and recordings give the same bytes.
+    The manifest is rewritten. Equal manifests and recordings give equal bytes.
     """
     folder, count = manifest.parent, 0
     tar: Any = None  # open from the first row on
@@ -59,7 +58,7 @@ def pack(manifest: Path, size: int) -> int:
 
 
 def _add(tar: tarfile.TarFile, name: str, content: bytes) -> int:
-    """Append a member without owner or time; return where its content starts."""
+    """Append a member without owner or time; return the offset of its content."""
     member = tarfile.TarInfo(name)
     member.size = len(content)
     tar.addfile(member, io.BytesIO(content))
@@ -67,7 +66,7 @@ def _add(tar: tarfile.TarFile, name: str, content: bytes) -> int:
 
 
 def is_sharded(manifest: Path) -> bool:
-    """Whether a manifest's recordings lie in shards, by its first row."""
+    """Return whether a manifest's recordings are in shards, judged by its first row."""
     for _, row in read_jsonl(manifest):
         return sliced(row.get("audio", "")) is not None
     return False
@@ -75,7 +74,7 @@ def is_sharded(manifest: Path) -> bool:
 
 @dataclass
 class _Shard:
-    """Where one shard's rows stand in the manifest, in bytes, and how long its utterances are, in seconds."""
+    """The byte range of a shard's rows in the manifest, and its utterances' lengths in seconds."""
 
     tar: Path
     start: int
@@ -84,11 +83,11 @@ class _Shard:
 
 
 class Shards:
-    """A sharded manifest, of which only lengths and keywords are held.
+    """A sharded manifest; only lengths and keywords are held in memory.
 
     Args:
-        manifest: Its rows in the order of the shards.
-    Raises: InputError: a row is not in a shard, or a shard's rows do not stand together.
+        manifest: A manifest whose rows are in the order of the shards.
+    Raises: InputError: a row is not in a shard, or a shard's rows are not consecutive.
     """
 
     def __init__(self, manifest: Path):
@@ -96,16 +95,19 @@ class Shards:
         self.shards: list[_Shard] = []
         keywords: set[str] = set()
         for number, start, end, row in self._rows():
-            found = sliced(self.manifest.parent / row["audio"])
-            if found is None:
-                raise InputError(f"{self.manifest}:{number}: its recording is in no shard, unlike those before it")
-            if not self.shards or self.shards[-1].tar != found[0]:
-                if any(one.tar == found[0] for one in self.shards):
+            part = sliced(self.manifest.parent / row["audio"])
+            if part is None:
+                raise InputError(
+                    f"{self.manifest}:{number}: its recording is not in a shard, but those before it are; "
+                    'run "sap2 prepare" again'
+                )
+            if not self.shards or self.shards[-1].tar != part[0]:
+                if any(shard.tar == part[0] for shard in self.shards):
                     raise InputError(
-                        f"{self.manifest}:{number}: rows of {found[0].name} do not stand together; keep the order in "
+                        f"{self.manifest}:{number}: rows of {part[0].name} are not consecutive; keep the order in "
                         'which "sap2 prepare" wrote them'
                     )
-                self.shards.append(_Shard(found[0], start))
+                self.shards.append(_Shard(part[0], start))
             self.shards[-1].end = end
             self.shards[-1].durations.append(row["duration"])
             keywords.update(row.get("keywords", ()))
@@ -119,9 +121,9 @@ class Shards:
         return sum(len(shard.durations) for shard in self.shards)
 
     def read(self, number: int) -> list[tuple[Utterance, bytes]]:
-        """A shard's utterances with their recordings' bytes, read from beginning to end.
+        """Return a shard's utterances with their recordings' bytes, read sequentially.
 
-        Raises: InputError: a row is no utterance, or the shard is missing or cut off.
+        Raises: InputError: a row is not an utterance, or the shard is missing or truncated.
         """
         shard, read = self.shards[number], []
         with self.manifest.open("rb") as rows:
@@ -135,10 +137,10 @@ class Shards:
                     file.seek(offset)
                     content = file.read(size)
                     if len(content) < size:
-                        raise InputError(f"{shard.tar}: truncated before {utterance.id}; prepare it again")
+                        raise InputError(f'{shard.tar}: truncated before {utterance.id}; run "sap2 prepare" again')
                     read.append((utterance, content))
         except OSError as error:
-            raise InputError(f"{shard.tar}: cannot be read ({error.strerror}); prepare it again") from error
+            raise InputError(f'{shard.tar}: cannot be read ({error.strerror}); run "sap2 prepare" again') from error
         return read
 
     def _utterance(self, line: bytes) -> Utterance:
@@ -148,7 +150,7 @@ class Shards:
             raise InputError(f"{self.manifest}: {fault_of(error)}") from error
 
     def _rows(self) -> Iterator[tuple[int, int, int, dict[str, Any]]]:
-        """Line number, first and last + 1 byte, and object of each row."""
+        """Yield line number, first byte, last + 1 byte and object of each row."""
         end = 0
         with self.manifest.open("rb") as lines:
             for number, line in enumerate(lines, start=1):

@@ -1,8 +1,8 @@
-"""What was shown while a talk was given, so that a keyword list can follow the time.
+"""Slides shown during a talk, with their times, for keyword lists that follow the talk.
 
     YTB+XbpJ3qMXSvM 10.00 31.50 words of the slide that is shown from 10 s to 31.5 s
 
-One line a slide: recording, start, end, words.
+One line per slide: recording, start, end, words.
 """
 
 from bisect import bisect_right
@@ -20,7 +20,7 @@ __all__ = ["Slide", "read_slides", "shown_between", "slides_around"]
 
 @dataclass(frozen=True)
 class Slide:
-    """What was shown for a while; times in seconds of the recording."""
+    """A slide's words and when it was shown, in seconds of the recording."""
 
     start: float
     end: float
@@ -28,7 +28,7 @@ class Slide:
 
 
 def read_slides(path: Path, common: frozenset[str]) -> tuple[dict[str, list[Slide]], list[Rejected]]:
-    """Slides by recording, in time; a slide whose text holds a marker or whose times are broken is rejected."""
+    """Read slides by recording, sorted by time; reject slides with a marker in their text or broken times."""
     slides: dict[str, list[Slide]] = defaultdict(list)
     rejected: list[Rejected] = []
     for where, line in text_lines(path):
@@ -52,20 +52,20 @@ def read_slides(path: Path, common: frozenset[str]) -> tuple[dict[str, list[Slid
 
 
 def shown_between(slides: list[Slide], start: float, end: float, count: int) -> list[str]:
-    """The keyword list of a segment: words of the `count` slides nearest to its middle, nearest first, each once.
+    """Return a segment's keyword list: words of the `count` slides nearest to its middle, without duplicates.
 
     >>> deck = [Slide(0.0, 10.0, ("zorvan", "meyer")), Slide(10.0, 20.0, ("meyer", "quine"))]
     >>> shown_between(deck, 12.0, 16.0, 2)
     ['meyer', 'quine', 'zorvan']
 
-    Together with a deck it is what `sap2.inference.Recogniser.recognise` takes for lists that follow the time.
+    With a deck bound, `sap2.inference.Recogniser.recognise` takes this function as its keyword lists.
     """
     near = slides_around(slides, (start + end) / 2, count)
     return list(dict.fromkeys(word for slide in near for word in slide.words))
 
 
 def slides_around(slides: list[Slide], time: float, count: int) -> list[Slide]:
-    """The `count` slides nearest to `time`, the one that is shown first.
+    """Return the `count` slides nearest to `time`, the slide shown at `time` first.
 
     >>> deck = [Slide(start, start + 10.0, ()) for start in (0.0, 10.0, 20.0, 30.0)]
     >>> [slide.start for slide in slides_around(deck, 21.0, 2)]
@@ -74,7 +74,7 @@ def slides_around(slides: list[Slide], time: float, count: int) -> list[Slide]:
     shown = bisect_right([slide.start for slide in slides], time) - 1
     near = range(max(shown - count, 0), min(shown + count + 1, len(slides)))
 
-    def distance(place: int) -> float:
-        return max(slides[place].start - time, time - slides[place].end, 0.0)
+    def distance(index: int) -> float:
+        return max(slides[index].start - time, time - slides[index].end, 0.0)
 
-    return [slides[place] for place in sorted(near, key=lambda place: (distance(place), abs(place - shown)))[:count]]
+    return [slides[index] for index in sorted(near, key=lambda index: (distance(index), abs(index - shown)))[:count]]

@@ -1,15 +1,15 @@
-"""SlideSpeech (Wang et al., 2024): talks with slides; OpenSLR 144 has the audio, the corpus's site the rest.
+"""Reader of SlideSpeech (Wang et al., 2024), talks with slides: audio from OpenSLR 144, the rest from its site.
 
-    root/                            a part a folder of related_files.tar.gz: segments, text and keywords as published
+    root/                            a folder per part, from related_files.tar.gz: segments, text, keywords
       test/segments                  YTB+XbpJ3qMXSvM_1 YTB+XbpJ3qMXSvM 12.30 15.85
       test/text                      YTB+XbpJ3qMXSvM_1 THE NEXT SLIDE
       test/keywords                  YTB+XbpJ3qMXSvM_1 ZORVAN$MEYER
       test/ocr                       YTB+XbpJ3qMXSvM 10.00 31.50 words of the slide that is shown from 10 s to 31.5 s
-      …/YTB+XbpJ3qMXSvM.wav          anywhere below root, or where a wav.scp in the part says
+      …/YTB+XbpJ3qMXSvM.wav          anywhere below root, or where the part's wav.scp says
 
 With `lists: keywords` an utterance's keywords are the published ones. With `lists: slides` they are the slides' own
-words: those of the `prepare.slides` slides nearest in time, nearest first, common ones left out. The `ocr` file's form
-is ours; the corpus's raw OCR results are to be brought into it.
+words: those of the `prepare.slides` slides nearest in time, nearest first, without common words. The `ocr` file's
+format is this project's; the corpus's raw OCR results must be converted to it.
 """
 
 from dataclasses import replace
@@ -29,7 +29,7 @@ ENDINGS = (".wav", ".flac")
 
 
 def read(section: PrepareSection) -> tuple[Read, dict[str, Any]]:
-    """The entries of all parts, each with its list.
+    """Read the entries of all parts, each with its keyword list.
 
     Raises: InputError: a part lacks text, segments, keywords or (with `lists: slides`) ocr.
     """
@@ -39,7 +39,7 @@ def read(section: PrepareSection) -> tuple[Read, dict[str, Any]]:
     for _, part in settings.parts():
         folder = part_folder(root, part, "slidespeech")
         if missing := [name for name in needed if not (folder / name).is_file()]:
-            raise InputError(f"{folder}: lacks {', '.join(missing)}; unpack SlideSpeech's related files here")
+            raise InputError(f"{folder}: lacks {', '.join(missing)}; unpack SlideSpeech's related_files.tar.gz here")
     how = "keywords as published" if settings.lists == "keywords" else f"words of {section.slides} slides"
     facts = {
         "title": "SlideSpeech",
@@ -51,10 +51,10 @@ def read(section: PrepareSection) -> tuple[Read, dict[str, Any]]:
 
 def _entries(section: PrepareSection, settings: SlideSpeechSource, root: Path) -> Read:
     common = frozenset(read_words(settings.common_words_file)) if settings.common_words_file else frozenset()
-    found = _find_recordings(root)
+    all_recordings = _find_recordings(root)
     for split, part in settings.parts():
         folder = root / part
-        recordings = found
+        recordings = all_recordings
         if (folder / "wav.scp").is_file():
             recordings, rejected = scp_recordings(folder)
             yield from rejected
@@ -71,8 +71,8 @@ def _entries(section: PrepareSection, settings: SlideSpeechSource, root: Path) -
 
 
 def _find_recordings(root: Path) -> Recordings:
-    found: Recordings = {}
+    recordings: Recordings = {}
     for path in sorted(root.rglob("*")):
         if path.suffix.lower() in ENDINGS:
-            found.setdefault(path.stem, (str(root), path.relative_to(root).as_posix()))
-    return found
+            recordings.setdefault(path.stem, (str(root), path.relative_to(root).as_posix()))
+    return recordings

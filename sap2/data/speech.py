@@ -1,7 +1,7 @@
-"""Speech made on the spot by eSpeak NG, for the embedded corpus and the embedded base.
+"""Speech synthesis by eSpeak NG, for the embedded corpus and the embedded base.
 
-The library and its voices come from the `espeakng-loader` wheel and are called through ctypes; nothing needs root.
-Names are spoken from phonemes (`[[k'eIlIn]]`), so that every spelling of a name sounds exactly alike.
+The library and its voices come from the `espeakng-loader` wheel and are called through ctypes; no root rights are
+needed. Names are synthesised from phonemes (`[[k'eIlIn]]`), so that all spellings of a name sound exactly alike.
 """
 
 import ctypes
@@ -16,7 +16,7 @@ from sap2.errors import SapError
 
 __all__ = ["SAMPLE_RATE", "VOICES", "Synthesiser", "augment"]
 
-ENGINE_RATE = 22_050  # Hz, what eSpeak NG renders
+ENGINE_RATE = 22_050  # Hz, eSpeak NG's output
 ACCENTS = ("en-us", "en-gb-x-rp", "en-gb-scotland")
 VARIANTS = ("", "+m1", "+m2", "+m3", "+m4", "+m7", "+f1", "+f2", "+f3")
 VOICES = tuple(accent + variant for accent in ACCENTS for variant in VARIANTS)
@@ -29,7 +29,7 @@ _CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctype
 
 @lru_cache(maxsize=1)
 def _engine() -> tuple[ctypes.CDLL, list[np.ndarray], object]:
-    """The library, the buffer its callback fills, and the callback itself (kept alive). One a process."""
+    """Return the library, the buffer its callback fills, and the callback (kept alive); one engine per process."""
     import espeakng_loader
 
     library = ctypes.CDLL(espeakng_loader.get_library_path())
@@ -46,7 +46,7 @@ def _engine() -> tuple[ctypes.CDLL, list[np.ndarray], object]:
             chunks.append(np.ctypeslib.as_array(samples, (count,)).copy())
         return 0
 
-    # Noise and jitter are drawn from these generators and from counters that only a new process resets.
+    # Noise and jitter depend on these generators, and on counters that only a new process resets.
     library.espeak_ng_SetRandSeed(ctypes.c_long(1))
     ctypes.CDLL(None).srand(1)
     callback = _CALLBACK(collect)
@@ -55,10 +55,10 @@ def _engine() -> tuple[ctypes.CDLL, list[np.ndarray], object]:
 
 
 class Synthesiser:
-    """Text or phonemes in, samples out.
+    """Synthesise text or phonemes.
 
-    The engine's jitter depends on all it has said before: the same sequence of calls in a new process gives the same
-    samples, the same call later on gives slightly other ones.
+    The engine's jitter depends on its earlier calls: the same sequence of calls in a new process gives the same
+    samples, but the same call later gives slightly different samples.
     """
 
     def __init__(self) -> None:
@@ -69,7 +69,7 @@ class Synthesiser:
 
         Args:
             voice: One of `VOICES`.
-            rate: Words a minute, 80 to 450.
+            rate: Words per minute, 80 to 450.
             pitch, pitch_range: 0 to 100.
         Returns: Mono float32 samples in [-1, 1] at `SAMPLE_RATE` Hz.
         Raises: SapError: the voice is unknown or nothing was rendered.
@@ -86,7 +86,7 @@ class Synthesiser:
         return _resample(samples)
 
     def phonemes(self, text: str, voice: str = "en-us") -> list[str]:
-        """eSpeak's phoneme mnemonics of plain `text`, stress and pauses left out."""
+        """Return eSpeak's phoneme mnemonics of plain `text`, without stress and pauses."""
         self._set_voice(voice)
         pointer = ctypes.c_char_p(text.encode())
         parts = []
@@ -101,7 +101,7 @@ class Synthesiser:
 
 
 def _keep_length(match: re.Match) -> str:
-    """Stress marks go, the length mark of a vowel (`i:`) stays."""
+    """Remove stress marks but keep a vowel's length mark (`i:`)."""
     return ":" if ":" in match.group() else ""
 
 
@@ -112,7 +112,7 @@ def _resample(samples: np.ndarray) -> np.ndarray:
 
 
 def augment(samples: np.ndarray, rng: np.random.Generator, snr: tuple[float, float] = (15.0, 40.0)) -> np.ndarray:
-    """Add coloured noise at a random signal-to-noise ratio (dB) and set a random peak level.
+    """Add coloured noise at a random signal-to-noise ratio (dB) and scale to a random peak level.
 
     Returns: float32 samples whose peak lies between 0.1 and 0.9.
     """

@@ -1,8 +1,8 @@
-"""Which parts of a recording hold speech, so that nothing is transcribed of silence, noise, tones or music.
+"""Detect which spans of a recording hold speech, so that silence, noise, tones and music are not transcribed.
 
 Silero VAD gives each 32 ms a probability of speech; its weights come in its wheel and run in ONNX Runtime. Notes of an
-instrument reach high probabilities for moments, so a span counts as speech only with evidence: certain for long, or
-certain for a moment while most of what is as loud around it is speech as well.
+instrument reach high probabilities for moments, so a span counts as speech only with evidence: high probabilities for
+long, or for a moment while most of the equally loud frames around it are speech as well.
 """
 
 import importlib.util
@@ -22,27 +22,27 @@ __all__ = ["speech_probabilities", "speech_spans"]
 
 Span = tuple[Seconds, Seconds]
 
-FRAME, CONTEXT, STATE = 512, 64, 128  # samples of a frame, samples before it that the model sees too, its LSTM's size
-BLOCK = 512  # frames of a call
-LOUD, MOST_GAIN = 0.05, 100.0  # RMS that the loudest 0.1 s is raised to, and the factor it is raised by at most
-START, GOES_ON = 0.5, 0.3  # probabilities that begin a span and that keep it going
-GAP = 8  # frames (0.26 s) below that end a span
+FRAME, CONTEXT, STATE = 512, 64, 128  # samples per frame, samples of left context, size of the LSTM
+BLOCK = 512  # frames per call
+LOUD, MOST_GAIN = 0.05, 100.0  # target RMS of the loudest 0.1 s, and the maximum gain
+START, CONTINUE = 0.5, 0.3  # probabilities that begin and continue a span
+GAP = 8  # frames (0.26 s) below CONTINUE end a span
 CERTAIN = 0.9  # probability of a frame that is evidence
-MOMENT, LONG = 3, 20  # certain frames (0.1 s and 0.64 s) of a span: enough with the share below, enough alone
-SHARE = 0.5  # of the frames around a span that are as loud as it: least share with speech
-AROUND = 31  # frames (1 s) around a span that are compared
-AS_LOUD = 10**-1.5  # of a span's loudest frame's energy (15 dB)
-SHORTEST_CUT: Seconds = 0.5  # shorter gaps stay in: the model is slow to hear the first word of a recording
-NEAR = 62  # frames (2 s) from a span with evidence, within which a span without it is kept: a quiet word
+MOMENT, LONG = 3, 20  # certain frames of a span (0.1 s, 0.64 s) that suffice with SHARE, and alone
+SHARE = 0.5  # minimum share of speech among equally loud frames around a span
+NEIGHBOURHOOD = 31  # frames (1 s) compared on each side of a span
+EQUALLY_LOUD = 10**-1.5  # a frame within 15 dB of the span's loudest frame is equally loud
+SHORTEST_CUT: Seconds = 0.5  # shorter gaps are kept: the model detects a recording's first word late
+NEAR = 62  # frames (2 s) spans without evidence this near to a span with evidence are kept: quiet words
 
 
 def speech_spans(samples: np.ndarray, padding: Seconds = 0.3) -> list[Span]:
-    """The spans of a recording that hold speech, `(start, end)` in seconds, in order, without overlap.
+    """Detect the spans of a recording that hold speech: `(start, end)` in seconds, in order, without overlap.
 
     Args:
         samples: Mono, 16 kHz, `(samples,)`.
-        padding: Kept on both sides of a span.
-    Returns: Nothing of silence, noise, hum, clicks, tones and most instrumental music; singing may count as speech.
+        padding: Seconds kept on each side of a span.
+    Returns: No spans in silence, noise, hum, clicks, tones and most instrumental music; singing may count as speech.
 
     Measured, share of utterances without a span and of audio kept: test-clean (1,281 utterances, only checked) 0 and
     99.8 %, Common Voice (3,879, on which the thresholds were chosen) 0.15 % and 87 %, Mini LibriSpeech (1,519) 0 and
@@ -66,7 +66,7 @@ def speech_spans(samples: np.ndarray, padding: Seconds = 0.3) -> list[Span]:
 
 
 def speech_probabilities(samples: np.ndarray) -> np.ndarray:
-    """The probability of speech in each frame of 32 ms, `(frames,)`; quiet recordings are raised first.
+    """Return the probability of speech in each 32 ms frame, `(frames,)`; quiet recordings are amplified first.
 
     Args:
         samples: Mono, 16 kHz, `(samples,)`.
@@ -76,19 +76,19 @@ def speech_probabilities(samples: np.ndarray) -> np.ndarray:
     frames, gain = _framed(samples), _gain(samples)
     before = np.zeros(CONTEXT, np.float32)
     hidden = cell = np.zeros((1, 1, STATE), np.float32)
-    found = []
+    blocks = []
     for first in range(0, len(frames), BLOCK):
         block = frames[first : first + BLOCK] * gain
         context = np.concatenate([before[None], block[:-1, -CONTEXT:]])
         before = block[-1, -CONTEXT:]
         inputs = np.concatenate([context, block], axis=1)  # (frames, context + samples)
         values, hidden, cell = _session().run(["speech_probs", "hn", "cn"], {"input": inputs, "h": hidden, "c": cell})
-        found.append(values.reshape(-1))
-    return np.concatenate(found)
+        blocks.append(values.reshape(-1))
+    return np.concatenate(blocks)
 
 
 def _framed(samples: np.ndarray) -> np.ndarray:
-    """`(frames, samples)` with zeros behind the last."""
+    """Split samples into frames, `(frames, samples)`, padded with zeros."""
     frames = np.zeros((-(-len(samples) // FRAME), FRAME), np.float32)
     frames.reshape(-1)[: len(samples)] = samples
     return frames
@@ -102,10 +102,10 @@ def _gain(samples: np.ndarray) -> np.float32:
 
 
 def _candidates(probabilities: np.ndarray) -> list[tuple[int, int]]:
-    """Spans of frames, `(first, last + 1)`: from a probable frame on, until none has gone on for a gap."""
+    """Return spans of frames, `(first, last + 1)`: from a frame above START until GAP frames are below CONTINUE."""
     spans: list[list[int]] = []
     begun = False
-    for frame in np.flatnonzero(probabilities >= GOES_ON).tolist():
+    for frame in np.flatnonzero(probabilities >= CONTINUE).tolist():
         if begun and frame - spans[-1][1] < GAP:
             spans[-1][1] = frame + 1
         else:
@@ -116,7 +116,7 @@ def _candidates(probabilities: np.ndarray) -> list[tuple[int, int]]:
 
 
 def _supported(spans: list[tuple[int, int]], probabilities: np.ndarray, energy: np.ndarray) -> list[tuple[int, int]]:
-    """The spans with evidence of speech, and those near one of them."""
+    """Return the spans with evidence of speech, and those near them."""
     evident = np.array([span for span in spans if _is_evident(probabilities, energy, *span)]).reshape(-1, 2)
     return [
         (first, last)
@@ -129,14 +129,14 @@ def _is_evident(probabilities: np.ndarray, energy: np.ndarray, first: int, last:
     certain = int((probabilities[first:last] > CERTAIN).sum())
     if certain < MOMENT or certain >= LONG:
         return certain >= LONG
-    around = slice(max(first - AROUND, 0), last + AROUND)
-    loud = energy[around] > AS_LOUD * energy[first:last].max()
+    around = slice(max(first - NEIGHBOURHOOD, 0), last + NEIGHBOURHOOD)
+    loud = energy[around] > EQUALLY_LOUD * energy[first:last].max()
     return bool(((probabilities[around] > START) & loud).sum() >= SHARE * loud.sum())
 
 
 @lru_cache(maxsize=1)
 def _session() -> "InferenceSession":
-    """The model. Its package is not imported: that would load torch and change its number of threads."""
+    """Load the model without importing its package, which would load torch and change its number of threads."""
     from onnxruntime import InferenceSession, SessionOptions
 
     package: Any = importlib.util.find_spec("silero_vad")

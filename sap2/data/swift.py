@@ -1,11 +1,11 @@
-"""ms-swift messages, the format of the public metadata (jymh/SAP2-ASR): JSONL, or one JSON array, a part a file.
+"""ms-swift messages, the format of the public metadata (jymh/SAP2-ASR): JSONL, or a JSON array, one file per part.
 
     {"messages": [
        {"role": "user", "content": "<audio>/a.wav</audio>Transcribe … <|startofcontext|>k1, k2<|endofcontext|>"},
        {"role": "assistant", "content": "transcribed text"}],
      "audios": "/a.wav"}
 
-Rows pass one by one, from either form, whatever the file's size.
+Both forms are read row by row, so memory use does not depend on the file's size.
 """
 
 import json
@@ -31,7 +31,7 @@ LONGEST_ROW = 16 << 20  # characters
 
 
 def read(section: PrepareSection) -> tuple[Read, dict[str, Any]]:
-    """The entries of all parts; a part is a file under `prepare.swift.root`.
+    """Read the entries of all parts; a part is a file under `prepare.swift.root`.
 
     Raises: InputError: a file is missing; while reading, it is not JSON.
     """
@@ -40,7 +40,7 @@ def read(section: PrepareSection) -> tuple[Read, dict[str, Any]]:
 
 
 def part_files(settings: CorpusSource, source: str) -> list[tuple[str, Path]]:
-    """`(split, file)` of every part, where a part is a file under `root`.
+    """Return `(split, file)` of each part, where parts are files under `root`.
 
     Raises: InputError: a file is missing.
     """
@@ -52,25 +52,26 @@ def part_files(settings: CorpusSource, source: str) -> list[tuple[str, Path]]:
 
 
 def export(manifest: Path, output: Path, stage: Literal["pruner", "recogniser"], lists: ExportLists) -> int:
-    """Write a manifest as message rows, JSONL, whole or not at all; return their number.
+    """Write a manifest as message rows (JSONL) atomically; return the number of rows.
 
-    Beside the messages a row has what they cannot hold: id, duration, speaker, talk and the list as a list, so that
-    reading it gives the same utterances. Audio paths become absolute.
-    Raises: InputError: a row is no utterance, or has no answer of the pruner though `lists` is predicted.
+    Each row also has what messages cannot hold: id, duration, speaker, talk and the keyword list, so that reading it
+    gives the same utterances. Audio paths become absolute.
+    Raises: InputError: a row is not an utterance, or has no pruner output although `lists` is "predicted".
     """
-    return write_jsonl(output, (_message(one, manifest, stage, lists) for one in stream_manifest(manifest)))
+    return write_jsonl(output, (_message(utterance, manifest, stage, lists) for utterance in stream_manifest(manifest)))
 
 
-def _message(one: Utterance, manifest: Path, stage: Literal["pruner", "recogniser"], lists: ExportLists) -> dict:
-    if lists == "predicted" and one.predicted is None:
-        raise InputError(f'{manifest} ({one.id}): has no `predicted` list; run "sap2 prune" and export data/pruned')
-    if sliced(one.audio):
+def _message(utterance: Utterance, manifest: Path, stage: Literal["pruner", "recogniser"], lists: ExportLists) -> dict:
+    if lists == "predicted" and utterance.predicted is None:
+        raise InputError(f'{manifest} ({utterance.id}): has no `predicted` list; run "sap2 prune", export data/pruned')
+    if sliced(utterance.audio):
         raise InputError(
-            f"{manifest} ({one.id}): its recording is in a shard, which no message can name; prepare without shard_size"
+            f"{manifest} ({utterance.id}): its recording is in a shard, which messages cannot name; prepare without "
+            "prepare.shard_size"
         )
-    keywords = {"full": one.keywords, "spoken": spoken(one), "predicted": one.predicted}[lists]
-    row = to_swift(one.with_audio(audio_path(one, manifest).resolve()), stage, keywords)
-    about = {"keywords": keywords, "speaker": one.speaker, "talk": one.talk}
+    keywords = {"full": utterance.keywords, "spoken": spoken(utterance), "predicted": utterance.predicted}[lists]
+    row = to_swift(utterance.with_audio(audio_path(utterance, manifest).resolve()), stage, keywords)
+    about = {"keywords": keywords, "speaker": utterance.speaker, "talk": utterance.talk}
     return row | {name: value for name, value in about.items() if value is not None}
 
 
@@ -84,36 +85,35 @@ def _entries(settings: SwiftSource, files: list[tuple[str, Path]]) -> Read:
 def _entry(row: dict[str, Any], where: str, split: str, root: Path, prefixes: dict[str, str]) -> Entry | Rejected:
     id = str(row.get("id") or "")
     try:
-        # The length is the recording's to tell where the row does not; 1 only lets the row through its own check.
-        one = from_swift(row, duration=1.0)
-        path = next(
-            (to + one.audio.removeprefix(old) for old, to in prefixes.items() if one.audio.startswith(old)), one.audio
-        )
+        # Without a duration in the row it is read from the recording; 1 is a placeholder that passes the check.
+        utterance = from_swift(row, duration=1.0)
+        stored = utterance.audio
+        path = next((to + stored.removeprefix(old) for old, to in prefixes.items() if stored.startswith(old)), stored)
         audio = confined(root, path)
-        keywords = row.get("keywords", one.keywords)  # ours says where a keyword of two words ends
+        keywords = row.get("keywords", utterance.keywords)  # unlike the messages, this list is unambiguous
         if not isinstance(keywords, list) or not all(isinstance(word, str) for word in keywords):
-            raise ValueError(f"unusable keyword: expected a list of texts, got {keywords!r}")
+            raise ValueError(f"unusable keyword: expected a list of strings, got {keywords!r}")
     except (InputError, ValueError) as fault:
         return Rejected(id, where, str(fault))
     except (AttributeError, KeyError, TypeError) as fault:
-        return Rejected(id, where, f"no message row: {type(fault).__name__}: {fault}")
+        return Rejected(id, where, f"not a message row: {type(fault).__name__}: {fault}")
     return Entry(
-        id=one.id,
+        id=utterance.id,
         location=where,
         audio=audio,
-        text=one.text,
+        text=utterance.text,
         keywords=tuple(keywords),
         split=split,
         speaker=row.get("speaker"),
         talk=row.get("talk"),
-        duration=one.duration if "duration" in row else None,
+        duration=utterance.duration if "duration" in row else None,
     )
 
 
 def json_rows(path: Path) -> Iterator[tuple[str, dict[str, Any] | Rejected]]:
-    """`(FILE:ROW, object)` of a JSON array of objects, or of objects a line, read a block at a time.
+    """Yield `(FILE:ROW, object)` of a JSON array of objects, or of one object per line, read block by block.
 
-    A line that cannot be used comes as a `Rejected`; within an array nothing tells where the next row starts.
+    An unusable line is a `Rejected`; in a broken array the start of the next row is unknown.
     Raises: InputError: an array is broken or ends early.
     """
     with path.open(encoding="utf-8-sig", errors="surrogateescape") as file:
@@ -132,11 +132,11 @@ def _object(line: str, where: str) -> dict[str, Any] | Rejected:
         row = json.loads(line)
     except (ValueError, RecursionError) as error:
         return Rejected("", where, f"not JSON: {error}")
-    return row if isinstance(row, dict) else Rejected("", where, f"no JSON object: got {type(row).__name__}")
+    return row if isinstance(row, dict) else Rejected("", where, f"not a JSON object: got {type(row).__name__}")
 
 
 def _array(file, path: Path) -> Iterator[tuple[str, dict[str, Any] | Rejected]]:
-    """Rows of an array whose bracket was read. `text[at:]` is what is still to be decoded."""
+    """Yield the rows of an array after its opening bracket; `text[at:]` is not yet decoded."""
     decoder, text, at, number = json.JSONDecoder(), "", 0, 0
     separators = re.compile(r"[\s,]*")
     while True:
@@ -153,5 +153,8 @@ def _array(file, path: Path) -> Iterator[tuple[str, dict[str, Any] | Rejected]]:
             continue
         number += 1
         where = f"{path}:row {number}"
-        yield where, row if isinstance(row, dict) else Rejected("", where, f"no JSON object: got {type(row).__name__}")
+        yield (
+            where,
+            row if isinstance(row, dict) else Rejected("", where, f"not a JSON object: got {type(row).__name__}"),
+        )
         at = end

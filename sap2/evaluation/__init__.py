@@ -1,6 +1,6 @@
-"""The evaluation room: alignment, error rates, keyword scores, significance and the report. Opens without torch.
+"""Evaluation: word alignment, error rates, keyword scores, significance and the report. Imports without torch.
 
-`align` aligns words, `score` (or `score_files`) scores systems, `compare` holds two of them against each other.
+`align` aligns words, `score` (or `score_files`) scores systems, `compare` compares two systems.
 """
 
 from sap2.evaluation.alignment import DEFINITIONS, Alignment, Edit, align, align_all

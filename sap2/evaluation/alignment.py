@@ -1,8 +1,8 @@
-"""Word alignment of a hypothesis with its reference, in the two ways the published scores of this field were made.
+"""Word alignment of hypothesis and reference, by the two definitions behind the field's published scores.
 
-Both fill the same table of edit costs; they differ in the costs and in which of several cheapest alignments they take.
+Both fill the same table of edit costs; they differ in costs and in which of several cheapest alignments they choose.
 That choice decides whether an error falls on a rare word or on its neighbour; jiwer, rapidfuzz and kaldialign choose
-otherwise. Tables of many pairs are filled and walked together, by numpy.
+differently. numpy fills and traces the tables of many pairs together.
 """
 
 from collections import defaultdict
@@ -30,7 +30,7 @@ __all__ = [
 Kind = Literal["equal", "substitution", "insertion", "deletion"]
 Move = Literal["diagonal", "insertion", "deletion"]
 Words: TypeAlias = Sequence[str]
-# An alignment without its words: one byte an edit. None: every word is equal.
+# An alignment without its words: one byte per edit. None: all words are equal.
 Moves: TypeAlias = bytes | None
 
 EQUAL, SUBSTITUTION, INSERTION, DELETION = 1, 2, 3, 4
@@ -38,7 +38,7 @@ _KINDS: dict[int, Kind] = {EQUAL: "equal", SUBSTITUTION: "substitution", INSERTI
 
 
 class Edit(NamedTuple):
-    """One column of an alignment; `reference` is None in an insertion, `hypothesis` in a deletion."""
+    """A column of an alignment; `reference` is None in an insertion, `hypothesis` in a deletion."""
 
     kind: Kind
     reference: str | None
@@ -49,16 +49,16 @@ Alignment: TypeAlias = tuple[Edit, ...]
 
 
 class Definition(NamedTuple):
-    """How a score is counted: costs, tie-break, case, and which inserted words count as biasing words."""
+    """A scoring definition: costs, tie-break, case, and which inserted words count as biasing words."""
 
     name: str
     insertion: int
     deletion: int
     substitution: int
-    # On equal cost the back-trace, which starts at the last words, takes the first of these.
+    # Order of preference on equal cost; the back-trace starts at the last words.
     preference: tuple[Move, Move, Move]
     upper_case: bool
-    # True: an inserted word counts as a biasing word only if the reference holds it too; False: if it is in the set.
+    # True: an inserted word counts as a biasing word only if it is in the reference too; False: if it is in the set.
     insertions_must_be_spoken: bool
     source: str
 
@@ -79,9 +79,9 @@ DEFINITIONS = {
 
 
 def definition_of(name: str) -> Definition:
-    """The definition called `name`.
+    """Look up a definition by name.
 
-    Raises: ParamsError: no such definition; the message lists those there are.
+    Raises: ParamsError: unknown definition; the message lists the known definitions.
     """
     try:
         return DEFINITIONS[name]
@@ -91,7 +91,7 @@ def definition_of(name: str) -> Definition:
 
 
 def align(reference: Words, hypothesis: Words, definition: str = "deep-bias") -> Alignment:
-    """Align two word sequences: the cheapest edits that turn the reference into the hypothesis, first word first.
+    """Align two word sequences: return the cheapest edits that turn the reference into the hypothesis.
 
     Args:
         reference, hypothesis: Words, compared as they are.
@@ -107,14 +107,14 @@ def align(reference: Words, hypothesis: Words, definition: str = "deep-bias") ->
 
 
 def align_all(pairs: Sequence[tuple[Words, Words]], definition: str = "deep-bias") -> list[Alignment]:
-    """Align many (reference, hypothesis) pairs at once, in their order; thousands take well under a second."""
+    """Align many (reference, hypothesis) pairs at once; thousands take well under a second."""
     listed = [(list(reference), list(hypothesis)) for reference, hypothesis in pairs]
-    found = moves_of(listed, definition_of(definition))
-    return [edits_of(moves, *pair) for moves, pair in zip(found, listed, strict=True)]
+    alignments = moves_of(listed, definition_of(definition))
+    return [edits_of(moves, *pair) for moves, pair in zip(alignments, listed, strict=True)]
 
 
 def edits_of(moves: Moves, reference: Words, hypothesis: Words) -> Alignment:
-    """Moves with their words. (The words may be spelt otherwise than those aligned, as in upper and lower case.)"""
+    """Combine moves with words. (The words' spelling may differ from the aligned words, such as in case.)"""
     if moves is None:
         return tuple(Edit("equal", said, written) for said, written in zip(reference, hypothesis, strict=True))
     said, written = iter(reference), iter(hypothesis)
@@ -125,32 +125,32 @@ def edits_of(moves: Moves, reference: Words, hypothesis: Words) -> Alignment:
 
 
 def moves_of(pairs: Sequence[tuple[list[str], list[str]]], definition: Definition) -> list[Moves]:
-    """The alignment of each (reference, hypothesis) pair, in one byte an edit."""
+    """Align each (reference, hypothesis) pair; return one byte per edit."""
     moves: list[Moves] = [None] * len(pairs)
-    tables: list[int] = []  # places of the pairs that need a table
+    tables: list[int] = []  # indices of the pairs that need a table
     cores: list[tuple[Words, Words]] = []
     ends: list[tuple[int, int]] = []
-    for place, (reference, hypothesis) in enumerate(pairs):
+    for index, (reference, hypothesis) in enumerate(pairs):
         if reference == hypothesis:
             continue  # the diagonal is the only alignment that costs nothing
         first, last = _equal_ends(reference, hypothesis) if definition.preference[0] == "diagonal" else (0, 0)
         core = reference[first : len(reference) - last], hypothesis[first : len(hypothesis) - last]
         if len(core[0]) > 1 or len(core[1]) > 1 or not first + last:
-            tables.append(place)
+            tables.append(index)
             cores.append(core)
             ends.append((first, last))
-        else:  # one word is wrong, too many or missing
+        else:  # a single word is wrong, inserted or missing
             only = bytes([DELETION if not core[1] else INSERTION if not core[0] else SUBSTITUTION])
-            moves[place] = _with_ends(only, reference, hypothesis, first, last)
-    order = sorted(range(len(cores)), key=lambda one: (len(cores[one][0]), len(cores[one][1])))
+            moves[index] = _with_ends(only, reference, hypothesis, first, last)
+    order = sorted(range(len(cores)), key=lambda number: (len(cores[number][0]), len(cores[number][1])))
     for chunk in _chunks(order, cores):
-        for one, found in zip(chunk, _align([cores[one] for one in chunk], definition), strict=True):
-            moves[tables[one]] = _with_ends(found, *pairs[tables[one]], *ends[one])
+        for number, aligned in zip(chunk, _align([cores[number] for number in chunk], definition), strict=True):
+            moves[tables[number]] = _with_ends(aligned, *pairs[tables[number]], *ends[number])
     return moves
 
 
 def _equal_ends(reference: Words, hypothesis: Words) -> tuple[int, int]:
-    """How many first and how many last words are equal; none counts as both."""
+    """Count equal words at the start and at the end; no word counts twice."""
     most = min(len(reference), len(hypothesis))
     last = 0
     while last < most and reference[-1 - last] == hypothesis[-1 - last]:
@@ -162,12 +162,13 @@ def _equal_ends(reference: Words, hypothesis: Words) -> tuple[int, int]:
 
 
 def _with_ends(core: bytes, reference: Words, hypothesis: Words, first: int, last: int) -> bytes:
-    """The alignment of a pair whose `first` and `last` words are equal, from that of the words between them.
+    """Extend the alignment of a pair's differing core by its `first` and `last` equal words.
 
-    Where the diagonal is preferred, the back-trace begins with the last words, and cutting them off changes no cost.
-    Cutting off the first words changes no cost after them (a substitution is never dearer than an insertion and a
-    deletion). But where words of one side are left over in front of the others, the back-trace goes on into the first
-    words, and pairs what is equal first: of "a a" for "a" it is the first that is too many.
+    If the diagonal is preferred, the back-trace starts with the last words, and removing them changes no cost. Removing
+    the first words changes no cost after them (a substitution never costs more than an insertion and a deletion). But
+    if the core starts with unpaired words of one side, the back-trace continues into the first words and pairs equal
+    words
+    there: of "a a" for "a" it is the first "a" that is inserted.
     """
     kind = core[:1]
     left = len(core) - len(core.lstrip(kind)) if first and kind > _SUBSTITUTION else 0
@@ -185,7 +186,7 @@ _EQUAL, _SUBSTITUTION = bytes([EQUAL]), bytes([SUBSTITUTION])
 
 
 def _chunks(positions: list[int], pairs: Sequence[tuple[Words, Words]], cells: int = 1 << 16) -> Iterator[list[int]]:
-    """Groups of positions whose padded cost tables hold at most `cells` entries together (or one pair each)."""
+    """Group positions so that a group's padded cost tables have at most `cells` entries (or a single pair)."""
     chunk: list[int] = []
     rows = columns = 0
     for position in positions:
@@ -200,7 +201,7 @@ def _chunks(positions: list[int], pairs: Sequence[tuple[Words, Words]], cells: i
 
 
 def _align(pairs: Sequence[tuple[Words, Words]], definition: Definition) -> Iterator[bytes]:
-    """The moves of pairs that share a table."""
+    """Align pairs in a common table; yield their moves."""
     rows, columns = (np.array([len(pair[side]) for pair in pairs]) for side in (0, 1))
     references, hypotheses = _as_ids(([pair[0] for pair in pairs], rows), ([pair[1] for pair in pairs], columns))
     # (pairs, longest reference, longest hypothesis)
@@ -209,7 +210,7 @@ def _align(pairs: Sequence[tuple[Words, Words]], definition: Definition) -> Iter
 
 
 def _as_ids(*sides: tuple[Sequence[Words], np.ndarray]) -> Iterator[np.ndarray]:
-    """Words as whole numbers, padded at the end: `(pairs, longest)` for each side, given with its lengths."""
+    """Encode words as integers, padded at the end: `(pairs, longest)` for each side, given with its lengths."""
     numbers: defaultdict[str, int] = defaultdict(count().__next__)
     for texts, lengths in sides:
         padded = np.full((len(texts), lengths.max()), -1, dtype=np.int32)
@@ -218,18 +219,19 @@ def _as_ids(*sides: tuple[Sequence[Words], np.ndarray]) -> Iterator[np.ndarray]:
 
 
 def _cost_table(differs: np.ndarray, definition: Definition) -> np.ndarray:
-    """Cheapest cost of aligning every prefix of each reference with every prefix of its hypothesis.
+    """Compute the cheapest cost of aligning each prefix of a reference with each prefix of its hypothesis.
 
     Args:
         differs: True where two words differ, `(pairs, longest reference, longest hypothesis)`.
-    Returns: `(pairs, longest reference + 1, longest hypothesis + 1)`; a pair's own table is the upper left corner, and
-        padding at the end cannot change it.
+    Returns: `(pairs, longest reference + 1, longest hypothesis + 1)`; a pair's own table is the upper left corner,
+    which
+        padding cannot change.
     """
     pairs, rows, columns = differs.shape
     dearest = (rows + columns + 1) * max(definition.insertion, definition.deletion, definition.substitution)
     kind = np.int16 if dearest < np.iinfo(np.int16).max else np.int32
-    # Cost of the insertions from the start of a row to each column: with it off, the running minimum along a row is the
-    # cheapest way to reach a column by insertions, and the inner loop of the usual algorithm is one numpy call.
+    # Cost of the insertions from the start of a row to each column: after subtracting it, the running minimum along a
+    # row is the cheapest way to reach a column by insertions, which numpy computes in a single call.
     inserted = np.arange(columns + 1, dtype=kind) * kind(definition.insertion)
     substituted = differs * kind(definition.substitution)
     table = np.empty((pairs, rows + 1, columns + 1), dtype=kind)
@@ -247,7 +249,7 @@ def _cost_table(differs: np.ndarray, definition: Definition) -> np.ndarray:
 def _trace_back(
     table: np.ndarray, differs: np.ndarray, rows: np.ndarray, columns: np.ndarray, definition: Definition
 ) -> Iterator[bytes]:
-    """Walk all tables at once from the last words to the first, taking the preferred move on equal cost.
+    """Trace all tables at once from the last words to the first, preferring moves on equal cost as defined.
 
     Args:
         table, differs: See `_cost_table`.
@@ -262,13 +264,13 @@ def _trace_back(
         "insertion": (np.s_[:, :, 1:], table[:, :, :-1] + cost(definition.insertion), INSERTION),
         "deletion": (np.s_[:, 1:], table[:, :-1] + cost(definition.deletion), DELETION),
     }
-    preferred = np.zeros(table.shape, dtype=np.int8)  # 0 where the first words are reached
+    preferred = np.zeros(table.shape, dtype=np.int8)  # 0 = start of both texts
     for name in reversed(definition.preference):
         cells, price, code = ways[name]
         np.copyto(preferred[cells], code, where=table[cells] == price)
     chosen = preferred.ravel()
     at = (np.arange(pairs) * height + rows) * width + columns
-    # What a move takes off the place in the table, by its code.
+    # Distance to the previous cell in the flat table, by the move's code.
     back = np.array([0, width + 1, width + 1, 1, width])
     steps = int((rows + columns).max())
     moves = np.zeros((pairs, steps), dtype=np.int8)

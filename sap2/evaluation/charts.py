@@ -1,6 +1,6 @@
-"""Charts of the HTML report, as inline SVG that takes its colours from the page: dark mode and print restyle it.
+"""Charts of the HTML report as inline SVG, coloured by the page's CSS for dark mode and print.
 
-Values stand beside the marks and in `aria-label`; series differ by shape as well as by colour.
+Values are printed beside the marks and in `aria-label`; series differ in shape as well as in colour.
 """
 
 import math
@@ -15,7 +15,7 @@ from sap2.evaluation.scores import Measure
 __all__ = ["Band", "interval_chart", "scatter_chart", "stacked_chart", "ticks", "written"]
 
 WIDTH = 360
-# Outlines round (0, 0), one a series; what comes after the last starts over.
+# Outlines around (0, 0), one per series; further series start over.
 MARKERS = (
     "M-4.5 0a4.5 4.5 0 1 0 9 0a4.5 4.5 0 1 0-9 0z",
     "M-4-4h8v8h-8z",
@@ -28,7 +28,7 @@ MARKERS = (
 
 @dataclass(frozen=True)
 class Band:
-    """One labelled line of an interval chart, with a measure for each series (None: that series has none here)."""
+    """A labelled line of an interval chart, with a measure for each series (None: not measured)."""
 
     label: str
     measures: tuple[Measure | None, ...]
@@ -37,11 +37,11 @@ class Band:
 def interval_chart(
     title: str, bands: Sequence[Band], series: Sequence[str] = ("",), pattern: str = "{:.2f}", focus: int | None = None
 ) -> Markup:
-    """Dots with their intervals on a scale that starts at 0.
+    """Draw dots with their intervals on a scale that starts at 0.
 
     Args:
-        pattern: How a value is written.
-        focus: The band to bring out; only of use with one series.
+        pattern: Format of the values.
+        focus: Index of the band to highlight; for a single series only.
     """
     step, gap = (24, 0) if len(series) == 1 else (17, 12)
     labels, left = _labels([band.label for band in bands])
@@ -49,11 +49,11 @@ def interval_chart(
     scale = _Scale(0, max((_end(measure) for measure in measures), default=0) or 1, left, WIDTH - 62)
     height = len(bands) * (step * len(series) + gap)
     parts, said = [_vertical_grid(scale, height)], []
-    for place, band in enumerate(bands):
-        top = place * (step * len(series) + gap) + gap / 2
+    for index, band in enumerate(bands):
+        top = index * (step * len(series) + gap) + gap / 2
         middle = top + step * len(series) / 2
-        emphasis = " focus" if place == focus else ""
-        parts.append(_text(left - 10, middle + 4, labels[place], f"label{emphasis}", band.label))
+        emphasis = " focus" if index == focus else ""
+        parts.append(_text(left - 10, middle + 4, labels[index], f"label{emphasis}", band.label))
         for number, measure in enumerate(band.measures):
             y = top + step * (number + 0.5)
             said.append(f"{band.label} {series[number]} {written(measure, pattern)}".replace("  ", " "))
@@ -65,7 +65,7 @@ def interval_chart(
 def scatter_chart(
     title: str, axes: tuple[str, str], points: Sequence[tuple[str, Measure, Measure]], focus: int | None = None
 ) -> Markup:
-    """One figure against another, each point with both intervals; better is nearer the lower left corner."""
+    """Plot two figures against each other, with both intervals; points nearer the lower left corner are better."""
     bottom, left = 214, 44
     drawn = [(label, x, y) for label, x, y in points if x.value is not None and y.value is not None]
     across = _Scale(*_span([x for _, x, _ in drawn]), left, WIDTH - 14)
@@ -100,15 +100,15 @@ def scatter_chart(
 def stacked_chart(
     title: str, rows: Sequence[tuple[str, Sequence[float]]], series: Sequence[str], pattern: str = "{:.2f}"
 ) -> Markup:
-    """Bars made of parts that add up to a meaningful whole; the parts, in the order of `series`, carry their values."""
+    """Draw stacked bars; their parts, in the order of `series`, are labelled with their values."""
     labels, left = _labels([label for label, _ in rows])
     step = 30
     widest = max((sum(values) for _, values in rows), default=0) or 1
     scale = _Scale(0, widest, left, WIDTH - 10, nice=False)
     parts, said = [], []
-    for place, (label, values) in enumerate(rows):
-        middle, before = place * step + step / 2, 0.0
-        parts.append(_text(left - 10, middle + 4, labels[place], "label", label))
+    for index, (label, values) in enumerate(rows):
+        middle, before = index * step + step / 2, 0.0
+        parts.append(_text(left - 10, middle + 4, labels[index], "label", label))
         for number, value in enumerate(values):
             start, end = scale(before), scale(before + value)
             before += value
@@ -123,7 +123,7 @@ def stacked_chart(
 
 
 def ticks(low: float, high: float, most: int = 5) -> list[float]:
-    """Round numbers that reach from `low` to `high` in at most about `most` steps.
+    """Return round numbers that cover `low` to `high` in about `most` steps or fewer.
 
     >>> ticks(0, 14.08), ticks(1.4, 2.6)
     ([0.0, 5.0, 10.0, 15.0], [1.0, 1.5, 2.0, 2.5, 3.0])
@@ -135,12 +135,12 @@ def ticks(low: float, high: float, most: int = 5) -> list[float]:
 
 
 def written(measure: Measure | None, pattern: str, nothing: str = "–") -> str:
-    """A measure's value without its interval."""
+    """Format a measure's value without its interval."""
     return nothing if measure is None or measure.value is None else pattern.format(measure.value)
 
 
 class _Scale:
-    """From a figure to a place between two ends of the drawing."""
+    """Map figures linearly to coordinates of the drawing."""
 
     def __init__(self, low: float, high: float, start: float, end: float, nice: bool = True) -> None:
         self.ticks = ticks(low, high)
@@ -162,7 +162,7 @@ def _end(measure: Measure) -> float:
 
 
 def _labels(labels: Sequence[str], longest: int = 24) -> tuple[list[str], float]:
-    """Labels as there is room for them, and how far in the drawing starts: what all begin with goes first.
+    """Shorten labels to the available room, common beginnings first; return them and the drawing's left margin.
 
     >>> _labels(["test-clean.base.tsv", "test-clean.biased.with-a-long-list.tsv"])[0]
     ['…base.tsv', '…biased.with…ong-list.tsv']
@@ -218,7 +218,7 @@ def _figure(
     height: float,
     legend: Sequence[str | tuple[str, str, str]] = (),
 ) -> Markup:
-    """A captioned figure; the legend's entries are series names, or (class, outline, name)."""
+    """Return a captioned figure; legend entries are series names, or (class, outline, name)."""
     entries = [
         (f"s{number % len(MARKERS)}", MARKERS[number % len(MARKERS)], entry) if isinstance(entry, str) else entry
         for number, entry in enumerate(legend)

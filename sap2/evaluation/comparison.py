@@ -1,4 +1,4 @@
-"""Two systems on the same utterances: how far apart, how surely, and what changed sides."""
+"""Comparison of two systems on the same utterances: differences, significance, and what changed."""
 
 from collections import defaultdict
 from collections.abc import Mapping
@@ -14,12 +14,12 @@ __all__ = ["Comparison", "Difference", "KeywordChange", "UtteranceChange", "comp
 
 
 class Difference(NamedTuple):
-    """One figure of both systems.
+    """A figure of two systems and their difference.
 
     Attributes:
-        a, b: The figure of each; None when there is nothing to divide by.
-        difference: b - a, with its 95 % interval over the same draws.
-        p: Two-sided p of the paired test that both are alike; None when nothing was drawn.
+        a, b: The figure of each system; None if its divisor is 0.
+        difference: b - a, with its 95 % interval over common draws.
+        p: Two-sided p value of the paired test; None without draws.
     """
 
     a: float | None
@@ -29,7 +29,7 @@ class Difference(NamedTuple):
 
 
 class UtteranceChange(NamedTuple):
-    """An utterance that one system has with fewer errors than the other."""
+    """An utterance on which the systems' numbers of errors differ."""
 
     id: str
     errors_a: int
@@ -37,12 +37,12 @@ class UtteranceChange(NamedTuple):
 
 
 class KeywordChange(NamedTuple):
-    """A list entry that one system has and the other has not.
+    """A list entry that only one of the systems got right in some utterances.
 
     Attributes:
         keyword: In the list's spelling.
-        won, lost: Ids of utterances in which it was said, and only b (only a) wrote it as often.
-        alarms_ended, alarms_new: Ids in which it was not said (so often), and only a (only b) wrote it.
+        won, lost: Ids of utterances that contain it, where only b (only a) wrote it as often as spoken.
+        alarms_ended, alarms_new: Ids where it was not spoken (as often), and only a (only b) wrote it.
     """
 
     keyword: str
@@ -53,14 +53,14 @@ class KeywordChange(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """Two systems side by side.
+    """The comparison of system b with system a.
 
     Attributes:
         a, b: Their names.
-        settings: How both were scored, and what was drawn.
-        figures: By the names in `System.figures`; those undefined for both are left out.
-        better, worse: Utterances that b has with fewer (more) errors than a, most changed first.
-        keywords: Entries that changed sides, those most often first.
+        settings: How both were scored and resampled.
+        figures: By the names in `System.figures`, without those undefined for both.
+        better, worse: Utterances with fewer (more) errors in b than in a, largest change first.
+        keywords: Entries that changed, most frequent first.
     """
 
     a: str
@@ -76,9 +76,9 @@ def compare(scores: Scores, a: int | str = 0, b: int | str = 1) -> Comparison:
     """Compare two systems that were scored together: `b` against `a`.
 
     Args:
-        a, b: Names or places of the systems in `scores.systems`.
+        a, b: Names or indices of the systems in `scores.systems`.
     Returns: For each figure the difference b - a, its percentile bootstrap interval (both on the same draws), and p of
-        approximate randomisation: the share of shuffles, in which each unit's two outputs change sides with
+        approximate randomisation: the share of shuffles, in which the two outputs of each unit are swapped with
         probability one half, that differ at least as much. Units are those of `scores.settings.unit`.
     Source: Bisani & Ney, ICASSP 2004; Noreen 1989. See `significance`.
 
@@ -90,7 +90,7 @@ def compare(scores: Scores, a: int | str = 0, b: int | str = 1) -> Comparison:
     settings = scores.settings
     codes = units_of(scores.utterances, settings.unit)[1]
     columns = [by_unit(system.columns, codes) for system in (first, second)]
-    drawn = [resample(one, settings.samples, settings.seed) for one in columns]
+    drawn = [resample(counts, settings.samples, settings.seed) for counts in columns]
     shuffled = swapped(columns[0], columns[1], settings.samples, settings.seed)
     figures = {}
     for name, figure in FIGURES.items():
@@ -98,7 +98,7 @@ def compare(scores: Scores, a: int | str = 0, b: int | str = 1) -> Comparison:
         if values == [None, None]:
             continue
         if name == "word_recall" and first.list_words == first.keywords and second.list_words == second.keywords:
-            continue  # all entries are single words: this is the keyword recall again
+            continue  # all entries are single words: equals the keyword recall
         difference = bounds(figure.of(drawn[1]) - figure.of(drawn[0]))
         figures[name] = Difference(
             values[0], values[1], difference, paired_p(figure.of(shuffled[1]) - figure.of(shuffled[0]))
@@ -132,7 +132,7 @@ def _utterances(
 
 
 def _keywords(scores: Scores, a: System, b: System) -> tuple[KeywordChange, ...]:
-    found: defaultdict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    ids_of: defaultdict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     wrong = [system.columns["keyword_fp"] + system.columns["keyword_fn"] for system in (a, b)]
     for position in ((wrong[0] > 0) | (wrong[1] > 0)).nonzero()[0].tolist():
         id, of_a, of_b = scores.utterances[position].id, a.lines[position], b.lines[position]
@@ -144,9 +144,9 @@ def _keywords(scores: Scores, a: System, b: System) -> tuple[KeywordChange, ...]
         ):
             for keyword in only_in:
                 if keyword not in not_in:
-                    found[keyword][side].append(id)
+                    ids_of[keyword][side].append(id)
     changes = [
-        KeywordChange(keyword, **{side: tuple(ids) for side, ids in sides.items()}) for keyword, sides in found.items()
+        KeywordChange(keyword, **{side: tuple(ids) for side, ids in sides.items()}) for keyword, sides in ids_of.items()
     ]
     return tuple(sorted(changes, key=lambda change: (-_size(change), change.keyword)))
 

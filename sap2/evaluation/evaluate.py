@@ -1,4 +1,4 @@
-"""The stage `evaluate`: results of the four contexts in; metrics, table, plots and report out."""
+"""The stage `evaluate`: score the results of the four contexts; write metrics, table, plots and report."""
 
 import json
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ __all__ = ["EvaluationSettings", "evaluate"]
 
 
 class EvaluationSettings(Protocol):
-    """The `evaluation` section of the params, as far as this stage reads it."""
+    """The keys of params' section `evaluation` that this stage reads."""
 
     @property
     def bootstrap_samples(self) -> int: ...
@@ -33,20 +33,21 @@ def evaluate(results: dict[str, Path], output: Path, section: EvaluationSettings
     """Score results and write `metrics.json`, `table.md`, `report.html` and `plots/` into the folder `output`.
 
     Args:
-        results: A results file for each context there is: "none", "full", "predicted", "oracle". A `recogniser.json`
-            beside them names the lists that the recogniser was trained on.
-        output: Other files in this folder are left alone.
-    Returns: What `metrics.json` holds: figures by context, stage 1's under "pruning", and how they were made. A figure
-        with nothing to divide by (B-WER where no list word was spoken) is null.
+        results: A results file per context: "none", "full", "predicted", "oracle". A `recogniser.json`
+            beside them states which lists the recogniser was trained on.
+        output: Other files in this folder are not changed.
+    Returns: The content of `metrics.json`: figures by context, those of stage 1 under "pruning", and the settings. A
+    figure
+        whose divisor is 0 (such as B-WER if no list word was spoken) is null.
     Raises:
-        InputError: results that are broken, incomplete or not on the same utterances.
-        ParamsError: an unknown definition or normaliser.
+        InputError: results are broken, incomplete or of different utterances.
+        ParamsError: unknown definition or normaliser.
     """
     output = Path(output)
     scores = score_contexts(results, section.definition, section.normaliser, section.bootstrap_samples, section.seed)
     scores = scores._replace(trained_lists=_trained_lists(results))
     metrics = _metrics(scores)
-    rates = [{"context": context, **_rates(metrics[context])} for context in (one.name for one in scores.systems)]
+    rates = [{"context": system.name, **_rates(metrics[system.name])} for system in scores.systems]
     by_size = _by_list_size(scores.selection)
     with atomic_dir(output / "plots") as plots:
         write_csv(plots / "error_rates.csv", rates)
@@ -65,7 +66,7 @@ def evaluate(results: dict[str, Path], output: Path, section: EvaluationSettings
 def _metrics(scores: Scores) -> dict[str, Any]:
     metrics: dict[str, Any] = {}
     for system in scores.systems:
-        # Without entries of several words, those figures are empty and the words of the list are its entries.
+        # Without multi-word entries the phrase figures are empty and the word figures equal the keyword figures.
         shown = {
             name: figure
             for name, figure in system.figures.items()
@@ -99,23 +100,23 @@ def _trained_lists(results: Mapping[str, Path]) -> str:
 
 
 def _has_phrases(scores: Scores) -> bool:
-    return any(" " in keyword.strip() for one in scores.utterances for keyword in one.keywords)
+    return any(" " in keyword.strip() for utterance in scores.utterances for keyword in utterance.keywords)
 
 
 def _flat(figures: Mapping[str, Measure]) -> dict[str, float | None]:
-    """Each figure as `name`, `name_low`, `name_high`."""
-    found: dict[str, float | None] = {}
+    """Flatten each figure to `name`, `name_low`, `name_high`."""
+    flat: dict[str, float | None] = {}
     for name, figure in figures.items():
-        found |= {
+        flat |= {
             name: _rounded(figure.value),
             f"{name}_low": _rounded(figure.low),
             f"{name}_high": _rounded(figure.high),
         }
-    return found
+    return flat
 
 
 def _rounded(value: float | None) -> float | None:
-    """Six decimals: far below any interval, and the same on every machine."""
+    """Round to six decimals: far below any interval, and equal on all machines."""
     return None if value is None else round(value, 6)
 
 
@@ -136,10 +137,10 @@ def _counts(scores: Scores) -> list[dict[str, Any]]:
 
 
 def _by_list_size(selection: Selection | None) -> list[dict[str, Any]]:
-    """Stage 1's precision and recall over utterances with lists of like size; no rows when stage 1 was not asked."""
+    """Stage 1's precision and recall by list size; no rows without stage 1."""
     if selection is None:
         return []
-    if not selection.breakdown:  # lists of one size
+    if not selection.breakdown:  # all lists have the same size
         size = f"{selection.listed_per_utterance:g}"
         return [_size_row(size, len(selection.by_utterance), selection.counts, selection.figures)]
     return [_size_row(row.label, row.utterances, row.keywords, row.figures) for row in selection.breakdown]

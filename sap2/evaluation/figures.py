@@ -1,4 +1,4 @@
-"""The figures the evaluation prints, and the names of the counts by utterance they are made of."""
+"""Definitions of the evaluation's figures, and the names of the counts per utterance behind them."""
 
 from sap2.evaluation.significance import Figure
 
@@ -28,7 +28,7 @@ def keyword_figures(columns: str, prefix: str) -> dict[str, Figure]:
     }
 
 
-# Error rates in per cent of reference words.
+# Error rates in percent of reference words.
 ERROR_RATES = {name: Figure((f"{half}_errors",), (f"{half}_words",), 100) for half, name in HALVES.items()}
 KIND_FIGURES = {kind: Figure((f"all_{kind}",), ("all_words",), 100) for kind in KINDS}
 # Keyword figures of a transcript count occurrences of list entries in it.
@@ -42,5 +42,5 @@ FIGURES = {
     "word_recall": Figure(("word_tp",), ("word_tp", "word_fn")),
 }
 ROW_FIGURES = {**ERROR_RATES, **KEYWORDS, **FALSE_ALARMS}
-# Stage 1 counts each list entry once an utterance.
+# Stage 1's figures count each list entry once per utterance.
 SELECTION_FIGURES = {**keyword_figures("keyword", ""), **FALSE_ALARMS}

@@ -1,4 +1,4 @@
-"""Parts of the test set: which utterance is in which, and the figures of each part."""
+"""Breakdown of the test set into parts by list size, duration, talk and so on, with figures per part."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
@@ -12,19 +12,19 @@ from sap2.evaluation.significance import Figure, Sums, bounds, measure
 
 __all__ = ["Part", "Parts", "parts_of_utterances", "rows_of"]
 
-DURATIONS = (0.0, 2.0, 5.0, 10.0, 20.0)  # seconds at which a part of the recordings begins
-LIST_SIZES = 5  # parts of about as many utterances each
+DURATIONS = (0.0, 2.0, 5.0, 10.0, 20.0)  # seconds lower bounds of the parts by duration
+LIST_SIZES = 5  # number of parts of about equally many utterances
 TRAINING = "keyword in training"
-NAMED = ("talk", "speaker")  # groups of many parts come last
+NAMED = ("talk", "speaker")  # groups with many parts, listed last
 
 
 class Part(NamedTuple):
-    """Some of the utterances.
+    """A part of the utterances.
 
     Attributes:
-        group, label: As in `scored.Row`.
-        members: Positions of its utterances.
-        with_interval: False: the part is one unit of the bootstrap, or there are too many parts.
+        group, label: As in `scores.Row`.
+        members: Indices of its utterances.
+        with_interval: False: the part is a single unit of the bootstrap, or there are too many parts.
     """
 
     group: str
@@ -37,28 +37,29 @@ class Part(NamedTuple):
 
 
 class Parts(tuple[Part, ...]):
-    """All parts, group after group."""
+    """All parts, ordered by group."""
 
     def drawn(self, group: str | None = None) -> Iterator[Part]:
         return (part for part in self if part.with_interval and group in (None, part.group))
 
     def columns(self, columns: Mapping[str, np.ndarray], group: str | None = None) -> dict[str, np.ndarray]:
-        """What the parts' figures are made of, by utterance: zero outside the part."""
-        found = {}
+        """Return the counts behind the parts' figures, per utterance; zero outside the part."""
+        masked = {}
         for part in self.drawn(group):
             for name in _needed(columns):
                 column = np.zeros_like(columns[name])
                 column[part.members] = columns[name][part.members]
-                found[part.column(name)] = column
-        return found
+                masked[part.column(name)] = column
+        return masked
 
 
 def parts_of_utterances(utterances: Sequence[Utterance], list_sizes: Sequence[int]) -> Parts:
-    """Parts by size of list, by duration and by talk (by speaker where no talk is known); one part alone is none."""
+    """Split utterances by list size, duration and talk (speaker if talks are unknown); omit groups of one part."""
     groups = [
         _by_size(np.array(list_sizes, dtype=np.int64)),
-        _by_duration([one.duration for one in utterances]),
-        _by_name("talk", [one.talk for one in utterances]) or _by_name("speaker", [one.speaker for one in utterances]),
+        _by_duration([utterance.duration for utterance in utterances]),
+        _by_name("talk", [utterance.talk for utterance in utterances])
+        or _by_name("speaker", [utterance.speaker for utterance in utterances]),
     ]
     return Parts(part for group in groups if len(group) > 1 for part in group)
 
@@ -71,13 +72,13 @@ def rows_of(
     figures: Mapping[str, Figure] = ROW_FIGURES,
     group: str | None = None,
 ) -> tuple[Row, ...]:
-    """The figures of all parts, from the sums over all draws or, without interval, from the utterances themselves."""
+    """Compute the figures of all parts: with intervals from the draws' sums, or from the utterances alone."""
     rows = []
     for name in ("seen", "unseen") if with_training else ():
         b_wer = {"b_wer": Figure((f"{name}_biased_errors",), (f"{name}_biased_words",), 100)}
         known = {**b_wer, **keyword_figures(f"{name}_keyword", "keyword_")}
         measured = {figure: measure(how, sums) for figure, how in known.items()}
-        counts = KeywordCounts(*(int(columns[f"{name}_keyword_{one}"].sum()) for one in COUNTS))
+        counts = KeywordCounts(*(int(columns[f"{name}_keyword_{count}"].sum()) for count in COUNTS))
         rows.append(Row(TRAINING, name, int(columns[f"{name}_utterances"].sum()), measured, counts))
     wanted = [part for part in parts if group in (None, part.group)]
     totals = _totals(wanted, columns)
@@ -87,13 +88,13 @@ def rows_of(
             measured = {name: measure(_renamed(figure, part.column), sums) for name, figure in figures.items()}
         else:
             measured = {name: bounds(values[number : number + 1]) for name, values in without.items()}
-        counts = KeywordCounts(*(int(totals[f"keyword_{one}"][number]) for one in COUNTS))
+        counts = KeywordCounts(*(int(totals[f"keyword_{count}"][number]) for count in COUNTS))
         rows.append(Row(part.group, part.label, len(part.members), measured, counts))
     return tuple(sorted(rows, key=lambda row: row.group in NAMED))
 
 
 def _totals(parts: Sequence[Part], columns: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Sums over the utterances of each part, `(parts,)`, of the columns that their figures are made of."""
+    """Sum the columns behind the parts' figures over each part's utterances, `(parts,)`."""
     if not parts:
         return {name: columns[name][:0] for name in _needed(columns)}
     members = np.concatenate([part.members for part in parts])
@@ -102,7 +103,7 @@ def _totals(parts: Sequence[Part], columns: Mapping[str, np.ndarray]) -> dict[st
 
 
 def _needed(columns: Mapping[str, np.ndarray]) -> list[str]:
-    """The columns that figures of a part are made of, as far as they are there."""
+    """Return the names of the given columns that the parts' figures need."""
     names = {name for figure in ROW_FIGURES.values() for name in (*figure.over, *figure.under)}
     return [name for name in columns if name in names]
 
@@ -142,7 +143,7 @@ def _by_duration(durations: Sequence[float | None]) -> list[Part]:
 
 
 def _by_name(group: str, names: Sequence[str | None]) -> list[Part]:
-    """One part a talk or speaker. They are what the bootstrap draws, or too many to draw inside: no intervals."""
+    """One part per talk or speaker, without intervals: they are the bootstrap's units, or too many."""
     known = [name for name in names if name is not None]
     if len(known) < len(names) or not known:
         return []

@@ -1,6 +1,6 @@
-"""Keyword figures: did stage 1 pick what was spoken, and did the transcript write what was spoken and nothing else.
+"""Keyword matching and counts: what was spoken, what stage 1 selected, and what the transcript wrote.
 
-Case never counts, and a keyword of several words counts only where all of them stand in a row.
+Matching ignores case; a keyword of several words must occur as a whole, its words consecutive.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -27,7 +27,7 @@ __all__ = [
 
 # A keyword as it is compared: its words, caseless, separated by single spaces.
 Keyword: TypeAlias = str
-# Where keywords stand in a text: the positions of their first words.
+# Occurrences of keywords in a text: the indices of their first words.
 Places: TypeAlias = Mapping[Keyword, Sequence[int]]
 
 
@@ -40,17 +40,17 @@ class KeywordCounts(NamedTuple):
 
     @property
     def precision(self) -> float | None:
-        """Share of what was given that is right, 0 to 1; None when nothing was given."""
+        """Share of keywords output that are right, 0 to 1; None if none was output."""
         return self.tp / (self.tp + self.fp) if self.tp + self.fp else None
 
     @property
     def recall(self) -> float | None:
-        """Share of what was spoken that was given, 0 to 1; None when nothing was spoken."""
+        """Share of keywords spoken that were output, 0 to 1; None if none was spoken."""
         return self.tp / (self.tp + self.fn) if self.tp + self.fn else None
 
     @property
     def f1(self) -> float | None:
-        """Harmonic mean of precision and recall; None when nothing was spoken and nothing given."""
+        """Harmonic mean of precision and recall; None if no keyword was spoken or output."""
         return 2 * self.tp / (2 * self.tp + self.fp + self.fn) if self.tp + self.fp + self.fn else None
 
     def __add__(self, other: "KeywordCounts") -> "KeywordCounts":  # type: ignore[override]  # sums, a tuple joins
@@ -58,16 +58,16 @@ class KeywordCounts(NamedTuple):
 
 
 class Vocabulary:
-    """The caseless words of all texts of a test set, to be looked for in its lists.
+    """The caseless words of all texts of a test set, for fast lookup in its lists.
 
-    Those lists hold some hundred thousand entries, of which hardly any is said or written. So no string is made of
-    each: a number of few bits is, from its first letters and its length, for all of them at once. Only an entry whose
-    number one of the words has, too, is looked up.
+    The lists have some hundred thousand entries, few of which occur in any text. So instead of making a string of each
+    entry, a short hash of its first letters and length is computed for all entries at once; only entries whose hash is
+    also that of a word are looked up.
     """
 
     NUMBER_BITS = 20
     FIRST_LETTERS = np.array([(1 << 8 * length) - 1 for length in range(9)], dtype=np.uint64)
-    LOWER_CASE = np.uint64(0x2020202020202020)  # the bit in which small letters differ from capitals
+    LOWER_CASE = np.uint64(0x2020202020202020)  # the bit in which lower and upper case differ
     SPACES = "\t\v\f\r\x1c\x1d\x1e\x1f"
 
     def __init__(self, words: Collection[str]) -> None:
@@ -79,9 +79,9 @@ class Vocabulary:
             self._is_known[self._numbers(letters)[2]] = True
 
     def entries_of(self, cells: Sequence[ListCell]) -> list[dict[Keyword, str]] | None:
-        """Each list's entries that are words of the texts, as compared -> as first spelt, in the list's order.
+        """Return each list's entries that occur in the texts: caseless form -> first spelling, in the list's order.
 
-        None unless every entry of all lists is one ASCII word.
+        None unless all entries of all lists are single ASCII words.
         """
         text = "\n".join([cell.text for cell in cells])
         letters = letters_of(text)
@@ -89,38 +89,38 @@ class Vocabulary:
             return None
         entries = list(map(len, cells))
         if np.count_nonzero(letters == ord(" ")) != sum(entries) - sum(map(bool, entries)):
-            return None  # there are other spaces than those of the separators
+            return None  # there are spaces besides those of the separators
         starts, ends, numbers = self._numbers(letters)
         candidates = np.flatnonzero(self._is_known[numbers])
         of_cell = np.searchsorted(np.cumsum(entries), candidates, side="right").tolist()
-        found: list[dict[Keyword, str]] = [{} for _ in cells]
+        entries_of: list[dict[Keyword, str]] = [{} for _ in cells]
         words = self._words
         for at, start, end in zip(of_cell, starts[candidates].tolist(), ends[candidates].tolist(), strict=True):
             keyword = entry = text[start:end]
             if entry in words or (keyword := entry.lower()) in words:
-                found[at].setdefault(keyword, entry)
-        return found
+                entries_of[at].setdefault(keyword, entry)
+        return entries_of
 
     def _numbers(self, letters: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Where the words between quotation marks start and end in a text, and a number for each, `(words,)`."""
+        """Return start, end and hash of each quoted word of a text, `(words,)` each."""
         quotes = np.flatnonzero(letters == ord('"'))
         starts, ends = quotes[::2] + 1, quotes[1::2]
         lengths = (ends - starts).astype(np.uint64)
-        # Eight letters from each place on, as one whole number of 64 bits; those after the word's end are taken off.
+        # Eight letters from each start as a 64-bit integer; letters after the word's end are masked.
         first = np.ndarray(len(letters) - 7, "<u8", letters, strides=(1,))[starts] | self.LOWER_CASE
         first &= self.FIRST_LETTERS[np.minimum(lengths, 8)]
         return starts, ends, (first + lengths) * np.uint64(0x9E3779B97F4A7C15) >> np.uint64(64 - self.NUMBER_BITS)
 
 
 class KeywordList:
-    """A list, ready to be looked up in texts: entries that differ only in case are one, blank ones none."""
+    """A keyword list indexed for lookup in texts, without blank entries and entries that differ only in case."""
 
     _ranks: dict[Keyword, int] | None = None
     # First word -> the entries of several words that begin with it, each with its words.
     _phrases: Mapping[str, list[tuple[Keyword, list[str]]]] = MappingProxyType({})
 
     def __init__(self, entries: Iterable[str] = (), normaliser: str = "none") -> None:
-        # Each keyword as compared -> as first spelt, in the list's order.
+        # Caseless form of each keyword -> its first spelling, in the list's order.
         self.spelling: dict[Keyword, str] = {}
         self._phrases = {}
         for entry in entries:
@@ -134,7 +134,7 @@ class KeywordList:
 
     @classmethod
     def of_words(cls, spelling: dict[Keyword, str]) -> "KeywordList":
-        """A list of single words, as compared -> as spelt."""
+        """Build a list of single words from a mapping of caseless form -> spelling."""
         made = cls.__new__(cls)
         made.spelling = spelling
         return made
@@ -152,26 +152,26 @@ class KeywordList:
         return frozenset(word for keyword in self.spelling for word in keyword.split())
 
     def occurrences(self, text: Sequence[str]) -> list[Keyword]:
-        """The list's keywords as they come in a text of caseless words, as often as they do."""
+        """Return each occurrence of the list's keywords in a text of caseless words."""
         if not self._phrases:
             return list(filter(self.spelling.__contains__, text))
-        return [keyword for keyword, places in self.places(text).items() for _ in places]
+        return [keyword for keyword, starts in self.places(text).items() for _ in starts]
 
     def places(self, text: Sequence[str]) -> dict[Keyword, list[int]]:
-        """Where the list's keywords stand in a text of caseless words."""
-        found: dict[Keyword, list[int]] = {}
+        """Return the indices at which the list's keywords start in a text of caseless words."""
+        starts: dict[Keyword, list[int]] = {}
         spelling, phrases = self.spelling, self._phrases
         for position, word in enumerate(text):
             if word in spelling:
-                found.setdefault(word, []).append(position)
+                starts.setdefault(word, []).append(position)
             if word in phrases:
                 for keyword, pieces in phrases[word]:
                     if text[position : position + len(pieces)] == pieces:
-                        found.setdefault(keyword, []).append(position)
-        return found
+                        starts.setdefault(keyword, []).append(position)
+        return starts
 
     def spelt(self, keywords: Iterable[Keyword]) -> tuple[str, ...]:
-        """Some of its keywords, each once, in the order and spelling of the list."""
+        """Return the given keywords without duplicates, in the order and spelling of the list."""
         ordered: Collection[Keyword] = set(keywords)
         if not ordered:
             return ()
@@ -183,24 +183,24 @@ class KeywordList:
 
 
 def covered(places: Places, keywords: Iterable[Keyword]) -> set[int]:
-    """Positions of all words of all occurrences of these keywords."""
+    """Return the indices of all words of all occurrences of these keywords."""
     return {
         at + step for keyword in keywords for at in places.get(keyword, ()) for step in range(keyword.count(" ") + 1)
     }
 
 
 def surplus(said: Iterable[Keyword], written: Iterable[Keyword]) -> dict[Keyword, int]:
-    """How much more often each is said than written; below zero: written than said."""
-    found: dict[Keyword, int] = {}
+    """Count for each keyword how much more often it is spoken than written; negative: written than spoken."""
+    counts: dict[Keyword, int] = {}
     for keyword in said:
-        found[keyword] = found.get(keyword, 0) + 1
+        counts[keyword] = counts.get(keyword, 0) + 1
     for keyword in written:
-        found[keyword] = found.get(keyword, 0) - 1
-    return {keyword: times for keyword, times in found.items() if times}
+        counts[keyword] = counts.get(keyword, 0) - 1
+    return {keyword: times for keyword, times in counts.items() if times}
 
 
 def spoken(keywords: Sequence[str], reference: str) -> list[str]:
-    """The keywords that occur in the reference, in the list's order and spelling: the oracle list.
+    """Return the keywords that occur in the reference, in the list's order and spelling: the oracle list.
 
     >>> spoken(["Kathryn", "Neural Network", "network analysis"], "kathryn drew a neural network")
     ['Kathryn', 'Neural Network']
@@ -210,5 +210,5 @@ def spoken(keywords: Sequence[str], reference: str) -> list[str]:
 
 
 def caseless(text: str) -> list[str]:
-    """A text's words as keywords are looked up in them."""
+    """Split a text into the caseless words in which keywords are looked up."""
     return [folded(word) for word in words(text)] if not text.isascii() else text.lower().split()

@@ -1,4 +1,4 @@
-"""Aligned lines with their keywords marked, each made when it is asked for, and what went wrong with each keyword."""
+"""Aligned lines with marked keywords, computed on access, and the errors of each keyword."""
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -14,8 +14,8 @@ __all__ = ["KeywordTally", "MarkedLines", "differences", "marked"]
 
 
 class MarkedLines(Sequence[Line]):
-    """One system's lines: alignments are kept in a byte an edit, everything else is made again from the texts when it
-    is asked for. A hundred thousand lines of objects would not fit in memory."""
+    """A system's aligned lines, computed on access: alignments are stored as one byte per edit, everything else is
+    recomputed from the texts. A hundred thousand lines of objects would not fit in memory."""
 
     def __init__(
         self,
@@ -31,11 +31,11 @@ class MarkedLines(Sequence[Line]):
     def __len__(self) -> int:
         return len(self._utterances)
 
-    def edits(self, place: int) -> Alignment:
+    def edits(self, index: int) -> Alignment:
         """The alignment of an utterance, without marks."""
-        reference = self._utterances[place].reference
-        hypothesis = self._wrong.get(place, reference) or ""
-        return edits_of(self._moves.get(place), reference.split(), hypothesis.split())
+        reference = self._utterances[index].reference
+        hypothesis = self._wrong.get(index, reference) or ""
+        return edits_of(self._moves.get(index), reference.split(), hypothesis.split())
 
     def __getitem__(self, position: int) -> Line:  # type: ignore[override]  # one line at a time: no slices
         position = range(len(self))[position]
@@ -61,10 +61,10 @@ class MarkedLines(Sequence[Line]):
 def marked(
     edits: Alignment, utterance: Utterance, said: Places, written: Places, definition: Definition
 ) -> tuple[WordPair, ...]:
-    """An alignment with its keywords marked.
+    """Mark the keywords in an alignment.
 
     Args:
-        said, written: Where list entries stand in the reference and in the hypothesis.
+        said, written: Occurrences of list entries in the reference and in the hypothesis.
     """
     said_at = covered(said, said)
     false_at = covered(written, differences(said, written)[1])
@@ -74,7 +74,7 @@ def marked(
     row = column = 0
     for kind, spoken, wrote in edits:
         is_said = spoken is not None and row in said_at
-        # A word that is right, of an entry that was said, is no false alarm, whatever other entry it is part of.
+        # A right word of a spoken entry is not a false alarm, even if it is part of another entry.
         is_false = wrote is not None and column in false_at and not (kind == "equal" and is_said)
         biased = folded(wrote or "") in inserted if spoken is None else folded(spoken) in inside
         mark: Literal["", "found", "missed"] = "" if not is_said else "found" if kind == "equal" else "missed"
@@ -85,17 +85,17 @@ def marked(
 
 
 def differences(said: Places, written: Places) -> tuple[list[Keyword], list[Keyword]]:
-    """Entries said more often than written, and entries written more often than said."""
+    """Return the entries spoken more often than written, and those written more often than spoken."""
     missed = [keyword for keyword in said if len(said[keyword]) > len(written.get(keyword, ()))]
     false = [keyword for keyword in written if len(written[keyword]) > len(said.get(keyword, ()))]
     return missed, false
 
 
 class KeywordTally:
-    """Gathers, utterance by utterance, what went wrong with each list entry.
+    """Collect the errors of each list entry over utterances.
 
     Args:
-        said: The keywords that come in each reference, as often as they do.
+        said: The keyword occurrences in each reference.
     """
 
     def __init__(self, said: Sequence[Sequence[Keyword]]) -> None:
@@ -105,15 +105,15 @@ class KeywordTally:
         self._spelling: dict[Keyword, str] = {}
         self._wrong_in: defaultdict[Keyword, list[int]] = defaultdict(list)
 
-    def add(self, place: int, listed: KeywordList, surplus: Mapping[Keyword, int]) -> None:
-        """Count what was missed (above zero) and wrongly written (below) in one utterance."""
+    def add(self, index: int, listed: KeywordList, surplus: Mapping[Keyword, int]) -> None:
+        """Count the missed (above zero) and falsely written (below zero) entries of an utterance."""
         for keyword, times in surplus.items():
             (self._missed if times > 0 else self._false_alarms)[keyword] += abs(times)
             self._spelling.setdefault(keyword, listed.spelling[keyword])
-            self._wrong_in[keyword].append(place)
+            self._wrong_in[keyword].append(index)
 
     def worst(self, utterances: Sequence[Utterance], lines: "MarkedLines", shown: int = 50) -> list[KeywordErrors]:
-        """The entries with most errors, and what was written in their place."""
+        """Return the entries with most errors, and what was written instead."""
 
         def errors(keyword: Keyword) -> int:
             return self._missed[keyword] + self._false_alarms[keyword]
@@ -128,22 +128,22 @@ class KeywordTally:
                 missed=self._missed[keyword],
                 false_alarms=self._false_alarms[keyword],
                 instead=tuple(self._instead(keyword, lines).most_common()),
-                ids=tuple(utterances[place].id for place in self._wrong_in[keyword]),
+                ids=tuple(utterances[index].id for index in self._wrong_in[keyword]),
             )
             for keyword in worst
         ]
 
     def _instead(self, keyword: Keyword, lines: "MarkedLines") -> Counter[str]:
         pieces = keyword.split()
-        found: Counter[str] = Counter()
-        for place in self._wrong_in[keyword]:
-            edits = lines.edits(place)
+        texts: Counter[str] = Counter()
+        for index in self._wrong_in[keyword]:
+            edits = lines.edits(index)
             spoken = [at for at, edit in enumerate(edits) if edit.reference is not None]
             text = caseless(" ".join([edits[at].reference or "" for at in spoken]))
             for start in range(len(text) - len(pieces) + 1):
                 if text[start : start + len(pieces)] == pieces:
                     first, last = spoken[start], spoken[start + len(pieces) - 1]
-                    stands = [edit.hypothesis for edit in edits[first : last + 1] if edit.hypothesis is not None]
-                    if caseless(" ".join(stands)) != pieces:
-                        found[" ".join(stands)] += 1
-        return found
+                    replacement = [edit.hypothesis for edit in edits[first : last + 1] if edit.hypothesis is not None]
+                    if caseless(" ".join(replacement)) != pieces:
+                        texts[" ".join(replacement)] += 1
+        return texts

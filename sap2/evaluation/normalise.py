@@ -1,4 +1,4 @@
-"""What happens to text and keyword lists, alike, before they are scored, and what a word is. Every score names both."""
+"""Normalisation of text and keyword lists before scoring, and the definition of a word; every score states both."""
 
 import re
 import unicodedata
@@ -9,7 +9,7 @@ from sap2.errors import InputError, ParamsError
 
 __all__ = ["NORMALISERS", "WORDS_RULE", "folded", "normalise", "words"]
 
-# Name -> what the outputs say about it.
+# Name -> its description in the outputs.
 NORMALISERS = {
     "none": "text and list as they are",
     "basic": "text and list in lower case, punctuation removed except apostrophes inside words",
@@ -18,8 +18,8 @@ NORMALISERS = {
 }
 WORDS_RULE = "words by white space, each Chinese character and Japanese kana a word of its own; Unicode NFC"
 
-# Ideographs and kana, which are written without spaces. Hangul has spaces. The iteration mark 々 and the long vowel ー
-# repeat or lengthen what stands before them and count as characters too.
+# Ideographs and kana, which are written without spaces (Hangul has spaces). The iteration mark 々 and the long vowel ー
+# repeat or lengthen the character before them and count as characters too.
 _CHARACTER = (
     "([\u3005-\u3007\u3041-\u3096\u309d-\u309f\u30a1-\u30fa\u30fc-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff"
     "\uf900-\ufaff\uff66-\uff9d\U0001b000-\U0001b16f\U00020000-\U000323af][\u0300-\u036f\u3099\u309a\ufe00-\ufe0f\U000e0100-\U000e01ef]*)"
@@ -27,10 +27,10 @@ _CHARACTER = (
 
 
 def words(text: str) -> list[str]:
-    """The words of a text, as they are scored.
+    """Split a text into words as they are scored.
 
-    Composed and decomposed accents are the same text (Unicode NFC). What white space separates is a word; a Chinese
-    character or Japanese kana is one by itself, with the marks on it.
+    Composed and decomposed accents are equal (Unicode NFC). Words are separated by white space; a Chinese
+    character or Japanese kana is a word of its own, with its marks.
 
     >>> words("see   you in 東京タワー, ok")
     ['see', 'you', 'in', '東', '京', 'タ', 'ワ', 'ー', ',', 'ok']
@@ -41,33 +41,33 @@ def words(text: str) -> list[str]:
 
 
 def folded(text: str) -> str:
-    """Text as keywords are matched in it: without case, in NFC.
+    """Fold a text for keyword matching: case-folded, in NFC.
 
     >>> folded("STRASSE") == folded("Straße")
     True
     """
     if text.isascii():
         return text.lower()
-    # Unicode's canonical caseless match: folding may take composed characters apart.
+    # Unicode's canonical caseless match: folding may decompose characters.
     return unicodedata.normalize("NFC", unicodedata.normalize("NFD", text).casefold())
 
 
-@lru_cache(maxsize=1 << 18)  # the same keywords stand in many lists
+@lru_cache(maxsize=1 << 18)  # the same keywords are in many lists
 def normalise(text: str, normaliser: str) -> str:
-    """Text as it is scored.
+    """Normalise a text for scoring.
 
     >>> normalise("Well-known: O’Neil's 'C++' talk…", "basic")
     "well known o'neil's c++ talk"
 
     Raises:
-        ParamsError: no such normaliser; the message lists those there are.
-        InputError: "whisper-en" without the package that holds its rules.
+        ParamsError: unknown normaliser; the message lists the known normalisers.
+        InputError: "whisper-en" without the package whisper-normalizer.
     """
     return normaliser_of(normaliser)(text)
 
 
 def normaliser_of(name: str) -> Callable[[str], str]:
-    """The function of that name, from text to text.
+    """Return the normaliser of that name, a function from text to text.
 
     Raises: as `normalise`.
     """
@@ -86,7 +86,7 @@ def _basic(text: str) -> str:
 
 
 class _Punctuation(dict[int, str]):
-    """A table for `str.translate`, filled as characters are met: punctuation of any script becomes a space."""
+    """A table for `str.translate`, filled on demand: punctuation of any script becomes a space."""
 
     def __missing__(self, code: int) -> str:
         character = chr(code)
@@ -101,7 +101,7 @@ _without_punctuation = _Punctuation()
 
 @lru_cache(maxsize=1)
 def _whisper_english() -> Callable[[str], str]:
-    """Source: Radford et al. 2022, appendix C; OpenAI's published rules and spellings, from whisper-normalizer."""
+    """Load Whisper's English normaliser: OpenAI's published rules (Radford et al. 2022, appendix C)."""
     try:
         from whisper_normalizer.english import EnglishTextNormalizer
     except ModuleNotFoundError as error:

@@ -1,4 +1,4 @@
-"""Scores and comparisons as text for a terminal, and as JSON. Nothing is counted here."""
+"""Scores and comparisons formatted as text for a terminal, and as JSON; nothing is counted here."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -10,8 +10,8 @@ from sap2.evaluation.scores import Measure, Row, Scores, Selection, Settings, Sy
 
 __all__ = ["comparison_json", "comparison_text", "made_how", "scores_json", "scores_text"]
 
-NOTHING = "–"
-SHOWN = 10  # rows of a list that may be long; the JSON and the report have them all
+UNDEFINED = "–"
+SHOWN = 10  # rows shown of long lists; the JSON and the report have all rows
 NAMES = {
     "wer": "WER %",
     "u_wer": "U-WER %",
@@ -32,7 +32,7 @@ ROW_COLUMNS = ("wer", "u_wer", "b_wer", "keyword_precision", "keyword_recall")
 
 
 def scores_text(scores: Scores) -> str:
-    """What `sap2 score` prints."""
+    """Format scores as `sap2 score` prints them."""
     blocks = [block for system in scores.systems for block in _system(scores, system)]
     if scores.selection is not None:
         blocks.append(_selection(scores.selection))
@@ -40,14 +40,14 @@ def scores_text(scores: Scores) -> str:
 
 
 def comparison_text(comparison: Comparison) -> str:
-    """What `sap2 compare` prints of two systems."""
-    heading = f"{comparison.b} against {comparison.a}"
+    """Format a comparison as `sap2 compare` prints it."""
+    heading = f"{comparison.b} compared with {comparison.a}"
     rows = [["", comparison.a, comparison.b, "difference", "95 % interval", "p"]]
     rows += [[NAMES[name], *_difference(name, figure)] for name, figure in comparison.figures.items()]
     blocks = [f"{heading}\n{_table(rows)}"]
     for label, changes in (("fewer", comparison.better), ("more", comparison.worse)):
         blocks.append("\n".join([f"{len(changes)} utterances with {label} errors", *_utterances(changes)]))
-    blocks.append("\n".join([f"{len(comparison.keywords)} keywords changed sides", *_keywords(comparison.keywords)]))
+    blocks.append("\n".join([f"{len(comparison.keywords)} changed keywords", *_keywords(comparison.keywords)]))
     return "\n\n".join(blocks)
 
 
@@ -79,19 +79,19 @@ def _keyword_figures(system: System) -> str:
         rows.append(["their words", "", shown, "", *_counts(system.list_words)])
     alarms = system.figures["false_alarms_per_100"]
     rate = f"{_value(alarms, '{:.1f}')} {_interval(alarms, '{:.1f}')}".rstrip()
-    return f"{_table(rows)}\nfalse alarms in 100 utterances: {rate}"
+    return f"{_table(rows)}\nfalse alarms per 100 utterances: {rate}"
 
 
 def _selection(selection: Selection) -> str:
     rows = [["", "precision", "recall", "F1", "right", "false alarms", "missed"]]
     rows.append(_counted("stage 1", selection.figures, "", selection.counts))
     kept, listed = selection.selected_per_utterance, selection.listed_per_utterance
-    return f"{_table(rows)}\nstage 1 kept {kept:.1f} of {listed:.1f} keywords an utterance"
+    return f"{_table(rows)}\nstage 1 kept {kept:.1f} of {listed:.1f} keywords per utterance"
 
 
 def _counted(label: str, figures: Mapping[str, Measure], prefix: str, counts: KeywordCounts) -> list[str]:
     shown = (figures[prefix + name] for name in ("precision", "recall", "f1"))
-    cells = (f"{_value(one, '{:.3f}')} {_interval(one, '{:.3f}')}".strip() for one in shown)
+    cells = (f"{_value(figure, '{:.3f}')} {_interval(figure, '{:.3f}')}".strip() for figure in shown)
     return [label, *cells, *_counts(counts)]
 
 
@@ -120,17 +120,17 @@ def _breakdown(rows: Sequence[Row]) -> str:
 
 def _confused(system: System) -> str:
     rows = [["most confused keywords", "said", "missed", "false alarms", "written instead"]]
-    for one in system.confused[:SHOWN]:
-        instead = ", ".join(f"{text or '(nothing)'} ×{count}" for text, count in one.instead[:4])
-        rows.append([one.keyword, str(one.said), str(one.missed), str(one.false_alarms), instead])
+    for errors in system.confused[:SHOWN]:
+        instead = ", ".join(f"{text or '(nothing)'} ×{count}" for text, count in errors.instead[:4])
+        rows.append([errors.keyword, str(errors.said), str(errors.missed), str(errors.false_alarms), instead])
     return _table(rows, last_left=True)
 
 
 def _difference(name: str, figure: Difference) -> list[str]:
     pattern = "{:.3f}" if name.endswith(("precision", "recall", "f1")) else "{:.2f}"
-    values = [NOTHING if value is None else pattern.format(value) for value in (figure.a, figure.b)]
+    values = [UNDEFINED if value is None else pattern.format(value) for value in (figure.a, figure.b)]
     signed = pattern.replace(":", ":+")
-    p = NOTHING if figure.p is None else f"{figure.p:.4f}"
+    p = UNDEFINED if figure.p is None else f"{figure.p:.4f}"
     return [*values, _value(figure.difference, signed), _interval(figure.difference, signed), p]
 
 
@@ -155,7 +155,7 @@ def _keywords(changes: Sequence[KeywordChange]) -> Iterator[str]:
 
 
 def made_how(settings: Settings, utterances: int) -> str:
-    """How scores were made, in a sentence that every output carries."""
+    """Describe how scores were made, in a sentence for every output."""
     drawn = settings.unit + "s"
     intervals = (
         f"95 % bootstrap intervals over {settings.units} {drawn}, {settings.samples} samples, seed {settings.seed}"
@@ -181,7 +181,7 @@ def _table(rows: Sequence[Sequence[str]], last_left: bool = False) -> str:
 
 
 def _value(measure: Measure, pattern: str) -> str:
-    return NOTHING if measure.value is None else pattern.format(measure.value)
+    return UNDEFINED if measure.value is None else pattern.format(measure.value)
 
 
 def _interval(measure: Measure, pattern: str) -> str:
@@ -199,7 +199,7 @@ def _some(ids: Iterable[str], shown: int = 5) -> str:
 
 
 def scores_json(scores: Scores) -> dict[str, Any]:
-    """Everything counted but the alignments: settings, systems, stage 1, and counts by utterance."""
+    """Convert scores to JSON, without alignments: settings, systems, stage 1, and counts per utterance."""
     return {
         "settings": _plain(scores.settings),
         "reference": scores.reference_source,
@@ -210,7 +210,7 @@ def scores_json(scores: Scores) -> dict[str, Any]:
 
 
 def comparison_json(comparison: Comparison) -> dict[str, Any]:
-    """All of a comparison."""
+    """Convert a comparison to JSON."""
     return dict(_plain(comparison))
 
 
@@ -224,9 +224,9 @@ def _system_json(scores: Scores, system: System) -> dict[str, Any]:
         "figures": _measures(system.figures),
         "counts": {half: _plain(getattr(system, half)) for half in HALVES},
         **{name: _plain(getattr(system, name)) for name in ("keywords", "phrases", "list_words")},
-        "error_types": [_plain(one) for one in system.error_types],
+        "error_types": [_plain(kind) for kind in system.error_types],
         "breakdown": [_row_json(row) for row in system.breakdown],
-        "confused": [_plain(one) for one in system.confused],
+        "confused": [_plain(errors) for errors in system.confused],
         "missing": list(system.missing),
         "utterances": [
             {"id": utterance.id, **dict(zip(columns, counts, strict=True))}
@@ -256,13 +256,15 @@ def _row_json(row: Row) -> dict[str, Any]:
 
 
 def _measures(figures: Mapping[str, Measure]) -> dict[str, Any]:
-    return {name: {"value": one.value, "low": one.low, "high": one.high} for name, one in figures.items()}
+    return {
+        name: {"value": measure.value, "low": measure.low, "high": measure.high} for name, measure in figures.items()
+    }
 
 
 def _plain(value: Any) -> Any:
-    """Named tuples as dictionaries, however deep."""
+    """Convert nested named tuples to dictionaries."""
     if hasattr(value, "_asdict"):
-        return {name: _plain(one) for name, one in value._asdict().items()}
+        return {name: _plain(field) for name, field in value._asdict().items()}
     if isinstance(value, Mapping):
-        return {name: _plain(one) for name, one in value.items()}
-    return [_plain(one) for one in value] if isinstance(value, tuple) else value
+        return {name: _plain(item) for name, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, tuple) else value

@@ -1,4 +1,4 @@
-"""Plots as PNG files, for DVC and MLflow; the report draws its own."""
+"""Plots as PNG files for DVC and MLflow; the HTML report draws its own charts."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,13 +12,13 @@ Rows = list[dict[str, Any]]
 
 
 def draw_error_rates(rows: Rows, path: Path) -> None:
-    """B-WER of each context as a bar with its interval."""
-    _draw(path, rows, "context", "b_wer", "B-WER (%)", "Errors on the list's words, by what the recogniser was given")
+    """Draw each context's B-WER as a bar with its interval."""
+    _draw(path, rows, "context", "b_wer", "B-WER (%)", "Errors on list words by the recogniser's context")
 
 
 def draw_recall(rows: Rows, path: Path) -> None:
-    """Stage 1's recall of spoken keywords by the size of the list."""
-    _draw(path, rows, "list_size", "recall", "keyword recall", "Stage 1: recall by number of keywords listed")
+    """Draw stage 1's recall of spoken keywords by list size."""
+    _draw(path, rows, "list_size", "recall", "keyword recall", "Stage 1 recall by number of listed keywords")
 
 
 def _draw(path: Path, rows: Rows, label: str, figure: str, unit: str, title: str) -> None:
@@ -31,14 +31,14 @@ def _draw(path: Path, rows: Rows, label: str, figure: str, unit: str, title: str
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="x", alpha=0.3)
     axes.set_axisbelow(True)
-    for place, row in enumerate(rows):
+    for index, row in enumerate(rows):
         value, low, high = (row[figure + bound] for bound in ("", "_low", "_high"))
         if value is None:
-            axes.text(0, place, " nothing to count", va="center", fontsize=9)
+            axes.text(0, index, " nothing to count", va="center", fontsize=9)
             continue
         whisker = None if low is None else [[max(0, value - low)], [max(0, high - value)]]
-        axes.barh(place, value, xerr=whisker, color="#3a6ea5", height=0.6, error_kw={"capsize": 3, "elinewidth": 1})
-        end = (value if high is None else high, place)
+        axes.barh(index, value, xerr=whisker, color="#3a6ea5", height=0.6, error_kw={"capsize": 3, "elinewidth": 1})
+        end = (value if high is None else high, index)
         axes.annotate(f"{value:.3g}", end, (4, 0), textcoords="offset points", va="center", fontsize=9)
     axes.set_yticks(range(len(rows)), [str(row[label]) for row in rows])
     axes.invert_yaxis()

@@ -1,4 +1,4 @@
-"""WER, and its two halves: U-WER over ordinary words, B-WER over the words an utterance's biasing set names."""
+"""WER and its two halves: B-WER over the words of an utterance's biasing set, U-WER over all other words."""
 
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
@@ -10,7 +10,7 @@ __all__ = ["Errors", "check_same_ids", "count_edits", "names"]
 
 
 class Errors(NamedTuple):
-    """Edits over a number of reference words.
+    """Numbers of reference words and edits.
 
     >>> print(Errors(words=52576, substitutions=1501, insertions=195, deletions=225))
     error_rate=3.6537583688374924, ref_words=52576, subs=1501, ins=195, dels=225
@@ -27,7 +27,7 @@ class Errors(NamedTuple):
 
     @property
     def rate(self) -> float | None:
-        """Errors in 100 reference words; None without reference words."""
+        """Errors per 100 reference words; None without reference words."""
         return 100.0 * self.total / self.words if self.words else None
 
     def __add__(self, other: "Errors") -> "Errors":  # type: ignore[override]  # sums, where a tuple joins
@@ -48,7 +48,7 @@ class Errors(NamedTuple):
 def count_edits(
     moves: Moves, reference: Words, hypothesis: Words, biasing: Collection[str], definition: Definition
 ) -> tuple[int, int, int]:
-    """Substitutions, insertions and deletions of an alignment that fall on the biasing set."""
+    """Count an alignment's substitutions, insertions and deletions of words in the biasing set."""
     if moves is None or not biasing:
         return 0, 0, 0
     written = inside = frozenset(biasing)
@@ -71,9 +71,9 @@ def count_edits(
 
 
 def check_same_ids(expected: Collection[str], got: Collection[str], what: str, than: str = "references") -> None:
-    """See that `got`, called `what` in the message, holds exactly the ids of `expected`.
+    """Check that `got`, called `what` in the message, has exactly the ids of `expected`.
 
-    Raises: InputError: ids are missing or too many; the message counts and names them.
+    Raises: InputError: ids are missing or unexpected; the message counts and names them.
     """
     missing = [id for id in expected if id not in got]
     extra = [id for id in got if id not in expected]
@@ -85,11 +85,11 @@ def check_same_ids(expected: Collection[str], got: Collection[str], what: str, t
     if faults:
         raise InputError(
             f"{what}: {'; '.join(faults)}; got {len(got)} utterances, expected the {len(expected)} of {than}: "
-            "no utterance may be left out of a score"
+            "a score must cover all utterances"
         )
 
 
 def names(ids: Sequence[str], shown: int = 5) -> str:
-    """The first few ids, and how many more there are."""
+    """List the first few ids and the number of further ids."""
     more = f" and {len(ids) - shown} more" if len(ids) > shown else ""
     return ", ".join(ids[:shown]) + more

@@ -1,8 +1,8 @@
-"""Reading hypotheses, references and lists in the formats of the field, told apart by their content, never by name.
+"""Reader of hypotheses, references and lists in the field's formats, which are detected from the content.
 
-JSON lines or a JSON array: our manifests and results, and ms-swift's messages with `response` and `labels`.
-Tabs: id, text, and as in is21_deep_bias the rare words and the list as JSON. `(id)` at the end of each line: trn.
-Anything else: Kaldi's `text`, the id first. Utterances are known by their ids, whatever the order of the lines.
+JSON lines or a JSON array: this project's manifests and results, and ms-swift messages with `response` and `labels`.
+TSV: id, text, and optionally rare words and list as JSON, as in is21_deep_bias. `(id)` at the end of each line: trn.
+Other files: Kaldi's `text`, with the id first. Utterances are matched by id; the order of lines does not matter.
 """
 
 import re
@@ -19,23 +19,23 @@ from sap2.messages import audio_of, parse_message
 
 __all__ = ["Row", "Source", "read_lists", "read_source", "read_training"]
 
-# Compiled when a file of their format is met: that takes a millisecond.
+# Compiled on first use, as that takes a millisecond.
 _TRN = r"^(.*?)\(([^\s()]+)\)\s*$"
 BLOCK = 1 << 16  # bytes read at once
-SAMPLE = 50  # lines by which a format is told
-LONGEST_COUNT = 18  # characters of a word's count
+SAMPLE = 50  # lines from which the format is detected
+LONGEST_COUNT = 18  # digits of a word's count
 DAY = 86_400.0  # seconds; no utterance is longer
 
 
 class Row:
-    """What one line says of one utterance; None = nothing.
+    """An utterance's fields in a line; None = absent.
 
     Attributes:
-        line: Its number in the file, from 1.
-        hypothesis, reference: What was written, what was said.
-        keywords: Its list.
-        biasing: The words that count in B-WER, where a column of their own names them.
-        predicted: Stage 1's answer.
+        line: Line number, from 1.
+        hypothesis, reference: The transcript, the reference text.
+        keywords: Its keyword list.
+        biasing: The words that count in B-WER, if the file has a column for them.
+        predicted: The keywords that stage 1 selected.
         duration: Seconds.
     """
 
@@ -73,12 +73,12 @@ class Source(NamedTuple):
 
 
 def read_source(path: Path | str, text_is: str = "hypothesis") -> Source:
-    """Read a file of hypotheses or references.
+    """Read a file of hypotheses or references, detecting its format.
 
     Args:
-        text_is: What its text is where the format does not say: "hypothesis" or "reference".
-    Raises: InputError: the file is missing, empty or not UTF-8; a line does not have the format of the others; an id
-        comes twice. The message names file and line.
+        text_is: What the text is if the format does not define it: "hypothesis" or "reference".
+    Raises: InputError: the file is missing, empty or not UTF-8; a line differs in format from the others; an id
+        occurs twice. The message names file and line.
     """
     path = str(path)
     kind, parse, lines = _format(path)
@@ -86,17 +86,16 @@ def read_source(path: Path | str, text_is: str = "hypothesis") -> Source:
     for row in parse(path, lines, text_is):
         if (first := rows.setdefault(row.id, row)) is not row:
             raise InputError(
-                f"{path}:{row.line} ({row.id}): this id stands in line {first.line} already; "
-                "each utterance must come once"
+                f"{path}:{row.line} ({row.id}): this id is already in line {first.line}; expected each utterance once"
             )
     return Source(path, kind, rows)
 
 
 def read_lists(path: Path | str) -> Source | tuple[str, ...]:
-    """Read keyword lists: one an utterance, or one for all.
+    """Read keyword lists: one per utterance, or a common list.
 
-    Returns: Rows with `keywords` (from manifests, results, a deep-bias TSV, or id, tab, list in JSON or with commas);
-        or the entries of a plain file, one a line, which are everyone's list.
+    Returns: Rows with `keywords` (from manifests, results, a deep-bias TSV, or id, tab, list as JSON or with commas),
+        or the entries of a plain file, one per line, as the list of all utterances.
     Raises: InputError: as `read_source`, or an utterance without a list.
     """
     path = str(path)
@@ -107,13 +106,13 @@ def read_lists(path: Path | str) -> Source | tuple[str, ...]:
     for row in source.rows.values():
         if row.keywords is None:
             if kind != "TSV":
-                raise InputError(f'{path}:{row.line} ({row.id}): no list in it, expected a field "keywords"')
+                raise InputError(f'{path}:{row.line} ({row.id}): no list, expected a field "keywords"')
             row.keywords = _column(f"{path}:{row.line} ({row.id})", row.hypothesis or "")
     return source
 
 
 def read_training(path: Path | str) -> dict[str, int]:
-    """Words of the training text and how often they come: from lines `word<TAB>count`, or from any file of texts."""
+    """Read word counts of the training text: from lines `word<TAB>count`, or from any file of texts."""
     path = str(path)
     lines = list(_format(path)[2])
     first = [line.rstrip("\n").split("\t") for line in lines[:SAMPLE] if line.strip()]
@@ -135,12 +134,13 @@ def read_training(path: Path | str) -> dict[str, int]:
 
 
 def _lines(path: str) -> Iterator[str]:
-    """A file's lines; only "\\n" ends one: other separators of Unicode may stand inside a text."""
+    """Yield a file's lines, split at "\
+" only: texts may contain other Unicode separators."""
     return chain.from_iterable(_blocks(path))
 
 
 def _blocks(path: str) -> Iterator[list[str]]:
-    """Some lines at a time: a whole file of lists is as much memory as everything else together."""
+    """Yield blocks of lines: a whole file of lists would double the memory use."""
     done, encoding, block = 0, "utf-8-sig", b""
     try:
         with Path(path).open("rb") as file:
@@ -165,7 +165,7 @@ Parser = Callable[[str, Iterable[str], str], Iterable[Row]]
 
 
 def _format(path: str) -> tuple[str, Parser, Iterator[str]]:
-    """What a file's first lines look like, and all its lines."""
+    """Detect a file's format from its first lines; return name, parser and all lines."""
     lines = _lines(path)
     first, sample = [], []
     for line in lines:
@@ -175,11 +175,11 @@ def _format(path: str) -> tuple[str, Parser, Iterator[str]]:
         if len(sample) == SAMPLE:
             break
     if not sample:
-        raise InputError(f"{path}: empty, expected one line an utterance")
-    return *_told_by(sample), chain(first, lines)
+        raise InputError(f"{path}: empty, expected one line per utterance")
+    return *_detect(sample), chain(first, lines)
 
 
-def _told_by(sample: Sequence[str]) -> tuple[str, Parser]:
+def _detect(sample: Sequence[str]) -> tuple[str, Parser]:
     if sample[0].lstrip().startswith("{"):
         return "JSON lines", _json_lines
     if sample[0].lstrip().startswith("[") and "\t" not in sample[0]:
@@ -214,7 +214,7 @@ def _trn(path: str, lines: Iterable[str], text_is: str) -> Iterator[Row]:
 
 
 def _tsv(path: str, lines: Iterable[str], text_is: str) -> Iterator[Row]:
-    """Id and text, or a deep-bias TSV, whose text is a reference: see `sap2.deep_bias`."""
+    """Parse id and text, or a deep-bias TSV, whose text is a reference: see `sap2.deep_bias`."""
     for line, id, text, rare, keywords in parse_rows(path, enumerate(lines, start=1)):
         if keywords is None:
             yield _with_text(Row(id, line), text_is, text)
@@ -230,7 +230,7 @@ def _with_text(row: Row, text_is: str, text: str) -> Row:
 def _column(where: str, cell: str) -> Sequence[str]:
     if cell.lstrip().startswith("["):
         return parse_list(where, cell, "keywords")
-    return tuple(intern(" ".join(one.split())) for one in cell.split(",") if one.strip())
+    return tuple(intern(" ".join(entry.split())) for entry in cell.split(",") if entry.strip())
 
 
 # ---- JSON ------------------------------------------------------------------------------------------------------------
@@ -266,7 +266,7 @@ def _json_array(path: str, lines: Iterable[str], text_is: str) -> Iterator[Row]:
         if text[at : at + 1] == ",":
             at += 1
         elif text[at : at + 1] != "]":
-            raise InputError(f"{path}:{number}: the array does not go on with a comma or end with ]")
+            raise InputError(f"{path}:{number}: expected a comma or ] after this object of the array")
 
 
 def _after_space(text: str, at: int) -> int:
@@ -283,19 +283,19 @@ def _row(where: str, number: int, value: dict[str, Any], text_is: str) -> Row:
 
     def take(names: Sequence[str], kinds: type | tuple[type, ...], expected: str) -> Any:
         for name in names:
-            found = value.get(name)
-            if found is None:
+            got = value.get(name)
+            if got is None:
                 continue
-            if isinstance(found, bool) or not isinstance(found, kinds):
-                raise InputError(f'{where}: field "{name}" is {_short(found)}, expected {expected}')
-            return found
+            if isinstance(got, bool) or not isinstance(got, kinds):
+                raise InputError(f'{where}: field "{name}" is {_short(got)}, expected {expected}')
+            return got
         return None
 
     def take_list(name: str) -> tuple[str, ...] | None:
-        found = take((name,), list, "a list of strings")
-        if found is not None and not all(isinstance(one, str) for one in found):
-            raise InputError(f'{where}: field "{name}" is {_short(found)}, expected strings')
-        return None if found is None else tuple(map(intern, found))
+        entries = take((name,), list, "a list of strings")
+        if entries is not None and not all(isinstance(entry, str) for entry in entries):
+            raise InputError(f'{where}: field "{name}" is {_short(entries)}, expected strings')
+        return None if entries is None else tuple(map(intern, entries))
 
     row = Row(
         id,
@@ -315,14 +315,14 @@ def _row(where: str, number: int, value: dict[str, Any], text_is: str) -> Row:
         _add_messages(row, where, value)
     text = take(("text",), str, "a string")
     if text is not None and row.reference is None:
-        # A manifest's text is what was said; a line of id and text alone is what the file is for.
+        # A manifest's text is a reference; in a line of only id and text it is what `text_is` says.
         as_hypothesis = text_is == "hypothesis" and row.hypothesis is None and "audio" not in value
         _with_text(row, "hypothesis" if as_hypothesis else "reference", text)
     return row
 
 
 def _id_of(value: Mapping[str, Any]) -> str | None:
-    """Its own id, else the recording's name without its ending."""
+    """Return a row's id, or else the recording's name without its ending."""
     for name in ("id", "key", "utt_id"):
         if isinstance(value.get(name), str | int) and str(value[name]):
             return str(value[name])
@@ -331,7 +331,7 @@ def _id_of(value: Mapping[str, Any]) -> str | None:
 
 
 def _add_messages(row: Row, where: str, value: Mapping[str, Any]) -> None:
-    """Add what ms-swift's messages say: list and reference; of a joint answer, keywords and transcript apart."""
+    """Add list and reference from ms-swift messages; split a joint answer into keywords and transcript."""
     from sap2.prompts import parse_joint
 
     message = parse_message(value, where)

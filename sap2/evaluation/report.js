@@ -1,13 +1,13 @@
 "use strict";
-// Draws the utterances that are looked at, from the page's JSON. Text of the data only ever becomes text nodes.
+// Renders the utterances in view from the page's JSON. Data only ever becomes text nodes.
 
 const CHUNK = 40, PRINTED = 100;
-const KEYWORD_NOTES = { found: "keyword found", missed: "keyword missed", false: "keyword nobody said" };
+const KEYWORD_NOTES = { found: "keyword found", missed: "keyword missed", false: "keyword not spoken" };
 const data = JSON.parse(document.getElementById("data").textContent);
 const [tools, list, shown, more] = ["tools", "list", "shown", "more"].map(id => document.getElementById(id));
 const fields = tools.elements;
 
-// ---- what is known of each utterance --------------------------------------------------------------------------------
+// ---- utterance data -------------------------------------------------------------------------------------------------
 
 function measured(line) {
   const counts = { E: 0, S: 0, I: 0, D: 0, found: 0 };
@@ -28,11 +28,11 @@ function searched(row) {
   return row.text;
 }
 
-// The words said (side 1) or written (side 2).
+// The words of the reference (side 1) or hypothesis (side 2).
 const textOf = (line, side) =>
   line.pieces.map(piece => typeof piece === "string" ? piece : piece[side]).filter(word => word !== null).join(" ");
 
-// ---- which of them, in which order ----------------------------------------------------------------------------------
+// ---- filters and order ----------------------------------------------------------------------------------------------
 
 const errorFilters = {
   any: () => true,
@@ -63,7 +63,7 @@ const sorts = {
 
 let matching = [], drawn = 0, terms = [];
 
-// Numbers of the systems to show, the one in focus last: it stands nearest to the next line of text.
+// Indices of the systems to show, the focused system last, nearest to the next line of text.
 function systemsShown() {
   const focus = Number(fields.focus.value), beside = fields.beside.value;
   const others = beside === "all" ? data.systems.map((_, number) => number) : beside === "" ? [] : [Number(beside)];
@@ -97,7 +97,7 @@ function draw(howMany) {
   more.textContent = `Show more (${matching.length - drawn} left)`;
 }
 
-// ---- drawing --------------------------------------------------------------------------------------------------------
+// ---- rendering ------------------------------------------------------------------------------------------------------
 
 function element(tag, attributes, ...children) {
   const node = document.createElement(tag);
@@ -126,7 +126,7 @@ function summary(line) {
   return parts.join(", ");
 }
 
-// An aligned line for those who hear the page.
+// Describe an aligned line for screen readers.
 function inWords(row, number) {
   const line = row.lines[number];
   const errors = line.pieces.filter(piece => typeof piece !== "string" && (piece[0] !== "E" || piece[4])).map(piece => {
@@ -138,7 +138,7 @@ function inWords(row, number) {
     (errors.length ? `Errors: ${errors.join("; ")}.` : "No errors.");
 }
 
-// The columns of one line: what stands at each reference word, and what was put in before it.
+// The columns of a line: the word at each reference word, and insertions before it.
 function spread(line) {
   const words = [], inserted = [[]];
   const add = (kind, said, written, outcome, extra) => {
@@ -153,7 +153,7 @@ function spread(line) {
   return { words, inserted };
 }
 
-// Reference over hypothesis, column by column; with several systems, all of them under one reference.
+// Reference over hypothesis, column by column; several systems share a reference line.
 function aligned(row, systems) {
   const lines = systems.map(number => spread(row.lines[number]));
   const labels = ["said", ...systems.map(number => data.systems.length === 1 ? "written" : data.systems[number])];
@@ -164,7 +164,7 @@ function aligned(row, systems) {
     for (let extra = 0; extra < most; extra++) block.append(column(lines.map(line => line.inserted[at][extra])));
     if (at < lines[0].words.length) block.append(column(lines.map(line => line.words[at])));
   }
-  if (block.children.length === 1) block.append(element("i", { class: "soft" }, "nothing said, nothing written"));
+  if (block.children.length === 1) block.append(element("i", { class: "soft" }, "no words"));
   return block;
 }
 
@@ -188,16 +188,16 @@ function keywords(row, line) {
   const chip = (keyword, kind, ...notes) => element("li", { class: kind }, keyword, element("small", {}, ` ${notes.filter(Boolean).join(", ")}`));
   const said = row.said.map(keyword => chip(keyword, missed.has(keyword) ? "missed" : "found",
     missed.has(keyword) ? "missed" : "found", dropped.has(keyword) && "dropped by stage 1"));
-  const wrong = line.false.map(keyword => chip(keyword, "false", "written more often than said"));
+  const wrong = line.false.map(keyword => chip(keyword, "false", "written more often than spoken"));
   const known = new Set([...row.said, ...line.false].map(keyword => keyword.toLowerCase()));
-  const kept = row.kept.filter(keyword => !known.has(keyword.toLowerCase())).map(keyword => chip(keyword, "kept", "kept by stage 1, not said"));
+  const kept = row.kept.filter(keyword => !known.has(keyword.toLowerCase())).map(keyword => chip(keyword, "kept", "kept by stage 1, not spoken"));
   const chips = [...said, ...wrong, ...kept];
   const summary = `Keywords: ${counts.join(", ")}`;
   if (!chips.length) return element("p", { class: "soft no-keywords" }, summary);
   return element("details", {}, element("summary", {}, summary), element("ul", { class: "chips" }, ...chips));
 }
 
-// ---- what the reader does -------------------------------------------------------------------------------------------
+// ---- events ---------------------------------------------------------------------------------------------------------
 
 function step(by) {
   const at = [...list.children].indexOf(document.activeElement.closest("article"));
@@ -226,7 +226,7 @@ more.addEventListener("click", () => {
 new IntersectionObserver((entries, observer) => {
   if (!entries.at(-1).isIntersecting || more.hidden) return;
   draw(CHUNK);
-  observer.unobserve(more);  // observed anew, it reports again if it is still in sight
+  observer.unobserve(more);  // observing again reports again if it is still in view
   observer.observe(more);
 }, { rootMargin: "1000px" }).observe(more);
 

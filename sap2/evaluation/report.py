@@ -1,7 +1,7 @@
-"""Scores for people: a Markdown table, and one self-contained HTML page with every utterance aligned.
+"""Report of scores for people: a Markdown table, and a self-contained HTML page with all utterances aligned.
 
-The page is `report.html.j2` with the look of `sap2.pages`, `report.css` and `report.js` in it. Figures, charts and
-tables are plain HTML; the utterances travel as JSON, and the script draws those that are looked at.
+The page is `report.html.j2` with the style of `sap2.pages`, `report.css` and `report.js` inlined. Figures, charts and
+tables are plain HTML; the utterances are embedded as JSON, and the script renders those in view.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["markdown_table", "render_report"]
 
-# Figure -> its heading, and how a value is written.
+# Figure -> its heading and number format.
 FIGURES = {
     "wer": ("WER %", "{:.2f}"),
     "u_wer": ("U-WER %", "{:.2f}"),
@@ -38,7 +38,7 @@ IN_MARKDOWN = (
 CHARTED = ("b_wer", "u_wer", "wer", "keyword_recall", "false_alarms_per_100")
 ERROR_RATES, KEYWORD_FIGURES = ("wer", "u_wer", "b_wer"), ("keyword_recall", "keyword_precision", "keyword_f1")
 SELECTION_FIGURES = {"recall": "recall", "precision": "precision", "f1": "F1"}
-# For each system each utterance's line, as the page's script reads it.
+# For each system the line of each utterance, in the form that the page's script reads.
 Lines = list[list[dict[str, Any]]]
 KIND_LETTERS = {"equal": "E", "substitution": "S", "insertion": "I", "deletion": "D"}
 # Utterances with 0, 1, 2, 3 or 4, and 5 or more errors.
@@ -47,7 +47,7 @@ MOST_CONFUSED, MOST_BANDS, MOST_SERIES = 25, 12, 6
 
 
 def markdown_table(scores: Scores) -> str:
-    """The headline table, stage 1's figures and how they were made."""
+    """Format the headline table, stage 1's figures and how they were made as Markdown."""
     figures = [figure for figure in IN_MARKDOWN if _is_measured(scores, figure)]
     rows = [["context", *(FIGURES[figure][0] for figure in figures)], ["---", *["---:"] * len(figures)]]
     for system in scores.systems:
@@ -63,7 +63,7 @@ def markdown_table(scores: Scores) -> str:
         lines += [
             "",
             f"Stage 1 against the spoken keywords: {measured} (tp {counts.tp}, fp {counts.fp}, fn {counts.fn}; "
-            f"{kept:.1f} of {listed:.1f} keywords kept an utterance).",
+            f"{kept:.1f} of {listed:.1f} keywords kept per utterance).",
         ]
     if scores.trained_lists:
         lines += ["", _trained(scores)]
@@ -71,11 +71,11 @@ def markdown_table(scores: Scores) -> str:
 
 
 def render_report(scores: Scores) -> str:
-    """The HTML report: one file that needs no other and asks nothing of a network."""
+    """Render the HTML report: a single file without external resources."""
     names = [system.name for system in scores.systems]
-    # Of several systems the first is what the others are held against.
+    # With several systems the first is the baseline.
     focus = names.index("predicted") if "predicted" in names else min(1, len(names) - 1)
-    # Made when asked for, so asked for once.
+    # Lines are computed on access, so access them once.
     lines = [[_line(line) for line in system.lines] for system in scores.systems]
     return filled(
         "sap2.evaluation",
@@ -122,7 +122,7 @@ def _in_cell(text: str) -> str:
 
 @dataclass(frozen=True)
 class Table:
-    """Headings, and rows of a label, a note under it, and a (value, interval) for each heading."""
+    """A table's headings and rows; a row is a label, its note, and a (value, interval) per heading."""
 
     headings: list[str]
     rows: list[tuple[str, str, list[tuple[str, str]]]]
@@ -161,7 +161,7 @@ def _selection_figures(scores: Scores) -> list[tuple[str, str, str]]:
 
 
 def _charts(scores: Scores, lines: Lines, focus: int) -> "list[Markup]":
-    """Charts over all utterances: the rates, what B-WER costs in U-WER, kinds of errors, and how they are spread."""
+    """Draw the charts over all utterances: rates, B-WER against U-WER, kinds of errors, errors per utterance."""
     systems = scores.systems
     charts = []
     if len(systems) == 1:
@@ -182,10 +182,10 @@ def _charts(scores: Scores, lines: Lines, focus: int) -> "list[Markup]":
     ]
     if kinds:
         names = [kind.kind for kind in systems[0].error_types]
-        charts.append(stacked_chart("Errors in 100 words, by kind", kinds, names))
+        charts.append(stacked_chart("Errors per 100 words, by kind", kinds, names))
     if len(scores.utterances) > 1:
         spread = [(system.name, _spread(of_system)) for system, of_system in zip(systems, lines, strict=True)]
-        charts.append(stacked_chart("Utterances by errors in them", spread, list(ERROR_STEPS), "{:.0f}"))
+        charts.append(stacked_chart("Utterances by number of errors", spread, list(ERROR_STEPS), "{:.0f}"))
     return charts
 
 
@@ -194,19 +194,19 @@ def _band(system: System, figure: str) -> Band:
 
 
 def _spread(lines: list[dict[str, Any]]) -> list[int]:
-    """How many utterances have no error, one, two and so on, in the steps of `ERROR_STEPS`."""
+    """Count utterances by number of errors, in the steps of `ERROR_STEPS`."""
     counts = [0] * len(ERROR_STEPS)
     for line in lines:
-        counts[next(place for place, most in enumerate(ERROR_STEPS.values()) if line["errors"] <= most)] += 1
+        counts[next(step for step, most in enumerate(ERROR_STEPS.values()) if line["errors"] <= most)] += 1
     return counts
 
 
 @dataclass(frozen=True)
 class Breakdown:
-    """What the figures of one group's parts are: a chart where it can be read, and a table of all of it.
+    """The figures of a group's parts: a table, and a chart if there are not too many parts.
 
     Attributes:
-        rows: For each part its label, its utterances, and for each system its name and cells.
+        rows: For each part: label, number of utterances, and name and cells of each system.
     """
 
     group: str
@@ -220,11 +220,11 @@ def _breakdown(scores: Scores, focus: int) -> list[Breakdown]:
     for system in scores.systems:
         for row in system.breakdown:
             parts.setdefault(row.group, {}).setdefault(row.label, {})[system.name] = row
-    found = []
+    breakdowns = []
     for group, labels in parts.items():
         rows = [row for by_system in labels.values() for row in by_system.values()]
         figures = [figure for figure in FIGURES if any(_has(row, figure) for row in rows)]
-        found.append(
+        breakdowns.append(
             Breakdown(
                 group,
                 _breakdown_chart(group, labels, figures, [system.name for system in scores.systems], focus),
@@ -243,8 +243,8 @@ def _breakdown(scores: Scores, focus: int) -> list[Breakdown]:
         for group, members in groupby(scores.selection.breakdown, key=lambda row: row.group):
             bands = [Band(member.label, (member.figures.get("recall"),)) for member in members]
             chart = interval_chart(f"Stage 1 recall by {group}", bands, pattern="{:.3f}")
-            found.append(Breakdown(f"{group}, stage 1", chart, [], []))
-    return found
+            breakdowns.append(Breakdown(f"{group}, stage 1", chart, [], []))
+    return breakdowns
 
 
 def _has(row: Row, figure: str) -> bool:
@@ -284,16 +284,16 @@ def _data(scores: Scores, lines: Lines, focus: int) -> dict[str, Any]:
                 "said": list(utterance.said),
                 "kept": list(utterance.predicted or ()),
                 "dropped": _dropped(utterance),
-                "pruned": [selected[place].fn, selected[place].fp] if selected is not None else [0, 0],
-                "lines": [of_system[place] for of_system in lines],
+                "pruned": [selected[index].fn, selected[index].fp] if selected is not None else [0, 0],
+                "lines": [of_system[index] for of_system in lines],
             }
-            for place, utterance in enumerate(scores.utterances)
+            for index, utterance in enumerate(scores.utterances)
         ],
     }
 
 
 def _dropped(utterance: Utterance) -> list[str]:
-    """Keywords said that stage 1 did not keep."""
+    """Return the spoken keywords that stage 1 did not select."""
     if utterance.predicted is None:
         return []
     kept = {_compared(keyword) for keyword in utterance.predicted}
@@ -305,7 +305,7 @@ def _compared(keyword: str) -> tuple[str, ...]:
 
 
 def _line(line: Line) -> dict[str, Any]:
-    """One aligned line; `pieces` holds runs of plain words as text, and all other columns as lists."""
+    """Convert an aligned line for the script; `pieces` has runs of plain words as text, other columns as lists."""
     pieces: list[Any] = []
     for is_plain, pairs in groupby(line.pairs, key=_is_plain):
         if is_plain:

@@ -1,4 +1,4 @@
-"""Reading what `sap2 transcribe` wrote: one results file a context, checked and matched by id."""
+"""Reader of the results of `sap2 decode`: one file per context, checked and matched by id."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +10,7 @@ from sap2.files import read_jsonl
 
 __all__ = ["CONTEXTS", "Result", "read_contexts"]
 
-# What the recogniser was given -> what the outputs call it, in the order of every table.
+# Context -> its description in the outputs, in the order of all tables.
 CONTEXTS = {
     "none": "no keywords",
     "full": "the whole list",
@@ -21,7 +21,7 @@ CONTEXTS = {
 
 @dataclass(frozen=True)
 class Result:
-    """One transcribed utterance; `predicted` is stage 1's answer, which only the context "predicted" must have."""
+    """A transcribed utterance; `predicted` is stage 1's selection, required in the context "predicted" only."""
 
     id: str
     hypothesis: str
@@ -34,9 +34,10 @@ class Result:
 
 
 def read_contexts(paths: dict[str, Path]) -> dict[str, dict[str, Result]]:
-    """Results by context, in the order of `CONTEXTS`, and in each by id, in the first one's order.
+    """Read results by context, in the order of `CONTEXTS`, then by id, in the order of the first context.
 
-    Raises: InputError: no or unknown contexts; a line that is no result or repeats an id; contexts that do not hold the
+    Raises: InputError: no or unknown contexts; a line that is not a result or repeats an id; contexts that do not have
+    the
         same utterances with the same references and lists. The message names file, line and id.
     """
     unknown = [context for context in paths if context not in CONTEXTS]
@@ -54,7 +55,7 @@ def read_contexts(paths: dict[str, Path]) -> dict[str, dict[str, Result]]:
                 if getattr(results[id], field) != getattr(result, field):
                     raise InputError(
                         f"{paths[other]} ({id}): its {field} differs from that in {paths[first]}; "
-                        "contexts can only be compared on the same data: transcribe them again from one manifest"
+                        "contexts can only be compared on the same data; decode all contexts from the same manifest"
                     )
     return {context: {id: by_id[id] for id in expected} for context, by_id in contexts.items()}
 
@@ -66,13 +67,13 @@ def _read(path: Path, context: str) -> dict[str, Result]:
         result = _result(row, f"{path}:{number}", context)
         if result.id in results:
             raise InputError(
-                f"{path}:{number} ({result.id}): this id stands in line {lines[result.id]} already; "
-                "each utterance must come once"
+                f"{path}:{number} ({result.id}): this id is already in line {lines[result.id]}; "
+                "expected each utterance once"
             )
         results[result.id] = result
         lines[result.id] = number
     if not results:
-        raise InputError(f'{path}: no results in it, expected one line an utterance; run "sap2 decode" again')
+        raise InputError(f'{path}: no results, expected one line per utterance; run "sap2 decode" again')
     return results
 
 

@@ -1,7 +1,7 @@
-"""What a scoring gives: typed values for everything that is counted. Printing, JSON, HTML and MLflow only read them.
+"""Typed results of scoring. Terminal output, JSON, HTML and MLflow only read them.
 
-One `Scores` holds the utterances, and for each system on them its figures, counts, breakdown and aligned lines.
-Named tuples: a dozen dataclasses would take longer to define than a test set to align.
+`Scores` holds the utterances, and for each system its figures, counts, breakdown and aligned lines.
+Named tuples, as defining a dozen dataclasses would take longer than aligning a test set.
 """
 
 from collections.abc import Mapping, Sequence
@@ -37,8 +37,8 @@ class Measure(NamedTuple):
     """A figure and its 95 % bootstrap interval.
 
     Attributes:
-        value: The figure over all utterances; None when there is nothing to divide by.
-        low, high: Bounds of the interval; None when nothing was drawn or the figure has no interval.
+        value: The figure over all utterances; None if its divisor is 0.
+        low, high: Bounds of the interval; None without draws or for figures without interval.
     """
 
     value: float | None
@@ -47,19 +47,19 @@ class Measure(NamedTuple):
 
 
 class Settings(NamedTuple):
-    """How the scores were made; every output states all of it.
+    """How the scores were made; every output states this in full.
 
     Attributes:
         definition: "deep-bias" or "slidespeech".
-        definition_source: Where that definition comes from.
+        definition_source: Source of the definition.
         normaliser: "none", "basic" or "whisper-en"; applied to text and lists alike.
-        normaliser_rule: What that normaliser does, in words.
-        words: What counts as a word, in words.
-        unit: What the bootstrap draws: utterances, or all utterances of a speaker or talk together.
-        units: How many of those there are.
+        normaliser_rule: Description of the normaliser.
+        words: Description of what counts as a word.
+        unit: The bootstrap's unit: an utterance, or all utterances of a speaker or talk.
+        units: Number of units.
         samples: Draws; 0 = no intervals.
         seed: Seed of the draws.
-        missing_as_deletions: True: an utterance without hypothesis counts as if nothing had been written.
+        missing_as_deletions: True: an utterance without hypothesis counts as an empty transcript.
     """
 
     definition: str
@@ -75,17 +75,17 @@ class Settings(NamedTuple):
 
 
 class Utterance(NamedTuple):
-    """One utterance as it is scored, whatever the system.
+    """An utterance as it is scored, independent of systems.
 
     Attributes:
         id: Its id, the same in reference, lists and hypotheses.
         reference: Its words after normalisation, separated by single spaces.
-        keywords: Its list, in the list's own spelling and order, doubles included.
-        said: The list's entries that occur in the reference, in the list's spelling and order, each once.
+        keywords: Its list, in the list's spelling and order, with duplicates.
+        said: The list's entries that occur in the reference, in the list's spelling and order, without duplicates.
         biasing: The words that count in B-WER.
-        predicted: Stage 1's answer, in its own spelling; None = stage 1 was not asked.
+        predicted: The keywords stage 1 selected, in its spelling; None = stage 1 did not run.
         duration: Length in seconds; None = unknown.
-        talk, speaker: Given by the input, else read off the id; None = unknown.
+        talk, speaker: From the input, else derived from the id; None = unknown.
     """
 
     id: str
@@ -100,15 +100,15 @@ class Utterance(NamedTuple):
 
 
 class WordPair(NamedTuple):
-    """One column of an aligned line: an edit, and what it means for the keywords.
+    """A column of an aligned line: an edit, and its effect on the keywords.
 
     Attributes:
         kind: "equal", "substitution", "insertion" or "deletion".
-        reference: The word said; None in an insertion.
-        hypothesis: The word written; None in a deletion.
-        biased: True: it counts in B-WER (an error of it, or a right word of it), else in U-WER.
-        said: "found" or "missed" when the word said belongs to a list entry that was said, else "".
-        written: "false" when the word written belongs to a list entry that nobody said (or not so often), else "".
+        reference: The reference word; None in an insertion.
+        hypothesis: The hypothesis word; None in a deletion.
+        biased: True: it counts in B-WER (as an error or a right word), else in U-WER.
+        said: "found" or "missed" if the reference word belongs to a spoken list entry, else "".
+        written: "false" if the hypothesis word belongs to a list entry that was not spoken (as often), else "".
     """
 
     kind: Kind
@@ -120,16 +120,16 @@ class WordPair(NamedTuple):
 
 
 class Line(NamedTuple):
-    """One system's transcript of one utterance, aligned.
+    """A system's aligned transcript of an utterance.
 
     Attributes:
         hypothesis: Its words after normalisation, separated by single spaces.
         pairs: The alignment, from the first word to the last.
         errors: Edits that are not "equal".
-        biased_errors: Those of them that count in B-WER.
-        missed: List entries said more often than written, in the list's spelling.
-        false_alarms: List entries written more often than said, in the list's spelling.
-        absent: True: the system gave no hypothesis, and the reference counts as deleted.
+        biased_errors: Errors that count in B-WER.
+        missed: List entries spoken more often than written, in the list's spelling.
+        false_alarms: List entries written more often than spoken, in the list's spelling.
+        absent: True: the system has no hypothesis, and all reference words count as deleted.
     """
 
     hypothesis: str
@@ -145,11 +145,11 @@ class Row(NamedTuple):
     """The figures of a part of the utterances, or of a part of the keywords.
 
     Attributes:
-        group: What the parts are made by: "list size", "keyword in training", "duration", "talk".
-        label: This part: "51 to 100", "unseen", "2 to 5 s", "talk3".
-        utterances: Utterances in this part (for "keyword in training": with such a keyword said or written).
-        figures: Measures by the names in `System.figures`; those that make no sense for the part are left out. Rows by
-            talk or speaker have no intervals: they are what is drawn, or too many.
+        group: What the parts are grouped by: "list size", "keyword in training", "duration", "talk".
+        label: The part's name: "51 to 100", "unseen", "2 to 5 s", "talk3".
+        utterances: Utterances in this part (for "keyword in training": with such a keyword spoken or written).
+        figures: Measures by the names in `System.figures`; without those that do not apply to the part. Rows by
+            talk or speaker have no intervals: they are the bootstrap's units, or too many.
         keywords: Counts behind the keyword figures.
     """
 
@@ -161,12 +161,12 @@ class Row(NamedTuple):
 
 
 class ErrorType(NamedTuple):
-    """How many errors are of one kind, over all words and over its two halves.
+    """Numbers of errors of a kind, over all words and over the two halves.
 
     Attributes:
         kind: "substitutions", "insertions" or "deletions".
         all, unbiased, biased: Counts in WER, U-WER and B-WER.
-        rate: Errors of this kind in 100 reference words, with its interval.
+        rate: Errors of this kind per 100 reference words, with its interval.
     """
 
     kind: str
@@ -177,16 +177,16 @@ class ErrorType(NamedTuple):
 
 
 class KeywordErrors(NamedTuple):
-    """One list entry that went wrong.
+    """The errors of a list entry.
 
     Attributes:
         keyword: In the list's spelling.
-        said: Times it was said, where it was listed.
-        found: Times it was written where it was said.
-        missed: Times it was said and not written.
-        false_alarms: Times it was written and not said.
-        instead: What stood in its place, with counts, most frequent first; "" = nothing.
-        ids: Utterances in which it was missed or falsely written, in their order.
+        said: How often it was spoken where listed.
+        found: How often it was spoken and written.
+        missed: How often it was spoken but not written.
+        false_alarms: How often it was written but not spoken.
+        instead: Texts written instead, with counts, most frequent first; "" = nothing.
+        ids: Utterances in which it was missed or falsely written, in the order of the test set.
     """
 
     keyword: str
@@ -199,14 +199,14 @@ class KeywordErrors(NamedTuple):
 
 
 class Selection(NamedTuple):
-    """Stage 1's answers, held against the list entries that were said.
+    """Stage 1's selections, compared with the spoken list entries.
 
     Attributes:
         counts: Entries rightly kept (tp), wrongly kept (fp), wrongly dropped (fn), over all utterances.
-        figures: "precision", "recall" and "f1" from 0 to 1, "false_alarms_per_100" in 100 utterances.
-        listed_per_utterance, selected_per_utterance: Mean sizes of the lists given and of the answers.
+        figures: "precision", "recall" and "f1" from 0 to 1, "false_alarms_per_100" per 100 utterances.
+        listed_per_utterance, selected_per_utterance: Mean sizes of the lists and of the selections.
         by_utterance: The counts of each utterance, in the order of `Scores.utterances`.
-        breakdown: The same figures by list size; empty when all lists are of one size.
+        breakdown: The same figures by list size; empty if all lists have the same size.
     """
 
     counts: KeywordCounts
@@ -218,27 +218,28 @@ class Selection(NamedTuple):
 
 
 class System(NamedTuple):
-    """One system (or one context of ours) on all utterances.
+    """The scores of a system (or of a context) on all utterances.
 
     Attributes:
-        name: Short: a file's name, or a context such as "predicted".
-        caption: What it was given, in words; may be "".
+        name: Short name: of its file, or of a context such as "predicted".
+        caption: Description of its keyword input; may be "".
         source: The file its hypotheses come from; may be "".
-        figures: Measures by name. In per cent of reference words: "wer", "u_wer", "b_wer"; over list entries, whole, by
-            occurrences, from 0 to 1: "keyword_precision", "keyword_recall", "keyword_f1"; in 100 utterances:
+        figures: Measures by name. In percent of reference words: "wer", "u_wer", "b_wer"; over whole list entries, by
+            occurrences, from 0 to 1: "keyword_precision", "keyword_recall", "keyword_f1"; per 100 utterances:
             "false_alarms_per_100"; over entries of several words: "phrase_precision", "phrase_recall", "phrase_f1";
-            over the single words of the list's entries: "word_recall" (SlideSpeech's recall). Only among contexts that
-            include "none": "b_wer_vs_none", its B-WER over that without keywords.
+                over the single words of the list's entries: "word_recall" (SlideSpeech's recall). Only among contexts
+                that include "none": "b_wer_vs_none", the ratio of its B-WER to that without keywords.
         all, unbiased, biased: Words and errors behind WER, U-WER and B-WER.
         keywords: Counts behind the "keyword_" figures.
-        phrases: Counts behind the "phrase_" figures: found whole (tp), not whole (fn), written and not said (fp).
+        phrases: Counts behind the "phrase_" figures: written as a whole (tp), not as a whole (fn), written but not
+            spoken (fp).
         list_words: Counts behind "word_recall".
         error_types: Errors by kind.
-        breakdown: Parts, group after group.
-        confused: List entries with errors, those with most errors first.
+        breakdown: Figures of parts, ordered by group.
+        confused: List entries with errors, most errors first.
         missing: Ids without hypothesis, counted as deletions.
-        lines: One `Line` an utterance, in the order of `Scores.utterances`; made when asked for.
-        columns: The counts behind the figures, by utterance: "all_words", "all_errors", "unbiased_errors",
+        lines: One `Line` per utterance, in the order of `Scores.utterances`; computed on access.
+        columns: The counts behind the figures, per utterance: "all_words", "all_errors", "unbiased_errors",
             "biased_errors", "keyword_tp", …, each `(utterances,)`; see `figures`.
     """
 
@@ -261,15 +262,15 @@ class System(NamedTuple):
 
 
 class Scores(NamedTuple):
-    """Everything counted about one or more systems on the same utterances.
+    """The scores of one or more systems on the same utterances.
 
     Attributes:
-        settings: How it was made.
+        settings: How the scores were made.
         utterances: In the order of the references.
-        systems: At least one; for our contexts in the order none, full, predicted, oracle.
-        selection: Stage 1's figures; None when it was not asked.
-        reference_source, lists_source: The files they come from; "" = the hypothesis file itself, or no file.
-        trained_lists: Which lists our recogniser was trained on, such as "oracle"; "" = unknown, or not ours.
+        systems: At least one; contexts in the order none, full, predicted, oracle.
+        selection: Stage 1's figures; None if it did not run.
+        reference_source, lists_source: Source files; "" = the hypothesis file itself, or no file.
+        trained_lists: Which lists the recogniser was trained on, such as "oracle"; "" = unknown, or another system.
     """
 
     settings: Settings

@@ -1,7 +1,7 @@
-"""Score one or more systems on the same utterances: the one place in which anything is counted.
+"""Score systems on the same utterances; everything is counted in this module.
 
-Texts and lists go in by id, `Scores` come out. Files are read in `reading`, results are written in `output`, `report`
-and `evaluate`; none of those counts anything.
+Texts and lists go in by id, `Scores` come out. `reading` reads files; `output`, `report` and `evaluate` write results
+and count nothing.
 """
 
 import re
@@ -28,8 +28,8 @@ __all__ = ["Details", "Given", "Options", "by_unit", "score", "score_systems", "
 
 UNITS = ("auto", "utterance", "speaker", "talk")
 KNOWN = ("seen", "unseen")
-# What is counted of a reference, and what is wrong in a hypothesis; the second of each, where the words of the training
-# text are known, for those of them and for the others.
+# Counts of a reference, and errors of a hypothesis; the second tuple of each is counted separately for keywords seen
+# and unseen in the training text, if it is given.
 _SPOKEN = ("all_words", "biased_words", "keyword_said", "phrase_said", "word_said")
 _SPOKEN_KNOWN = ("biased_words", "keyword_said")
 _WRONG = (
@@ -37,21 +37,22 @@ _WRONG = (
     *(f"{what}_{count}" for what in ("keyword", "phrase", "word") for count in ("fp", "fn")),
 )
 _WRONG_KNOWN = ("biased_errors", "keyword_fp", "keyword_fn")
-LISTS_AT_ONCE = 50  # some hundred entries each; what looking for them takes stays in the processor's cache
-FEWEST_UNITS = 10  # below, drawing speakers or talks says little: utterances are drawn instead
+LISTS_AT_ONCE = 50  # some hundred entries each, so that a lookup stays in the processor's cache
+FEWEST_UNITS = 10  # with fewer speakers or talks, utterances are drawn instead
 
 
 class Options(NamedTuple):
-    """How to score.
+    """Options of a scoring.
 
     Attributes:
         definition: "deep-bias" or "slidespeech".
         normaliser: "none", "basic" or "whisper-en", for text and lists alike.
         samples: Bootstrap draws for the intervals; 0 = no intervals.
         seed: Seed of the draws.
-        unit: What is drawn: "utterance", "talk", "speaker", or "auto": talks where they are known, else speakers, where
-            there are ten or more, else utterances.
-        missing_as_deletions: True: an utterance without hypothesis counts as if nothing had been written.
+        unit: What is drawn: "utterance", "talk", "speaker", or "auto": talks if known, else speakers, if there are at
+            least
+            ten, else utterances.
+        missing_as_deletions: True: an utterance without hypothesis counts as an empty transcript.
     """
 
     definition: str = "deep-bias"
@@ -63,7 +64,7 @@ class Options(NamedTuple):
 
 
 class Details(NamedTuple):
-    """What is known of an utterance besides its words: seconds, talk and speaker; None = unknown."""
+    """Metadata of an utterance: duration in seconds, talk and speaker; None = unknown."""
 
     duration: float | None = None
     talk: str | None = None
@@ -71,27 +72,28 @@ class Details(NamedTuple):
 
 
 NO_DETAILS = Details()
-NOTHING: Mapping[str, Any] = MappingProxyType({})
+EMPTY: Mapping[str, Any] = MappingProxyType({})
 
 
 class Given(NamedTuple):
     """A test set, by utterance id.
 
     Attributes:
-        references: What was said.
-        lists: The keyword lists; an utterance may share its list with others. Empty: no lists.
-        biasing: The words that count in B-WER, where they are given and not found by looking for the list's entries in
-            the reference (the third column of is21_deep_bias). Empty: not given.
-        predicted: Stage 1's answers. Empty: it was not asked.
+        references: The reference texts.
+        lists: The keyword lists; utterances may share a list. Empty: no lists.
+        biasing: The words that count in B-WER, if given (the third column of is21_deep_bias) rather than derived from
+            the
+            list's entries in the reference. Empty: not given.
+        predicted: Stage 1's selections. Empty: it did not run.
         details: Duration, talk and speaker.
-        training: The words of the training texts, caseless; None = not known.
+        training: The words of the training texts, caseless; None = unknown.
     """
 
     references: Mapping[str, str]
-    lists: Mapping[str, Sequence[str]] = NOTHING
-    biasing: Mapping[str, Sequence[str]] = NOTHING
-    predicted: Mapping[str, Sequence[str]] = NOTHING
-    details: Mapping[str, Details] = NOTHING
+    lists: Mapping[str, Sequence[str]] = EMPTY
+    biasing: Mapping[str, Sequence[str]] = EMPTY
+    predicted: Mapping[str, Sequence[str]] = EMPTY
+    details: Mapping[str, Details] = EMPTY
     training: Collection[str] | None = None
     reference_source: str = ""
     lists_source: str = ""
@@ -117,18 +119,18 @@ def score(
         references, hypotheses: Text by utterance id.
         lists: Each utterance's keyword list by id; None = no lists.
         biasing: The words that count in B-WER by id; None = those of the list's entries that occur in the reference
-            ("slidespeech": all words of the list that occur there, their phrase complete or not).
-        predicted: Stage 1's answers by id, to be held against the entries that were said.
+            ("slidespeech": all words of the list that occur there, even if their phrase is incomplete).
+        predicted: Stage 1's selections by id, to be compared with the spoken entries.
         definition, normaliser, samples, seed, unit, missing_as_deletions: See `Options`.
     Returns: `Scores` with one system, called "system".
     Raises:
-        InputError: the mappings do not hold the same ids; the message names those missing and those too many.
+        InputError: the mappings differ in their ids; the message names missing and unexpected ids.
         ParamsError: an unknown definition, normaliser or unit.
 
-    WER = (substitutions + insertions + deletions) / reference words, in per cent. B-WER takes the reference words in
-    the utterance's biasing set and the insertions of words in that set ("slidespeech": only if they were said too);
+    WER = (substitutions + insertions + deletions) / reference words, in percent. B-WER takes the reference words in
+    the utterance's biasing set and the insertions of words in that set ("slidespeech": only if they were spoken too);
     U-WER takes the others. Keyword recall = tp / (tp + fn) and precision = tp / (tp + fp) by occurrences of whole
-    entries: written as often as said is right, more is a false alarm.
+    entries: surplus occurrences are false alarms.
     Source: Le et al., Interspeech 2021 (is21_deep_bias); Wang et al., ICASSP 2024 (SlideSpeech).
 
     >>> scores = score({"u1": "ask meyer"}, {"u1": "ask maier"}, {"u1": ["Meyer", "Zorvan"]}, samples=0)
@@ -143,7 +145,7 @@ def score(
 def score_systems(
     given: Given, systems: Mapping[str, tuple[str, str, Mapping[str, str | None]]], options: Options
 ) -> Scores:
-    """Score systems on one test set.
+    """Score systems on a common test set.
 
     Args:
         systems: By name: caption, source file, and hypotheses by id.
@@ -181,12 +183,12 @@ def score_systems(
 
 
 class Text(NamedTuple):
-    """A text as it is scored.
+    """A text prepared for scoring.
 
     Attributes:
         text: Normalised, words separated by single spaces.
         tokens: Its words as they are aligned.
-        words: The same words without case, as keywords are looked up in them.
+        words: The same words without case, for keyword lookup.
     """
 
     text: str
@@ -198,17 +200,15 @@ NO_TEXT = Text("", [], [])
 
 
 class _Prepared:
-    """The test set as everything is looked up and counted in it: made once, whatever the number of systems.
+    """The test set prepared for lookup and counting, shared by all systems.
 
     Attributes:
-        utterances: The references and what is known of them.
-        references: What was said.
-        wrong: For each system its hypotheses that are not the same as the reference, by the utterance's place; None =
-            missing.
-        said: The keywords that come in each reference, as often as they do.
-        known: "seen" and "unseen", where the words of the training text are given.
-        counts: What is counted of a reference, by utterance, in the order of `_SPOKEN` and, for each of `known`, of
-            `_SPOKEN_KNOWN`.
+        utterances: The references with their metadata.
+        references: The reference texts.
+        wrong: For each system its hypotheses that differ from the reference, by the utterance's index; None = missing.
+        said: The keyword occurrences in each reference.
+        known: "seen" and "unseen", if the words of the training text are given.
+        counts: The counts of each reference, in the order of `_SPOKEN` and, for each of `known`, of `_SPOKEN_KNOWN`.
     """
 
     def __init__(self, given: Given, options: Options, systems: Mapping[str, Mapping[str, str | None]]) -> None:
@@ -223,14 +223,14 @@ class _Prepared:
         self.references = list(map(self._text, given.references.values()))
         self.wrong = {name: self._wrong(given.references, hypotheses) for name, hypotheses in systems.items()}
         self._lists = [given.lists.get(id, ()) for id in given.references]
-        self._found = self._entries_found()
+        self._entries = self._known_entries()
         self._last: tuple[Sequence[str] | None, KeywordList] = (None, KeywordList())
         self.list_sizes = list(map(len, self._lists))
         self.utterances: list[Utterance] = []
         self.said: list[list[Keyword]] = []
         self.counts: list[list[int]] = []
-        for place, (id, text) in enumerate(zip(given.references, self.references, strict=True)):
-            self._add(place, id, text, given)
+        for index, (id, text) in enumerate(zip(given.references, self.references, strict=True)):
+            self._add(index, id, text, given)
 
     def _text(self, text: str) -> Text:
         pieces = words(self._clean(text))
@@ -239,49 +239,49 @@ class _Prepared:
         return Text(text, tokens, pieces if text.isascii() and text.islower() else caseless(text))
 
     def _wrong(self, references: Mapping[str, str], hypotheses: Mapping[str, str | None]) -> dict[int, Text | None]:
-        found: dict[int, Text | None] = {}
-        for place, (id, reference) in enumerate(references.items()):
+        wrong: dict[int, Text | None] = {}
+        for index, (id, reference) in enumerate(references.items()):
             hypothesis = hypotheses.get(id)
             if hypothesis is None:
-                found[place] = None
-            elif hypothesis != reference and (text := self._text(hypothesis)).text != self.references[place].text:
-                found[place] = text
-        return found
+                wrong[index] = None
+            elif hypothesis != reference and (text := self._text(hypothesis)).text != self.references[index].text:
+                wrong[index] = text
+        return wrong
 
-    def list_at(self, place: int) -> KeywordList:
-        """An utterance's list, or as much of it as can be found in the texts."""
-        entries = self._found.get(place)
+    def list_at(self, index: int) -> KeywordList:
+        """Return an utterance's list, possibly reduced to the entries that occur in the texts."""
+        entries = self._entries.get(index)
         if entries is not None:
             return KeywordList.of_words(entries)
-        # Of utterances in a row that share a list, it is made once.
-        if self._last[0] is not self._lists[place]:
-            self._last = (self._lists[place], KeywordList(self._lists[place], self._normaliser))
+        # A list shared by consecutive utterances is built once.
+        if self._last[0] is not self._lists[index]:
+            self._last = (self._lists[index], KeywordList(self._lists[index], self._normaliser))
         return self._last[1]
 
-    def _entries_found(self) -> dict[int, dict[Keyword, str]]:
-        """By utterance the entries of its list that are words of any text, where that can be told for many at once."""
-        found: dict[int, dict[Keyword, str]] = {}
-        cells = [(place, listed) for place, listed in enumerate(self._lists) if isinstance(listed, ListCell)]
+    def _known_entries(self) -> dict[int, dict[Keyword, str]]:
+        """Return by utterance the list entries that occur in any text, for lists that allow a fast lookup."""
+        known: dict[int, dict[Keyword, str]] = {}
+        cells = [(index, listed) for index, listed in enumerate(self._lists) if isinstance(listed, ListCell)]
         if self._normaliser != "none" or not cells:
-            return found
+            return known
         texts = chain(self.references, *(wrong.values() for wrong in self.wrong.values()))
         vocabulary = Vocabulary(set().union(*[text.words for text in texts if text is not None]))
         for start in range(0, len(cells), LISTS_AT_ONCE):
             part = cells[start : start + LISTS_AT_ONCE]
             entries = vocabulary.entries_of([listed for _, listed in part])
             if entries is not None:
-                found.update(zip([place for place, _ in part], entries, strict=True))
-        return found
+                known.update(zip([index for index, _ in part], entries, strict=True))
+        return known
 
-    def _add(self, place: int, id: str, text: Text, given: Given) -> None:
+    def _add(self, index: int, id: str, text: Text, given: Given) -> None:
         details = given.details.get(id, NO_DETAILS)
-        listed = self.list_at(place)
+        listed = self.list_at(index)
         said = listed.occurrences(text.words)
         if given.biasing:
             named = given.biasing[id]
             biasing = set(caseless(" ".join(map(self._clean, named)))) if named else set()
         elif self.definition.name == "slidespeech":
-            # SlideSpeech knows single words: any word of the list in the reference, its phrase complete or not.
+            # SlideSpeech counts single words: any list word in the reference, even if its phrase is incomplete.
             biasing = set(text.words).intersection(listed.list_words)
         else:
             biasing = {word for keyword in said for word in keyword.split()}
@@ -289,7 +289,7 @@ class _Prepared:
         utterance = Utterance(
             id,
             text.text,
-            self._lists[place],
+            self._lists[index],
             listed.spelt(said),
             tuple(sorted(biasing)),
             None if predicted is None else tuple(predicted),
@@ -301,7 +301,7 @@ class _Prepared:
         self.counts.append(self._count(text.words, said, biasing, listed))
 
     def _count(self, words: list[str], said: list[Keyword], biasing: set[str], listed: KeywordList) -> list[int]:
-        # Where all entries are single words, the words of the list are its entries.
+        # If all entries are single words, list words and entries are the same.
         phrases, single = 0, len(said)
         if listed.has_phrases:
             phrases = sum(" " in keyword for keyword in said)
@@ -312,7 +312,7 @@ class _Prepared:
         return counts
 
     def of_training(self, keywords: Iterable[Keyword], known: str) -> list[Keyword]:
-        """Those of some keywords that are "seen" in the training text, or "unseen"."""
+        """Return the keywords that are "seen" in the training text, or those that are "unseen"."""
         seen, training = known == "seen", self.training or ()
         return [keyword for keyword in keywords if all(map(training.__contains__, keyword.split())) == seen]
 
@@ -331,7 +331,7 @@ def _score_system(
     utterances, wrong = prepared.utterances, prepared.wrong[name]
     tally = KeywordTally(prepared.said)
     columns, moves = _columns(prepared, wrong, tally)
-    texts = {place: None if text is None else text.text for place, text in wrong.items()}
+    texts = {index: None if text is None else text.text for index, text in wrong.items()}
     lines = MarkedLines(utterances, texts, moves, prepared.definition, prepared.list_at)
     sums = resample(by_unit({**columns, **parts.columns(columns)}, codes), options.samples, options.seed)
     figures = {figure: measure(how, sums) for figure, how in FIGURES.items()}
@@ -380,16 +380,16 @@ def _missing(
 def _columns(
     prepared: _Prepared, wrong: Mapping[int, Text | None], tally: KeywordTally
 ) -> tuple[dict[str, np.ndarray], dict[int, Moves]]:
-    """Everything that is counted, by utterance, and the alignments of the hypotheses that are not right."""
+    """Count everything per utterance; return the columns and the alignments of wrong hypotheses."""
     spoken = [*_SPOKEN, *(f"{known}_{name}" for known in prepared.known for name in _SPOKEN_KNOWN)]
     counts = np.array(prepared.counts, dtype=np.int64).reshape(-1, len(spoken))
     columns = dict(zip(spoken, counts.T, strict=True))
-    pairs = [(prepared.references[place], text or NO_TEXT) for place, text in wrong.items()]
-    found = moves_of([(said.tokens, written.tokens) for said, written in pairs], prepared.definition)
-    moves = dict(zip(wrong, found, strict=True))
+    pairs = [(prepared.references[index], text or NO_TEXT) for index, text in wrong.items()]
+    aligned = moves_of([(said.tokens, written.tokens) for said, written in pairs], prepared.definition)
+    moves = dict(zip(wrong, aligned, strict=True))
     wrongs = [
-        _count_wrong(made, place, reference.words, hypothesis.words, prepared, tally)
-        for (place, made), (reference, hypothesis) in zip(moves.items(), pairs, strict=True)
+        _count_wrong(made, index, reference.words, hypothesis.words, prepared, tally)
+        for (index, made), (reference, hypothesis) in zip(moves.items(), pairs, strict=True)
     ]
     made = [*_WRONG, *(f"{known}_{name}" for known in prepared.known for name in _WRONG_KNOWN)]
     table = np.zeros((len(made), len(counts)), dtype=np.int64)
@@ -411,25 +411,25 @@ def _columns(
 
 def _count_wrong(
     moves: Moves,
-    place: int,
+    index: int,
     reference: list[str],
     hypothesis: list[str],
     prepared: _Prepared,
     tally: KeywordTally,
 ) -> list[int]:
-    """What is wrong in one utterance, in the order of `_WRONG` and, for each of `prepared.known`, of `_WRONG_KNOWN`.
+    """Count an utterance's errors, in the order of `_WRONG` and, for each of `prepared.known`, of `_WRONG_KNOWN`.
 
     Args:
         reference, hypothesis: Caseless words.
     """
-    definition, biasing = prepared.definition, prepared.utterances[place].biasing
-    said, listed = prepared.said[place], prepared.list_at(place)
+    definition, biasing = prepared.definition, prepared.utterances[index].biasing
+    said, listed = prepared.said[index], prepared.list_at(index)
     written = listed.occurrences(hypothesis)
     wrong = surplus(said, written) if said != written else {}
     if wrong:
-        tally.add(place, listed, wrong)
+        tally.add(index, listed, wrong)
     keyword = _false_and_missed(wrong)
-    # Where all entries are single words, the words of the list are its entries.
+    # If all entries are single words, list words and entries are the same.
     phrase, word = (0, 0), keyword
     if listed.has_phrases:
         phrase = _false_and_missed({keyword: times for keyword, times in wrong.items() if " " in keyword})
@@ -445,9 +445,10 @@ def _count_wrong(
 
 
 def _false_and_missed(difference: Mapping[str, int]) -> tuple[int, int]:
-    """How much is written more often than said (fp), and said more often than written (fn), by `surplus`.
+    """Sum up `surplus`: occurrences written but not spoken (fp), and spoken but not written (fn).
 
-    Source: SlideSpeech's scorer, whose recall is by occurrences too; it prints no figure that `fp` enters, ours does.
+    Source: SlideSpeech's scorer, whose recall also counts occurrences; unlike this module it has no figure that uses
+    `fp`.
     """
     missed = sum([times for times in difference.values() if times > 0])
     return missed - sum(difference.values()), missed
@@ -466,10 +467,10 @@ def _total(columns: Mapping[str, np.ndarray], name: str) -> KeywordCounts:
 
 
 def _score_selection(prepared: _Prepared, parts: Parts, codes: np.ndarray | None, options: Options) -> Selection:
-    """Stage 1's answers against the entries that were said."""
+    """Compare stage 1's selections with the spoken entries."""
     counts, picked = [], 0
-    for one, said in zip(prepared.utterances, prepared.said, strict=True):
-        answer = KeywordList(one.predicted or (), options.normaliser).spelling.keys()
+    for utterance, said in zip(prepared.utterances, prepared.said, strict=True):
+        answer = KeywordList(utterance.predicted or (), options.normaliser).spelling.keys()
         picked += len(answer)
         right = len(answer & set(said))
         counts.append((right, len(answer) - right, len(set(said)) - right))
@@ -495,7 +496,7 @@ _NUMBERED = r"(.*\w)[-_.]\d+"
 
 
 def _talk_and_speaker(id: str, details: Details) -> tuple[str | None, str | None]:
-    """Talk and speaker as given, else as the id has them: `SPEAKER-CHAPTER-NUMBER` (LibriSpeech), `TALK-NUMBER`."""
+    """Return talk and speaker as given, else from the id: `SPEAKER-CHAPTER-NUMBER` (LibriSpeech) or `TALK-NUMBER`."""
     if details.talk is not None or details.speaker is not None:
         return details.talk, details.speaker
     if match := _LIBRISPEECH.fullmatch(id):
@@ -505,18 +506,18 @@ def _talk_and_speaker(id: str, details: Details) -> tuple[str | None, str | None
 
 
 def units_of(utterances: Sequence[Utterance], wanted: str) -> tuple[Unit, np.ndarray | None, int]:
-    """What is drawn, each utterance's unit as a number (None: itself), and how many units there are."""
+    """Choose the bootstrap's unit; return it, each utterance's unit index (None: itself), and the number of units."""
     if wanted not in UNITS:
         raise ParamsError(f"unit: got {wanted!r}, expected one of: {', '.join(UNITS)}")
     for unit in ("talk", "speaker") if wanted == "auto" else (wanted,):
         if unit == "utterance":
             break
-        names = [getattr(one, unit) for one in utterances]
+        names = [getattr(utterance, unit) for utterance in utterances]
         if None in names:
             if wanted != "auto":
                 raise ParamsError(
-                    f"unit: {unit} is not known of {utterances[names.index(None)].id}; "
-                    "draw utterances, or give a manifest in which every utterance has one"
+                    f"unit: the {unit} of {utterances[names.index(None)].id} is unknown; "
+                    f"draw utterances, or use a manifest with a {unit} for every utterance"
                 )
             continue
         numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
@@ -526,7 +527,7 @@ def units_of(utterances: Sequence[Utterance], wanted: str) -> tuple[Unit, np.nda
 
 
 def by_unit(columns: Mapping[str, np.ndarray], codes: np.ndarray | None) -> Mapping[str, np.ndarray]:
-    """Counts by utterance summed over each unit."""
+    """Sum counts per utterance over each unit."""
     if codes is None:
         return columns
     return {name: np.bincount(codes, weights=column) for name, column in columns.items()}

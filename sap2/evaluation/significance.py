@@ -1,11 +1,12 @@
-"""Figures that are ratios of counts, how far they would move with other utterances, and whether two systems differ.
+"""Bootstrap intervals of figures that are ratios of counts, and a paired test of whether two systems differ.
 
-Intervals are the percentile bootstrap, 95 %: utterances, or all of a speaker or talk together, are drawn with
-replacement. Draws depend on seed and number of units only, so two systems scored on the same utterances are compared on
-the same draws.
+Intervals are 95 % percentile bootstrap: utterances, or all utterances of a speaker or talk together, are drawn with
+replacement. Draws depend only on seed and number of units, so two systems scored on the same utterances are compared
+on the same draws.
 
 Source: Bisani & Ney, ICASSP 2004 (bootstrap for ASR, paired draws); Gillick & Cox, ICASSP 1989 (units that are
-independent). The paired test is approximate randomisation (Noreen 1989): each unit's two outputs may change sides.
+independent). The paired test is approximate randomisation (Noreen 1989): the outputs of each unit are swapped at
+random.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -17,11 +18,11 @@ from sap2.evaluation.scores import Measure
 
 __all__ = ["Figure", "Sums", "bounds", "measure", "paired_p", "resample", "swapped"]
 
-# Column name -> its sum: first over the utterances themselves, then over each draw.
+# Column name -> its sum: first over all utterances, then over each draw.
 Sums = Mapping[str, np.ndarray]
-# Column name -> what each unit adds to it.
+# Column name -> its value in each unit.
 Columns = Mapping[str, np.ndarray]
-CELLS = 1 << 22  # of a block of draws x units, which bounds the memory
+CELLS = 1 << 22  # per block of draws x units, to bound memory
 
 
 class Figure(NamedTuple):
@@ -38,7 +39,7 @@ class Figure(NamedTuple):
 
 
 def resample(columns: Columns, samples: int, seed: int) -> Sums:
-    """Column sums over the units, and over `samples` sets of as many drawn from them with replacement."""
+    """Sum columns over all units, and over each of `samples` bootstrap draws of as many units."""
     counts = _matrix(columns)
     units = len(counts)
 
@@ -53,7 +54,7 @@ def resample(columns: Columns, samples: int, seed: int) -> Sums:
 
 
 def swapped(a: Columns, b: Columns, samples: int, seed: int) -> tuple[Sums, Sums]:
-    """Column sums of two systems, and those of `samples` shuffles in which each unit's outputs may change sides."""
+    """Sum columns of two systems, also for `samples` shuffles in which units' outputs are swapped at random."""
     first, second = _matrix(a), _matrix(b)
     units = len(first)
 
@@ -68,12 +69,12 @@ def swapped(a: Columns, b: Columns, samples: int, seed: int) -> tuple[Sums, Sums
 
 
 def measure(figure: Figure, sums: Sums) -> Measure:
-    """A figure with its interval: None where there is nothing to divide by, or nothing was drawn."""
+    """Compute a figure with its interval; None where the divisor is 0 or without draws."""
     return bounds(figure.of(sums))
 
 
 def bounds(values: np.ndarray) -> Measure:
-    """The first value, and the interval of the others; draws in which the figure is undefined are left out."""
+    """Return the first value with the interval of the others, ignoring draws in which the figure is undefined."""
     value, drawn = values[0], values[1:]
     if not np.isfinite(value):
         return Measure(None)
@@ -85,19 +86,19 @@ def bounds(values: np.ndarray) -> Measure:
 
 
 def _quantiles(values: np.ndarray, *shares: float) -> list[float]:
-    """Quantiles with linear interpolation, as `np.quantile` has them, without its overhead of many checks."""
+    """Compute quantiles with linear interpolation like `np.quantile`, without its overhead."""
     ordered = np.sort(values)
-    found = []
+    quantiles = []
     for share in shares:
-        place = share * (len(ordered) - 1)
-        below = int(place)
+        position = share * (len(ordered) - 1)
+        below = int(position)
         above = min(below + 1, len(ordered) - 1)
-        found.append(float(ordered[below] + (place - below) * (ordered[above] - ordered[below])))
-    return found
+        quantiles.append(float(ordered[below] + (position - below) * (ordered[above] - ordered[below])))
+    return quantiles
 
 
 def paired_p(differences: np.ndarray) -> float | None:
-    """Two-sided p of a difference: the share of shuffles with one at least as large, the observed one counted in.
+    """Compute the two-sided p value: the share of differences at least as large as observed, including it.
 
     Args:
         differences: The observed difference, then that of each shuffle.
@@ -111,16 +112,16 @@ def paired_p(differences: np.ndarray) -> float | None:
 
 
 def _matrix(columns: Columns) -> np.ndarray:
-    """`(units, columns)`; whole numbers below 2**24 are exact in 32 bits, which are twice as fast."""
+    """Stack columns, `(units, columns)`; float32 is twice as fast, and exact for integers below 2**24."""
     counts = np.stack([np.asarray(column, dtype=np.float64) for column in columns.values()], axis=1)
-    # Four times the whole is more than any draw will hold.
+    # No draw will exceed four times the total.
     return counts.astype(np.float32) if 4 * counts.sum(axis=0).max(initial=0) < 1 << 24 else counts
 
 
 def _blocks(
     draw: Callable[[np.random.Generator, int], np.ndarray], units: int, samples: int, seed: int, dtype: np.dtype
 ) -> Iterator[np.ndarray]:
-    """All draws from one stream of random numbers, in blocks of bounded size."""
+    """Yield all draws from a single random stream, in blocks of bounded size."""
     generator = np.random.default_rng(seed)
     at_once = max(1, CELLS // units)
     for start in range(0, samples, at_once):

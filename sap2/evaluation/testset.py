@@ -1,4 +1,4 @@
-"""From files to scores: hypotheses, references, lists and training words are matched by id, then scored."""
+"""Scores from files: hypotheses, references, lists and training words are matched by id, then scored."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -30,20 +30,20 @@ def score_files(
     unit: str = "auto",
     missing_as_deletions: bool = False,
 ) -> Scores:
-    """Score files of hypotheses, a system each, on one set of references.
+    """Score files of hypotheses, one per system, on a common set of references.
 
     Args:
         hypotheses: Files in any format of `reading`.
-        reference: None = the references that the hypothesis files hold themselves.
-        lists: A file of lists by utterance, or one list for all; None = those in the references or hypotheses.
-        training: Words of the training text, to tell keywords that were seen in it from others.
+        reference: None = the references in the hypothesis files.
+        lists: A file of lists by utterance, or a common list; None = those in the references or hypotheses.
+        training: Words of the training text, to distinguish seen from unseen keywords.
         definition, normaliser, samples, seed, unit, missing_as_deletions: See `scoring.Options`.
-    Raises: InputError: a file that cannot be read, ids that differ, no references; the message names file, line and id.
+    Raises: InputError: an unreadable file, differing ids, or no references; the message names file, line and id.
     """
     options = Options(definition, normaliser, samples, seed, unit, missing_as_deletions)
     sources = [read_source(path) for path in hypotheses]
     for source in sources:
-        _check_all(source, "hypothesis", "no hypothesis in it, expected text, or a field hypothesis or response")
+        _check_all(source, "hypothesis", 'no hypothesis, expected text, or a field "hypothesis" or "response"')
     expected = _references(sources, reference)
     for source in sources:
         _check_ids(expected, source, missing_as_deletions)
@@ -61,7 +61,7 @@ def score_contexts(
     samples: int = 1000,
     seed: int = 1,
 ) -> Scores:
-    """Score the results of `sap2 decode`, a file for each context, and stage 1's answers with them.
+    """Score the results of `sap2 decode`, one file per context, and stage 1's selections in them.
 
     Raises: InputError, ParamsError: see `results.read_contexts` and `scoring.score`.
     """
@@ -69,35 +69,35 @@ def score_contexts(
 
     contexts = read_contexts(paths)
     first = next(iter(contexts.values()))
-    answers = contexts.get("predicted", {})
+    selections = contexts.get("predicted", {})
     given = Given(
-        references={id: one.reference for id, one in first.items()},
-        lists={id: one.keywords for id, one in first.items()},
-        predicted={id: one.predicted or () for id, one in answers.items()},
-        details={id: Details(one.duration, one.talk, one.speaker) for id, one in first.items()},
+        references={id: result.reference for id, result in first.items()},
+        lists={id: result.keywords for id, result in first.items()},
+        predicted={id: result.predicted or () for id, result in selections.items()},
+        details={id: Details(result.duration, result.talk, result.speaker) for id, result in first.items()},
     )
     systems = {
-        context: (CONTEXTS[context], str(paths[context]), {id: one.hypothesis for id, one in by_id.items()})
+        context: (CONTEXTS[context], str(paths[context]), {id: result.hypothesis for id, result in by_id.items()})
         for context, by_id in contexts.items()
     }
     return score_systems(given, systems, Options(definition, normaliser, samples, seed))
 
 
 def _references(sources: Sequence[Source], path: Path | str | None) -> Source:
-    """The file with the references: the given one, else the first one of hypotheses, if all agree."""
+    """Return the source of the references: the given file, else the first hypothesis file, if all agree."""
     if path is not None:
         source = read_source(path, "reference")
-        _check_all(source, "reference", "no reference in it, expected text, or a field text, reference or labels")
+        _check_all(source, "reference", 'no reference, expected text, or a field "text", "reference" or "labels"')
         return source
     first, *others = sources
-    _check_all(first, "reference", "no reference in it; give a file of references with --ref")
+    _check_all(first, "reference", "no reference; give a file of references with --ref")
     for other in others:
         for id, row in other.rows.items():
             mine = first.rows.get(id)
             if mine is not None and row.reference != mine.reference:
                 raise InputError(
                     f"{other.path}:{row.line} ({id}): its reference differs from that in {first.path}:{mine.line}; "
-                    "systems can only be compared on the same data, or with one file of references in --ref"
+                    "systems can only be compared on the same data; give a common file of references with --ref"
                 )
     return first
 
@@ -117,10 +117,10 @@ def _check_ids(expected: Source, got: Source, missing_is_fine: bool) -> None:
     if extra:
         faults.append(f"{names(extra)} not in {expected.path} (line {got.rows[extra[0]].line} of {got.path})")
     if faults:
-        hint = "; --missing-as-deletions counts missing ones as deleted" if missing else ""
+        hint = "; --missing-as-deletions counts missing utterances as deletions" if missing else ""
         raise InputError(
             f"{got.path}: {'; '.join(faults)}; got {len(got.rows)} utterances, expected the {len(expected.rows)} of "
-            f"{expected.path}: no utterance may be left out of a score{hint}"
+            f"{expected.path}: a score must cover all utterances{hint}"
         )
 
 
@@ -132,7 +132,7 @@ def _given(
     normaliser: str,
     reference: Path | str | None,
 ) -> Given:
-    # The first that knows something of an utterance is asked.
+    # The first source with a field of an utterance wins.
     known = [expected, *sources]
     shared: tuple[str, ...] | None = None
     if lists is not None:
@@ -161,7 +161,7 @@ def _given(
 
 
 def _field(ids: Rows, sources: Sequence[Source], field: str) -> dict[str, tuple[str, ...]]:
-    """A field of every utterance, from the first file that has it; empty when none has."""
+    """Return a field of every utterance, from the first file that has it; empty if none does."""
     for source in sources:
         having = [id for id, row in source.rows.items() if getattr(row, field) is not None]
         if not having:
@@ -188,11 +188,11 @@ def _training_words(path: Path | str, normaliser: str) -> set[str]:
 
 
 def _names(sources: Sequence[Source]) -> list[str]:
-    """Short names of the systems: the files' names without their endings where those differ, else the paths."""
+    """Return short system names: the file names without ending if they are distinct, else the paths."""
     stems = [Path(source.path).name.removesuffix(Path(source.path).suffix) for source in sources]
     if len(set(stems)) == len(stems):
         return stems
     paths = [source.path for source in sources]
     if len(set(paths)) < len(paths):
-        raise InputError(f"{paths[-1]}: given twice; give each system's file once")
+        raise InputError(f"{paths[-1]}: given twice; give each system's file only once")
     return paths

@@ -1,4 +1,4 @@
-"""Batched decoding, the two stages, and the recogniser composed of them."""
+"""Inference: batched decoding, the two stages, and the recogniser composed of them."""
 
 from sap2.inference.decoding import Answer, answers, encode, generate
 from sap2.inference.encoded import AudioCut, AudioEncoder, AudioInput, AudioSegment, EncodedAudio

@@ -1,4 +1,4 @@
-"""Folders and buckets of talks to transcripts, in shards that may run beside each other."""
+"""Transcription of the talks in a folder or bucket, in shards that can run in parallel."""
 
 import os
 import tempfile
@@ -15,65 +15,65 @@ __all__ = ["find_talks", "transcribe_shard"]
 SUFFIXES = {".wav", ".flac", ".mp3", ".ogg", ".opus"}
 
 
-def find_talks(place: str) -> list[str]:
-    """Recordings of a folder or bucket (`/data/talks`, `s3://bucket/talks`), below it at any depth, in order.
+def find_talks(address: str) -> list[str]:
+    """List the recordings in a folder or bucket (`/data/talks`, `s3://bucket/talks`) recursively, sorted.
 
-    Raises: InputError: there is no such place, or no recording in it.
+    Raises: InputError: the address does not exist, or has no recordings.
     """
-    files, root = _opened(place)
+    files, root = _open(address)
     try:
         files_below = files.find(root, on_error="raise")
-        found = sorted(path for path in files_below if PurePosixPath(path).suffix.lower() in SUFFIXES)
+        recordings = sorted(path for path in files_below if PurePosixPath(path).suffix.lower() in SUFFIXES)
     except (OSError, ValueError) as error:
-        raise InputError(f"{place}: cannot be listed ({error}); check the address and the rights to it") from error
-    if not found:
-        raise InputError(f"{place}: no recordings, expected files ending in {', '.join(sorted(SUFFIXES))}")
-    return found
+        raise InputError(f"{address}: cannot be listed ({error}); check the address and its permissions") from error
+    if not recordings:
+        raise InputError(f"{address}: no recordings, expected files ending in {', '.join(sorted(SUFFIXES))}")
+    return recordings
 
 
 def transcribe_shard(
-    place: str,
+    address: str,
     shard: int,
     shards: int,
     transcribe: Callable[[Sequence[Path]], Iterator[tuple[Path, Any]]],
     output: Path,
 ) -> dict[str, int]:
-    """Transcribe every `shards`-th talk from number `shard` on into a file of JSON lines, one a talk.
+    """Transcribe every `shards`-th talk, starting at index `shard`, into a file of one JSON line per talk.
 
     Args:
-        place: As `find_talks` takes it; a talk is fetched when its turn comes.
-        transcribe: Answers files with themselves and a transcript, or an InputError.
-    Returns: `transcribed` and `failed`; a talk that cannot be read has an `error` in its line.
+        address: See `find_talks`; talks are downloaded one at a time.
+        transcribe: Maps files to pairs of file and transcript, or file and InputError.
+    Returns: `transcribed` and `failed`; the line of an unreadable talk has an `error`.
     """
-    files, root = _opened(place)
+    files, root = _open(address)
     rows = []
-    for name in find_talks(place)[shard::shards]:
+    for name in find_talks(address)[shard::shards]:
         with tempfile.TemporaryDirectory(prefix="sap2-talk-") as folder:
             local = Path(folder) / PurePosixPath(name).name
             files.get_file(name, str(local))
-            [(_, heard)] = transcribe([local])
+            [(_, result)] = transcribe([local])
         talk = {"talk": str(PurePosixPath(name).relative_to(root))}
-        rows.append(talk | ({"error": str(heard)} if isinstance(heard, InputError) else verbose(heard)))
+        rows.append(talk | ({"error": str(result)} if isinstance(result, InputError) else verbose(result)))
     write_jsonl(output, rows)
     failed = sum("error" in row for row in rows)
     return {"transcribed": len(rows) - failed, "failed": failed}
 
 
-def _opened(place: str) -> tuple[Any, str]:
-    """The file system a place lies in, and its path there."""
+def _open(address: str) -> tuple[Any, str]:
+    """Return the file system of an address, and the path in it."""
     import fsspec
 
-    if place.startswith("s3://"):
-        return _object_store(), place.removeprefix("s3://").rstrip("/")
+    if address.startswith("s3://"):
+        return _object_store(), address.removeprefix("s3://").rstrip("/")
     try:
-        files, root = fsspec.core.url_to_fs(place)
+        files, root = fsspec.core.url_to_fs(address)
     except (ImportError, ValueError) as error:
-        raise InputError(f"{place}: {error}; expected a folder or s3://BUCKET/FOLDER") from error
+        raise InputError(f"{address}: {error}; expected a folder or s3://BUCKET/FOLDER") from error
     return files, root.rstrip("/")
 
 
 def _object_store() -> Any:
-    """S3 by Arrow's client, which the package has anyway; keys, region and endpoint by AWS's variables."""
+    """Open S3 by Arrow's client, a dependency anyway; keys, region and endpoint are in AWS's variables."""
     from fsspec.implementations.arrow import ArrowFSWrapper
     from pyarrow.fs import S3FileSystem
 

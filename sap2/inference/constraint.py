@@ -1,4 +1,4 @@
-"""Stage 1 can only answer with its list: decoding is held to the listed keywords, each once, or to `none`."""
+"""Constrained decoding of stage 1: an answer can only name listed keywords, each once, or `none`."""
 
 from collections.abc import Iterable, Sequence
 
@@ -13,16 +13,16 @@ __all__ = ["ListConstraint", "Selection"]
 
 
 class Selection:
-    """What may follow in one row's answer `k3, k7` or `none`.
+    """The valid continuations of a row's answer, such as `k3, k7` or `none`.
 
     Args:
-        keywords: The row's list.
+        keywords: The row's keyword list.
         ends: Tokens that end an answer.
     """
 
     def __init__(self, processor: SapProcessor, keywords: Sequence[str], ends: Iterable[int]):
         self.ends, self._count = frozenset(ends), len(keywords)
-        # Each keyword as it stands before another one and at the end, as the first of the answer and later.
+        # Tokens of each keyword before another keyword and at the end, at the start of the answer and later.
         self._first = self._paths(processor, keywords, first=True)
         self._later = self._paths(processor, keywords, first=False)
         nothing = tuple(processor.tokenise_word(NOTHING, first=True))
@@ -31,7 +31,7 @@ class Selection:
 
     @staticmethod
     def _paths(processor, keywords: Sequence[str], first: bool) -> dict[int, list[tuple[tuple[int, ...], int, bool]]]:
-        """`(tokens, keyword, whether the answer ends there)` by first token."""
+        """Return `(tokens, keyword, whether the answer ends there)` by first token."""
         paths: dict[int, list[tuple[tuple[int, ...], int, bool]]] = {}
         for number, word in enumerate(keywords):
             for closing in (True, False):
@@ -40,7 +40,7 @@ class Selection:
         return paths
 
     def following(self, answer: Sequence[int]) -> tuple[set[int], set[int]]:
-        """Tokens that may come next, and those of them that name no further keyword (`none`, or the end).
+        """Return the valid next tokens, and those of them that name no further keyword (`none`, or the end).
 
         Raises: ValueError: the answer left the list.
         """
@@ -60,12 +60,12 @@ class Selection:
         return free, {nothing} if paths is self._first and len(paths[nothing]) == 1 else set()
 
     def _inside(self, paths, rest: tuple[int, ...], used: set[int]) -> tuple[set[int], set[int]]:
-        last = len(used) == self._count - 1  # no other keyword can follow this one
+        last = len(used) == self._count - 1  # no keyword can follow
         alive = [
             path for path in paths if path[1] not in used and path[0][: len(rest)] == rest and (path[2] or not last)
         ]
         if not alive:
-            raise ValueError(f"the tokens {rest} are no part of the list")
+            raise ValueError(f"the tokens {rest} are not part of the list")
         following = {path[0][len(rest)] for path in alive if len(path[0]) > len(rest)}
         if any(path[0] == rest and path[2] for path in alive):
             return following | self.ends, set(self.ends)
@@ -74,19 +74,19 @@ class Selection:
 
 
 class ListConstraint(LogitsProcessor):
-    """Holds every row's answer to its own list.
+    """Constrain each row's answer to its keyword list.
 
     Args:
-        selections: One a row of the batch.
-        prompt_length: Tokens before the answer.
-        stop_bias: Added to the logits of naming no further keyword; below 0 more keywords are named.
+        selections: One per row of the batch.
+        prompt_length: Number of tokens before the answer.
+        stop_bias: Added to the logits of stopping; a negative bias selects more keywords.
     """
 
     def __init__(self, selections: Sequence[Selection], prompt_length: int, stop_bias: float = 0.0):
         self.selections, self.prompt_length, self.stop_bias = selections, prompt_length, stop_bias
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        """Logits `(batch × beams, vocabulary)` with -inf for what leaves the list."""
+        """Return logits `(batch × beams, vocabulary)` with -inf for invalid tokens."""
         beams = len(input_ids) // len(self.selections)
         answers = input_ids[:, self.prompt_length :].tolist()
         bias = torch.full_like(scores, -torch.inf)

@@ -1,6 +1,6 @@
-"""Whole splits through the two stages: manifests in, manifests with answers or results files out.
+"""Stages that run splits through the recogniser: manifests in, manifests with selections or results files out.
 
-Results are one JSON line an utterance; `messages`, `response` and `labels` are what ms-swift's tools read.
+Results have one JSON line per utterance; `messages`, `response` and `labels` are for ms-swift's tools.
 """
 
 import json
@@ -48,21 +48,21 @@ def prune_splits(
     scored: Path | None = None,
     processes: int | None = None,
 ) -> dict[str, Any]:
-    """Ask the pruner about every utterance: the manifests again, with `predicted`, summary.json and threshold.csv.
+    """Prune every utterance's list; write manifests with `predicted`, summary.json and threshold.csv.
 
-    settings.json holds what it ran with, the tuned threshold among it. With the methods PC and JPI, which have no
-    pruner, whole lists go on. An interrupted run goes on with what is not scored yet; the train split is never held in
-    memory.
+    settings.json has the effective settings, including the tuned threshold. The methods PC and JPI have no pruner;
+    their lists are passed on whole. An interrupted run resumes with the utterances that have no scores yet; the train
+    split is never held in memory.
 
     Args:
-        manifests: By split name, among them dev; the same names are written in `output`.
-        train: Whether to prune the split `train`; else it is written as it was.
-        max_false_alarms: Keywords selected and not said in 100 dev utterances, at most: the threshold is tuned on dev,
-            instead of the one in the settings.
-        scored: Where scores are kept until all are there; None = beside `output`.
-        processes: Processes that share the utterances; None = one a GPU.
-    Returns: What summary.json holds: the method; the threshold that was applied, set or tuned on dev; recall, precision
-        and false alarms of the answers, by split. threshold.csv has these of dev for every threshold.
+        manifests: Manifests by split, including dev; `output` gets the same names.
+        train: Whether to prune the split `train`; else it is copied.
+        max_false_alarms: Tune the threshold on dev to at most this many keywords per 100 utterances that were selected
+            but not spoken; None = use the settings' threshold.
+        scored: Folder that keeps scores until all splits are scored; None = beside `output`.
+        processes: Processes that share the utterances; None = one per GPU.
+    Returns: The content of summary.json: the method; the threshold, set or tuned; recall, precision and false alarms of
+        the selections, by split. threshold.csv has these figures on dev for every threshold.
     """
     saved = sap_settings(pruner)
     method = saved.get("method", TPI)
@@ -80,26 +80,29 @@ def prune_splits(
     by_split: dict[str, Any] = {}
     with atomic_dir(output) as partial:
         for split in sorted(manifests, key=lambda split: split != "dev"):  # dev first: the threshold is tuned on it
-            manifest, place = manifests[split], output / f"{split}.jsonl"
+            manifest, target = manifests[split], output / f"{split}.jsonl"
             if split == "train" and not train:
                 write_manifest(
-                    partial / place.name, (relocated(one, manifest, place) for one in stream_manifest(manifest))
+                    partial / target.name,
+                    (relocated(utterance, manifest, target) for utterance in stream_manifest(manifest)),
                 )
                 continue
             started = time.monotonic()
             if split == "dev":
                 utterances = read_manifest(manifest)
-                points = curve(_scores(utterances, scores.get(split)), [spoken(one) for one in utterances])
+                points = curve(_scores(utterances, scores.get(split)), [spoken(utterance) for utterance in utterances])
                 write_csv(partial / "threshold.csv", points)
                 if max_false_alarms is not None:
                     tuned = choose(points, max_false_alarms)
                     threshold = least if tuned is None else tuned
             agreement = _Agreement()
             write_manifest(
-                partial / place.name,
+                partial / target.name,
                 (
-                    relocated(agreement.counted(one.with_predicted(list(above(own, threshold)))), manifest, place)
-                    for one, own in _scored(manifest, scores.get(split))
+                    relocated(
+                        agreement.counted(utterance.with_predicted(list(above(own, threshold)))), manifest, target
+                    )
+                    for utterance, own in _scored(manifest, scores.get(split))
                 ),
             )
             seconds = scores[split].seconds() / processes if method == TPI else time.monotonic() - started
@@ -111,8 +114,8 @@ def prune_splits(
         }
         save_part(partial / SETTINGS_FILE, settings.model_copy(update={"threshold": threshold}))
         (partial / "summary.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
-    for split in scores.values():
-        shutil.rmtree(split.folder, ignore_errors=True)
+    for finished in scores.values():
+        shutil.rmtree(finished.folder, ignore_errors=True)
     if kept.is_dir() and not any(kept.iterdir()):
         kept.rmdir()
     return facts
@@ -126,22 +129,22 @@ def decode_split(
     recogniser: Path,
     output: Path,
 ) -> dict[str, Any]:
-    """Transcribe a split once a context into `output/CONTEXT.jsonl`; timing.json says how fast.
+    """Transcribe a split once per context into `output/CONTEXT.jsonl`, with real-time factors in timing.json.
 
-    Utterances are decoded whole, whatever `max_segment` says. settings.json holds what it ran with; recogniser.json
+    Utterances are decoded whole, regardless of `max_segment`. settings.json has the effective settings; recogniser.json
     names the `lists` that the adapter was trained on, if its training.json does. A result's `predicted` is stage 1's
-    answer; with JPI it is the selection in the model's own answer.
+    selection; with JPI it is the selection in the model's own answer.
 
     Args:
-        contexts: Which lists are given: see `given_list`.
-    Raises: InputError: the context "predicted" is wanted and an utterance has not been pruned.
+        contexts: Contexts to decode with: see `given_list`.
+    Raises: InputError: the contexts include "predicted" and an utterance has not been pruned.
     """
     utterances = read_manifest(manifest)
-    missing = [one.id for one in utterances if one.predicted is None]
+    missing = [utterance.id for utterance in utterances if utterance.predicted is None]
     if missing and "predicted" in contexts:
         raise InputError(
             f"{manifest} ({missing[0]}): {len(missing)} of {len(utterances)} utterances have no `predicted`; "
-            'run "sap2 prune", or leave predicted out of inference.contexts'
+            'run "sap2 prune", or remove predicted from inference.contexts'
         )
     trained = _training(recogniser)
     whole = RecogniserSettings(inference=settings.model_copy(update={"max_segment": None}))
@@ -150,41 +153,41 @@ def decode_split(
     rows: dict[str, list[dict[str, Any]]] = {context: [] for context in contexts}
     seconds = dict.fromkeys(["encode", *contexts], 0.0)
     for batch in _batches(utterances, settings.batch_size, f"decode {manifest.stem}"):
-        # An utterance is encoded once, whatever the number of contexts.
+        # An utterance is encoded once for all contexts.
         started = time.monotonic()
-        speech = model.encode([audio_path(one, manifest) for one in batch])
+        speech = model.encode([audio_path(utterance, manifest) for utterance in batch])
         seconds["encode"] += time.monotonic() - started
-        placed = [relocated(one, manifest, output / "results.jsonl") for one in batch]
-        known: list[tuple[list[list[str]], list[Written], float]] = []
+        placed = [relocated(utterance, manifest, output / "results.jsonl") for utterance in batch]
+        decoded: list[tuple[list[list[str]], list[Written], float]] = []
         for context in contexts:
-            given = [given_list(one, context) for one in batch]
-            same = next((one for one in known if one[0] == given), None)  # of PC and JPI "full" is "predicted"
+            given = [given_list(utterance, context) for utterance in batch]
+            same = next((entry for entry in decoded if entry[0] == given), None)  # PC, JPI: "full" is "predicted"
             if same is None:
                 started = time.monotonic()
                 same = (given, model.integrate(speech, given), time.monotonic() - started)
-                known.append(same)
+                decoded.append(same)
             _, answers, taken = same
             seconds[context] += taken
             rows[context] += [
-                _result(one, context, words, text, selected if joint else None)
-                for one, words, (text, selected, _) in zip(placed, given, answers, strict=True)
+                _result(utterance, context, words, text, selected if joint else None)
+                for utterance, words, (text, selected, _) in zip(placed, given, answers, strict=True)
             ]
     with atomic_dir(output) as partial:
         for context, results in rows.items():
             write_jsonl(partial / f"{context}.jsonl", results)
-        heard = sum(one.duration for one in utterances)
-        factors = _real_time_factors(seconds, _pruning_seconds(manifest), heard)
+        audio_seconds = sum(utterance.duration for utterance in utterances)
+        factors = _real_time_factors(seconds, _pruning_seconds(manifest), audio_seconds)
         timing = {"device": best_device() or "cpu", "batch_size": settings.batch_size, "real_time_factor": factors}
         save_part(partial / SETTINGS_FILE, settings)
         (partial / "timing.json").write_text(json.dumps(timing, indent=2) + "\n", encoding="utf-8")
         if trained:
             (partial / "recogniser.json").write_text(json.dumps(trained, indent=2) + "\n", encoding="utf-8")
     rounded = {name: round(value, 1) for name, value in seconds.items()}
-    return {"utterances": len(utterances), "hours": round(heard / 3600, 3), "seconds": rounded}
+    return {"utterances": len(utterances), "hours": round(audio_seconds / 3600, 3), "seconds": rounded}
 
 
 def given_list(utterance: Utterance, context: str) -> list[str]:
-    """The keywords that go into the prompt in a context."""
+    """Return an utterance's keywords for the prompt in a context."""
     if context == "none":
         return []
     if context == "full":
@@ -193,14 +196,14 @@ def given_list(utterance: Utterance, context: str) -> list[str]:
 
 
 def _training(recogniser: Path) -> dict[str, str]:
-    """What results must say of the adapter's training; empty for an adapter from elsewhere."""
+    """Return the training facts that results state; empty for adapters without training.json."""
     path = Path(recogniser) / "training.json"
     lists = json_file(path, "train the stage again").get("lists") if path.is_file() else None
     return {"lists": lists} if lists else {}
 
 
 def _pruning_seconds(manifest: Path) -> float | None:
-    """What stage 1 took for the split, as `prune_splits` noted it beside the manifest."""
+    """Return stage 1's seconds for the split, from the summary.json that `prune_splits` wrote beside the manifest."""
     summary = manifest.with_name("summary.json")
     if not summary.is_file():
         return None
@@ -208,20 +211,20 @@ def _pruning_seconds(manifest: Path) -> float | None:
     return seconds
 
 
-def _real_time_factors(seconds: dict[str, float], pruning: float | None, heard: float) -> dict[str, float]:
-    """Seconds of computing for one of speech, by context, encoder included; of both stages where stage 1 took part."""
+def _real_time_factors(seconds: dict[str, float], pruning: float | None, audio_seconds: float) -> dict[str, float]:
+    """Compute real-time factors by context, including encoding, and pruning where the context needs it."""
     factors = {}
     for context in seconds.keys() - {"encode"}:
         stage_1 = pruning if context == "predicted" else 0.0
         if stage_1 is not None:
-            factors[context] = round((seconds["encode"] + stage_1 + seconds[context]) / heard, 4)
+            factors[context] = round((seconds["encode"] + stage_1 + seconds[context]) / audio_seconds, 4)
     return factors
 
 
 def _result(
     utterance: Utterance, context: str, given: Sequence[str], text: str, selected: list[str] | None
 ) -> dict[str, Any]:
-    """A line of results; `selected` = what a joint answer selected, None without one."""
+    """Build a results row; `selected`: the selection of a joint answer, None for other methods."""
     swift = to_swift(utterance, "recogniser" if selected is None else "joint", given)
     return {
         "id": utterance.id,
@@ -243,36 +246,39 @@ def _result(
 
 
 def _scored(manifest: Path, scores: SplitScores | None) -> Iterator[tuple[Utterance, dict[str, float]]]:
-    """Each utterance with its keywords' scores, one after the other; without a pruner all are certain.
+    """Yield each utterance with its keywords' scores; without a pruner all keywords are certain.
 
-    Ids used twice are an error of the stages before: of a long manifest they are not compared again.
+    Earlier stages reject duplicate ids: in a long manifest ids are not compared again.
     """
     utterances = stream_manifest(manifest)
-    return scores.read(utterances) if scores else ((one, dict.fromkeys(one.keywords, 0.0)) for one in utterances)
+    if scores:
+        return scores.read(utterances)
+    return ((utterance, dict.fromkeys(utterance.keywords, 0.0)) for utterance in utterances)
 
 
 def _scores(utterances: Sequence[Utterance], scores: SplitScores | None) -> list[dict[str, float]]:
     if scores is None:
-        return [dict.fromkeys(one.keywords, 0.0) for one in utterances]
+        return [dict.fromkeys(utterance.keywords, 0.0) for utterance in utterances]
     return [own for _, own in scores.read(iter(utterances))]
 
 
 class _Agreement:
-    """How well answers agree with what was spoken, over all utterances together."""
+    """Agreement of selected and spoken keywords over all utterances."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.utterances = self.right = self.said = self.selected = 0
 
-    def counted(self, answered: Utterance) -> Utterance:
-        """The same utterance, once it is counted."""
-        said, selected = spoken(answered), answered.predicted or ()
+    def counted(self, pruned: Utterance) -> Utterance:
+        """Count an utterance and return it unchanged."""
+        said, selected = spoken(pruned), pruned.predicted or ()
         self.utterances += 1
         self.right += len(set(selected) & set(said))
         self.said += len(said)
         self.selected += len(selected)
-        return answered
+        return pruned
 
     def figures(self) -> dict[str, Any]:
+        """Compute recall, precision and false alarms of the selections counted so far."""
         return {
             "utterances": self.utterances,
             "keyword_recall": round(self.right / self.said, 4) if self.said else None,
@@ -282,7 +288,7 @@ class _Agreement:
 
 
 def _batches(utterances: Sequence[Utterance], batch_size: int, label: str) -> Iterator[Sequence[Utterance]]:
-    """Parts small enough to hold their encoded speech in memory, with progress by part."""
+    """Yield parts small enough to hold their encoded speech in memory, showing progress."""
     size = batch_size * BATCHES_AHEAD
     parts = [utterances[start : start + size] for start in range(0, len(utterances), size)]
     yield from track(parts, len(parts), f"{label} ({size} utterances each)")

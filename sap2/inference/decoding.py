@@ -1,6 +1,6 @@
-"""Batched decoding: rows sorted by length, batched under a budget, answers back in the order they were asked for.
+"""Batched decoding: rows are sorted by length, batched under a budget, and answered in their original order.
 
-The frozen encoder hears an utterance once: `encode` gives states that every later question about it can reuse.
+The frozen encoder runs once per utterance: `encode` returns states that all later prompts reuse.
 """
 
 from collections.abc import Iterator, Sequence
@@ -25,22 +25,22 @@ from sap2.inference.constraint import ListConstraint, Selection
 from sap2.model import CACHE, SapProcessor
 from sap2.progress import track
 
-# What a row hears: a waveform (16 kHz mono), states encoded before `(frames, encoder_hidden)`, or nothing.
+# Speech of a row: a waveform (16 kHz mono), encoded states `(frames, encoder_hidden)`, or none.
 Speech = np.ndarray | Tensor | None
 
-LOOP_PERIOD = 16  # longest repeated block looked for, in tokens
-LOOP_TIMES = 6  # a block this many times in a row is a loop, not speech
-LOOP_TOKENS = 12  # … if the copies have at least this many tokens together
+LOOP_PERIOD = 16  # maximum length of a repeated block, in tokens
+LOOP_TIMES = 6  # repetitions in a row that count as a loop
+LOOP_TOKENS = 12  # minimum number of tokens of all repetitions together
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What the model answered, and how sure it was of each token.
+    """A model's answer, optionally with its tokens' log-probabilities.
 
     Args:
-        text: Without special tokens; one that fell into a loop is cut after the first round.
-        pieces: Text of each token decoded alone; together they have the text's separators, blanks and letters.
-        logprobs: Natural logarithm of each token's probability, given all before it; empty when not asked for.
+        text: The answer without special tokens; a loop is cut after its first round.
+        pieces: Each token's text; together they have the text's separators, blanks and letters.
+        logprobs: Natural logarithm of each token's probability given all tokens before it; empty unless requested.
     """
 
     text: str
@@ -57,13 +57,14 @@ def encode(
     batch_seconds: float = 240.0,
     label: str | None = None,
 ) -> list[Tensor]:
-    """Run the frozen encoder once an utterance: states before the projector, `(frames, encoder_hidden)` each, on the
-    CPU.
+    """Run the frozen encoder once per utterance; return `(frames, encoder_hidden)` states on the CPU.
+
+    The states are those before the projector.
 
     Args:
-        audio: Mono waveforms at 16 kHz, at most the encoder's 30 s each.
-        batch_seconds: Padded audio a batch at most; bounds the encoder's memory.
-        label: Shows progress under this name.
+        audio: Mono waveforms at 16 kHz, each at most the encoder's 30 s.
+        batch_seconds: Maximum padded audio per batch; bounds the encoder's memory.
+        label: Name of the progress display; None = no progress.
     """
     lengths = [len(wave) for wave in audio]
     budget = int(batch_seconds * processor.feature_extractor.sampling_rate)  # type: ignore[attr-defined]
@@ -73,11 +74,11 @@ def encode(
         hidden, mask = model.encode_speech(**features)
         for row, frames, count in zip(rows, hidden, mask.sum(-1).tolist(), strict=True):
             states[row] = frames[:count].cpu()
-    return [one for one in states if one is not None]
+    return [encoded for encoded in states if encoded is not None]
 
 
 def generate(model, processor: SapProcessor, *questions, **options) -> list[str]:
-    """The text alone of `answers`, which takes the same arguments."""
+    """Return only the texts of `answers`; same arguments."""
     return [answer.text for answer in answers(model, processor, *questions, **options)]
 
 
@@ -97,32 +98,32 @@ def answers(
     scored: bool = False,
     label: str | None = None,
 ) -> list[Answer]:
-    """Answer each prompt about its speech; answer i belongs to item i, whatever the batches were.
+    """Answer each prompt about its speech; answer i belongs to item i, regardless of batching.
 
     Args:
-        items: What each row hears; waveforms are encoded on the way, states are used as they are.
-        prompts: One for all rows or one each, from `sap2.prompts`.
+        items: Speech of each row; waveforms are encoded, states are used directly.
+        prompts: A prompt for all rows or one per row, from `sap2.prompts`.
         keywords: Each row's list; None = no lists.
         batch_size, batch_tokens, max_new_tokens, num_beams: See `sap2.settings.SearchSettings`.
-        selecting: Hold each answer to the row's list, as `ListConstraint` does with `stop_bias`.
-        scored: With each token and its log-probability.
-        label: Shows progress under this name.
-    Raises: InputError: numbers of items, prompts and lists differ, or one cannot be used.
+        selecting: Constrain each answer to the row's list by `ListConstraint`, with `stop_bias`.
+        scored: Return each token and its log-probability.
+        label: Name of the progress display; None = no progress.
+    Raises: InputError: numbers of items, prompts and lists differ, or an item is unusable.
     """
     prompts = [prompts] * len(items) if isinstance(prompts, str) else list(prompts)
     keywords = [[]] * len(items) if keywords is None else keywords
     if not len(items) == len(prompts) == len(keywords):
-        raise InputError(f"{len(items)} items, {len(prompts)} prompts, {len(keywords)} lists; give one each")
+        raise InputError(f"{len(items)} items, {len(prompts)} prompts, {len(keywords)} lists; expected equal numbers")
     lengths = _lengths(processor, items, prompts, keywords)
-    found = [Answer("")] * len(items)
+    results = [Answer("")] * len(items)
     for rows in _batches(lengths, batch_size, batch_tokens // num_beams, label):
         batch = _answer(
             model, processor, [items[i] for i in rows], [prompts[i] for i in rows], [keywords[i] for i in rows],
             max_new_tokens, num_beams, stop_bias if selecting else None, scored,
         )  # fmt: skip
         for row, answer in zip(rows, batch, strict=True):
-            found[row] = answer
-    return found
+            results[row] = answer
+    return results
 
 
 @torch.no_grad()
@@ -137,22 +138,22 @@ def tags(
     batch_tokens: int = 16_384,
     label: str | None = None,
 ) -> list[dict[str, float]]:
-    """How likely each row's keywords are spoken, as the model tags them while it reads the list: no answer is made.
+    """Tag each row's keywords as spoken or not while reading the list, without generating an answer.
 
     Args:
-        items, prompt, keywords, batch_size, batch_tokens, label: As of `answers`.
-    Returns: Of each keyword the log-odds that it is spoken, in the list's order.
+        items, prompt, keywords, batch_size, batch_tokens, label: See `answers`.
+    Returns: By row the log-odds that each keyword is spoken, in the list's order.
     """
     lengths = _lengths(processor, items, [prompt] * len(items), keywords)
-    found: list[dict[str, float]] = [{}] * len(items)
+    results: list[dict[str, float]] = [{}] * len(items)
     for rows in _batches(lengths, batch_size, batch_tokens, label):
         lists = [keywords[row] for row in rows]
         inputs = _inputs(model, processor, [items[row] for row in rows], [prompt] * len(rows), lists, "right")
         places = processor.keyword_places(inputs["input_ids"], lists)
         odds = model.tag_keywords(places, **inputs).tolist()
         for row, words, values in zip(rows, lists, odds, strict=True):
-            found[row] = dict(zip(words, values, strict=False))
-    return found
+            results[row] = dict(zip(words, values, strict=False))
+    return results
 
 
 @torch.no_grad()
@@ -167,42 +168,42 @@ def likelihoods(
     batch_size: int = 16,
     batch_tokens: int = 16_384,
 ) -> list[list[float]]:
-    """The log-probability of each of a row's texts as the answer to its prompt, the end included.
+    """Compute the log-probability of each of a row's texts as the answer to its prompt, including the end.
 
-    A prompt is read once, however many texts it has.
+    A prompt is processed once for all its texts.
 
     Args:
-        items, prompts, keywords, batch_size, batch_tokens: As of `answers`.
+        items, prompts, keywords, batch_size, batch_tokens: See `answers`.
     """
-    found = [[0.0] * len(several) for several in texts]
+    results = [[0.0] * len(several) for several in texts]
     for rows in _batches(_lengths(processor, items, prompts, keywords), batch_size, batch_tokens, None):
-        asked = [(place, number) for place, row in enumerate(rows) for number in range(len(texts[row]))]
-        targets = [processor.target(texts[rows[place]][number]) for place, number in asked]
-        spoken, asked_with, lists = ([column[row] for row in rows] for column in (items, prompts, keywords))
-        inputs = _inputs(model, processor, spoken, asked_with, lists, "left")
+        pairs = [(index, number) for index, row in enumerate(rows) for number in range(len(texts[row]))]
+        targets = [processor.target(texts[rows[index]][number]) for index, number in pairs]
+        speech, questions, lists = ([column[row] for row in rows] for column in (items, prompts, keywords))
+        inputs = _inputs(model, processor, speech, questions, lists, "left")
         read = model(**inputs, use_cache=True, logits_to_keep=1)
         mask, width = inputs["attention_mask"], inputs["attention_mask"].shape[1]
         for some in _batches([width + len(target) for target in targets], batch_size, batch_tokens, None):
-            places = torch.tensor([asked[one][0] for one in some], device=model.device)
-            labels = pad_sequence([torch.tensor(targets[one]) for one in some], batch_first=True, padding_value=-100)
+            indices = torch.tensor([pairs[item][0] for item in some], device=model.device)
+            labels = pad_sequence([torch.tensor(targets[item]) for item in some], batch_first=True, padding_value=-100)
             labels = labels.to(model.device)
             written = model(
-                input_ids=labels.clamp(min=0), attention_mask=torch.cat([mask[places], (labels != -100).to(mask)], 1),
-                use_cache=True, **{CACHE: _selected(getattr(read, CACHE), places)},
+                input_ids=labels.clamp(min=0), attention_mask=torch.cat([mask[indices], (labels != -100).to(mask)], 1),
+                use_cache=True, **{CACHE: _selected(getattr(read, CACHE), indices)},
             ).logits[:, :-1]  # fmt: skip
-            logprobs = torch.cat([read.logits[places], written], 1).float().log_softmax(-1)
+            logprobs = torch.cat([read.logits[indices], written], 1).float().log_softmax(-1)
             chosen = logprobs.gather(-1, labels.clamp(min=0)[..., None])[..., 0]
-            for one, total in zip(some, (chosen * (labels != -100)).sum(-1).tolist(), strict=True):
-                place, number = asked[one]
-                found[rows[place]][number] = total
-    return found
+            for item, total in zip(some, (chosen * (labels != -100)).sum(-1).tolist(), strict=True):
+                index, number = pairs[item]
+                results[rows[index]][number] = total
+    return results
 
 
-def _selected(cache: Cache, places: Tensor) -> Cache:
-    """A cache of these rows of a batch, some perhaps more than once; the batch's own stays as it is."""
+def _selected(cache: Cache, indices: Tensor) -> Cache:
+    """Copy rows of a batch's cache, possibly repeated; the batch's cache is not changed."""
     chosen = copy(cache)
     chosen.layers = [copy(layer) for layer in cache.layers]
-    chosen.batch_select_indices(places)
+    chosen.batch_select_indices(indices)
     return chosen
 
 
@@ -226,7 +227,7 @@ def trim_loop(tokens: Sequence[int]) -> list[int]:
 
 
 class LoopStop(StoppingCriteria):
-    """Ends a row whose last tokens are one block over and over, so that a stuck row doesn't cost the whole bound."""
+    """Stop rows that end in a repeated block, so that they do not generate up to the maximum length."""
 
     def __init__(self, prompt_length: int):
         self.prompt_length = prompt_length
@@ -243,10 +244,10 @@ class LoopStop(StoppingCriteria):
 
 
 class Likeliest(LogitsProcessor):
-    """Keeps each step's likeliest tokens, among which the search takes its own: the whole table would not fit.
+    """Record the likeliest tokens of each step, which include those of the search; all logits would not fit in memory.
 
     Args:
-        count: Tokens a row that the search looks at in a step; beam search, one for each beam and each end besides.
+        count: Tokens per row and step to record; beam search needs one per beam, plus one per beam and end token.
     """
 
     def __init__(self, count: int):
@@ -259,21 +260,21 @@ class Likeliest(LogitsProcessor):
         return scores
 
     def of(self, tokens: Tensor, beams: Tensor | None) -> Tensor:
-        """Each answer token's log-probability, `(rows, steps)`.
+        """Return the log-probability of each answer token, `(rows, steps)`.
 
         Args:
             tokens: `(rows, steps)`.
-            beams: The row that an answer's beam stood in at each step, `(rows, steps)`; None = its own.
+            beams: The row of an answer's beam at each step, `(rows, steps)`; None = its own row.
         """
         gathered = torch.zeros(tokens.shape, dtype=torch.float32, device=tokens.device)
         for step, (values, indices) in enumerate(self.steps[: tokens.shape[1]]):
             if beams is not None:
                 row = beams[:, step].clamp(min=0)
                 values, indices = values[row], indices[row]
-            there = indices == tokens[:, step, None]
-            place = there.long().argmax(-1, keepdim=True)
-            # A token that is not there tied with the last one that is.
-            gathered[:, step] = torch.where(there, values, values[:, -1:]).gather(-1, place)[:, 0]
+            matches = indices == tokens[:, step, None]
+            index = matches.long().argmax(-1, keepdim=True)
+            # A token that was not recorded tied with the last recorded token.
+            gathered[:, step] = torch.where(matches, values, values[:, -1:]).gather(-1, index)[:, 0]
         return gathered
 
 
@@ -290,7 +291,7 @@ def _answer(
     prompt_length = inputs["input_ids"].shape[1]
     tokenizer = processor.tokenizer
     ends = processor.end_ids
-    # Every sampling field is set: what is left open would come from the base's generation_config.json.
+    # Set all sampling fields: unset fields would come from the base's generation_config.json.
     config = GenerationConfig(
         max_new_tokens=max_new_tokens, num_beams=num_beams, do_sample=False, temperature=1.0, top_k=50, top_p=1.0,
         repetition_penalty=1.0, length_penalty=1.0, num_return_sequences=1, early_stopping=False, use_cache=True,
@@ -309,20 +310,20 @@ def _answer(
     )  # fmt: skip
     rows = output.sequences[:, prompt_length:]
     logprobs = likeliest.of(rows, getattr(output, "beam_indices", None)).tolist() if scored else [()] * len(rows)
-    found = []
+    results = []
     for tokens, row in zip(rows.tolist(), logprobs, strict=True):
-        end = next((place for place, token in enumerate(tokens) if token in ends), len(tokens))
+        end = next((index for index, token in enumerate(tokens) if token in ends), len(tokens))
         tokens = trim_loop(tokens[:end])
         span = processor.answer_span(tokens)
         text = tokenizer.decode(tokens[span], skip_special_tokens=True).strip()
         pieces = [tokenizer.decode([token], skip_special_tokens=True) for token in tokens[span]] if scored else ()
-        found.append(Answer(text, tuple(pieces), tuple(row[: len(tokens)][span])))
-    return found
+        results.append(Answer(text, tuple(pieces), tuple(row[: len(tokens)][span])))
+    return results
 
 
 def _inputs(model, processor, items, prompts, keywords, padding_side: str) -> dict[str, Tensor]:
     states = _states(model, processor, items)
-    frames = [len(one) for one in states]
+    frames = [len(frames) for frames in states]
     batch = processor(prompts, keywords, frames=frames, padding_side=padding_side)
     inputs = {name: tensor.to(model.device) for name, tensor in batch.items()}
     if any(len(frames) for frames in states):
@@ -333,7 +334,7 @@ def _inputs(model, processor, items, prompts, keywords, padding_side: str) -> di
 
 
 def _states(model, processor, items: Sequence[Speech]) -> list[Tensor]:
-    """Each row's encoded speech; an empty tensor where there is none."""
+    """Encode each row's speech if needed; empty tensors for rows without speech."""
     waves = {row: item for row, item in enumerate(items) if isinstance(item, np.ndarray)}
     states = dict(zip(waves, encode(model, processor, list(waves.values()), len(items)), strict=True))
     states |= {row: item for row, item in enumerate(items) if isinstance(item, Tensor)}
@@ -343,7 +344,7 @@ def _states(model, processor, items: Sequence[Speech]) -> list[Tensor]:
 
 
 def _lengths(processor, items, prompts, keywords) -> list[int]:
-    """Tokens of each row's prompt, with its list and speech."""
+    """Return each row's prompt length in tokens, including list and speech."""
     return [
         processor.prompt_length(prompt, words, _frames(processor, item))
         for item, prompt, words in zip(items, prompts, keywords, strict=True)
@@ -357,7 +358,7 @@ def _frames(processor, item: Speech) -> int:
 
 
 def _batches(lengths: Sequence[int], batch_size: int, budget: int, label: str | None) -> Iterator[list[int]]:
-    """Row numbers a batch, longest rows first: what doesn't fit in memory shows at once, and padding stays small."""
+    """Yield batches of row indices, longest rows first: memory errors come early, and padding stays small."""
     batches: list[list[int]] = []
     for row in sorted(range(len(lengths)), key=lambda row: (-lengths[row], row)):
         # The first row of a batch is its longest.

@@ -1,4 +1,4 @@
-"""Recordings cut into segments and encoded once, for every stage that reads them."""
+"""Recordings cut into segments and encoded once, shared by all stages that read them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -22,11 +22,11 @@ Span = tuple[Seconds, Seconds]
 
 @dataclass(frozen=True)
 class AudioCut:
-    """Where a recording is cut.
+    """A recording's division into segments.
 
     Args:
-        spans: Start and end of the segments that are recognised.
-        left_out: Those of the segments that hold no speech.
+        spans: Start and end of the segments to recognise.
+        left_out: Start and end of the segments without speech.
     """
 
     spans: list[Span]
@@ -35,12 +35,12 @@ class AudioCut:
 
 @dataclass(frozen=True)
 class EncodedAudio:
-    """What the encoders made of a recording; can be recognised as often as wanted.
+    """A recording's encoded segments, which can be recognised repeatedly.
 
     Args:
-        states: By encoder, of each segment, `(frames, encoder_hidden)`.
+        states: By encoder, the states of each segment, `(frames, encoder_hidden)`.
         spans: Start and end of each segment.
-        duration: Of the recording.
+        duration: Length of the recording.
         left_out: Start and end of segments without speech, which were not encoded.
     """
 
@@ -51,36 +51,36 @@ class EncodedAudio:
 
     @classmethod
     def whole(cls, states: Tensor, duration: Seconds) -> "EncodedAudio":
-        """A recording of a single segment, encoded by the base's own encoder."""
+        """Build a recording with a single segment, encoded by the base's encoder."""
         return cls({BARE_ENCODER: [states]}, [(0.0, duration)], duration)
 
     def by(self, stage: StageModel) -> list[Tensor]:
-        """Each segment's states as the stage's encoder made them.
+        """Return each segment's states from the stage's encoder.
 
         Raises: ModelError: another recogniser encoded the recording.
         """
         if stage.encoder not in self.states:
             raise ModelError(
-                f"encoded by {', '.join(self.states)}, expected {stage.encoder}; encode it with this recogniser"
+                f"audio encoded by {', '.join(self.states)}, expected {stage.encoder}; encode it with this recogniser"
             )
         return self.states[stage.encoder]
 
     def segments(self) -> list["EncodedAudio"]:
-        """Each segment as a recording of its own, at its time."""
+        """Return each segment as a recording of its own, with its span."""
         return [
-            EncodedAudio({encoder: [states[place]] for encoder, states in self.states.items()}, [span], self.duration)
-            for place, span in enumerate(self.spans)
+            EncodedAudio({encoder: [states[index]] for encoder, states in self.states.items()}, [span], self.duration)
+            for index, span in enumerate(self.spans)
         ]
 
 
 @dataclass(eq=False)
 class AudioSegment:
-    """A segment of a recording that is cut already: taken as it is, and encoded once however often it is recognised.
+    """A segment of a recording, which is not cut again and is encoded once even if it is recognised repeatedly.
 
     Args:
-        wave: Its samples, 16 kHz mono.
-        span: Its start and end in the recording.
-        encoded: What the encoders made of it; set by the first `AudioEncoder` that gets it.
+        wave: Samples of the segment, 16 kHz mono.
+        span: Start and end in the recording.
+        encoded: The encoded segment; set by the first `AudioEncoder` that gets it.
     """
 
     wave: np.ndarray
@@ -91,19 +91,19 @@ class AudioSegment:
         return len(self.wave)
 
 
-# An utterance: path, waveform (16 kHz mono), segment of a recording, or what an encoder made of one of these.
+# An utterance: a path, a waveform (16 kHz mono), a segment of a recording, or its encoded form.
 AudioInput = str | Path | np.ndarray | AudioSegment | EncodedAudio
 
 
 class AudioEncoder:
-    """Cuts recordings into segments and runs each of the stages' encoders over them once.
+    """Cut recordings into segments and run each of the stages' encoders once.
 
     Args:
         stages: The stage models that will read the result; those that share an encoder share its states.
         batch_size: Segments encoded together.
-        max_segment: Seconds of a segment of a longer recording, at most; None = what the encoders take.
-        segment_overlap: Seconds that two segments share where no pause parts them: see `sap2.data.segmentation`.
-        speech_only: Whether segments without speech are left out.
+        max_segment: Maximum segment length in seconds; None = the encoders' limit.
+        segment_overlap: Overlap in seconds of segments without a pause between them: see `sap2.data.segmentation`.
+        speech_only: Whether to drop segments without speech.
     """
 
     def __init__(
@@ -114,16 +114,16 @@ class AudioEncoder:
         segment_overlap: Seconds = 1.0,
         speech_only: bool = False,
     ):
-        self._encoders = {stage.encoder: stage for stage in reversed(stages)}  # of several the first
+        self._encoders = {stage.encoder: stage for stage in reversed(stages)}  # the first of several wins
         self._batch_size, self.segment_overlap, self._speech_only = batch_size, segment_overlap, speech_only
         limits = [stage.segment_limit for stage in stages]
         self.segment_limit = min(limits if max_segment is None else [*limits, max_segment])
 
     def __call__(self, audio: Sequence[AudioInput], label: str | None = None) -> list[EncodedAudio]:
-        """Encode recordings; those that are encoded already stay as they are.
+        """Encode recordings; already encoded recordings are returned unchanged.
 
         Args:
-            label: Shows progress under this name.
+            label: Name of the progress display; None = no progress.
         """
         waves: list[np.ndarray] = []
         recordings: list[EncodedAudio] = []
@@ -144,21 +144,23 @@ class AudioEncoder:
             for name, stage in self._encoders.items()
         }
         recordings = [
-            one
-            if one.states
-            else replace(one, states={name: [next(states) for _ in one.spans] for name, states in encoded.items()})
-            for one in recordings
+            recording
+            if recording.states
+            else replace(
+                recording, states={name: [next(states) for _ in recording.spans] for name, states in encoded.items()}
+            )
+            for recording in recordings
         ]
-        for item, one in zip(audio, recordings, strict=True):
+        for item, recording in zip(audio, recordings, strict=True):
             if isinstance(item, AudioSegment):
-                item.encoded = one
+                item.encoded = recording
         return recordings
 
     def cut(self, wave: np.ndarray) -> AudioCut:
-        """The segments of a waveform (16 kHz mono); those that hold no speech are left out if so set."""
+        """Cut a waveform (16 kHz mono) into segments; leave out segments without speech if so set."""
         spans = segments(wave, self.segment_limit, self.segment_overlap)
         if not self._speech_only:
             return AudioCut(spans)
         speech = speech_spans(wave)
         spoken = [any(first < end and start < last for first, last in speech) for start, end in spans]
-        return AudioCut(list(compress(spans, spoken)), list(compress(spans, (not one for one in spoken))))
+        return AudioCut(list(compress(spans, spoken)), list(compress(spans, (not voiced for voiced in spoken))))

@@ -1,8 +1,8 @@
-"""What a first pass without the list heard, as evidence for and against each keyword of it.
+"""Evidence from a first pass without the list, for and against each of its keywords.
 
-A keyword is written into the first transcript where it fits best, and the model is asked how likely that is beside what
-it wrote by itself. Keywords that would stand in the same place compete: one of them at most was said there. Beyond the
-paper; docs/method.md says what it is worth.
+A keyword is inserted into the first transcript where it fits best, and the model scores the result against the first
+transcript. Keywords that would occupy the same words compete: at most one of them was spoken there. Beyond the paper;
+docs/method.md has its effect.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,19 +13,19 @@ import numpy as np
 from sap2.inference.places import Replacement, likeness
 from sap2.settings import FirstPassWeights
 
-__all__ = ["Written", "chances", "in_best_place", "written"]
+__all__ = ["Written", "chances", "at_best_words", "written"]
 
-PLACES = 4  # of the transcript in which a keyword is tried
-PROMISING = 3.0  # log-odds from which a keyword is tried: asking the model takes from them, and seldom adds
+PLACES = 4  # positions in the transcript at which a keyword is tried
+PROMISING = 3.0  # minimum log-odds of a keyword to be tried; the model's score rarely raises them
 
 
 @dataclass(frozen=True)
 class Written(Replacement):
-    """A keyword instead of some words of the first transcript.
+    """A keyword that replaces some words of the first transcript.
 
     Args:
-        tag, likeness: The evidence there is without asking the model: see `FirstPassWeights`.
-        text: The transcript with it.
+        tag, likeness: Evidence without the model's score: see `FirstPassWeights`.
+        text: The transcript with the keyword.
     """
 
     tag: float
@@ -34,16 +34,14 @@ class Written(Replacement):
 
 
 def written(text: str, tags: Mapping[str, float], weights: FirstPassWeights) -> list[Written]:
-    """The likeliest keywords, each written into the first transcript in the places that are most like it.
+    """Insert the likeliest keywords into the first transcript, each at its most similar words.
 
-    >>> for one in written("ask cathrin about it", {"Kathryn": 1.0, "Dorst": -9.0}, FirstPassWeights()):
-    ...     print(one.text)
-    ask Kathryn about it
-    Kathryn about it
+    >>> written("ask cathrin about it", {"Kathryn": 1.0, "Dorst": -9.0}, FirstPassWeights())[0].text
+    'ask Kathryn about it'
 
     Args:
-        tags: The log-odds of each keyword of the list, as tagged.
-    Returns: The surest keyword first.
+        tags: The log-odds of each keyword, as tagged.
+    Returns: Insertions, likeliest keyword first.
     """
     words, listed = text.split(), list(tags)
     if not listed:
@@ -51,44 +49,45 @@ def written(text: str, tags: Mapping[str, float], weights: FirstPassWeights) -> 
     spans, alike = likeness(words, listed)
     most = alike.max(axis=0)
     odds = weights.tag * np.array([tags[word] for word in listed]) + weights.likeness * most + weights.prior
-    found = []
+    candidates = []
     for column in np.argsort(-odds, kind="stable")[: weights.candidates]:
         if odds[column] < PROMISING:
             break
         for row in np.argsort(-alike[:, column], kind="stable")[:PLACES]:
             start, end = spans[row]
-            one = Replacement(start, end, listed[column])
-            inserted = " ".join(one.within(words))
-            found.append(Written(one.start, one.end, one.keyword, tags[one.keyword], float(most[column]), inserted))
-    return found
+            candidate = Replacement(start, end, listed[column])
+            inserted = " ".join(candidate.within(words))
+            similarity = float(most[column])
+            candidates.append(Written(start, end, candidate.keyword, tags[candidate.keyword], similarity, inserted))
+    return candidates
 
 
 def chances(tried: Sequence[Written], gains: Sequence[float], weights: FirstPassWeights) -> dict[str, float]:
-    """The log-probability that each keyword was said; those of one place are at most 1 together.
+    """Estimate the log-probability that each keyword was spoken; probabilities at the same words sum to at most 1.
 
     Args:
-        tried: As `written` gives them.
-        gains: Of each the log-probability of its text, less that of the first transcript.
-    Returns: In the order of `tried`; each keyword stands where its gain is greatest.
+        tried: The result of `written`.
+        gains: The log-probability of each text minus that of the first transcript.
+    Returns: In the order of `tried`; each keyword at the words with the greatest gain.
     """
-    best = in_best_place(tried, gains)
+    best = at_best_words(tried, gains)
     if not best:
         return {}
     odds = np.array(
         [
-            weights.tag * one.tag + weights.likeness * one.likeness + weights.likelihood * gain + weights.prior
-            for gain, one in best
+            weights.tag * entry.tag + weights.likeness * entry.likeness + weights.likelihood * gain + weights.prior
+            for gain, entry in best
         ]
     )
-    rivals = np.array([[one.rivals(other) for _, other in best] for _, one in best])  # (keywords, keywords)
+    rivals = np.array([[entry.rivals(other) for _, other in best] for _, entry in best])  # (keywords, keywords)
     total = np.logaddexp.reduce(np.where(rivals, odds, -np.inf), axis=1)
-    return dict(zip((one.keyword for _, one in best), (odds - np.logaddexp(0.0, total)).tolist(), strict=True))
+    return dict(zip((entry.keyword for _, entry in best), (odds - np.logaddexp(0.0, total)).tolist(), strict=True))
 
 
-def in_best_place(tried: Sequence[Written], gains: Sequence[float]) -> list[tuple[float, Written]]:
-    """Each keyword once, with its gain, where that is greatest."""
+def at_best_words(tried: Sequence[Written], gains: Sequence[float]) -> list[tuple[float, Written]]:
+    """Return each keyword once, at the words with the greatest gain, with that gain."""
     best: dict[str, tuple[float, Written]] = {}
-    for one, gain in zip(tried, gains, strict=True):
-        if one.keyword not in best or gain > best[one.keyword][0]:
-            best[one.keyword] = (gain, one)
+    for entry, gain in zip(tried, gains, strict=True):
+        if entry.keyword not in best or gain > best[entry.keyword][0]:
+            best[entry.keyword] = (gain, entry)
     return list(best.values())

@@ -1,4 +1,4 @@
-"""What tells one recogniser from another: the weights and settings that decide its text."""
+"""The identity of a recogniser: a digest of the weights and settings that determine its text."""
 
 import hashlib
 import json
@@ -11,22 +11,22 @@ from sap2.inference.recogniser import Recogniser
 
 __all__ = ["identity"]
 
-VALUES = 1 << 16  # of each tensor that are looked at, evenly spread: a training changes them all
+VALUES = 1 << 16  # values hashed per tensor, evenly spread; a training changes them all
 
 
 def identity(recogniser: Recogniser) -> str:
-    """A digest of a recogniser's weights and settings; where they lie and on which device they run does not count."""
+    """Return a digest of a recogniser's weights and settings, independent of paths and device."""
     pruner, transcriber = recogniser.pruner, recogniser.transcriber
     settings = recogniser.settings.deciding_text()
     if pruner:
-        settings["pruning"]["threshold"] = pruner.threshold  # None may stand for the tags' own
+        settings["pruning"]["threshold"] = pruner.threshold  # None may stand for the tags' default
     stages = (transcriber.stage, *(pruner.stages if pruner else ()))
     settings["spelling"] = [stage.spelling for stage in stages]
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
     models = {id(stage.model): stage.model for stage in stages}
     for model in models.values():
         adapters = getattr(model, "peft_config", {})
-        scales = {name: [one.r, one.lora_alpha] for name, one in adapters.items()}
+        scales = {name: [adapter.r, adapter.lora_alpha] for name, adapter in adapters.items()}
         digest.update(json.dumps([model.config.sap_fields(), scales], sort_keys=True).encode())
         _add_weights(digest, model.state_dict())
     return digest.hexdigest()

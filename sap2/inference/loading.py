@@ -1,6 +1,6 @@
-"""Folders to recognisers: one base with two adapters, or a whole checkpoint for each stage.
+"""Loading of recognisers from folders: a base with two adapters, or a full checkpoint per stage.
 
-A registered version is fetched by `sap2.tracking.packaging`, which then loads it here.
+`sap2.tracking.packaging` downloads registered versions, then loads them with this module.
 """
 
 from collections.abc import Mapping
@@ -33,14 +33,14 @@ def load_recogniser(
     dtype: str | torch.dtype | None = None,
     **sap_overrides: Any,
 ) -> Recogniser:
-    """Load one base and the two adapters; a stage without an adapter runs on the bare base.
+    """Load a base and two adapters; a stage without an adapter runs on the bare base.
 
-    With the methods PC and JPI the pruner may be left out, or be the folder that says there is none.
+    With the methods PC and JPI the pruner may be omitted, or be a folder that states there is none.
 
     Args:
-        dtype: None = the checkpoint's own on a GPU, float32 on a CPU, where half precision is many times slower.
-        sap_overrides: Fields of `SapFields`, instead of the adapters' own; `quantization_config` and
-            `attn_implementation` as `load_model` takes them.
+        dtype: None = the checkpoint's on a GPU; float32 on a CPU, where half precision is many times slower.
+        sap_overrides: Fields of `SapFields`, overriding the adapters'; `quantization_config` and
+            `attn_implementation` as in `load_model`.
     Raises: ModelError: a folder is unusable, or the adapters were trained with different pooling.
     """
     adapters = {name: path for name, path in ((PRUNER, pruner), (RECOGNISER, recogniser)) if path is not None}
@@ -60,7 +60,7 @@ def load_pruner(
     device: str | None = None,
     dtype: str | torch.dtype | None = None,
 ) -> Pruner:
-    """Load stage 1 alone, without an adapter on the bare base.
+    """Load stage 1 alone; without an adapter it runs on the bare base.
 
     Raises: ModelError: a folder is unusable, or the method has no stage 1.
     """
@@ -79,14 +79,14 @@ def load_checkpoints(
     device: str | None = None,
     dtype: str | torch.dtype | None = None,
 ) -> Recogniser:
-    """Load a whole model for each stage, as the public SAP² checkpoints are.
+    """Load a full model per stage, such as the public SAP² checkpoints.
 
-    Pooling and tokenizer are each model's own. An encoder with the same weights in both is kept and run once.
+    Each model has its pooling and tokenizer. If both encoders have equal weights, they are shared and run once.
 
     Args:
         pruner, recogniser: Folders or hub ids in Hugging Face format.
         dtype: See `load_recogniser`.
-    Raises: ModelError: a checkpoint is unusable, of a method without stages, or its frames are longer than the other's.
+    Raises: ModelError: a checkpoint is unusable or of a method without stages, or the frame lengths differ.
     """
     first, second = (StageModel(*_load(path, {}, device, dtype, {})) for path in (pruner, recogniser))
     for path, stage in ((pruner, first), (recogniser, second)):
@@ -94,8 +94,8 @@ def load_checkpoints(
             raise ModelError(f"{path}: its method is {stage.method}, a model of one stage; load it alone")
     if first.frame_seconds != second.frame_seconds:
         raise ModelError(
-            f"{pruner} hears frames of {first.frame_seconds:g} s, {recogniser} of {second.frame_seconds:g} s; "
-            "give checkpoints with the same kind of encoder"
+            f"{pruner} has frames of {first.frame_seconds:g} s, {recogniser} of {second.frame_seconds:g} s; "
+            "expected checkpoints with the same kind of encoder"
         )
     towers = [stage.model.model.audio_tower for stage in (first, second)]
     if _same_weights(*towers):
@@ -106,9 +106,9 @@ def load_checkpoints(
 
 
 def best_device() -> str | None:
-    """The first GPU when there is one.
+    """Return the first GPU, or None without GPUs.
 
-    Raises: ModelError: this pod was given some, and torch sees none.
+    Raises: ModelError: the pod requested GPUs, but torch sees none.
     """
     check_accelerators(min(1, wanted()))
     return "cuda" if torch.cuda.is_available() else None
@@ -121,7 +121,7 @@ def _load(
     dtype: str | torch.dtype | None,
     sap_overrides: Mapping[str, Any],
 ) -> tuple[Any, Any]:
-    """The base wrapped with the adapters, and its processor."""
+    """Load the base wrapped with the adapters, and its processor."""
     trained = {name: sap_settings(path) for name, path in adapters.items()}
     if len(trained) == 2 and all(trained.values()) and trained[PRUNER] != trained[RECOGNISER]:
         raise ModelError(
@@ -144,8 +144,8 @@ def _load(
     return model, processor
 
 
-def _same_weights(one: torch.nn.Module, other: torch.nn.Module) -> bool:
-    ours, theirs = one.state_dict(), other.state_dict()
+def _same_weights(module: torch.nn.Module, other: torch.nn.Module) -> bool:
+    ours, theirs = module.state_dict(), other.state_dict()
     return ours.keys() == theirs.keys() and all(
         weight.shape == theirs[name].shape and torch.equal(weight, theirs[name]) for name, weight in ours.items()
     )

@@ -113,12 +113,12 @@ class SplitScores:
         )
         for utterance, (name, scores) in zip(utterances, known, strict=True):
             if utterance.id != name:
-                raise ModelError(f"{self.folder}: holds the scores of {name} in the place of {utterance.id}; delete it")
+                raise ModelError(f"{self.folder}: holds the scores of {name} instead of {utterance.id}; delete it")
             yield utterance, scores
 
     def seconds(self) -> float:
         """What scoring took, all processes together."""
-        return sum(json_file(part, "delete its folder and prune again")["seconds"] for part in self.parts)
+        return float(sum(json_file(part, "delete its folder and prune again")["seconds"] for part in self.parts))
 
 
 def score_splits(scoring: Scoring, splits: Sequence[SplitScores], processes: int) -> None:
@@ -163,7 +163,13 @@ def _missing(splits: Sequence[SplitScores]) -> list[tuple[int, int]]:
     return [(place, number) for place, split in enumerate(splits) for number in split.missing()]
 
 
-def _work(scoring: Scoring, splits, missing: Sequence[tuple[int, int]], device: str | None, labelled: bool) -> None:
+def _work(
+    scoring: Scoring,
+    splits: Sequence[SplitScores],
+    missing: Sequence[tuple[int, int]],
+    device: str | None,
+    labelled: bool,
+) -> None:
     model, size = scoring.load(device), scoring.batch
     total = sum(splits[place].batches(number, size) for place, number in missing)
     label = f"prune {', '.join(dict.fromkeys(splits[place].manifest.stem for place, _ in missing))}"

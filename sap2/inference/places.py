@@ -1,4 +1,4 @@
-"""Where in a transcript a keyword could stand: instead of words that look or sound like it."""
+"""Candidate replacements: stretches of a transcript that look or sound like a keyword."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,25 +12,25 @@ __all__ = ["Replacement", "likeness"]
 
 @dataclass(frozen=True)
 class Replacement:
-    """A keyword instead of the words from `start` on, of which `end` is the first that stays."""
+    """A keyword that replaces the words from `start` up to, but excluding, `end`."""
 
     start: int
     end: int
     keyword: str
 
     def within(self, words: Sequence[str]) -> list[str]:
-        """The transcript's words with it."""
+        """Return a transcript's words with the replacement."""
         return [*words[: self.start], self.keyword, *words[self.end :]]
 
     def rivals(self, other: "Replacement") -> bool:
-        """Whether the two stand in the same place."""
+        """Return whether two replacements overlap."""
         return self.start == other.start or (self.start < other.end and other.start < self.end)
 
 
 def likeness(words: Sequence[str], keywords: Sequence[str]) -> tuple[list[tuple[int, int]], np.ndarray]:
-    """Start and end of each stretch of a transcript, and how like each keyword it is, `(stretches, keywords)`.
+    """Return start and end of each stretch, and its similarity to each keyword, `(stretches, keywords)`.
 
-    See `sap2.inference.prefilter` for both.
+    Stretches and similarity are those of `sap2.inference.prefilter`.
     """
     spans = stretches(len(words), keywords)
     return spans, closeness([" ".join(words[start:end]) for start, end in spans], keywords)

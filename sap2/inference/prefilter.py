@@ -1,7 +1,7 @@
-"""A cheap first cut of lists of thousands: what in them looks or sounds like a first pass's transcript.
+"""Prefilter for lists of thousands: keep keywords that look or sound like a first pass's transcript.
 
-The first pass misspells the names, or there would be no need for a list; so both letters and sounds are compared, and
-words are tried alone and joined with their neighbours, as a name is often heard as two words.
+The first pass misspells names, so both letters and sounds are compared. Words are compared alone and joined with their
+neighbours, as a name is often recognised as two words.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,12 +15,12 @@ from rapidfuzz.process import cdist
 
 __all__ = ["closeness", "shorten", "shortlist", "similarity", "stretches"]
 
-LONGEST = 4  # words of the transcript joined at most
+LONGEST = 4  # maximum number of transcript words joined
 
 
 @dataclass(frozen=True)
 class _Keys:
-    """What is compared of some texts: letters and digits without blanks, and their sound; `(texts,)` each."""
+    """Keys of texts for comparison: letters and digits without blanks, and their sound; `(texts,)` each."""
 
     letters: list[str]
     sounds: list[str]
@@ -34,11 +34,11 @@ class _Keys:
 def shorten(
     lists: Sequence[list[str]], keep: int | None, first_pass: Callable[[list[int]], list[str]]
 ) -> list[list[str]]:
-    """The lists, those longer than `keep` cut by a first pass of their utterances.
+    """Shorten lists longer than `keep` by a first pass over their utterances.
 
     Args:
-        keep: None = the lists stay as they are.
-        first_pass: Transcribes the utterances of these rows without context.
+        keep: None = return the lists unchanged.
+        first_pass: Transcribe the utterances of the given rows without context.
     """
     long = [row for row, words in enumerate(lists) if keep is not None and len(words) > keep]
     if keep is None or not long:
@@ -48,45 +48,44 @@ def shorten(
 
 
 def shortlist(hypotheses: Sequence[str], lists: Sequence[Sequence[str]], keep: int) -> list[list[str]]:
-    """The `keep` keywords of each list that are most similar to some stretch of its utterance's first transcript.
+    """Return each list's `keep` keywords that are most similar to a stretch of the first transcript.
 
     >>> shortlist(["we thank cathrin my er"], [["Zorvan", "Kathryn", "Dorst", "Maier"]], keep=2)
     [['Kathryn', 'Maier']]
 
     Args:
-        hypotheses: One an utterance, transcribed without context.
-        lists: One an utterance; utterances that share a list should share the object or its content: its keys are made
-            once.
-    Returns: In the lists' order; a list that is short enough comes back whole.
+        hypotheses: One per utterance, transcribed without context.
+        lists: One per utterance. Utterances with equal lists should share the object or content, as keys are cached.
+    Returns: In the lists' order; short lists are returned whole.
     """
     kept = []
     for hypothesis, words in zip(hypotheses, lists, strict=True):
         if len(words) <= keep:
             kept.append(list(words))
             continue
-        # Stable: of equals the first in the list stays.
+        # Stable: of equally similar keywords the first in the list is kept.
         order = np.argsort(-similarity(hypothesis, words), kind="stable")[:keep]
-        kept.append([words[place] for place in np.sort(order)])
+        kept.append([words[index] for index in np.sort(order)])
     return kept
 
 
 def similarity(hypothesis: str, words: Sequence[str]) -> np.ndarray:
-    """How well the best stretch of the hypothesis matches each keyword, `(words,)`, from 0 to 2.
+    """Score how well the best stretch of the hypothesis matches each keyword, `(words,)`, from 0 to 2.
 
-    The sum of two normalised Levenshtein similarities, of the letters and of the sounds (Metaphone), of the same
-    stretch. A keyword without a sound key (digits, other scripts) is compared by its letters twice.
+    The score sums two normalised Levenshtein similarities of the same stretch, by letters and by sounds (Metaphone). A
+    keyword without a sound key (digits, other scripts) counts its similarity by letters twice.
     """
     words = tuple(words)
     spoken = hypothesis.split()
     if not spoken:
         return np.zeros(len(words), np.float32)
-    heard = dict.fromkeys(" ".join(spoken[start:end]) for start, end in stretches(len(spoken), words))
-    best: np.ndarray = closeness(list(heard), words).max(axis=0)
+    texts = dict.fromkeys(" ".join(spoken[start:end]) for start, end in stretches(len(spoken), words))
+    best: np.ndarray = closeness(list(texts), words).max(axis=0)
     return best
 
 
 def stretches(count: int, words: Sequence[str]) -> list[tuple[int, int]]:
-    """Start and end of each stretch of a transcript of `count` words that could be one of the keywords; at least one.
+    """Return start and end of all stretches of `count` words that are short enough to be a keyword; at least one.
 
     >>> stretches(3, ["Maier"])
     [(0, 1), (1, 2), (2, 3), (0, 2), (1, 3)]
@@ -95,22 +94,22 @@ def stretches(count: int, words: Sequence[str]) -> list[tuple[int, int]]:
     return [(start, start + size) for size in range(1, longest + 1) for start in range(count - size + 1)] or [(0, 0)]
 
 
-def closeness(heard: Sequence[str], listed: Sequence[str]) -> np.ndarray:
-    """How alike what was heard and what is listed are by letters and by sounds, `(heard, listed)`, from 0 to 2.
+def closeness(texts: Sequence[str], listed: Sequence[str]) -> np.ndarray:
+    """Compute similarities of texts and listed keywords by letters and sounds, `(texts, listed)`, from 0 to 2.
 
-    See `similarity`, which is the best of a hypothesis's stretches.
+    `similarity` is the maximum over a hypothesis's stretches.
     """
-    one, other = _Keys.of(heard), _list_keys(tuple(listed))
-    letters: np.ndarray = _similarity(one.letters, other.letters)
-    sounds: np.ndarray = _similarity(one.sounds, other.sounds)
+    keys, other = _Keys.of(texts), _list_keys(tuple(listed))
+    letters: np.ndarray = _similarity(keys.letters, other.letters)
+    sounds: np.ndarray = _similarity(keys.sounds, other.sounds)
     silent = np.array([not sound for sound in other.sounds], dtype=bool)
     sounds[:, silent] = letters[:, silent]
     both: np.ndarray = letters + sounds
     return both
 
 
-def _similarity(heard: list[str], listed: list[str]) -> np.ndarray:
-    return cdist(heard, listed, scorer=Levenshtein.normalized_similarity, dtype=np.float32)
+def _similarity(texts: list[str], listed: list[str]) -> np.ndarray:
+    return cdist(texts, listed, scorer=Levenshtein.normalized_similarity, dtype=np.float32)
 
 
 @lru_cache(maxsize=8)

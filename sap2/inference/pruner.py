@@ -1,4 +1,4 @@
-"""Stage 1: which keywords of a list are spoken, with the certainty of each."""
+"""Stage 1: which keywords of a list are spoken, with a score for each."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,25 +18,27 @@ from sap2.spelling import ReadList
 
 __all__ = ["LEAST_TAG_SCORE", "TAG_THRESHOLD", "Pruner", "thresholds"]
 
-TAG_THRESHOLD = math.log(0.5)  # of a tagged keyword, where none is set: as likely spoken as not
-LEAST_TAG_SCORE = math.log(0.01)  # a keyword that is less likely than this is never taken into account
+TAG_THRESHOLD = math.log(0.5)  # default threshold of tagged keywords: as likely spoken as not
+LEAST_TAG_SCORE = math.log(0.01)  # less likely keywords are dropped before the threshold
 
 
 def thresholds(settings: PrunerSettings, tagging: bool) -> tuple[float | None, float | None]:
-    """The score from which on a keyword is selected, and the lowest that `Pruner.score_keywords` returns, where that is
-    not all that stage 1 answers with."""
+    """Return the minimum score of a selected keyword, and the lowest score that `Pruner.score_keywords` returns.
+
+    None = no limit: all keywords of the answer are selected, or returned.
+    """
     threshold = TAG_THRESHOLD if settings.threshold is None and tagging else settings.threshold
     return threshold, LEAST_TAG_SCORE if tagging else None
 
 
 class Pruner:
-    """Selects the spoken keywords of lists of any length.
+    """Select the spoken keywords of lists of any length.
 
     Args:
         stage: The model with stage 1's adapter.
-        base: The same base without an adapter: what it transcribes without context is the same before stage 2 is
-            trained and after.
-        settings: Of stage 1; the first passes of the base are decoded with the same search.
+        base: The same base without an adapter, so that first passes without context do not depend on stage 2's
+            training.
+        settings: Settings of stage 1; first passes use the same search.
     """
 
     def __init__(self, stage: StageModel, base: StageModel, settings: PrunerSettings):
@@ -47,43 +49,44 @@ class Pruner:
 
     @property
     def stages(self) -> list[StageModel]:
-        """The stage models that read the audio."""
+        """Stage models that read the audio."""
         first_pass = self.settings.prefilter is not None or (self.tagging and self.settings.first_pass is not None)
         return [self.stage, self.base] if first_pass else [self.stage]
 
     def select(
         self, audio: Sequence[AudioInput], keywords: Sequence[Sequence[str]], label: str | None = None
     ) -> list[dict[str, float]]:
-        """Each utterance's selected keywords with their scores, in its list's spelling and order.
-
-        They are those of `score_keywords` that reach the threshold.
-        """
+        """Select each utterance's keywords whose scores reach the threshold, in its list's spelling and order."""
         return [above(scores, self.threshold) for scores in self.score_keywords(audio, keywords, label)]
 
     def score_keywords(
         self, audio: Sequence[AudioInput], keywords: Sequence[Sequence[str]], label: str | None = None
     ) -> list[dict[str, float]]:
-        """Score the keywords that stage 1 takes into account: those of its answer, or where it tags, all but the
-        hopeless; at most `max_list`, the surest, in the list's spelling and order.
+        """Score the keywords of each list, in the list's spelling and order.
 
-        A long list goes through the prefilter, if there is any, then in chunks of `max_list`; all chunks and segments
-        of all utterances are decoded together. A keyword's score is the best of its chunks and segments.
+        These are the keywords in the model's answer or, if it tags, all but the least likely; at most `max_list`, those
+        with the highest scores. A long list passes the prefilter, if set, then is split into chunks of `max_list`; the
+        chunks and segments of all utterances are decoded together. A keyword's score is the best over chunks and
+        segments.
         """
         speech = self.encode(audio)
         listed = [ReadList(words, self.stage.spelling) for words in keywords]
-        lists = self._shortlist(speech, [one.read for one in listed])
+        lists = self._shortlist(speech, [words.read for words in listed])
         scored: list[list[dict[str, float]]] = [[] for _ in speech]
         for utterance, scores in (self._by_tags if self.tagging else self._by_answers)(speech, lists, label):
             scored[utterance].append(scores)
         return [
-            one.scores(self._merge(words, several)) for one, words, several in zip(listed, lists, scored, strict=True)
+            original.scores(self._merge(words, several))
+            for original, words, several in zip(listed, lists, scored, strict=True)
         ]
 
     def evidence(
         self, audio: Sequence[AudioInput], keywords: Sequence[Sequence[str]]
     ) -> list[tuple[list[Written], list[float]]]:
-        """What `sap2.inference.first_pass.chances` weighs, for each utterance of a single segment with a list: the
-        keywords that were tried in its first transcript, as the base reads them, and how much likelier each makes it.
+        """Return the input of `sap2.inference.first_pass.chances` for each utterance of a single segment with a list.
+
+        That is the keywords tried in its first transcript, as the base reads them, and each keyword's gain in
+        likelihood.
         """
         speech = AudioEncoder([self.stage, self.base], self.settings.batch_size)(audio)
         lists = [ReadList(words, self.stage.spelling).read for words in keywords]
@@ -92,7 +95,7 @@ class Pruner:
     def _by_answers(
         self, speech: Sequence[EncodedAudio], lists: Sequence[list[str]], label: str | None
     ) -> Iterator[tuple[int, dict[str, float]]]:
-        """Of utterances the scores of one chunk and segment each."""
+        """Yield utterance index and scores of each chunk and segment, by the model's answers."""
         rows = self._chunked(speech, lists)
         states = [speech[utterance].by(self.stage)[segment] for utterance, segment, _ in rows]
         chunks = [chunk for *_, chunk in rows]
@@ -106,7 +109,7 @@ class Pruner:
     def _by_tags(
         self, speech: Sequence[EncodedAudio], lists: Sequence[list[str]], label: str | None
     ) -> Iterator[tuple[int, dict[str, float]]]:
-        """Of utterances the scores of one segment each."""
+        """Yield utterance index and scores of each segment, by the model's tags."""
         tagged, weights = self._tagged(speech, lists, label), self.settings.first_pass
         if weights is None:
             scored = [_log_probabilities(odds) for odds in tagged.values()]
@@ -116,18 +119,18 @@ class Pruner:
             yield utterance, above(scores, self.least)
 
     def _chunked(self, speech: Sequence[EncodedAudio], lists: Sequence[list[str]]) -> list[tuple[int, int, list[str]]]:
-        """Utterance, segment and part of the list of each question to stage 1."""
+        """Return utterance, segment and chunk of the list of each prompt of stage 1."""
         return [
             (utterance, segment, chunk)
-            for utterance, (one, words) in enumerate(zip(speech, lists, strict=True))
+            for utterance, (recording, words) in enumerate(zip(speech, lists, strict=True))
             for chunk in _chunks(words, self.settings.max_list)
-            for segment in range(len(one.spans))
+            for segment in range(len(recording.spans))
         ]
 
     def _tagged(
         self, speech: Sequence[EncodedAudio], lists: Sequence[list[str]], label: str | None
     ) -> dict[tuple[int, int], dict[str, float]]:
-        """Of utterance and segment each keyword's log-odds."""
+        """Tag all keywords; return log-odds by utterance and segment."""
         rows = self._chunked(speech, lists)
         states = [speech[utterance].by(self.stage)[segment] for utterance, segment, _ in rows]
         odds = self.stage.tag(states, pruning_prompt(), [words for *_, words in rows], self.settings, label)
@@ -139,7 +142,7 @@ class Pruner:
     def _evidence(
         self, speech: Sequence[EncodedAudio], tagged: Mapping[tuple[int, int], dict[str, float]]
     ) -> Iterator[tuple[list[Written], list[float]]]:
-        """Of each segment that was tagged, the keywords tried in the base's transcript and what each gains."""
+        """Yield the keywords tried in the base's transcript of each tagged segment, and the gain of each."""
         states = [speech[utterance].by(self.base)[segment] for utterance, segment in tagged]
         prompts = [recognition_prompt(False)] * len(states)
         no_lists: list[list[str]] = [[]] * len(states)
@@ -147,28 +150,28 @@ class Pruner:
         weights = self.settings.first_pass or FirstPassWeights()
         tried = [written(text, odds, weights) for text, odds in zip(texts, tagged.values(), strict=True)]
         variants = [
-            list(dict.fromkeys([own, *(one.text for one in row)])) if row else []
+            list(dict.fromkeys([own, *(candidate.text for candidate in row)])) if row else []
             for own, row in zip(texts, tried, strict=True)
         ]
         scored = self.base.log_likelihoods(states, prompts, no_lists, variants, self.settings)
         for own, row, texts_tried, logprobs in zip(texts, tried, variants, scored, strict=True):
             likely = dict(zip(texts_tried, logprobs, strict=True))
-            yield row, [likely[one.text] - likely[own] for one in row]
+            yield row, [likely[candidate.text] - likely[own] for candidate in row]
 
     def _shortlist(self, speech: list[EncodedAudio], lists: list[list[str]]) -> list[list[str]]:
-        """The lists, those longer than `prefilter` cut to what the base's first pass makes likely."""
+        """Shorten lists longer than `prefilter` by a first pass of the base."""
         return shorten(lists, self.settings.prefilter, lambda rows: self._first_pass([speech[row] for row in rows]))
 
     def _first_pass(self, speech: Sequence[EncodedAudio]) -> list[str]:
-        """What the base transcribes of each recording without context."""
-        states = [segment for one in speech for segment in one.by(self.base)]
+        """Transcribe each recording with the base, without context."""
+        states = [segment for recording in speech for segment in recording.by(self.base)]
         prompts = [recognition_prompt(False)] * len(states)
         no_lists: list[list[str]] = [[]] * len(states)
         texts = iter(answer.text for answer in self.base.answers(states, prompts, no_lists, self.settings))
-        return [join(one.spans, [next(texts) for _ in one.spans]) for one in speech]
+        return [join(recording.spans, [next(texts) for _ in recording.spans]) for recording in speech]
 
     def _merge(self, words: list[str], several: list[dict[str, float]]) -> dict[str, float]:
-        """The selection from an utterance's chunks and segments: the surest, in list order."""
+        """Merge the scores of an utterance's chunks and segments: the `max_list` best keywords, in list order."""
         merged = best(several)
         kept = [word for word in words if word in merged]
         surest = set(sorted(kept, key=lambda word: -merged[word])[: self.settings.max_list])
@@ -176,11 +179,11 @@ class Pruner:
 
 
 def _chunks(words: list[str], size: int) -> list[list[str]]:
-    """Equal parts of at most `size` words: a last chunk of one word would be pruned unlike the others."""
+    """Split a list into equal chunks of at most `size` words; a short last chunk would be pruned differently."""
     count = -(-len(words) // size)
     return [words[len(words) * i // count : len(words) * (i + 1) // count] for i in range(count)]
 
 
 def _log_probabilities(odds: Mapping[str, float]) -> dict[str, float]:
-    """The log-probabilities that belong to log-odds."""
+    """Convert log-odds to log-probabilities."""
     return {word: -float(np.logaddexp(0.0, -value)) for word, value in odds.items()}

@@ -1,7 +1,7 @@
-"""The two-stage recogniser: prune the list by listening, then transcribe with what is left; long recordings too.
+"""The two-stage recogniser: prune the list by the speech, then transcribe with the selected keywords; any length.
 
-For comparison a model may be of another method (its configuration says which): PC transcribes with the whole list, JPI
-answers with its selection and the transcript. Both have one adapter and no pruner.
+For comparison a model may have another method, stated in its configuration: PC transcribes with the whole list, JPI
+answers with a selection and the transcript. Both have a single adapter and no pruner.
 """
 
 import time
@@ -26,18 +26,18 @@ from sap2.transcripts.transcript import Segment, Transcript, keywords_in
 __all__ = ["KeywordList", "Recogniser"]
 
 
-# A recording's keyword list, or what the list is between two times, for recordings whose slides have times.
+# A recording's keyword list, or a function from start and end to the list, for slides with times.
 KeywordList = Sequence[str] | Callable[[Seconds, Seconds], Sequence[str]]
 
 
 class Recogniser:
-    """A transcriber, with a pruner before it where the method has one.
+    """A transcriber, preceded by a pruner if the method has one.
 
     Args:
-        settings: Of both stages; those of stage 2 say how long recordings are cut.
+        settings: Settings of both stages; stage 2's determine how long recordings are cut.
         transcriber: Stage 2's model.
         pruner: Stage 1's model; None with PC and JPI.
-        base: The base without an adapter, for stage 1's first passes; stage 2's model when None.
+        base: The base without an adapter, for stage 1's first passes; None = stage 2's model.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class Recogniser:
         self.encode = AudioEncoder(stages, inference.batch_size, *cut)
 
     def with_settings(self, settings: RecogniserSettings) -> "Recogniser":
-        """The same models with other settings."""
+        """Return a recogniser of the same models with other settings."""
         stage_1 = (self.pruner.stage, self.pruner.base) if self.pruner else ()
         return Recogniser(settings, self.transcriber.stage, *stage_1)
 
@@ -67,29 +67,31 @@ class Recogniser:
 
     @property
     def segment_limit(self) -> Seconds:
-        """Seconds of a segment at most: what the encoders take at once, or less, if set."""
+        """Maximum segment length in seconds: the encoders' limit, or less if set."""
         return self.encode.segment_limit
 
     def cut(self, wave: np.ndarray) -> AudioCut:
-        """The segments that a recording is transcribed in: see `AudioEncoder.cut`."""
+        """Cut a recording into segments: see `AudioEncoder.cut`."""
         return self.encode.cut(wave)
 
     def __call__(self, audio: AudioInput, keywords: KeywordList = ()) -> Transcript:
-        """Recognise one recording of any length with a keyword list of any length."""
+        """Recognise a recording of any length with a keyword list of any length."""
         return self.recognise([audio], [keywords])[0]
 
     def recognise(self, audio: Sequence[AudioInput], keywords: Sequence[KeywordList]) -> list[Transcript]:
-        """Recognise several recordings, each with its list; all their segments are decoded together.
+        """Recognise recordings, each with its list; all segments are decoded together.
 
         Args:
-            keywords: Of each recording its list, for all its segments; or a function of a segment's start and end in
-                seconds that returns that segment's own.
+            keywords: Each recording's list for all its segments; or a function of a segment's start and end in seconds
+                that
+                returns the segment's list.
         """
         timings: dict[str, float] = {}
         with _timed(timings, "encode"):
             recordings = self.encode(audio)
         split = [
-            one.segments() if callable(listed) else [one] for one, listed in zip(recordings, keywords, strict=True)
+            recording.segments() if callable(listed) else [recording]
+            for recording, listed in zip(recordings, keywords, strict=True)
         ]
         lists = [
             list(dict.fromkeys(listed(*part.spans[0]) if callable(listed) else listed))
@@ -104,38 +106,38 @@ class Recogniser:
             written = self.transcriber.by_segment(speech, given)
         rows = iter(zip(lists, given, scores, written, strict=True))
         return [
-            _transcript(one, [next(rows) for _ in parts], timings, self.settings.inference.doubtful)
-            for one, parts in zip(recordings, split, strict=True)
+            _transcript(recording, [next(rows) for _ in parts], timings, self.settings.inference.doubtful)
+            for recording, parts in zip(recordings, split, strict=True)
         ]
 
     def prune(
         self, audio: Sequence[AudioInput], keywords: Sequence[Sequence[str]], label: str | None = None
     ) -> list[list[str]]:
-        """Stage 1: each utterance's spoken keywords, in its list's spelling and order."""
+        """Run stage 1: return each utterance's selected keywords, in its list's spelling and order."""
         return [list(scores) for scores in self.select(audio, keywords, label)]
 
     def select(
         self, audio: Sequence[AudioInput], keywords: Sequence[Sequence[str]], label: str | None = None
     ) -> list[dict[str, float]]:
-        """Stage 1 with its certainty: see `Pruner.select`. Raises: ModelError: the method has no stage 1."""
+        """Run stage 1 with scores: see `Pruner.select`. Raises: ModelError: the method has no stage 1."""
         return self._stage_1().select(self.encode(audio), keywords, label)
 
     def score_keywords(
         self, audio: Sequence[AudioInput], keywords: Sequence[Sequence[str]], label: str | None = None
     ) -> list[dict[str, float]]:
-        """Stage 1 without its threshold: see `Pruner.score_keywords`. Raises: ModelError: the method has no stage 1."""
+        """Run stage 1 without threshold: see `Pruner.score_keywords`. Raises: ModelError: the method has no stage 1."""
         return self._stage_1().score_keywords(self.encode(audio), keywords, label)
 
     def transcribe(
         self, audio: Sequence[AudioInput], keywords: Sequence[Sequence[str]] | None = None, label: str | None = None
     ) -> list[str]:
-        """Stage 2: each utterance's text, with the keywords it is given (None = without context)."""
+        """Run stage 2: return each utterance's text, transcribed with the given keywords (None = without context)."""
         return self.transcriber.transcribe(self.encode(audio), keywords, label)
 
     def integrate(
         self, audio: Sequence[AudioInput], keywords: Sequence[Sequence[str]], label: str | None = None
     ) -> list[Written]:
-        """Stage 2: see `Transcriber.integrate`."""
+        """Run stage 2: see `Transcriber.integrate`."""
         return self.transcriber.integrate(self.encode(audio), keywords, label)
 
     def _stage_1(self) -> Pruner:
@@ -144,14 +146,14 @@ class Recogniser:
         return self.pruner
 
     def _shortlist(self, speech: list[EncodedAudio], lists: list[list[str]]) -> list[list[str]]:
-        """The lists, those longer than `prefilter` cut to what a first pass without context makes likely."""
+        """Shorten lists longer than `prefilter` by a first pass without context."""
         listed = [ReadList(words, self.transcriber.stage.spelling) for words in lists]
         kept = shorten(
-            [one.read for one in listed],
+            [words.read for words in listed],
             self.settings.pruning.prefilter,
             lambda rows: self.transcriber.transcribe([speech[row] for row in rows]),
         )
-        return [one.given(words) for one, words in zip(listed, kept, strict=True)]
+        return [original.given(words) for original, words in zip(listed, kept, strict=True)]
 
 
 def _transcript(
@@ -160,12 +162,13 @@ def _transcript(
     timings: dict[str, float],
     doubtful: float,
 ) -> Transcript:
-    """A recording's transcript.
+    """Build a recording's transcript.
 
     Args:
-        rows: List, keywords given to stage 2, their scores, and text and keywords of each segment: once for the whole
-            recording, or once a segment.
-        doubtful: Confidence below which a segment is doubtful.
+        rows: List, keywords for stage 2, their scores, and text and keywords of each segment: a single row for the
+            whole
+            recording, or one per segment.
+        doubtful: Segments with a lower confidence are doubtful.
     """
     parts = [segment for *_, written in rows for segment in written]
     listed = list(dict.fromkeys(word for words, *_ in rows for word in words))

@@ -1,4 +1,4 @@
-"""A speech language model as one of the two stages uses it: with that stage's adapter, or as the bare base."""
+"""A speech language model in one of the two stages: with the stage's adapter, or as the bare base."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,16 +17,16 @@ BARE_ENCODER = "base"  # name of an encoder that no adapter changes
 
 
 class StageModel:
-    """A model whose adapter is switched on while it is used.
+    """A model whose adapter is active while it is used.
 
-    Several may share a model: one base with the pruner's and the recogniser's adapters is three of them, with the bare
-    base.
+    Several stage models may share a model: a base with the adapters of pruner and recogniser gives three, including the
+    bare base.
 
     Args:
-        model: A base, or a base wrapped with adapters. A model that is not wrapped is used as it is.
-        processor: Set up for the model's window.
-        adapter: The adapter's name; None, or a name that is not loaded = the bare base.
-        encoder: Name of its encoder, if it is not the base's: stage models with the same name share encoded audio.
+        model: A base, or a base wrapped with adapters. An unwrapped model is used directly.
+        processor: Configured for the model's window.
+        adapter: The adapter's name; None or an unloaded name = the bare base.
+        encoder: Name of its encoder if not the base's; stage models with the same name share encoded audio.
     """
 
     def __init__(self, model, processor, adapter: str | None = None, encoder: str | None = None):
@@ -37,7 +37,7 @@ class StageModel:
 
     @property
     def method(self) -> str:
-        """What the model was trained to do with a list: `tpi`, `pc` or `jpi`."""
+        """The method the model was trained with: `tpi`, `pc` or `jpi`."""
         return self.model.config.method
 
     @property
@@ -52,12 +52,12 @@ class StageModel:
 
     @property
     def frame_seconds(self) -> float:
-        """Seconds of audio a frame of states stands for (0.04 for Whisper's encoder and a pooling of 2)."""
+        """Seconds of audio per frame of states (0.04 for Whisper's encoder and a pooling of 2)."""
         return self.processor.mel_frames_per_frame * self.processor.feature_extractor.hop_length / SAMPLE_RATE
 
     @property
     def segment_limit(self) -> float:
-        """Seconds of audio that the encoder takes at once."""
+        """Maximum audio of the encoder in seconds."""
         extractor, limit = self.processor.feature_extractor, self.model.mel_limit
         samples = extractor.n_samples if limit is None else min(limit * extractor.hop_length, extractor.n_samples)
         return samples / SAMPLE_RATE
@@ -83,8 +83,8 @@ class StageModel:
 
         Args:
             states: Encoded speech, `(frames, encoder_hidden)` each.
-            selecting: Hold each answer to its list, biased by `stop_bias`, and score its tokens.
-            scored: Score the tokens of other answers as well.
+            selecting: Constrain each answer to its list, with `stop_bias`, and score its tokens.
+            scored: Score tokens also without `selecting`.
         """
         with self.switched_on():
             return answers(
@@ -101,8 +101,8 @@ class StageModel:
         search: SearchSettings,
         label: str | None = None,
     ) -> list[dict[str, float]]:
-        """The log-odds that each keyword of each list is spoken."""
-        # The wrapped model itself, which has the adapter's layers in it: PEFT's shell does not know the method.
+        """Return the log-odds that each keyword of each list is spoken."""
+        # The wrapped model, which contains the adapter's layers: PEFT's wrapper lacks the method.
         model = self.model.get_base_model() if isinstance(self.model, PeftModel) else self.model
         with self.switched_on():
             return tags(
@@ -118,7 +118,7 @@ class StageModel:
         texts: Sequence[Sequence[str]],
         search: SearchSettings,
     ) -> list[list[float]]:
-        """The log-probability of each of an utterance's texts as the answer to its prompt; some have none."""
+        """Compute the log-probability of each of an utterance's texts as the answer to its prompt."""
         rows = [row for row, several in enumerate(texts) if several]
         with self.switched_on():
             scored = likelihoods(
@@ -130,7 +130,7 @@ class StageModel:
         return [by_row.get(row, []) for row in range(len(texts))]
 
     def _encoder_adapted(self) -> bool:
-        """Whether the adapter changes the encoder, as one trained with `freeze_vit: false` does."""
+        """Return whether the adapter changes the encoder, as with `freeze_vit: false`."""
         if self.adapter is None:
             return False
         weights = self.model.get_base_model().model.audio_tower.state_dict()
@@ -138,7 +138,7 @@ class StageModel:
 
     @contextmanager
     def switched_on(self) -> Iterator[None]:
-        """The adapter's layers take part; of the bare base none do."""
+        """Activate the adapter's layers; none for the bare base."""
         if self.adapter is not None:
             self.model.set_adapter(self.adapter, inference_mode=True)
             yield

@@ -1,4 +1,4 @@
-"""How sure stage 1 must be of a keyword, set on dev: the recall that is left against the words that were not said."""
+"""Stage 1's threshold, tuned on dev: recall against keywords that were selected but not spoken."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -7,14 +7,14 @@ import numpy as np
 
 __all__ = ["above", "choose", "curve"]
 
-POINTS = 200  # most rows of a curve
+POINTS = 200  # maximum number of rows of a curve
 DIGITS = 4  # of a threshold
 
 Scores = Mapping[str, float]
 
 
 def above(scores: Scores, threshold: float | None) -> dict[str, float]:
-    """The keywords whose score reaches the threshold; None keeps all.
+    """Return the keywords whose score reaches the threshold; None keeps all.
 
     >>> above({"maier": -0.1, "jon": -2.0}, -1.0)
     {'maier': -0.1}
@@ -23,13 +23,14 @@ def above(scores: Scores, threshold: float | None) -> dict[str, float]:
 
 
 def curve(scored: Sequence[Scores], said: Sequence[Sequence[str]]) -> list[dict[str, float | None]]:
-    """What each threshold leaves of a split's selections, lowest first; the first row is that of no threshold.
+    """Compute recall and precision for each threshold, lowest first; the first row is without threshold.
 
     Args:
-        scored: Each utterance's selected keywords with their scores, as `Recogniser.select` gives them.
+        scored: Each utterance's selected keywords with their scores, from `Recogniser.select`.
         said: Each utterance's spoken keywords.
-    Returns: Rows of `threshold` (log-probability), `recall`, `precision` (None when nothing is left or was said) and
-        `false_alarms_per_100`, keywords selected and not said in 100 utterances.
+    Returns: Rows of `threshold` (log-probability), `recall`, `precision` (None if undefined) and
+    `false_alarms_per_100`,
+        keywords selected but not spoken per 100 utterances.
 
     >>> for row in curve([{"maier": -0.25, "jon": -2.0}, {"zorvan": -0.5}], [["maier"], ["zorvan"]]):
     ...     print(*row.values())
@@ -52,20 +53,20 @@ def curve(scored: Sequence[Scores], said: Sequence[Sequence[str]]) -> list[dict[
     rows: list[dict[str, float | None]] = []
     for threshold in sorted({*steps[::stride], 0.0}):
         kept = scores >= threshold
-        found, left = int((kept & right).sum()), int(kept.sum())
+        hits, left = int((kept & right).sum()), int(kept.sum())
         rows.append(
             {
                 "threshold": threshold,
-                "recall": round(found / spoken, DIGITS) if spoken else None,
-                "precision": round(found / left, DIGITS) if left else None,
-                "false_alarms_per_100": round(100 * (left - found) / len(said), DIGITS),
+                "recall": round(hits / spoken, DIGITS) if spoken else None,
+                "precision": round(hits / left, DIGITS) if left else None,
+                "false_alarms_per_100": round(100 * (left - hits) / len(said), DIGITS),
             }
         )
     return rows
 
 
 def choose(rows: Sequence[Mapping[str, float | None]], max_false_alarms: float) -> float | None:
-    """The lowest threshold of a curve with at most `max_false_alarms` in 100 utterances; None: none is needed.
+    """Return the lowest threshold with at most `max_false_alarms` per 100 utterances; None if none is needed.
 
     >>> choose(curve([{"maier": -0.25, "jon": -2.0}], [["maier"]]), 10.0)
     -0.25
@@ -77,5 +78,5 @@ def choose(rows: Sequence[Mapping[str, float | None]], max_false_alarms: float) 
 
 
 def _floor(score: float) -> float:
-    """Rounded down, so that the score itself reaches it."""
+    """Round down, so that the score itself reaches the threshold."""
     return float(math.floor(score * 10**DIGITS) / 10**DIGITS)

@@ -1,7 +1,7 @@
-"""Stage 2: the text, written with the keywords that are given to it.
+"""Stage 2: the transcript, written with the keywords that are given.
 
-The comparison methods PC and JPI are of this stage alone: PC transcribes with the whole list, JPI answers with its
-selection from the list and the transcript.
+The comparison methods PC and JPI use only this stage: PC transcribes with the whole list, JPI answers with its
+selection and the transcript.
 """
 
 import math
@@ -27,8 +27,8 @@ TPI, JPI = "tpi", "jpi"
 class Written(NamedTuple):
     """A segment's text, the keywords it was written with, and its confidence.
 
-    The confidence is the geometric mean of the tokens' probabilities, 0 to 1; of several segments the least, None of no
-    tokens.
+    The confidence is the geometric mean of the tokens' probabilities, 0 to 1; over several segments their minimum; None
+    without tokens.
     """
 
     text: str
@@ -37,11 +37,11 @@ class Written(NamedTuple):
 
 
 class Transcriber:
-    """Transcribes with the keywords that are given.
+    """Transcribe with given keywords.
 
     Args:
         stage: The model with stage 2's adapter.
-        settings: Of stage 2.
+        settings: Settings of stage 2.
     """
 
     def __init__(self, stage: StageModel, settings: TranscriberSettings):
@@ -52,28 +52,28 @@ class Transcriber:
     def transcribe(
         self, audio: Sequence[AudioInput], keywords: Sequence[Sequence[str]] | None = None, label: str | None = None
     ) -> list[str]:
-        """Each utterance's text, with the keywords it is given (None = without context)."""
+        """Return each utterance's text, transcribed with the given keywords (None = without context)."""
         given = [[]] * len(audio) if keywords is None else keywords
         return [written.text for written in self.integrate(audio, given, label)]
 
     def integrate(
         self, audio: Sequence[AudioInput], keywords: Sequence[Sequence[str]], label: str | None = None
     ) -> list[Written]:
-        """Each utterance's text, and the keywords it was written with: those given, or of them JPI's own selection."""
+        """Return each utterance's text and the keywords it was written with: those given, or JPI's selection."""
         speech = self.encode(audio)
         segments = self.by_segment(speech, keywords, label)
         return [
-            Written(join(one.spans, [part.text for part in parts]), written_with(parts, words), _least(parts))
-            for one, parts, words in zip(speech, segments, keywords, strict=True)
+            Written(join(recording.spans, [part.text for part in parts]), written_with(parts, words), _least(parts))
+            for recording, parts, words in zip(speech, segments, keywords, strict=True)
         ]
 
     def by_segment(
         self, speech: Sequence[EncodedAudio], keywords: Sequence[Sequence[str]], label: str | None = None
     ) -> list[list[Written]]:
-        """The text and keywords of each segment of each utterance; what the text has of them is spelt as listed."""
-        states = [segment for one in speech for segment in one.by(self.stage)]
+        """Return text and keywords of each utterance's segments; keywords in the text are spelt as listed."""
+        states = [segment for recording in speech for segment in recording.by(self.stage)]
         given = [ReadList(words, self.stage.spelling) for words in keywords]
-        lists = [listed.read for one, listed in zip(speech, given, strict=True) for _ in one.spans]
+        lists = [listed.read for recording, listed in zip(speech, given, strict=True) for _ in recording.spans]
         prompts = [self._prompt(words) for words in lists]
         answers = self.stage.answers(states, prompts, lists, self.settings, scored=True, label=label)
         read = self._read(states, lists, [answer.text for answer in answers])
@@ -84,25 +84,27 @@ class Transcriber:
         return [
             [
                 Written(listed.restored(part.text, part.keywords), listed.given(part.keywords), part.confidence)
-                for part in islice(written, len(one.spans))
+                for part in islice(written, len(recording.spans))
             ]
-            for one, listed in zip(speech, given, strict=True)
+            for recording, listed in zip(speech, given, strict=True)
         ]
 
     def _prompt(self, keywords: Sequence[str]) -> str:
         return recognition_prompt(bool(keywords))
 
     def _read(self, states: list[Tensor], keywords: list[list[str]], answers: list[str]) -> list[tuple[str, list[str]]]:
-        """Text and keywords of each answer; keywords in the form that the base reads."""
+        """Parse text and keywords from each answer; keywords in the base's spelling."""
         if self.settings.rescoring is not None:
             answers = self._rescored(states, keywords, answers, self.settings.rescoring)
         return list(zip(answers, keywords, strict=True))
 
     def _rescored(self, states: list[Tensor], keywords: list[list[str]], texts: list[str], loss: float) -> list[str]:
-        """The transcripts, with keywords instead of words that nearly match one, where that costs at most `loss`."""
+        """Replace words that resemble a keyword in transcripts if that costs at most `loss`."""
         tried = [replacements(text, words) for text, words in zip(texts, keywords, strict=True)]
         variants = [
-            [" ".join(words) for words in (text.split(), *(one.within(text.split()) for one in row))] if row else []
+            [" ".join(words) for words in (text.split(), *(candidate.within(text.split()) for candidate in row))]
+            if row
+            else []
             for text, row in zip(texts, tried, strict=True)
         ]
         prompts = [self._prompt(words) for words in keywords]
@@ -114,7 +116,7 @@ class Transcriber:
 
 
 class JointTranscriber(Transcriber):
-    """JPI: an answer holds the selection from the list and the transcript."""
+    """JPI transcriber, whose answers contain a selection from the list and the transcript."""
 
     def _prompt(self, keywords: Sequence[str]) -> str:
         return joint_prompt()
@@ -125,18 +127,18 @@ class JointTranscriber(Transcriber):
 
 
 def make_transcriber(stage: StageModel, settings: TranscriberSettings) -> Transcriber:
-    """The transcriber of the model's method."""
+    """Create the transcriber of the model's method."""
     return (JointTranscriber if stage.method == JPI else Transcriber)(stage, settings)
 
 
 def written_with(parts: Sequence[Written], given: Sequence[str]) -> list[str]:
-    """The keywords given that any segment was written with."""
+    """Return the given keywords that any segment was written with."""
     used = {word for part in parts for word in part.keywords}
     return [word for word in given if word in used]
 
 
 def confidence_of(logprobs: Sequence[float]) -> float | None:
-    """The geometric mean of probabilities, given as logarithms; None of none.
+    """Compute the geometric mean of probabilities from their logarithms; None if empty.
 
     >>> confidence_of([0.0, 0.0])
     1.0

@@ -42,11 +42,11 @@ class ModelSource:
         if not self.moves:
             return self.uri
         from sap2.tracking.aliases import aliases
-        from sap2.tracking.store import client, reporting, tracking_uri
+        from sap2.tracking.store import new_client, reporting, tracking_uri
 
         name, _, alias = self.uri.removeprefix("models:/").rpartition("@")
         with reporting(tracking_uri(self._tracking), f"gives no {self.uri}"):
-            held = aliases(client(self._tracking), name)
+            held = aliases(new_client(self._tracking), name)
         if alias not in held:
             known = ", ".join(sorted(held)) or "none"
             raise TrackingError(

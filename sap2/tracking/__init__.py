@@ -1,4 +1,4 @@
-"""MLflow: the stages' runs, the packaged model, the registry. No other room imports mlflow, this one only when used."""
+"""MLflow: runs of the stages, the packaged model, the registry. Only this package imports mlflow, when used."""
 
 from sap2.tracking.packaging import load_registered
 from sap2.tracking.registry import log_evaluation, register

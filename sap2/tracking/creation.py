@@ -1,8 +1,8 @@
-"""A registered version is made once and whole, however often its registration is given.
+"""Idempotent registration: repeating a registration never creates a second version.
 
-It is made with all its tags and marked as unfinished; the move that makes it the challenger takes the mark away. What a
-registration that was cut short left, the same one given again completes, and any other one removes. The same one is
-known by the digest of all that it registers.
+A version is created with all its tags and marked as unfinished; the move that makes it the challenger removes the mark.
+An interrupted registration is completed by repeating it, and removed by any other registration. A registration is
+identified by the digest of everything that it registers.
 """
 
 import hashlib
@@ -21,11 +21,11 @@ from sap2.tracking.store import brief
 
 __all__ = ["create", "digest", "made_before"]
 
-REGISTRATION = "sap2.registration"  # tag of a version: the digest of all that was registered
+REGISTRATION = "sap2.registration"  # tag of a version: the digest of everything registered
 
 
 def digest(facts: Mapping[str, Any], paths: Iterable[Path]) -> str:
-    """Hex SHA-256 of what a version is made of: facts that JSON can hold, and files and folders with all they hold.
+    """Return the hex SHA-256 of a version's content: JSON-serialisable facts, files, and folders recursively.
 
     Raises: InputError: a file cannot be read.
     """
@@ -38,82 +38,82 @@ def digest(facts: Mapping[str, Any], paths: Iterable[Path]) -> str:
     return hashlib.sha256(json.dumps([facts, files], sort_keys=True, default=str).encode()).hexdigest()
 
 
-def made_before(asking, name: str, registration: str):
-    """The version that this registration has made, completed if it was cut short; None: it has made none.
+def made_before(client, name: str, registration: str):
+    """Return the version of an earlier identical registration, completed if it was interrupted; else None.
 
-    Its run ends as finished, whatever became of the command that opened it.
+    Its run is marked as finished, even if the command that opened it was killed.
     """
-    if not _made(asking, name, registration):
+    if not _versions_of(client, name, registration):
         return None
-    with locked(asking, name):  # whoever makes it is done when this is ours
-        made = _made(asking, name, registration)
+    with locked(client, name):  # any registration in progress is done once the lock is ours
+        made = _versions_of(client, name, registration)
         if not made:
             return None
-        version = _one(asking, made)
+        version = _single(client, made)
         if unfinished(version):
-            asking.set_tag(version.run_id, "sap2.model_version", f"{name}/{version.version}")
-            _finish(asking, version)
-    if asking.get_run(version.run_id).info.status != "FINISHED":
-        asking.set_terminated(version.run_id, "FINISHED")
+            client.set_tag(version.run_id, "sap2.model_version", f"{name}/{version.version}")
+            _finish(client, version)
+    if client.get_run(version.run_id).info.status != "FINISHED":
+        client.set_terminated(version.run_id, "FINISHED")
     return version
 
 
-def create(asking, name: str, model, run: str, registration: str, tags: Mapping[str, str], about: str):
-    """Make a logged model the next version and the challenger; return the version.
+def create(client, name: str, model, run: str, registration: str, tags: Mapping[str, str], about: str):
+    """Register a logged model as the next version and the challenger; return the version.
 
     Args:
         model: MLflow's ModelInfo.
-        run: The run that says everything about it.
-        registration: `digest`.
+        run: The run that documents it.
+        registration: The result of `digest`.
         tags, about: All tags, and the description.
-    Raises: MLflow's errors, TrackingError: it is not made, or it is left to be completed by the same once more.
+    Raises: MLflow's errors, TrackingError: the version was not created, or must be completed by a repetition.
     """
     from mlflow.exceptions import MlflowException
 
     try:
-        asking.create_registered_model(name, description=ABOUT_MODEL)
+        client.create_registered_model(name, description=ABOUT_MODEL)
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-    with locked(asking, name):
-        for left in asking.search_model_versions(f"name = '{name}' and tags.`{UNFINISHED}` = 'true'"):
-            asking.delete_model_version(name, left.version)
-        if made := _made(asking, name, registration):  # by another one, while this one logged its run
-            return _one(asking, made)
+    with locked(client, name):
+        for left in client.search_model_versions(f"name = '{name}' and tags.`{UNFINISHED}` = 'true'"):
+            client.delete_model_version(name, left.version)
+        if made := _versions_of(client, name, registration):  # by another client, while this one logged its run
+            return _single(client, made)
         failure = None
         marks = {REGISTRATION: registration, UNFINISHED: "true"}
         try:
-            asking.create_model_version(
+            client.create_model_version(
                 name, model.model_uri, run_id=run, tags={**tags, **marks}, model_id=model.model_id, description=about
             )
-        except Exception as error:  # perhaps it was made and only the answer was lost
+        except Exception as error:  # it may have been created and only the response was lost
             failure = error
-        # Where MLflow asked again after a lost answer, it was made twice.
-        made = _made(asking, name, registration)
+        # If MLflow retried after a lost response, there are two versions.
+        made = _versions_of(client, name, registration)
         if not made:
             raise failure or TrackingError(
-                f"model {name} has no version of run {run}; see the server's log, register again"
+                f"model {name}: no version of run {run} was created; see the server's log, then register again"
             )
-        with _or_taken_back(asking, name, registration):
-            version = _one(asking, made)
-            asking.set_tag(run, "sap2.model_version", f"{name}/{version.version}")
-            _finish(asking, version)
+        with _undone_on_error(client, name, registration):
+            version = _single(client, made)
+            client.set_tag(run, "sap2.model_version", f"{name}/{version.version}")
+            _finish(client, version)
     return version
 
 
-def _made(asking, name: str, registration: str) -> list:
-    found = asking.search_model_versions(f"name = '{name}' and tags.`{REGISTRATION}` = '{registration}'")
-    return sorted(found, key=lambda one: int(one.version))
+def _versions_of(client, name: str, registration: str) -> list:
+    versions = client.search_model_versions(f"name = '{name}' and tags.`{REGISTRATION}` = '{registration}'")
+    return sorted(versions, key=lambda version: int(version.version))
 
 
-def _one(asking, made: list):
-    """The first of versions that are the same, the others deleted.
+def _single(client, made: list):
+    """Return the first of identical versions and delete the others.
 
-    Raises: TrackingError: it is not ready, and never will be.
+    Raises: TrackingError: the version is not ready.
     """
     version, *twins = made
     for twin in twins:
-        asking.delete_model_version(twin.name, twin.version)
+        client.delete_model_version(twin.name, twin.version)
     if version.status != "READY":
         why = version.status_message or "no reason given"
         raise TrackingError(
@@ -123,24 +123,24 @@ def _one(asking, made: list):
     return version
 
 
-def _finish(asking, version) -> None:
-    move(asking, version.name, {CHALLENGER: int(version.version)}, int(version.version), {UNFINISHED: "false"})
+def _finish(client, version) -> None:
+    move(client, version.name, {CHALLENGER: int(version.version)}, int(version.version), {UNFINISHED: "false"})
 
 
 @contextmanager
-def _or_taken_back(asking, name: str, registration: str) -> Iterator[None]:
-    """Delete a version when what is to be done with it fails before it counts; after that, the next one finishes it."""
+def _undone_on_error(client, name: str, registration: str) -> Iterator[None]:
+    """Delete an unfinished version on an error; once its move has started, the next lock owner finishes it."""
     try:
         yield
     except Exception:
         try:
-            if JOURNAL not in asking.get_registered_model(name).tags:
-                for version in filter(unfinished, _made(asking, name, registration)):
-                    asking.delete_model_version(name, version.version)
-        except Exception as error:  # the server is away, which the first error says
+            if JOURNAL not in client.get_registered_model(name).tags:
+                for version in filter(unfinished, _versions_of(client, name, registration)):
+                    client.delete_model_version(name, version.version)
+        except Exception as error:  # the server is unavailable, as the first error says
             print(
-                f"tracking: a version of model {name} may be left unfinished ({brief(error)}); the same registration "
-                "once more completes it, another one removes it",
+                f"tracking: a version of model {name} may be left unfinished ({brief(error)}); repeating this "
+                "registration completes it, another registration removes it",
                 file=sys.stderr,
             )
         raise

@@ -1,4 +1,4 @@
-"""What a newcomer reads on the page of a run or version: what was trained on what, and how good it is."""
+"""Descriptions of runs and versions for MLflow's pages: what was trained on which data, and the scores."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,10 +6,10 @@ from typing import Any
 __all__ = ["ABOUT_MODEL", "describe"]
 
 ABOUT_MODEL = (
-    "Contextual speech recognition in two stages: the pruner listens and keeps the spoken words of a keyword list, the "
-    "recogniser transcribes with what is left. Each version holds base, both adapters and settings. `champion` is in "
-    "production, `previous` was, `challenger` is the newest registered. `sap2 promote` holds a challenger against the "
-    "champion; the verdict stands at the end of the version's description."
+    "Contextual speech recognition in two stages: the pruner selects the spoken words of a keyword list, and the "
+    "recogniser transcribes with them. Each version contains base, both adapters and settings. `champion` is in "
+    "production, `previous` was before it, `challenger` was registered last. `sap2 promote` compares a challenger with "
+    "the champion; the verdict is at the end of the version's description."
 )
 COLUMNS = {"WER %": "wer", "U-WER %": "u_wer", "B-WER %": "b_wer", "keyword recall": "keyword_recall",
            "false alarms / 100": "false_alarms_per_100"}  # fmt: skip
@@ -17,16 +17,16 @@ CONTEXTS = {
     "none": "no keywords",
     "full": "the whole list",
     "predicted": "stage 1's answer",
-    "oracle": "the spoken ones",
+    "oracle": "the spoken keywords",
 }
 
 
 def describe(params: Mapping[str, Any], metrics: Mapping[str, Any], commit: str, dirty: bool) -> str:
-    """Markdown: data, base, training, and the scores by context with their intervals."""
+    """Describe data, base, training, and the scores by context with intervals, in Markdown."""
     prepare, base, lora, model = (params.get(section) or {} for section in ("prepare", "base", "lora", "model"))
     method = model.get("method", "tpi")
     trained = [_training(params, "pruner"), _training(params, "recogniser")]
-    if method != "tpi":  # one model, which reads whole lists
+    if method != "tpi":  # a single model that reads whole lists
         trained = [f"method {method}", _training(params, "recogniser").partition(" on ")[0]]
     lines = [
         f"**Data** {prepare.get('source', '?')}, keyword lists of {_list_length(metrics)}; "
@@ -41,7 +41,7 @@ def describe(params: Mapping[str, Any], metrics: Mapping[str, Any], commit: str,
 
 
 def _headline(metrics: Mapping[str, Any], method: str) -> str:
-    """One line, which is all that the list of versions has room for."""
+    """Summarise the scores in a line for the list of versions."""
     figures = metrics.get("predicted")
     if not isinstance(figures, Mapping):
         return ""
@@ -50,7 +50,7 @@ def _headline(metrics: Mapping[str, Any], method: str) -> str:
 
 
 def _list_length(metrics: Mapping[str, Any]) -> str:
-    """Of the test split, on average."""
+    """Format the mean list length of the test split."""
     length = (metrics.get("pruning") or {}).get("listed_per_utterance")
     return "?" if length is None else f"{length:.4g}"
 
@@ -65,8 +65,8 @@ def _scores(metrics: Mapping[str, Any]) -> str:
     shown = [context for context in CONTEXTS if isinstance(metrics.get(context), Mapping)]
     if not shown:
         return ""
-    rows = [["keywords given", *COLUMNS], ["---", *["---:"] * len(COLUMNS)]]
-    rows += [[CONTEXTS[one], *(_figure(metrics[one], name) for name in COLUMNS.values())] for one in shown]
+    rows = [["context", *COLUMNS], ["---", *["---:"] * len(COLUMNS)]]
+    rows += [[CONTEXTS[name], *(_figure(metrics[name], column) for column in COLUMNS.values())] for name in shown]
     made = (
         f"\n\nDefinition {metrics.get('definition', '?')}, normaliser {metrics.get('normaliser', '?')}; 95 % intervals."
     )

@@ -1,8 +1,8 @@
-"""A pipeline's stages as runs below its own: what each was given and made, by DVC's lock, and the trainings' curves.
+"""The pipeline's stages as child runs of its run, with inputs and outputs from dvc.lock, and the trainings' curves.
 
-A training logs while it runs, and is found by the adapter it made. The other stages leave their lines in dvc.lock:
-their command, params and the hashes of what went in and came out. So the runs are whole, too, when DVC took a stage's
-output from its cache and nothing ran at all.
+A training logs while it runs, and its run is identified by the adapter it produced. The other stages are logged from
+dvc.lock: command, params and hashes of inputs and outputs. So the runs are complete even if DVC took a stage's outputs
+from its cache and nothing ran.
 """
 
 import time
@@ -21,9 +21,9 @@ PARENT_TAG = "mlflow.parentRunId"
 
 
 def read_lock(lock: Path) -> dict[str, Any]:
-    """DVC's lock, by stage; empty where the stages did not run under DVC.
+    """Read dvc.lock by stage; empty if the stages did not run under DVC.
 
-    Raises: InputError: it is no lock file.
+    Raises: InputError: it is not a lock file.
     """
     if not lock.is_file():
         return {}
@@ -32,75 +32,75 @@ def read_lock(lock: Path) -> dict[str, Any]:
 
     try:
         stages = (YAML(typ="safe", pure=True).load(lock.read_text(encoding="utf-8")) or {}).get("stages") or {}
-        # What the lock says of the registration is the one before.
+        # The lock's entry for `register` is of the previous registration.
         return {name: entry for name, entry in stages.items() if name != "register"}
     except (YAMLError, AttributeError) as error:
         raise InputError(f"{lock}: not a lock file of DVC; run `dvc repro` again") from error
 
 
 def log_stages(
-    asking,
+    client,
     parent: str,
     stages: Mapping[str, Any],
     adapters: Mapping[str, Path],
     figures: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, str]:
-    """A run below `parent` for every stage; return which run trained which adapter, as far as found.
+    """Log a child run of `parent` for each stage; return the run that trained each adapter, as far as known.
 
     Args:
-        stages: `read_lock`'s.
+        stages: The result of `read_lock`.
         adapters: Folder by training: "pruner", "recogniser".
-        figures: By stage, what it counted and measured.
+        figures: Counts and measurements by stage.
     """
     from mlflow.entities import Metric, RunTag
 
-    experiment = asking.get_run(parent).info.experiment_id
-    trained_by = {stage: run for stage, folder in adapters.items() if (run := _training(asking, stage, folder))}
+    experiment = client.get_run(parent).info.experiment_id
+    trained_by = {stage: run for stage, folder in adapters.items() if (run := _training(client, stage, folder))}
     for stage, run in trained_by.items():
-        asking.set_tag(parent, f"sap2.trained_by/{stage}", run)
+        client.set_tag(parent, f"sap2.trained_by/{stage}", run)
     now = int(time.time() * 1000)
     for name in dict.fromkeys((*stages, *figures, *(f"train-{stage}" for stage in trained_by))):
         stage = name.removeprefix("train-")
         training = trained_by.get(stage) if name.startswith("train-") else None
-        if training and PARENT_TAG not in asking.get_run(training).data.tags:
-            asking.set_tag(training, PARENT_TAG, parent)
+        if training and PARENT_TAG not in client.get_run(training).data.tags:
+            client.set_tag(training, PARENT_TAG, parent)
             run = training
         else:
             tags = run_tags(name) | {PARENT_TAG: parent} | ({"sap2.same_as": training} if training else {})
-            run = asking.create_run(experiment, run_name=name, tags=tags).info.run_id
-            log_params(asking, run, _params(stages.get(name, {})))
+            run = client.create_run(experiment, run_name=name, tags=tags).info.run_id
+            log_params(client, run, _params(stages.get(name, {})))
         measured = [Metric(key, value, now, 0) for key, value in numbers(figures.get(name, {})).items()]
-        asking.log_batch(run, measured, tags=[RunTag(*tag) for tag in _hashes(stages.get(name, {})).items()])
+        client.log_batch(run, measured, tags=[RunTag(*tag) for tag in _hashes(stages.get(name, {})).items()])
         if run != training:
-            asking.set_terminated(run)
+            client.set_terminated(run)
     return trained_by
 
 
-def _training(asking, stage: str, folder: Path) -> str | None:
+def _training(client, stage: str, folder: Path) -> str | None:
     digest = adapter_digest(folder)
     if digest is None:
         return None
-    experiments = [experiment.experiment_id for experiment in asking.search_experiments()]
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
     wanted = f"tags.`{ADAPTER_TAG}` = '{digest}' and tags.`sap2.stage` = '{stage}'"
-    found = asking.search_runs(experiments, wanted, order_by=["attributes.start_time DESC"], max_results=1)
-    return found[0].info.run_id if found else None
+    runs = client.search_runs(experiments, wanted, order_by=["attributes.start_time DESC"], max_results=1)
+    return runs[0].info.run_id if runs else None
 
 
 def _params(entry: Mapping[str, Any]) -> dict[str, str]:
-    given: dict[str, Any] = {}
+    params: dict[str, Any] = {}
     for values in (entry.get("params") or {}).values():
-        given |= {key: value for key, value in values.items() if not key.startswith("profiles.")}
-        for key, value in values.items():  # what the profile changes wins
+        params |= {key: value for key, value in values.items() if not key.startswith("profiles.")}
+        for key, value in values.items():  # the profile's values win
             if key.startswith("profiles.") and isinstance(value, Mapping):
                 section = key.rpartition(".")[2]
-                given[section] = {**(given.get(section) or {}), **value}
-    return flat_params(given)
+                params[section] = {**(params.get(section) or {}), **value}
+    return flat_params(params)
 
 
 def _hashes(entry: Mapping[str, Any]) -> dict[str, str]:
-    """`dvc.deps/PATH` and `dvc.outs/PATH`: how to find in DVC's cache what went in and came out."""
+    """Return tags `dvc.deps/PATH` and `dvc.outs/PATH` with DVC's hashes of a stage's inputs and outputs."""
     tags = {"sap2.command": str(entry["cmd"])} if entry else {}
     for kind in ("deps", "outs"):
         files: Iterable[Mapping[str, Any]] = entry.get(kind) or ()
-        tags |= {safe_key(f"dvc.{kind}/{one['path']}"): str(one.get("md5", "")) for one in files}
+        tags |= {safe_key(f"dvc.{kind}/{file['path']}"): str(file.get("md5", "")) for file in files}
     return tags

@@ -1,15 +1,15 @@
-"""What of MLflow we reach beyond its documented interface.
+"""The parts of MLflow's internals that this package uses.
 
-Read at MLflow 3.17.2; tests/test_internals.py fails when what is relied on here changes.
+Written for MLflow 3.17.2; tests/test_internals.py fails when these internals change.
 """
 
 __all__ = ["SystemMetrics"]
 
 
 class SystemMetrics:
-    """Load of processor, memory, disk, network and GPUs, read by MLflow's own monitor and named as its pages expect.
+    """Load of CPU, memory, disk, network and GPUs, read by MLflow's monitor and named as its pages expect.
 
-    The monitor only reads: our tracker sends, which continues when a server is away.
+    The monitor only reads; `Tracker` sends, as it tolerates an unavailable server.
     """
 
     def __init__(self, run_id: str, uri: str):
@@ -18,7 +18,7 @@ class SystemMetrics:
         self._monitor, self._count = SystemMetricsMonitor(run_id, tracking_uri=uri), 0
 
     def read(self) -> tuple[dict[str, float], int]:
-        """The current figures, and the number of readings before."""
+        """Read the current figures; return them and the number of earlier readings."""
         self._monitor.collect_metrics()
         figures = {f"system/{name}": value for name, value in self._monitor.aggregate_metrics().items()}
         for monitor in self._monitor.monitors:

@@ -1,4 +1,4 @@
-"""Drift of what is served, day by day: do the lists still hold what is said, and is stage 1 still sure of it?"""
+"""Daily drift of served requests: do the lists still contain what is spoken, and how confident is stage 1?"""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -11,19 +11,20 @@ from sap2.tracking.runs import start_run
 
 __all__ = ["BINS", "drift", "drift_table", "log_drift"]
 
-BINS = 10  # of the confidence histogram: probabilities from 0 to 1
+BINS = 10  # bins of the confidence histogram, from 0 to 1
 
 
 def drift(requests: Sequence[Mapping[str, Any]], corrections: Mapping[str, str]) -> dict[date, dict[str, float]]:
-    """Figures of each day with requests, oldest first.
+    """Compute figures for each day with requests, oldest first.
 
     Args:
         requests, corrections: As `sap2.serving.keeping` reads them.
-    Returns: By day: `requests`, `audio_minutes`; `with_list`, requests that had one; of those the share with a
-        `found_share` keyword in the text; `hit_rate`, listed keywords that were found; `kept_rate`, listed keywords
-        that stage 1 kept; `confidence`, the mean probability it gave them, and `confidence_00` … `confidence_09`, the
-        share of them in each tenth; `corrected`, and their `corrected_wer` in per cent. What has nothing to divide by
-        is left out.
+    Returns: By day: `requests`, `audio_minutes`; `with_list`, requests with a list; of those `found_share`, the share
+    with
+        a keyword in the text; `hit_rate`, the share of listed keywords in the text; `kept_rate`, the share of listed
+        keywords that stage 1 selected; `confidence`, its mean probability, and `confidence_00` … `confidence_09`, the
+        share of probabilities in each tenth; `corrected`, the number of corrections, and their `corrected_wer` in
+        percent. Undefined figures are left out.
     """
     days: dict[date, list[Mapping[str, Any]]] = {}
     for request in requests:
@@ -32,7 +33,7 @@ def drift(requests: Sequence[Mapping[str, Any]], corrections: Mapping[str, str])
 
 
 def drift_table(figures: Mapping[date, Mapping[str, float]]) -> str:
-    """What `sap2 monitor` prints."""
+    """Format the figures as `sap2 monitor` prints them."""
     columns = {
         "requests": "{:.0f}", "with_list": "{:.0f}", "found_share": "{:.2f}", "hit_rate": "{:.3f}",
         "kept_rate": "{:.3f}", "confidence": "{:.2f}", "corrected": "{:.0f}", "corrected_wer": "{:.1f}",
@@ -46,9 +47,9 @@ def drift_table(figures: Mapping[date, Mapping[str, float]]) -> str:
 
 
 def log_drift(section: TrackingSection, figures: Mapping[date, Mapping[str, float]]) -> str:
-    """Log the figures as curves of one run, a step a day since 1970; return the run's id.
+    """Log the figures as curves of a run, with days since 1970 as steps; return the run's id.
 
-    Raises: TrackingError: the store does not answer.
+    Raises: TrackingError: the store does not respond.
     """
     epoch = date(1970, 1, 1)
     with start_run(section, "monitor") as tracker:
@@ -60,7 +61,7 @@ def log_drift(section: TrackingSection, figures: Mapping[date, Mapping[str, floa
 def _figures(requests: Sequence[Mapping[str, Any]], corrections: Mapping[str, str]) -> dict[str, float]:
     listed = [request for request in requests if request["keywords"]]
     words = sum(len(request["keywords"]) for request in listed)
-    sure = [math.exp(one) for request in listed for one in request["scores"].values()]
+    sure = [math.exp(score) for request in listed for score in request["scores"].values()]
     figures = {
         "requests": len(requests),
         "audio_minutes": sum(request["duration"] for request in requests) / 60,
@@ -75,9 +76,9 @@ def _figures(requests: Sequence[Mapping[str, Any]], corrections: Mapping[str, st
     if sure:
         figures["confidence"] = sum(sure) / len(sure)
         counts = [0] * BINS
-        for one in sure:
-            counts[min(int(one * BINS), BINS - 1)] += 1
-        figures |= {f"confidence_{place:02d}": count / len(sure) for place, count in enumerate(counts)}
+        for probability in sure:
+            counts[min(int(probability * BINS), BINS - 1)] += 1
+        figures |= {f"confidence_{index:02d}": count / len(sure) for index, count in enumerate(counts)}
     known = {request["id"]: request["text"] for request in requests if request["id"] in corrections}
     if known:
         said = {id: corrections[id] for id in known}

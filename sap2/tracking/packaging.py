@@ -1,6 +1,6 @@
-"""The two-stage recogniser as one MLflow model: base, two adapters, settings and the code that runs them.
+"""Packaging of the two-stage recogniser as an MLflow model: base, two adapters, settings and code.
 
-Models-from-code and safetensors: nothing is pickled, and loading needs the pinned packages but not this repository.
+Models-from-code and safetensors: nothing is pickled, and loading needs the pinned packages but no repository.
 """
 
 import base64
@@ -30,7 +30,7 @@ __all__ = [
 PARTS = ("base", "pruner", "recogniser")
 MODEL_NAME = "sap2"
 PACKAGE = Path(__file__).parents[1]
-# What transcribing imports, directly or through these.
+# Direct imports of the transcription code.
 REQUIREMENTS = (
     "mlflow", "torch", "transformers", "peft", "accelerate", "safetensors", "numpy", "pandas", "soundfile", "soxr",
     "av", "jellyfish", "onnxruntime", "pydantic", "rapidfuzz", "silero-vad", "tqdm",
@@ -48,10 +48,10 @@ def log_model(
     """Log the recogniser to MLflow's active run; return MLflow's ModelInfo.
 
     Args:
-        base, pruner, recogniser: Their folders, copied whole; of a base from the hub only its id and commit.
-        settings: Kept with the model.
-        example: A recording and its list, the model's input example.
-        copy_base: Copy a base from the hub, too.
+        base, pruner, recogniser: Their folders, copied; a base from the hub is stored as id and commit only.
+        settings: Stored with the model.
+        example: A recording and its list, for the model's input example.
+        copy_base: Copy a base from the hub too.
     Raises: ModelError: a folder is missing.
     """
     import mlflow
@@ -59,7 +59,7 @@ def log_model(
     folders = dict(zip(PARTS, map(Path, (base, pruner, recogniser)), strict=True))
     for name, folder in folders.items():
         if not folder.is_dir():
-            raise ModelError(f"{folder}: no {name} folder to register; run its stage first")
+            raise ModelError(f"{folder}: no such folder for {name}; run its stage first")
     if copy_base:
         folders["base"] = present(folders["base"])
     with tempfile.TemporaryDirectory(prefix="sap2-code-") as staging, warnings.catch_warnings():
@@ -71,7 +71,7 @@ def log_model(
             folders["base"] = reference
         # The package without its embedded base: the model carries its own.
         shutil.copytree(PACKAGE, code, ignore=shutil.ignore_patterns("__pycache__", "assets", "*.safetensors"))
-        # MLflow would like type hints, which its tables do not need.
+        # MLflow warns about missing type hints, which its tables do not need.
         warnings.filterwarnings("ignore", category=UserWarning, module="mlflow.pyfunc")
         with uploading():
             return mlflow.pyfunc.log_model(
@@ -89,14 +89,14 @@ def log_model(
 def load_recogniser(
     section: TrackingSection, model: str, overrides: Sequence[str] = (), pruner_model: str | None = None
 ):
-    """The recogniser of a folder with `base`, `pruner` and `recogniser`, or of the registry (`models:/…`).
+    """Load a recogniser from a folder with `base`, `pruner` and `recogniser`, or from the registry (`models:/…`).
 
-    Its settings are those of settings.json in the folder, or of the registered version. What else counts, and why, is
-    printed to stderr.
+    Settings are read from settings.json in the folder, or from the registered version. Overridden settings and missing
+    files are reported on stderr.
 
     Args:
         overrides: `inference.num_beams=4` texts, which change settings.
-        pruner_model: Stage 1's whole checkpoint, where each stage has one; `model` is then stage 2's.
+        pruner_model: Full checkpoint of stage 1, if each stage has its own; `model` is then stage 2's checkpoint.
     Raises: ModelError: the folder lacks a part, or a setting is unusable. TrackingError: see `load_registered`.
     """
     if pruner_model is None and model.startswith("models:/"):
@@ -105,7 +105,7 @@ def load_recogniser(
     missing = [name for name in PARTS if not (folder / name).is_dir()]
     if missing and pruner_model is None:
         raise ModelError(
-            f"{folder}: holds no {' and no '.join(missing)}, expected the folders {', '.join(PARTS[:-1])} and "
+            f"{folder}: has no {' and no '.join(missing)}, expected the folders {', '.join(PARTS[:-1])} and "
             f"{PARTS[-1]}; run `make repro` to train them, or name the folder with --model"
         )
     settings = _overridden(*_folder_settings(folder), overrides)
@@ -121,7 +121,7 @@ def load_registered(section: TrackingSection, uri: str, overrides: Sequence[str]
 
     Args:
         overrides: See `load_recogniser`.
-    Raises: TrackingError: no such model, or the store does not answer. ModelError: it is not one of ours.
+    Raises: TrackingError: no such model, or the store does not respond. ModelError: it is not a model of this project.
     """
     with tempfile.TemporaryDirectory(prefix="sap2-model-") as folder:
         artifacts, settings = fetch_registered(section, uri, Path(folder))
@@ -129,22 +129,22 @@ def load_registered(section: TrackingSection, uri: str, overrides: Sequence[str]
 
 
 def fetch_registered(section: TrackingSection, uri: str, folder: Path) -> tuple[dict[str, str], RecogniserSettings]:
-    """Fetch a registered model into a folder: where its parts lie, by name, and the settings kept with them.
+    """Download a registered model into a folder; return the paths of its parts by name, and its settings.
 
     Raises: as `load_registered`.
     """
     store = tracking_uri(section)
-    with reporting(store, f"gives no {uri}"), fluent(section) as mlflow:
+    with reporting(store, f"cannot provide {uri}"), fluent(section) as mlflow:
         local = Path(mlflow.artifacts.download_artifacts(uri, dst_path=str(folder)))
         flavor = mlflow.models.Model.load(local).flavors.get("python_function", {})
-    artifacts = {name: str(local / found["path"]) for name, found in (flavor.get("artifacts") or {}).items()}
+    artifacts = {name: str(local / artifact["path"]) for name, artifact in (flavor.get("artifacts") or {}).items()}
     if set(artifacts) != set(PARTS):
-        raise ModelError(f"{uri}: holds {sorted(artifacts) or 'no artifacts'}, expected {', '.join(PARTS)}")
+        raise ModelError(f"{uri}: has {sorted(artifacts) or 'no artifacts'}, expected {', '.join(PARTS)}")
     return artifacts, parse_settings(flavor.get("config") or {}, uri)
 
 
 def build(artifacts: Mapping[str, str], settings: RecogniserSettings):
-    """A recogniser of three folders and its settings, on the GPU when there is one."""
+    """Load a recogniser from its three folders and settings, onto a GPU if available."""
     from sap2.inference import best_device, load_recogniser
 
     base, pruner, recogniser = (present(artifacts[part]) for part in PARTS)
@@ -152,26 +152,26 @@ def build(artifacts: Mapping[str, str], settings: RecogniserSettings):
 
 
 def pip_requirements() -> list[str]:
-    """The packages transcribing needs, each at the version that is installed here."""
-    # "+cpu" and the like name a build that the index does not have.
+    """Return the packages that transcription needs, pinned to the installed versions."""
+    # Builds such as "+cpu" are not on the package index.
     return [f"{name}=={importlib.metadata.version(name).partition('+')[0]}" for name in REQUIREMENTS]
 
 
 def _folder_settings(folder: Path) -> tuple[RecogniserSettings, str]:
-    """A folder's settings, and where they are from; without a file the defaults."""
+    """Return a folder's settings, or else the defaults, and their source."""
     path = folder / SETTINGS_FILE
     if path.is_file():
         return read_settings(path), str(path)
     print(
-        f'settings: {folder} holds no {SETTINGS_FILE}, so that the defaults count; "sap2 settings" writes those that '
-        "the flow decoded with",
+        f'settings: {folder} has no {SETTINGS_FILE}, the defaults apply; "sap2 settings" writes the settings that '
+        "the pipeline decoded with",
         file=sys.stderr,
     )
     return RecogniserSettings(), "defaults"
 
 
 def _overridden(settings: RecogniserSettings, source: str, overrides: Sequence[str]) -> RecogniserSettings:
-    """The settings as a command's options change them; what is changed is printed."""
+    """Apply a command's options to the settings; print the changes."""
     changed = override_settings(settings, overrides)
     if differences := changed.differences(settings):
         print(f"settings: {source}; {', '.join(differences)}", file=sys.stderr)
@@ -179,7 +179,7 @@ def _overridden(settings: RecogniserSettings, source: str, overrides: Sequence[s
 
 
 def _example(recording: Path, keywords: Sequence[str]):
-    """The input as JSON can hold it: the recording in base64, the list as text."""
+    """Build a JSON-serialisable input example: the recording in base64, the list as text."""
     import pandas as pd
 
     audio = base64.b64encode(recording.read_bytes()).decode("ascii")

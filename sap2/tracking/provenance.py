@@ -1,4 +1,4 @@
-"""What a run came from: code, data and adapters, each by a name that holds on every machine."""
+"""Provenance of runs: code, data and adapters, identified by hashes that are equal on all machines."""
 
 import importlib.metadata
 import os
@@ -10,14 +10,14 @@ from sap2.files import sha256
 
 __all__ = ["adapter_digest", "code_changes", "code_state", "environment", "file_digests"]
 
-REVISION_VARIABLE = "SAP2_REVISION"  # the commit, where the code runs without its repository: set in the image
-# Written by the pipeline itself, with hashes of their own: they do not make the code another one.
+REVISION_VARIABLE = "SAP2_REVISION"  # the commit if the code runs without its repository; set in the image
+# Written by the pipeline and hashed separately; changes to them do not count as changes of the code.
 PIPELINE_OUTPUTS = ("dvc.lock", "reports", "results")
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 
 
 def code_state(repository: Path = Path(".")) -> dict[str, str]:
-    """The commit, and whether the files differ from it ("true", "false", or "unknown" outside a repository)."""
+    """Return the commit, and whether the files differ from it ("true", "false" or "unknown")."""
     commit = _git(repository, "rev-parse", "HEAD")
     if commit is None:
         return {"commit": os.environ.get(REVISION_VARIABLE) or "unknown", "dirty": "unknown"}
@@ -27,30 +27,31 @@ def code_state(repository: Path = Path(".")) -> dict[str, str]:
 
 
 def code_changes(repository: Path = Path(".")) -> str:
-    """What differs from the commit, as a patch `git apply` takes; new files that git does not know are not in it."""
+    """Return the changes since the commit as a patch for `git apply`, without untracked files."""
     excluded = [f":(exclude,top){path}" for path in PIPELINE_OUTPUTS]
     patch = _git(repository, "diff", "--binary", "HEAD", "--", ":(top)", *excluded)
     return f"{patch}\n" if patch else ""
 
 
 def environment() -> str:
-    """Interpreter, platform, and every installed package with its version, a line each."""
-    packages = {one.metadata["Name"]: one.version for one in importlib.metadata.distributions() if one.metadata["Name"]}
+    """List interpreter, platform, and all installed packages with versions, one per line."""
+    installed = importlib.metadata.distributions()
+    packages = {package.metadata["Name"]: package.version for package in installed if package.metadata["Name"]}
     lines = [f"# Python {platform.python_version()}, {platform.platform()}"]
     return "\n".join([*lines, *(f"{name}=={packages[name]}" for name in sorted(packages, key=str.lower))]) + "\n"
 
 
 def adapter_digest(adapter: Path | str) -> str | None:
-    """Hex SHA-256 of an adapter's weights: how a registered model finds the run that trained them.
+    """Return the hex SHA-256 of an adapter's weights, which identifies the run that trained them.
 
-    None where there are none: the methods PC and JPI have no pruner.
+    None if there are no weights: the methods PC and JPI have no pruner.
     """
     weights = Path(adapter) / ADAPTER_WEIGHTS
     return sha256(weights) if weights.is_file() else None
 
 
 def file_digests(paths: list[Path]) -> dict[str, str]:
-    """Hex SHA-256 by name: the path below the working folder; elsewhere only its end."""
+    """Return hex SHA-256 by name: the path relative to the working folder, or the last two parts of other paths."""
     return {_name(path): sha256(path) for path in paths}
 
 
@@ -61,7 +62,7 @@ def _name(path: Path) -> str:
 
 
 def _git(repository: Path, *arguments: str) -> str | None:
-    """What git prints; None where there is no git, no repository or no commit."""
+    """Return git's output; None without git, repository or commit."""
     try:
         done = subprocess.run(["git", *arguments], cwd=repository, capture_output=True, text=True, timeout=60)
     except (OSError, subprocess.TimeoutExpired):

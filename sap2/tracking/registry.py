@@ -1,4 +1,4 @@
-"""From a finished pipeline to one MLflow run and one version in the model registry, tagged with its scores."""
+"""Registration of a finished pipeline: an MLflow run and a version in the model registry, tagged with its scores."""
 
 import json
 import time
@@ -18,7 +18,7 @@ from sap2.tracking.lineage import log_stages, read_lock
 from sap2.tracking.packaging import log_model
 from sap2.tracking.provenance import code_changes, code_state, environment, file_digests
 from sap2.tracking.runs import start_run, unsent_file
-from sap2.tracking.store import client, fluent, reporting, tracking_uri
+from sap2.tracking.store import fluent, new_client, reporting, tracking_uri
 from sap2.tracking.values import flat, numbers, public, public_values, safe_key
 
 __all__ = [
@@ -33,13 +33,13 @@ __all__ = [
     "scores",
 ]
 
-RESULTS = "results"  # where the run keeps the transcripts, by which the gate compares versions
+RESULTS = "results"  # artifact folder of the transcripts, by which the gate compares versions
 SPEED = "real_time_factor"
-SETTINGS_TAG = "sap2.settings"  # of a version: its settings in one line
-RECIPE = "reproduce"  # where the run keeps what it takes to make it again
+SETTINGS_TAG = "sap2.settings"  # of a version: its settings in a line
+RECIPE = "reproduce"  # artifact folder of what is needed to reproduce the run
 PARAMS_FILE = "params.yaml"
 PATCH_FILE = "changes.patch"
-# The figures a version is judged by, for every context and for stage 1.
+# The figures shown with a version, for all contexts and for stage 1.
 SCORES = {"wer", "u_wer", "b_wer", "false_alarms_per_100", "recall", "precision", "f1"}
 
 
@@ -60,81 +60,82 @@ def register(
     example: tuple[Path, Sequence[str]] | None = None,
     lock: Path = Path("dvc.lock"),
 ) -> dict[str, Any]:
-    """Log everything about a finished pipeline as one run, and make its model the next version in the registry.
+    """Log a finished pipeline as a run, and register its model as the next version.
 
-    The version is made last and with all its tags: an error before leaves a failed run and no version. The same once
-    more, after it was cut short or because somebody gave it again, completes that version and makes no second one.
+    The version is created last and with all its tags: an earlier error leaves a failed run and no version. Repeating an
+    interrupted or completed registration returns the same version, never a second version.
 
     Args:
-        metrics: What evaluation found, by context; figures become metrics `context/figure`, texts become tags.
+        metrics: Results of the evaluation, by context; figures become metrics `context/figure`, strings become tags.
         params: All params, nested.
         base, pruner, recogniser: The model's folders.
-        output: JSON file for the answer.
-        results: Folder with the transcripts of the test split: kept with the run, for the gate.
-        files: Reports and plots, files or folders, kept with the run under "reports".
-        manifests: The data: their digests are logged.
-        settings: Kept with the model, and shown by `sap2 models`; None = the defaults.
-        figures: What each stage counted and measured, by its name in dvc.yaml; logged with its own run.
-        example: A recording and its list: the input example of the model.
-        lock: DVC's lock file: logged with its digest when it is there, its stages as runs below.
-    Returns: `run`, `model`, `version`, `uri`, `tracking_uri`, `scores`, `trained_by` (stage to run, as far as found).
-    Raises: InputError: a file is missing. ModelError: a model folder is. TrackingError: the store fails or refuses.
+        output: JSON file for the result.
+        results: Folder with the transcripts of the test split, stored with the run for the gate.
+        files: Reports and plots, files or folders, stored with the run under "reports".
+        manifests: Manifests of the data, whose digests are logged.
+        settings: Stored with the model, and shown by `sap2 models`; None = the defaults.
+        figures: Counts and measurements by stage, as in dvc.yaml; logged with the stage's run.
+        example: A recording and its list, for the model's input example.
+        lock: DVC's lock file: logged with its digest if it exists, and its stages as child runs.
+    Returns: `run`, `model`, `version`, `uri`, `tracking_uri`, `scores`, `trained_by` (run by stage, as far as known).
+    Raises: InputError: a file is missing. ModelError: a model folder is missing. TrackingError: the store fails or
+    refuses.
     """
     files, manifests, settings = list(files), list(manifests), settings or RecogniserSettings()
     transcripts = [] if results is None else [results, *sorted(results.glob("*.jsonl"))]
     for path in (*files, *manifests, *transcripts):
         if not path.exists():
-            raise InputError(f"{path}: no such file to register; run the stage that writes it first")
+            raise InputError(f"{path}: no such file; run the stage that writes it first")
     uri = tracking_uri(section)
-    asking = client(section)
+    client = new_client(section)
     digests = file_digests(manifests)
     stages = read_lock(lock)
     code = code_state()
     origin = _origin(code, digests, lock)
     about = describe(params, metrics, code["commit"], code["dirty"] == "true")
-    given = [base, pruner, recogniser, *files, *manifests, *transcripts, *([] if example is None else [example[0]])]
+    content = [base, pruner, recogniser, *files, *manifests, *transcripts, *([] if example is None else [example[0]])]
     facts = {"metrics": metrics, "params": params, "settings": settings.model_dump(), "figures": figures,
              "stages": stages, "code": code, "changes": code_changes(), "environment": environment(),
              "sap2": __version__, "keywords": None if example is None else list(example[1]),
              "copy_base": section.copy_base}  # fmt: skip
-    registration = digest(facts, given)
-    with reporting(uri, "no run can be opened"):
-        before = made_before(asking, section.model_name, registration)
+    registration = digest(facts, content)
+    with reporting(uri, "cannot open a run"):
+        before = made_before(client, section.model_name, registration)
         if before is not None:
-            unsent_file(before.run_id).unlink(missing_ok=True)  # it would say that the run has failed
-            return _answer(asking, section, before, metrics, output)
-    with start_run(section, "register", params) as tracker, reporting(uri, "did not take the model"):
+            unsent_file(before.run_id).unlink(missing_ok=True)  # it would mark the run as failed
+            return _answer(client, section, before, metrics, output)
+    with start_run(section, "register", params) as tracker, reporting(uri, "did not accept the model"):
         run = tracker.run_id
-        asking.update_run(run, name="pipeline")
+        client.update_run(run, name="pipeline")
         for name, value in {**_texts(metrics), **origin, "mlflow.note.content": about}.items():
-            asking.set_tag(run, name, value)
-        _log_files(asking, run, files)
+            client.set_tag(run, name, value)
+        _log_files(client, run, files)
         if lock.is_file():
-            asking.log_artifact(run, str(lock), RECIPE)
+            client.log_artifact(run, str(lock), RECIPE)
         for path in transcripts[1:]:
-            asking.log_artifact(run, str(path), RESULTS)
-        _log_state(asking, run, params, code["dirty"] == "true")
-        _log_table(asking, run, transcripts[1:])
-        _log_datasets(asking, run, digests, (figures or {}).get("prepare", {}))
+            client.log_artifact(run, str(path), RESULTS)
+        _log_state(client, run, params, code["dirty"] == "true")
+        _log_table(client, run, transcripts[1:])
+        _log_datasets(client, run, digests, (figures or {}).get("prepare", {}))
         with fluent(section) as mlflow, mlflow.start_run(run_id=run):
             model = log_model(base, pruner, recogniser, settings, example, section.copy_base)
-        asking.update_run(run, status="RUNNING")  # leaving mlflow.start_run has ended it
+        client.update_run(run, status="RUNNING")  # leaving mlflow.start_run ended it
         speed = _speed(results)
-        _log_metrics(asking, run, numbers(metrics) | speed, model.model_id)
+        _log_metrics(client, run, numbers(metrics) | speed, model.model_id)
         adapters = {"pruner": pruner, "recogniser": recogniser}
-        log_stages(asking, run, stages, adapters, figures or {})
+        log_stages(client, run, stages, adapters, figures or {})
         speeds = {name: f"{value:g}" for name, value in speed.items()}
-        # The registry shows all tags of all versions at once: digests of the data are the run's.
+        # Data digests are tags of the run only, as the registry shows all tags of all versions at once.
         own = {name: value for name, value in origin.items() if not name.startswith("data.")}
         tags = {**scores(metrics), **speeds, **_texts(metrics), **own, "sap2.version": __version__}
         tags[SETTINGS_TAG] = settings.summary()
         with fluent(section):  # the registry looks the logged model up in the global store
-            version = create(asking, section.model_name, model, run, registration, tags, about)
-        return _answer(asking, section, version, metrics, output)
+            version = create(client, section.model_name, model, run, registration, tags, about)
+        return _answer(client, section, version, metrics, output)
 
 
-def _answer(asking, section: TrackingSection, version, metrics: Mapping[str, Any], output: Path) -> dict[str, Any]:
-    kept = asking.get_run(version.run_id).data.tags
+def _answer(client, section: TrackingSection, version, metrics: Mapping[str, Any], output: Path) -> dict[str, Any]:
+    kept = client.get_run(version.run_id).data.tags
     trained = "sap2.trained_by/"
     answer = {
         "run": version.run_id,
@@ -161,40 +162,40 @@ def log_evaluation(
     manifests: Iterable[Path] = (),
     card: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Log what a registered version scored on another set, as a run below that of the version.
+    """Log a registered version's scores on another set as a child run of the version's run.
 
     Args:
         version: Its number or alias.
-        metrics, params, files, manifests: As `register` takes them.
+        metrics, params, files, manifests: See `register`.
         results: Folder with the transcripts.
         card: The corpus's data card.
     Returns: `run`, `version`, `scores`.
     Raises: TrackingError: no such version, or the store fails.
     """
-    uri, name, asking = tracking_uri(section), section.model_name, client(section)
-    with reporting(uri, "did not take the evaluation"):
-        number = version_number(asking, name, version)
-        parent = asking.get_model_version(name, str(number)).run_id
+    uri, name, client = tracking_uri(section), section.model_name, new_client(section)
+    with reporting(uri, "did not accept the evaluation"):
+        number = version_number(client, name, version)
+        parent = client.get_model_version(name, str(number)).run_id
     digests = file_digests(list(manifests))
-    with start_run(section, "evaluate", params) as tracker, reporting(uri, "did not take the evaluation"):
+    with start_run(section, "evaluate", params) as tracker, reporting(uri, "did not accept the evaluation"):
         run = tracker.run_id
-        asking.update_run(run, name=f"evaluation of {name}/{number}")
+        client.update_run(run, name=f"evaluation of {name}/{number}")
         tags = {"mlflow.parentRunId": parent, "sap2.model_version": f"{name}/{number}"}
         tags |= {safe_key(f"data.sha256/{path}"): digest for path, digest in digests.items()}
         for tag, value in {**_texts(metrics), **tags}.items():
-            asking.set_tag(run, tag, value)
-        _log_files(asking, run, list(files))
+            client.set_tag(run, tag, value)
+        _log_files(client, run, list(files))
         transcripts = sorted(results.glob("*.jsonl"))
         for path in transcripts:
-            asking.log_artifact(run, str(path), RESULTS)
-        _log_table(asking, run, transcripts)
-        _log_datasets(asking, run, digests, card or {})
-        _log_metrics(asking, run, numbers(metrics) | _speed(results))
+            client.log_artifact(run, str(path), RESULTS)
+        _log_table(client, run, transcripts)
+        _log_datasets(client, run, digests, card or {})
+        _log_metrics(client, run, numbers(metrics) | _speed(results))
     return {"run": run, "version": number, "scores": {key: float(value) for key, value in scores(metrics).items()}}
 
 
 def scores(metrics: Mapping[str, Any]) -> dict[str, str]:
-    """The figures a version is judged by, as its tags.
+    """Return the figures shown with a version, as tags.
 
     >>> scores({"predicted": {"b_wer": 4.5, "b_wer_low": 3.9}, "pruning": {"recall": 0.91}, "utterances": 400})
     {'predicted/b_wer': '4.5', 'pruning/recall': '0.91'}
@@ -203,7 +204,7 @@ def scores(metrics: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _texts(metrics: Mapping[str, Any]) -> dict[str, str]:
-    """How the figures were made: definition, normaliser, lists."""
+    """Return the strings among the metrics: definition, normaliser, lists."""
     return {safe_key(name): value for name, value in flat(metrics, "/") if isinstance(value, str)}
 
 
@@ -214,28 +215,28 @@ def _origin(code: Mapping[str, str], digests: dict[str, str], lock: Path) -> dic
     return tags | {safe_key(f"data.sha256/{name}"): digest for name, digest in digests.items()}
 
 
-def _log_files(asking, run: str, files: list[Path]) -> None:
+def _log_files(client, run: str, files: list[Path]) -> None:
     for path in files:
         if path.is_dir():
-            asking.log_artifacts(run, str(path), f"reports/{path.name}")
+            client.log_artifacts(run, str(path), f"reports/{path.name}")
         else:
-            asking.log_artifact(run, str(path), "reports")
+            client.log_artifact(run, str(path), "reports")
 
 
-def _log_state(asking, run: str, params: Mapping[str, Any], dirty: bool) -> None:
-    """What it takes to do all of it again: params, packages, and the changes that are in no commit."""
-    # A params file of its own: the values as they were used, under the name of the profile, which changes nothing more.
+def _log_state(client, run: str, params: Mapping[str, Any], dirty: bool) -> None:
+    """Log what is needed to reproduce the run: params, packages, and uncommitted changes."""
+    # A params file with the effective values; its profile has the same name and changes nothing.
     profile = str(params.get("profile", "default"))
     sections = {name: value for name, value in params.items() if isinstance(value, Mapping)}
     whole = {"profile": profile, **sections, "profiles": {profile: {name: {} for name in sections}}}
-    asking.log_dict(run, public_values(whole), f"{RECIPE}/{PARAMS_FILE}")
-    asking.log_text(run, environment(), f"{RECIPE}/environment.txt")
+    client.log_dict(run, public_values(whole), f"{RECIPE}/{PARAMS_FILE}")
+    client.log_text(run, environment(), f"{RECIPE}/environment.txt")
     if dirty and (patch := code_changes()):
-        asking.log_text(run, public(patch), f"{RECIPE}/{PATCH_FILE}")
+        client.log_text(run, public(patch), f"{RECIPE}/{PATCH_FILE}")
 
 
-def _log_table(asking, run: str, transcripts: list[Path]) -> None:
-    """The results as a table that MLflow shows: an utterance a row, its transcript in each context."""
+def _log_table(client, run: str, transcripts: list[Path]) -> None:
+    """Log the results as a table for MLflow's page: a row per utterance, with its transcript in each context."""
     table: dict[str, list[Any]] = {}
     for path in transcripts:
         rows = [row for _, row in read_jsonl(path)]
@@ -243,11 +244,11 @@ def _log_table(asking, run: str, transcripts: list[Path]) -> None:
             table = {name: [row.get(name) for row in rows] for name in ("id", "reference", "keywords", "predicted")}
         table[path.stem] = [row.get("hypothesis") for row in rows]
     if table:
-        asking.log_table(run, table, "results_table.json")
+        client.log_table(run, table, "results_table.json")
 
 
 def _speed(results: Path | None) -> dict[str, float]:
-    """`CONTEXT/real_time_factor` as `sap2 decode` measured it; nothing where it did not."""
+    """Return `CONTEXT/real_time_factor` as measured by `sap2 decode`, if it was."""
     timing = None if results is None else results / "timing.json"
     if timing is None or not timing.is_file():
         return {}
@@ -255,13 +256,13 @@ def _speed(results: Path | None) -> dict[str, float]:
     return {f"{context}/{SPEED}": float(factor) for context, factor in factors.items()}
 
 
-def _log_datasets(asking, run: str, digests: dict[str, str], card: Mapping[str, Any]) -> None:
-    """Each manifest as a dataset, with what the data card says of its split."""
+def _log_datasets(client, run: str, digests: dict[str, str], card: Mapping[str, Any]) -> None:
+    """Log each manifest as a dataset, with its split's part of the data card."""
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
     inputs = [
         DatasetInput(
-            # 36 characters are MLflow's limit; the whole digest is a tag of the run.
+            # MLflow allows 36 characters; the full digest is a tag of the run.
             Dataset(
                 name=name,
                 digest=digest[:36],
@@ -274,11 +275,11 @@ def _log_datasets(asking, run: str, digests: dict[str, str], card: Mapping[str, 
         for name, digest in digests.items()
     ]
     if inputs:
-        asking.log_inputs(run, inputs)
+        client.log_inputs(run, inputs)
 
 
 def _profile(card: Mapping[str, Any], split: str) -> str | None:
-    """A split's part of the data card, as MLflow keeps it; None where there is no card."""
+    """Return a split's part of the data card in MLflow's form; None without card."""
     figures = card.get("splits", {}).get(split)
     if figures is None:
         return None
@@ -287,9 +288,9 @@ def _profile(card: Mapping[str, Any], split: str) -> str | None:
     return json.dumps(about | figures | {f"{name}_sha256": digest for name, digest in digests.items()})
 
 
-def _log_metrics(asking, run: str, figures: dict[str, float], model_id: str | None = None) -> None:
-    """Log the figures for the run and, so that MLflow shows them beside it, for the model if one is given."""
+def _log_metrics(client, run: str, figures: dict[str, float], model_id: str | None = None) -> None:
+    """Log the figures of the run, and of the model if given, so that MLflow shows them on its page."""
     from mlflow.entities import Metric
 
     now = int(time.time() * 1000)
-    asking.log_batch(run, [Metric(name, value, now, 0, model_id=model_id) for name, value in figures.items()])
+    client.log_batch(run, [Metric(name, value, now, 0, model_id=model_id) for name, value in figures.items()])

@@ -1,4 +1,4 @@
-"""The place where runs and models are kept: a server, or a SQLite file beside the code; and whether it answers."""
+"""Access to the tracking store, an MLflow server or a SQLite file: address, clients, availability, errors."""
 
 import logging
 import os
@@ -17,10 +17,10 @@ from sap2.tracking.values import public
 __all__ = [
     "brief",
     "check_server",
-    "client",
+    "new_client",
     "experiment_id",
     "fluent",
-    "reachable",
+    "reachable_client",
     "reporting",
     "tracking_uri",
     "uploading",
@@ -29,17 +29,19 @@ __all__ = [
 
 URI_VARIABLE = "MLFLOW_TRACKING_URI"
 TIMEOUT_VARIABLE = "MLFLOW_HTTP_REQUEST_TIMEOUT"
-ARTIFACTS = "mlartifacts"  # beside a SQLite file; a server decides for itself
-KIND = {"mlflow.experimentKind": "custom_model_development"}  # its pages show trainings, not conversations
-PATIENCE: Seconds = 5
-UPLOAD_PATIENCE: Seconds = 3600
-# Set where the environment does not.
+ARTIFACTS = "mlartifacts"  # beside a SQLite file; a server has its own location
+KIND = {
+    "mlflow.experimentKind": "custom_model_development"
+}  # MLflow then shows pages for trainings, not for conversations
+TIMEOUT: Seconds = 5
+UPLOAD_TIMEOUT: Seconds = 3600
+# Set unless the environment has them.
 DEFAULTS = {
-    # Artifacts go through MLflow's server. Its own default sends clients to the object store at the address that the
-    # server has for it (`http://objects:8333`), which a workstation or a pod under a network policy may not reach.
+    # Artifacts go through MLflow's server. By default it sends clients directly to the object store at the address that
+    # the server uses (`http://objects:8333`), which a workstation or a pod with a network policy may not reach.
     "MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD": "false",
     "MLFLOW_ENABLE_PROXY_MULTIPART_UPLOAD": "false",
-    "MLFLOW_DISABLE_TELEMETRY": "true",  # a run tells nobody but its own store
+    "MLFLOW_DISABLE_TELEMETRY": "true",  # runs report to their own store only
     "MLFLOW_LOGGING_LEVEL": "WARNING",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
@@ -49,47 +51,47 @@ SCHEMES = {"http", "https", "file", "sqlite", "databricks", "databricks-uc", "uc
 
 
 def tracking_uri(section: TrackingSection) -> str:
-    """Where runs and models are kept: the environment's MLFLOW_TRACKING_URI, else the section's `uri`."""
+    """Return the tracking store's URI: the environment's MLFLOW_TRACKING_URI, else the section's `uri`."""
     return os.environ.get(URI_VARIABLE) or section.uri
 
 
 def check_server(section: TrackingSection) -> str:
-    """Ask the tracking store and the model registry one question each, so that a training does not end in vain.
+    """Check that tracking store and model registry respond, before a training depends on them.
 
-    Returns: One line for the reader: where the runs go.
-    Raises: TrackingError: it does not answer within seconds, refuses, or its experiment is deleted.
+    Returns: A line for the user: where the runs go.
+    Raises: TrackingError: the store does not respond within seconds, refuses, or its experiment is deleted.
     """
     uri = tracking_uri(section)
-    with reporting(uri, "cannot be used"), _impatient():
-        _check_place(uri)
-        asking = client(section)
-        _existing_experiment(asking, section.experiment)
-        asking.search_registered_models(max_results=1)
+    with reporting(uri, "cannot be used"), _short_timeouts():
+        _check_available(uri)
+        client = new_client(section)
+        _existing_experiment(client, section.experiment)
+        client.search_registered_models(max_results=1)
     local = not os.environ.get(URI_VARIABLE) and uri.startswith("sqlite:")
     return f"runs go to {public(uri)}" + (f" (no server: {URI_VARIABLE} is not set)" if local else "")
 
 
-def client(section: TrackingSection):
-    """An MLflow client of the section's store."""
+def new_client(section: TrackingSection):
+    """Create an MLflow client of the section's store."""
     return _mlflow().MlflowClient(tracking_uri(section))
 
 
-def reachable(section: TrackingSection):
-    """`client`, of a store that was seen to be there: MLflow itself would try for minutes.
+def reachable_client(section: TrackingSection):
+    """Create a client after checking that the store is reachable; MLflow itself would retry for minutes.
 
-    Raises: TrackingError: it is not, or is no store.
+    Raises: TrackingError: the store is not reachable, or not a store.
     """
     uri = tracking_uri(section)
     with reporting(uri, "cannot be used"):
-        _check_place(uri)
-    return client(section)
+        _check_available(uri)
+    return new_client(section)
 
 
 @contextmanager
 def fluent(section: TrackingSection) -> Iterator[ModuleType]:
-    """The mlflow module, for a while pointing at the section's store: for what its client cannot do."""
+    """Yield the mlflow module, set to the section's store, for functions that the client lacks."""
     mlflow, before = _mlflow(), os.environ.get(URI_VARIABLE)
-    mlflow.set_tracking_uri(tracking_uri(section))  # sets the variable, too
+    mlflow.set_tracking_uri(tracking_uri(section))  # sets the variable too
     try:
         yield mlflow
     finally:
@@ -98,42 +100,43 @@ def fluent(section: TrackingSection) -> Iterator[ModuleType]:
             os.environ[URI_VARIABLE] = before
 
 
-def experiment_id(asking, section: TrackingSection) -> str:
-    """The section's experiment, made when it is not there."""
+def experiment_id(client, section: TrackingSection) -> str:
+    """Return the id of the section's experiment, creating it if needed."""
     from mlflow.exceptions import MlflowException
 
-    found = _existing_experiment(asking, section.experiment)
-    if found is not None:
-        return found
+    existing = _existing_experiment(client, section.experiment)
+    if existing is not None:
+        return existing
     path = _sqlite_path(tracking_uri(section))
-    place = (path.parent / ARTIFACTS).absolute().as_uri() if path else None
+    location = (path.parent / ARTIFACTS).absolute().as_uri() if path else None
     try:
-        return asking.create_experiment(section.experiment, artifact_location=place, tags=KIND)
+        return client.create_experiment(section.experiment, artifact_location=location, tags=KIND)
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-        made = _existing_experiment(asking, section.experiment)  # another stage was a moment faster
-        if made is None:
+        # Another stage created it at the same time.
+        existing = _existing_experiment(client, section.experiment)
+        if existing is None:
             raise
-        return made
+        return existing
 
 
 @contextmanager
 def reporting(uri: str, what: str) -> Iterator[None]:
-    """Turn whatever MLflow raises into a TrackingError that says where and how to get on."""
+    """Turn MLflow's exceptions into a TrackingError with the store and the way out."""
     try:
         yield
     except SapError:
         raise
-    except Exception as error:  # MLflow lets errors of requests, SQLAlchemy and the file system through
+    except Exception as error:  # MLflow passes on errors of requests, SQLAlchemy and the file system
         raise TrackingError(_message(uri, what, brief(error))) from error
 
 
 def _mlflow() -> ModuleType:
-    """The module, quiet: what a stage has to say is said by the stage, and stdout is for results."""
+    """Import mlflow with quiet logging: stages report for themselves, and stdout is for results."""
     for name, value in DEFAULTS.items():
         os.environ.setdefault(name, value)
-    # A page of migrations for every new SQLite file; a wait for every version.
+    # They log a page of migrations per new SQLite file, and a wait per version.
     for chatty in ("alembic", "mlflow.store.db.utils", "mlflow.store.model_registry.abstract_store"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     import mlflow
@@ -141,26 +144,26 @@ def _mlflow() -> ModuleType:
     return mlflow
 
 
-def _existing_experiment(asking, name: str) -> str | None:
-    found = asking.get_experiment_by_name(name)
-    if found is None:
+def _existing_experiment(client, name: str) -> str | None:
+    experiment = client.get_experiment_by_name(name)
+    if experiment is None:
         return None
-    if found.lifecycle_stage == "deleted":
+    if experiment.lifecycle_stage == "deleted":
         raise TrackingError(
             f"experiment {name!r} is deleted; bring it back (mlflow experiments restore --experiment-id "
-            f"{found.experiment_id}) or choose another name (tracking.experiment)"
+            f"{experiment.experiment_id}) or choose another name (tracking.experiment)"
         )
-    return found.experiment_id
+    return experiment.experiment_id
 
 
 def brief(error: Exception) -> str:
-    """The first line of what may be a page, and no password in it."""
+    """Shorten an error to its first line, without passwords."""
     text = public(str(error)).strip().partition("\n")[0]
     return f"{text[:300].rstrip()}…" if len(text) > 300 else text or type(error).__name__
 
 
-def _check_place(uri: str) -> None:
-    """What MLflow itself would try again for minutes: a file that is no database, a database that is not there."""
+def _check_available(uri: str) -> None:
+    """Check for faults that MLflow would retry for minutes: a file that is not a database, an unreachable server."""
     path = _sqlite_path(uri)
     if path is not None:
         if path.is_file() and path.stat().st_size and not _starts_with(path, b"SQLite format 3"):
@@ -169,15 +172,15 @@ def _check_place(uri: str) -> None:
         if not folder.is_dir():
             raise TrackingError(_message(uri, "cannot be used", f"{folder} is a file, expected a folder"))
         if not os.access(path if path.exists() else folder, os.W_OK):
-            raise TrackingError(_message(uri, "cannot be used", f"no right to write {path}"))
+            raise TrackingError(_message(uri, "cannot be used", f"no permission to write {path}"))
         return
     parts = urlsplit(uri)
     if parts.scheme and parts.scheme.split("+")[0] not in SCHEMES:
-        raise TrackingError(_message(uri, "cannot be used", f"no store is of the kind {parts.scheme}://"))
+        raise TrackingError(_message(uri, "cannot be used", f"unknown kind of store {parts.scheme}://"))
     port = parts.port or DATABASE_PORTS.get(parts.scheme.split("+")[0])
     if parts.hostname and port:
         try:
-            socket.create_connection((parts.hostname, port), timeout=PATIENCE).close()
+            socket.create_connection((parts.hostname, port), timeout=TIMEOUT).close()
         except OSError as error:
             raise TrackingError(_message(uri, "cannot be reached", str(error))) from error
 
@@ -188,28 +191,28 @@ def _starts_with(path: Path, magic: bytes) -> bool:
 
 
 def _sqlite_path(uri: str) -> Path | None:
-    """The file of a SQLite store: `sqlite:///relative`, `sqlite:////absolute`."""
+    """Return the file of a SQLite store: `sqlite:///relative`, `sqlite:////absolute`."""
     scheme, _, path = uri.partition(":///")
     return Path(path.partition("?")[0]) if scheme.split("+")[0] == "sqlite" and path else None
 
 
-def _impatient():
-    """Short waits and no second tries, where the question is only whether somebody answers."""
-    return _variables({"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", TIMEOUT_VARIABLE: str(int(PATIENCE))})
+def _short_timeouts():
+    """Use short timeouts and no retries, to check only whether the store responds."""
+    return _variables({"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", TIMEOUT_VARIABLE: str(int(TIMEOUT))})
 
 
 def uploading():
-    """Wait up to an hour for the answer to an upload, unless the environment says how long.
+    """Wait up to an hour for the response to an upload, unless the environment sets a timeout.
 
-    The server answers when the object store has the file: for a shard of a base of 7 billion parameters MLflow's own
-    two minutes may be too short.
+    The server responds when the object store has the file: for a shard of a base of 7 billion parameters, MLflow's
+    default of two minutes may be too short.
     """
-    return _variables({TIMEOUT_VARIABLE: os.environ.get(TIMEOUT_VARIABLE, str(int(UPLOAD_PATIENCE)))})
+    return _variables({TIMEOUT_VARIABLE: os.environ.get(TIMEOUT_VARIABLE, str(int(UPLOAD_TIMEOUT)))})
 
 
 @contextmanager
 def _variables(wanted: Mapping[str, str]) -> Iterator[None]:
-    """Environment variables for a while."""
+    """Set environment variables temporarily."""
     before = {name: os.environ.get(name) for name in wanted}
     os.environ.update(wanted)
     try:

@@ -1,4 +1,4 @@
-"""Nested params and metrics to the flat, bounded, public values MLflow takes."""
+"""Conversion of nested params and metrics to the flat, bounded, public values that MLflow accepts."""
 
 import posixpath
 import re
@@ -11,7 +11,7 @@ KEY_LENGTH = 250  # MLflow's limit on a name
 VALUE_LENGTH = 6000  # MLflow's limit on a param's value
 HIDDEN = "***"
 
-# Whole words of a key only: `max_new_tokens` and `batch_tokens` are no secrets.
+# Whole words of a key only: `max_new_tokens` and `batch_tokens` are not secrets.
 _SECRET = re.compile(
     r"(?:^|[._/-])(?:(?:hf|hub|api|access|auth|bearer|refresh|session)_?token|token|passw(?:or)?d|secret(?:_?key)?"
     r"|credentials?|(?:api|access|private)_?key)$",
@@ -21,7 +21,7 @@ _USER_IN_URL = re.compile(r"(?<=://)[^/@\s]+@")
 
 
 def flat(nested: Mapping[str, Any], separator: str) -> Iterator[tuple[str, Any]]:
-    """Leaves with their path as a name; a list is a leaf.
+    """Yield leaves with their path as a name; a list is a leaf.
 
     >>> list(flat({"pruner": {"epochs": 1.0, "list_sizes": [5, 10]}}, "."))
     [('pruner.epochs', 1.0), ('pruner.list_sizes', [5, 10])]
@@ -34,7 +34,7 @@ def flat(nested: Mapping[str, Any], separator: str) -> Iterator[tuple[str, Any]]
 
 
 def flat_params(params: Mapping[str, Any]) -> dict[str, str]:
-    """Params as MLflow takes them: dotted names, bounded texts, secrets hidden.
+    """Flatten params for MLflow: dotted names, bounded strings, secrets hidden.
 
     >>> flat_params({"hub": {"api_token": "abc"}, "base": {"path": "http://me:pw@hub/x"}, "max_new_tokens": 16})
     {'hub.api_token': '***', 'base.path': 'http://***@hub/x', 'max_new_tokens': '16'}
@@ -46,7 +46,7 @@ def flat_params(params: Mapping[str, Any]) -> dict[str, str]:
 
 
 def public_values(nested: Mapping[str, Any]) -> dict[str, Any]:
-    """The same nesting, secrets hidden and everything else as it is.
+    """Hide secrets in nested params; everything else is unchanged.
 
     >>> public_values({"hub": {"api_token": "abc"}, "base": {"path": "http://me:pw@hub/x"}, "n": 2})
     {'hub': {'api_token': '***'}, 'base': {'path': 'http://***@hub/x'}, 'n': 2}
@@ -63,7 +63,7 @@ def public_values(nested: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
-    """The figures among the leaves, named `context/figure`; what is null, a text or a list is left out.
+    """Return the numbers among the leaves, named `context/figure`, without nulls, strings and lists.
 
     >>> numbers({"predicted": {"b_wer": 4.5, "recall": None}, "definition": "deep-bias"})
     {'predicted/b_wer': 4.5}
@@ -73,12 +73,12 @@ def numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
 
 
 def public(text: str) -> str:
-    """The text without the user names and passwords that stand in its URLs."""
+    """Hide user names and passwords in a text's URLs."""
     return _USER_IN_URL.sub(f"{HIDDEN}@", text)
 
 
 def safe_key(key: str) -> str:
-    """The name with `_` for what MLflow refuses in one; as a path it must stand for itself and stay inside.
+    """Replace characters that MLflow rejects in a name by `_`, and normalise it as a path inside its folder.
 
     >>> safe_key("u-wer (%)"), safe_key("/a//b/../c")
     ('u-wer ___', 'a/c')

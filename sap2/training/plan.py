@@ -42,7 +42,7 @@ class StagePlan:
         measured: Where `mean` and `longest` come from, for people.
         memory, checkpointed: For the batch of the longest utterances, by ZeRO stage; with gradient checkpointing.
         hours: Fewest and most.
-        planning: Hours of planning the batches beforehand, by one core a process; a resumed training does it no more.
+        planning: Hours of planning the batches, one core per process; a resumed training skips it.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Transcripts as JSON, SubRip and WebVTT: for `sap2 transcribe` and for the server alike."""
+"""Transcripts as JSON, SubRip and WebVTT, for both `sap2 transcribe` and the server."""
 
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -9,18 +9,18 @@ __all__ = ["cue_times", "subtitles", "verbose"]
 
 
 def cue_times(segments: Sequence[Segment]) -> list[tuple[float, float]]:
-    """Start and end of each segment, without overlaps: the time that two segments share is the first one's.
+    """Return start and end of each segment without overlaps: shared time belongs to the earlier segment.
 
-    A segment without words keeps no time that a later one has.
+    A segment without words gives its shared time to the later segment.
 
     >>> cue_times([Segment(0.0, 3.0, "a"), Segment(2.5, 4.0, "b"), Segment(3.5, 6.0, ""), Segment(5.5, 8.0, "c")])
     [(0.0, 3.0), (3.0, 4.0), (4.0, 5.5), (5.5, 8.0)]
     """
     times: list[tuple[float, float]] = []
     before = 0.0
-    for number, one in enumerate(segments):
-        start, end = max(one.start, before), one.end
-        if not one.text and number + 1 < len(segments):
+    for number, segment in enumerate(segments):
+        start, end = max(segment.start, before), segment.end
+        if not segment.text and number + 1 < len(segments):
             end = min(end, segments[number + 1].start)
         before = max(start, end)
         times.append((start, before))
@@ -28,8 +28,8 @@ def cue_times(segments: Sequence[Segment]) -> list[tuple[float, float]]:
 
 
 def verbose(transcript: Transcript) -> dict[str, Any]:
-    """Text, length, segments with their times in seconds and confidence, segments left out because they hold no speech,
-    and what became of the keyword list."""
+    """Convert a transcript to JSON: text, length, segments with times and confidence, segments left out for lack of
+    speech, and keywords."""
     return {
         "task": "transcribe",
         "duration": round(transcript.timings["audio"], 3),
@@ -40,11 +40,11 @@ def verbose(transcript: Transcript) -> dict[str, Any]:
                 "id": number,
                 "start": round(start, 3),
                 "end": round(end, 3),
-                "text": one.text,
-                "confidence": None if one.confidence is None else round(one.confidence, 4),
-                "doubtful": one.doubtful,
+                "text": segment.text,
+                "confidence": None if segment.confidence is None else round(segment.confidence, 4),
+                "doubtful": segment.doubtful,
             }
-            for number, (one, (start, end)) in enumerate(
+            for number, (segment, (start, end)) in enumerate(
                 zip(transcript.segments, cue_times(transcript.segments), strict=True)
             )
         ],
@@ -58,14 +58,14 @@ def verbose(transcript: Transcript) -> dict[str, Any]:
 
 
 def subtitles(transcript: Transcript, kind: Literal["srt", "vtt"]) -> str:
-    """A cue for each segment that holds words, `(?)` before a doubtful one; see `cue_times`."""
+    """Write a cue per segment with words, with `(?)` before doubtful segments; see `cue_times`."""
     point = "," if kind == "srt" else "."
     blocks: list[str] = []
-    for one, (start, end) in zip(transcript.segments, cue_times(transcript.segments), strict=True):
-        if one.text:
+    for segment, (start, end) in zip(transcript.segments, cue_times(transcript.segments), strict=True):
+        if segment.text:
             times = f"{_time(start, point)} --> {_time(end, point)}"
-            mark = "(?) " if one.doubtful else ""
-            blocks.append(f"{len(blocks) + 1}\n{times}\n{mark}{_plain(one.text, kind)}\n")
+            mark = "(?) " if segment.doubtful else ""
+            blocks.append(f"{len(blocks) + 1}\n{times}\n{mark}{_plain(segment.text, kind)}\n")
     return ("WEBVTT\n\n" if kind == "vtt" else "") + "\n".join(blocks)
 
 
@@ -81,5 +81,5 @@ def _time(seconds: float, point: str) -> str:
 
 
 def _plain(text: str, kind: str) -> str:
-    """In WebVTT `<`, `&` and `-->` are markup."""
+    """Escape `<`, `&` and `-->`, which are markup in WebVTT."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;") if kind == "vtt" else text

@@ -1,4 +1,4 @@
-"""The transcript of a talk whose segments know their slides."""
+"""The transcript of a talk, with the slides shown during each segment."""
 
 from dataclasses import dataclass
 
@@ -10,15 +10,15 @@ __all__ = ["Talk", "TalkSegment"]
 
 @dataclass(frozen=True)
 class TalkSegment:
-    """A stretch of a talk, and how its text came about.
+    """A segment of a talk, with its slides and how its text was made.
 
     Args:
-        text: What stage 2 wrote.
-        pages: Those shown.
-        listed: The list it was given: each keyword with its page (0 = of no page).
-        kept: What stage 1 left of it, with scores.
-        plain: What is heard without context; None where nobody asked.
-        confidence, doubtful: As of `Segment`.
+        text: The text by stage 2.
+        pages: The pages shown.
+        listed: The keyword list: each keyword with its page (0 = no page).
+        kept: The keywords stage 1 selected, with scores.
+        plain: The text without context; None = not requested.
+        confidence, doubtful: See `Segment`.
     """
 
     start: Seconds
@@ -33,41 +33,44 @@ class TalkSegment:
 
     @property
     def written(self) -> dict[str, int]:
-        """Keywords that stage 2 was given and wrote, with their pages."""
+        """Selected keywords that occur in the text, with their pages."""
         return {word: self.listed[word] for word in keywords_in(self.text, list(self.kept))}
 
 
 @dataclass(frozen=True)
 class Talk:
-    """A transcript whose segments know their slides."""
+    """A talk's transcript, with the slides of its segments."""
 
     segments: list[TalkSegment]
     duration: Seconds
-    notices: tuple[str, ...] = ()  # what a person should know of how it was made
+    notices: tuple[str, ...] = ()  # notices for the user about how it was made
     left_out: tuple[tuple[Seconds, Seconds], ...] = ()  # segments without speech
 
     @property
     def transcript(self) -> Transcript:
-        """The same as of a recording without slides, for the formats all transcripts have."""
+        """The transcript without slides, for the formats of all transcripts."""
         kept: dict[str, float] = {}
-        for one in self.segments:
-            for word, score in one.kept.items():
+        for segment in self.segments:
+            for word, score in segment.kept.items():
                 kept[word] = max(score, kept.get(word, score))
         return Transcript(
-            " ".join(filter(None, (one.text for one in self.segments))),
+            " ".join(filter(None, (segment.text for segment in self.segments))),
             predicted=list(kept),
             found=list(self.written),
             timings={"audio": self.duration},
             scores=kept,
-            segments=[Segment(one.start, one.end, one.text, one.confidence, one.doubtful) for one in self.segments],
+            segments=[
+                Segment(segment.start, segment.end, segment.text, segment.confidence, segment.doubtful)
+                for segment in self.segments
+            ],
             left_out=list(self.left_out),
         )
 
     @property
     def written(self) -> dict[str, int]:
-        """Keywords that acted, with the page each came from first."""
-        found: dict[str, int] = {}
-        for one in self.segments:
-            for word, page in one.written.items():
-                found.setdefault(word, page)
-        return found
+        """Selected keywords in the text, each with its first page."""
+        pages: dict[str, int] = {}
+        for segment in self.segments:
+            for word, page in segment.written.items():
+                pages.setdefault(word, page)
+        return pages

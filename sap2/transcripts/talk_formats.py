@@ -1,4 +1,4 @@
-"""A talk with its slides as text, Markdown and JSON, each list word that acted marked with the slide it came from."""
+"""A talk with its slides as text, Markdown and JSON; keywords in the text are marked with their slide."""
 
 import json
 import re
@@ -19,13 +19,13 @@ def rendered(
     explain: bool = False,
     show_keywords: bool = False,
 ) -> str:
-    """The whole output of a command, with the end of its last line."""
+    """Render a talk as a command's full output, including the final line end."""
     if kind == "json":
         return json.dumps({"file": title} | talk_json(talk), ensure_ascii=False) + "\n"
     if kind in ("srt", "vtt"):
         return subtitles(talk.transcript, kind) + "\n"
     if kind == "md":
-        return markdown(talk, title) + (f"\n## How it came about\n\n{_fenced(explained(talk))}" if explain else "")
+        return markdown(talk, title) + (f"\n## How it was made\n\n{_fenced(explained(talk))}" if explain else "")
     text = talk.transcript.text + "\n"
     if show_keywords:
         found = ", ".join(f"{word} ({_slide(page)})" for word, page in talk.written.items())
@@ -34,32 +34,34 @@ def rendered(
 
 
 def talk_json(talk: Talk) -> dict[str, Any]:
-    """What `verbose` has, and of each segment its slides, list, stage 1's choice and the keywords written."""
+    """Convert a talk to JSON: as `verbose`, plus slides, list, selected and written keywords of each segment."""
     whole = verbose(talk.transcript)
-    for row, one in zip(whole["segments"], talk.segments, strict=True):
-        row["slides"] = list(one.pages)
-        row["listed"] = [{"keyword": word, "slide": page} for word, page in one.listed.items()]
-        row["kept"] = {word: round(score, 4) + 0.0 for word, score in one.kept.items()}
-        row["written"] = one.written
-        if one.plain is not None:
-            row["without_context"] = one.plain
+    for row, segment in zip(whole["segments"], talk.segments, strict=True):
+        row["slides"] = list(segment.pages)
+        row["listed"] = [{"keyword": word, "slide": page} for word, page in segment.listed.items()]
+        row["kept"] = {word: round(score, 4) + 0.0 for word, score in segment.kept.items()}
+        row["written"] = segment.written
+        if segment.plain is not None:
+            row["without_context"] = segment.plain
     return whole | {"written": talk.written}
 
 
 def markdown(talk: Talk, title: str) -> str:
-    """Paragraphs with times; keywords that acted are bold, the slide each came from beside it."""
+    """Write paragraphs with times; keywords in the text are bold, followed by their slide."""
     blocks = [f"# {_escaped(title)}"]
-    for one in talk.segments:
-        if one.text:
-            words = marked(one.text, one.written, lambda word, page: f"**{_escaped(word)}** ({_slide(page)})", _escaped)
-            shown = f" · {', '.join(map(_slide, one.pages))}" if one.pages else ""
-            doubt = " · doubtful" if one.doubtful else ""
-            blocks.append(f"*{_clock(one.start)}{shown}{doubt}*  \n{words}")
+    for segment in talk.segments:
+        if segment.text:
+            words = marked(
+                segment.text, segment.written, lambda word, page: f"**{_escaped(word)}** ({_slide(page)})", _escaped
+            )
+            shown = f" · {', '.join(map(_slide, segment.pages))}" if segment.pages else ""
+            doubt = " · doubtful" if segment.doubtful else ""
+            blocks.append(f"*{_clock(segment.start)}{shown}{doubt}*  \n{words}")
     return "\n\n".join(blocks) + "\n"
 
 
 def marked(text: str, words: dict[str, int], mark: Callable[[str, int], str], plain: Callable[[str], str] = str) -> str:
-    """Text in which `mark` has written the keywords, and `plain` what lies between them.
+    """Format a text's keywords by `mark`, and the text between them by `plain`.
 
     >>> marked("ask meyer's and jon", {"Meyer": 3}, lambda word, page: f"[{word}:{page}]")
     "ask [meyer:3]'s and jon"
@@ -76,22 +78,22 @@ def marked(text: str, words: dict[str, int], mark: Callable[[str, int], str], pl
 
 
 def explained(talk: Talk) -> str:
-    """By segment: the list given, what stage 1 kept and how surely, what stage 2 wrote, the text without context."""
-    return "\n".join(_explained(one) for one in talk.segments)
+    """Explain each segment: list, selected keywords with scores, written keywords, and the text without context."""
+    return "\n".join(_explained(segment) for segment in talk.segments)
 
 
-def _explained(one: TalkSegment) -> str:
+def _explained(segment: TalkSegment) -> str:
     rows = [
-        ("slides", ", ".join(map(str, one.pages))),
-        ("list", ", ".join(f"{word} ({_slide(page)})" for word, page in one.listed.items())),
-        ("kept", ", ".join(f"{word} ({score:.2f})" for word, score in one.kept.items())),
-        ("written", ", ".join(one.written)),
-        ("text", one.text),
+        ("slides", ", ".join(map(str, segment.pages))),
+        ("list", ", ".join(f"{word} ({_slide(page)})" for word, page in segment.listed.items())),
+        ("kept", ", ".join(f"{word} ({score:.2f})" for word, score in segment.kept.items())),
+        ("written", ", ".join(segment.written)),
+        ("text", segment.text),
     ]
-    if one.plain is not None:
-        rows.append(("without", one.plain))
+    if segment.plain is not None:
+        rows.append(("without", segment.plain))
     shown = "".join(f"  {name:8}{value or '–'}\n" for name, value in rows)
-    return f"{_clock(one.start)} – {_clock(one.end)}\n{shown}"
+    return f"{_clock(segment.start)} – {_clock(segment.end)}\n{shown}"
 
 
 def _slide(page: int) -> str:
@@ -112,6 +114,6 @@ def _escaped(text: str) -> str:
 
 
 def _fenced(text: str) -> str:
-    """Text as it is, in a fence longer than any run of backticks within."""
+    """Enclose a text in a fence longer than its longest run of backticks."""
     fence = "`" * (1 + max(map(len, ["``", *re.findall("`+", text)])))
     return f"{fence}text\n{text}{fence}\n"

@@ -1,4 +1,4 @@
-"""The text of a recording, segment by segment, and what became of its keyword list."""
+"""The transcript of a recording by segments, and what became of its keyword list."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,11 +11,11 @@ __all__ = ["Segment", "Transcript", "keywords_in", "left_out_notice", "warning_o
 
 @dataclass(frozen=True)
 class Segment:
-    """A part of a recording and its text; seconds from the recording's start. Two may overlap, their texts don't.
+    """A part of a recording and its text; times in seconds. Segments may overlap, their texts do not.
 
     Args:
-        confidence: How sure the model is of its text, 0 to 1; None where that is not known.
-        doubtful: Whether that is less than the settings ask for.
+        confidence: The model's confidence in the text, 0 to 1; None = unknown.
+        doubtful: Whether the confidence is below the settings' limit.
     """
 
     start: Seconds
@@ -27,19 +27,18 @@ class Segment:
 
 @dataclass(frozen=True)
 class Transcript:
-    """The text of a recording, and which list words took part.
+    """The text of a recording, and its keywords.
 
     Args:
         text: The transcript.
-        predicted: List words stage 1 selected, in the list's spelling and order: what stage 2 was given. Of PC the
-            whole list, of JPI the answer's selection.
-        found: List words that occur in the text as whole words, in any case and spelling.
-        scores: How sure stage 1 was of each predicted word: the log-probability that it was spoken or named, 0 =
-            certain; empty without a stage 1.
-        timings: Seconds of `encode`, `prune`, `transcribe`, of the whole batch, and `audio`, the recording's length.
-        segments: The parts that were transcribed, in order; their texts together are the transcript. Where there is
-            no speech there are none.
-        left_out: Start and end of the segments that hold no speech, of which nothing is transcribed.
+        predicted: Keywords that stage 1 selected and stage 2 was given, in the list's spelling and order. With PC the
+            whole list, with JPI the answer's selection.
+        found: Keywords that occur in the text as whole words, in any case and spelling.
+        scores: Stage 1's score of each selected keyword: the log-probability that it was spoken or named, 0 =
+            certain; empty without stage 1.
+        timings: Seconds of `encode`, `prune` and `transcribe` for the whole batch, and `audio`, the recording's length.
+        segments: The transcribed parts, in order; their texts together are the transcript. Empty without speech.
+        left_out: Start and end of the segments without speech, which were not transcribed.
     """
 
     text: str
@@ -52,21 +51,21 @@ class Transcript:
 
 
 def warning_of(transcript: Transcript) -> str | None:
-    """What a person should know of a transcript before using it: that there is no speech, or that most is doubtful."""
+    """Return a warning if the recording has no speech or most segments are doubtful, else None."""
     if not transcript.segments:
-        return "no speech was found, so the text is empty"
+        return "no speech was detected, so the text is empty"
     written = [segment for segment in transcript.segments if segment.text]
     doubtful = sum(segment.doubtful for segment in written)
     if 2 * doubtful <= len(written) or not written:
         return None
     return (
-        f"{doubtful} of {len(written)} segments are doubtful: the model hardly knows this kind of speech; "
-        "give another with --model, or train on such recordings"
+        f"{doubtful} of {len(written)} segments are doubtful: the model was trained on other speech; "
+        "choose another with --model, or train on such recordings"
     )
 
 
 def left_out_notice(transcript: Transcript) -> str | None:
-    """How many segments hold no speech and were left out; None = none, or all, which `warning_of` says.
+    """State how many segments were left out for lack of speech; None = no segment, or all: see `warning_of`.
 
     >>> left_out_notice(Transcript("a", [], [], segments=[Segment(0.0, 2.0, "a")], left_out=[(2.0, 5.5)]))
     '1 of 2 segments (3.5 s) was left out: it holds no speech'
@@ -80,7 +79,7 @@ def left_out_notice(transcript: Transcript) -> str | None:
 
 
 def keywords_in(text: str, keywords: Sequence[str]) -> list[str]:
-    """The keywords that occur in the text as whole words, in any case and spelling, in list order, each once.
+    """Return the keywords in the text as whole words, in any case and spelling, in list order, without duplicates.
 
     >>> keywords_in("ask Jon about new york's trains and GPT-4", ["John", "jon", "New York", "york", "gpt 4"])
     ['jon', 'New York', 'york', 'gpt 4']
@@ -89,5 +88,5 @@ def keywords_in(text: str, keywords: Sequence[str]) -> list[str]:
     for keyword in filter(str.strip, dict.fromkeys(keywords)):
         for words, _ in forms(keyword):
             by_words.setdefault(words, []).append(keyword)
-    found = {keyword for *_, standing in occurrences(text, by_words) for keyword in standing}
-    return [keyword for keyword in dict.fromkeys(keywords) if keyword in found]
+    present = {keyword for *_, matches in occurrences(text, by_words) for keyword in matches}
+    return [keyword for keyword in dict.fromkeys(keywords) if keyword in present]

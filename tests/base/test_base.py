@@ -51,7 +51,7 @@ def test_of_a_hub_id_a_reference_holds_the_commit_alone(tmp_path, monkeypatch):
 
 def test_neither_folder_nor_hub_id_says_what_to_give(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    with pytest.raises(ModelError, match="neither a folder here nor a hub id"):
+    with pytest.raises(ModelError, match="neither an existing folder nor a hub id"):
         resolve_base(BaseSection(path="no/such/model/here"), tmp_path / "base")
 
 

@@ -26,7 +26,7 @@ def specification(name: str):
 @pytest.mark.parametrize("stage", DVC)
 def test_a_stages_component_takes_the_sections_its_stage_tracks(stage):
     taken = {name for name, given in specification(stage).inputs.items() if given.type == "Dict"}
-    tracked = {one for one in DVC[stage]["params"] if one in Params.model_fields and one != "profile"}
+    tracked = {param for param in DVC[stage]["params"] if param in Params.model_fields and param != "profile"}
     if stage == "register":
         tracked = set(Params.model_fields) - {"profile", "resources"}  # it logs them all
     if stage.startswith("train-"):
@@ -35,20 +35,20 @@ def test_a_stages_component_takes_the_sections_its_stage_tracks(stage):
 
 
 @pytest.mark.parametrize("stage", DVC)
-def test_a_stages_component_reads_as_many_artifacts_as_its_stage_reads_paths(stage):
+def test_a_component_reads_as_many_artifacts_as_its_stage(stage):
     """Those that read `listed` or `pruned` read `prepared` too, where the recordings are."""
     defaults = inspect.signature(getattr(stages, stage.replace("-", "_"))).parameters.values()
-    read = {one.default for one in defaults if isinstance(one.default, Path) and one.name != "output"}
+    read = {item.default for item in defaults if isinstance(item.default, Path) and item.name != "output"}
     read = {path for path in read if not path.name.startswith(".") and not path.is_relative_to(stages.CHECKPOINTS)}
     read.discard(stages.SETTINGS)
     if read & {stages.LISTS, stages.PRUNED}:
         read.add(stages.PREPARED)
-    given = [one for one in specification(stage).inputs.values() if one.type.startswith("system.")]
+    given = [item for item in specification(stage).inputs.values() if item.type.startswith("system.")]
     assert len(given) == len(read)
 
 
-@pytest.mark.parametrize("component", ALL, ids=lambda one: one.name)
-def test_kubeflows_pages_describe_every_component_and_each_of_its_inputs_and_outputs(component):
+@pytest.mark.parametrize("component", ALL, ids=lambda value: value.name)
+def test_components_describe_all_inputs_and_outputs(component):
     spec = component.component_spec
     assert spec.description and spec.description.endswith((".", "?"))
     for name, described in {**(spec.inputs or {}), **(spec.outputs or {})}.items():
@@ -64,9 +64,9 @@ def test_a_section_comes_back_from_kubeflow_as_it_went(profile):
 
     def as_kubeflow(value):
         if isinstance(value, dict):
-            return {key: as_kubeflow(one) for key, one in value.items()}
+            return {key: as_kubeflow(item) for key, item in value.items()}
         if isinstance(value, list):
-            return [as_kubeflow(one) for one in value]
+            return [as_kubeflow(item) for item in value]
         return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
     back = Params.model_validate(as_kubeflow(sent) | {"resources": params.resources.model_dump()})
@@ -82,7 +82,7 @@ def test_a_section_comes_back_from_kubeflow_as_it_went(profile):
         (promotion.Promotion("m", 7, False, 3, 3, [Rule("WER % at most 20", "23.00", False)]), False),
     ],
 )
-def test_only_a_version_that_has_become_the_champion_is_announced(monkeypatch, tmp_path, outcome, announced):
+def test_only_a_new_champion_is_announced(monkeypatch, tmp_path, outcome, announced):
     monkeypatch.setattr(promotion, "promote", lambda *_: outcome)
     page = SimpleNamespace(path=str(tmp_path / "page.md"))
     assert components.promote.python_func(version="7", gate={}, evaluation={}, tracking={}, summary=page) is announced

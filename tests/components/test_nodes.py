@@ -1,4 +1,4 @@
-"""A TrainJob is created, followed and removed."""
+"""A TrainJob is created, followed and deleted."""
 
 import os
 import signal
@@ -11,7 +11,7 @@ import pytest
 from kubernetes.client import ApiClient, Configuration
 from kubernetes_server import JOBS, Kubernetes, serving
 
-from components.nodes import MISSES, TrainJobError, run_trainjob
+from components.nodes import MAX_FAILURES, TrainJobError, run_trainjob
 from pipelines.trainjob import trainjob
 from sap2.params import load_params
 
@@ -30,24 +30,24 @@ def job() -> dict:
 
 
 def run(cluster, job, **options) -> list[str]:
-    told = []
+    messages = []
     configuration = Configuration(host=cluster.url)
     configuration.retries = False
     try:
-        run_trainjob(job, "team", told.append, every=0.01, client=ApiClient(configuration), **options)
+        run_trainjob(job, "team", messages.append, every=0.01, client=ApiClient(configuration), **options)
     finally:
-        cluster.told = told
-    return told
+        cluster.told = messages
+    return messages
 
 
 def removed(cluster) -> bool:
     return cluster.job is None and cluster.deleted == [(f"{JOBS}/sap2-pruner-test", ["Foreground"])]
 
 
-def test_it_is_created_as_printed_followed_line_by_line_and_removed(cluster, job):
-    told = run(cluster, job)
+def test_a_job_is_created_followed_and_deleted(cluster, job):
+    messages = run(cluster, job)
     assert cluster.created == [job]
-    assert told == [
+    assert messages == [
         "sap2-pruner-test: created in team",
         "node 0: Pending",
         "node 1: Pending",
@@ -65,11 +65,11 @@ def test_it_is_created_as_printed_followed_line_by_line_and_removed(cluster, job
 
 def test_a_pod_without_a_log_stops_nothing(cluster, job):
     cluster.late = True
-    told = run(cluster, job)
-    assert "node 0| step 2 of 0" in told and "sap2-pruner-test: complete" in told
+    messages = run(cluster, job)
+    assert "node 0| step 2 of 0" in messages and "sap2-pruner-test: complete" in messages
 
 
-def test_a_job_that_fails_is_told_with_its_reason_and_removed(cluster, job):
+def test_a_failed_job_is_reported_and_deleted(cluster, job):
     cluster.end = "Failed"
     with pytest.raises(TrainJobError, match="TrainJob sap2-pruner-test failed: node-0 went away"):
         run(cluster, job)
@@ -82,56 +82,56 @@ def test_a_job_that_fails_is_told_with_its_reason_and_removed(cluster, job):
     [
         (401, "Unauthorized", "log in"),
         (403, "trainjobs is forbidden", "access.yaml"),
-        (404, "the server could not find it", "Kubeflow Trainer installed"),
+        (404, "the server could not find it", "Kubeflow Trainer is installed"),
         (409, "already exists", "kubectl delete -n team trainjob sap2-pruner-test"),
     ],
 )
-def test_a_refusal_is_told_with_the_way_out_and_nothing_of_others_is_removed(cluster, job, code, message, way_out):
+def test_a_refusal_states_the_way_out_and_deletes_nothing(cluster, job, code, message, way_out):
     cluster.refusals["POST"] = [(code, message)]
     with pytest.raises(TrainJobError, match=f"cannot create it: {message}.*{way_out}"):
         run(cluster, job)
     assert not cluster.deleted
 
 
-def test_one_that_is_there_already_is_joined_where_that_is_asked_for(cluster, job):
+def test_an_existing_job_is_joined_on_request(cluster, job):
     cluster.job = job
-    told = run(cluster, job, join=True)
+    messages = run(cluster, job, join=True)
     assert not cluster.created
-    assert told[0] == "sap2-pruner-test: is there already, in team; followed from here"
-    assert told[-2:] == ["sap2-pruner-test: complete", "sap2-pruner-test: deleted"] and removed(cluster)
+    assert messages[0] == "sap2-pruner-test: already exists in team; following it"
+    assert messages[-2:] == ["sap2-pruner-test: complete", "sap2-pruner-test: deleted"] and removed(cluster)
 
 
-def test_one_that_is_being_deleted_is_not_joined_but_waited_for_and_made_anew(cluster, job):
+def test_a_job_under_deletion_is_awaited_and_created_again(cluster, job):
     cluster.job, cluster.leaving = job, 3
-    told = run(cluster, job, join=True)
-    assert told[:2] == [
-        "sap2-pruner-test: an earlier one is being deleted; waiting until it has gone",
+    messages = run(cluster, job, join=True)
+    assert messages[:2] == [
+        "sap2-pruner-test: an earlier job is being deleted; waiting until it is gone",
         "sap2-pruner-test: created in team",
     ]
-    assert cluster.created == [job] and told[-2] == "sap2-pruner-test: complete" and removed(cluster)
+    assert cluster.created == [job] and messages[-2] == "sap2-pruner-test: complete" and removed(cluster)
 
 
-def test_one_whose_deletion_does_not_end_is_told(cluster, job, monkeypatch):
-    monkeypatch.setattr("components.nodes.LEAVING", 0.2)
+def test_a_deletion_that_never_ends_is_an_error(cluster, job, monkeypatch):
+    monkeypatch.setattr("components.nodes.DELETION_TIMEOUT", 0.2)
     cluster.job, cluster.leaving = job, 10**9
     with pytest.raises(TrainJobError, match="already exists; wait for it, or kubectl delete"):
         run(cluster, job, join=True)
     assert not cluster.created and not cluster.deleted
 
 
-def test_a_cluster_that_stumbles_is_asked_again(cluster, job):
-    cluster.refusals["GET"] = [(503, "etcd is moving")] * (MISSES - 1)
+def test_a_temporary_cluster_failure_is_retried(cluster, job):
+    cluster.refusals["GET"] = [(503, "etcd is moving")] * (MAX_FAILURES - 1)
     assert run(cluster, job)[-2] == "sap2-pruner-test: complete"
 
 
 def test_a_cluster_that_stays_away_ends_the_wait(cluster, job):
-    cluster.refusals["GET"] = [(503, "etcd is gone")] * MISSES
+    cluster.refusals["GET"] = [(503, "etcd is gone")] * MAX_FAILURES
     with pytest.raises(TrainJobError, match="cannot watch it: etcd is gone"):
         run(cluster, job)
     assert removed(cluster)
 
 
-def test_a_right_that_is_missing_is_not_asked_for_again(cluster, job):
+def test_a_missing_permission_is_not_retried(cluster, job):
     cluster.refusals["GET"] = [(403, "pods is forbidden")]
     with pytest.raises(TrainJobError, match=r"pods is forbidden.*access\.yaml"):
         run(cluster, job)

@@ -1,4 +1,4 @@
-"""A run's end is said, and a failure sent to where people look."""
+"""A run's end is announced, and failures are sent to the webhook."""
 
 from types import SimpleNamespace
 
@@ -31,7 +31,7 @@ def test_a_success_is_printed_and_sent_to_nobody(chat, capsys, state):
     ("state", "how"),
     [
         ("FAILED", "a step failed"),
-        ("RUNNING", "a step was cut off, its pod killed or never started"),
+        ("RUNNING", "a step was interrupted, its pod was killed or never started"),
         ("UNKNOWN", "Kubeflow gives its state as UNKNOWN"),
     ],
 )
@@ -53,17 +53,17 @@ def test_a_new_champion_is_sent_with_its_rules_and_the_way_back(chat, capsys):
 def test_a_version_that_was_refused_is_never_called_champion(chat):
     text = announce_verdict("models:/m/3", False, "| rule | does not hold |", "r1", "")
     assert chat == [{"text": text}]
-    assert text.startswith("models:/m/3 was not promoted: the champion is what it was; run r1.")
+    assert text.startswith("models:/m/3 was not promoted; the champion is unchanged; run r1.")
 
 
 @pytest.mark.parametrize("address", ["http://127.0.0.1:9/hook", "chat"])
 def test_an_address_that_takes_nothing_fails_no_promotion(monkeypatch, capsys, address):
     monkeypatch.setenv("SAP2_WEBHOOK", address)
     assert announce_verdict("models:/m/3", True, "", "r1", "").startswith("models:/m/3 is the champion now")
-    assert "SAP2_WEBHOOK: the announcement was not taken" in capsys.readouterr().err
+    assert "SAP2_WEBHOOK: the announcement could not be sent" in capsys.readouterr().err
 
 
-def test_figures_are_logged_by_context_without_the_ends_of_intervals():
+def test_figures_are_logged_without_interval_bounds():
     logged = {}
     log_figures(
         {"full": {"wer": 5.0, "wer_low": 4.0, "b": None}, "n": 2}, SimpleNamespace(log_metric=logged.__setitem__)

@@ -1,4 +1,4 @@
-"""The corpus over Kubeflow's fan-out, run on this machine: what one machine writes."""
+"""The corpus over Kubeflow's fan-out, run on this machine, equals the output of a single machine."""
 
 import builtins
 from pathlib import Path
@@ -23,7 +23,7 @@ def fan_out(prepare: dict):
     steps.join_parts(prepare=prepare, parts=dsl.Collected(share.outputs["corpus_part"]))
 
 
-def test_two_pods_and_a_join_write_what_one_machine_writes(tmp_path, monkeypatch):
+def test_two_pods_write_the_output_of_a_single_machine(tmp_path, monkeypatch):
     monkeypatch.setattr(builtins, "print", print)  # KFP's runner may leave its own, see pipelines.running
     for split, count in (("train", 100), ("dev", 3), ("test", 3)):
         utterances = [(f"{split}-{n}", n * 0.05, n * 0.05 + 1, f"HELLO WORD {n}") for n in range(count)]

@@ -1,4 +1,4 @@
-"""A training on several nodes gives what one machine gives, and its inputs and adapter find their way."""
+"""A training on several nodes equals that on a single machine, and its inputs and adapter are copied."""
 
 import json
 import os
@@ -29,7 +29,7 @@ from sap2.tracking import check_server
 ROOT = Path(__file__).parent.parent.parent
 SECTIONS = ("model", "lora", "tracking")
 STEPS = ("max_steps=4", "save_steps=2", "batch_size=2")
-CHANGES = [*(f"{stage}.{one}" for stage in ("pruner", "recogniser") for one in STEPS), "resources.training_nodes=2"]
+CHANGES = [*(f"{stage}.{item}" for stage in ("pruner", "recogniser") for item in STEPS), "resources.training_nodes=2"]
 TRAININGS = {  # and the manifests each reads
     "pruner": (flow.train_pruner_on_nodes, "listed"),
     "recogniser": (flow.train_recogniser_on_nodes, "pruned"),
@@ -52,7 +52,7 @@ class Nodes(Kubernetes):
         meeting = {"PET_NNODES": str(trainer["numNodes"]), "PET_MASTER_ADDR": "127.0.0.1", "PET_MASTER_PORT": port}
         for rank in range(trainer["numNodes"]):
             with (self.folder / f"{rank}.log").open("w") as log:
-                given = {one["name"]: one["value"] for one in trainer["env"] if "value" in one}
+                given = {item["name"]: item["value"] for item in trainer["env"] if "value" in item}
                 variables = os.environ | meeting | given | {"PYTHONPATH": str(ROOT), "PET_NODE_RANK": str(rank)}
                 command = [sys.executable, "-m", trainer["command"][0], *trainer["args"]]
                 self.processes.append(
@@ -93,7 +93,7 @@ def inputs(tmp_path) -> SimpleNamespace:
                 )
             )  # fmt: skip
         write_manifest(prepared / f"{split}.jsonl", rows)
-        away = [one.with_audio(f"../../prepare-1/prepared/{one.audio}") for one in rows]
+        away = [row.with_audio(f"../../prepare-1/prepared/{row.audio}") for row in rows]
         for folder in (listed, pruned):
             write_manifest(folder / f"{split}.jsonl", away)
     return SimpleNamespace(prepared=prepared, base=base, listed=listed, pruned=pruned, volume=tmp_path / "volume")
@@ -144,19 +144,19 @@ def test_two_nodes_train_what_two_processes_do(inputs, cluster, tmp_path, capfd,
     cluster.unsent = f"{stage}-run.1a2b3c4d.unsent.jsonl"
     summary = train(inputs, output, params, stage)
     assert "nodes: 2" in summary and "steps: 4" in summary
-    told = capfd.readouterr().out
-    assert "node 0| " in told and "node: 1" in told
-    one, two = (
+    messages = capfd.readouterr().out
+    assert "node 0| " in messages and "node: 1" in messages
+    single, two = (
         safetensors.numpy.load_file(folder / "adapter_model.safetensors")
         for folder in (tmp_path / "run" / "one-node", output)
     )
-    assert one.keys() == two.keys()
-    for name, weights in one.items():
+    assert single.keys() == two.keys()
+    for name, weights in single.items():
         assert abs(weights - two[name]).max() <= 1e-6, name
     config = json.loads((output / "adapter_config.json").read_text(encoding="utf-8"))
     assert (output / config["base_model_name_or_path"]).resolve() == inputs.base.resolve()
     assert cluster.job is None
-    assert [one.name for one in inputs.volume.iterdir()] == [cluster.unsent], "what register is to send, and no more"
+    assert [path.name for path in inputs.volume.iterdir()] == [cluster.unsent], "what register is to send, and no more"
 
 
 STEP = """
@@ -172,7 +172,7 @@ training.train_on_nodes("recogniser", given["job"], given["sections"], **paths)
 
 
 @pytest.mark.slow
-def test_nodes_whose_step_is_killed_save_and_end_and_the_next_try_goes_on(inputs, cluster, tmp_path, monkeypatch):
+def test_nodes_of_a_killed_step_save_and_the_retry_resumes(inputs, cluster, tmp_path, monkeypatch):
     """Two real nodes, and the step in a pod that is gone: its TrainJob must not run on for days."""
     changes = ["recogniser.max_steps=200", "recogniser.save_steps=200", "recogniser.batch_size=1"]
     params = load_params(ROOT / "params.yaml", "test", [*CHANGES, *changes])
@@ -216,13 +216,13 @@ def test_a_job_that_gives_no_adapter_is_made_anew_once(inputs, cluster, tmp_path
     params = load_params(ROOT / "params.yaml", "test", CHANGES)
     cluster.made, cluster.ended = lambda job: Kubernetes.made(cluster, job), lambda: "Complete"
     cluster.log = lambda node, query: ""
-    with pytest.raises(TrainJobError, match="complete, but .*models/recogniser is not there; see the logs"):
+    with pytest.raises(TrainJobError, match="complete, but .*models/recogniser is missing; see the logs"):
         train(inputs, tmp_path / "run" / "train-recogniser-1" / "recogniser_adapter", params)
     assert len(cluster.created) == 2
     assert "complete without an adapter, as it missed this step's heartbeat" in capsys.readouterr().out
 
 
-def test_a_training_that_failed_leaves_its_folder_for_the_next_try_and_no_output(inputs, cluster, tmp_path):
+def test_a_failed_training_keeps_its_folder_and_has_no_output(inputs, cluster, tmp_path):
     params = load_params(ROOT / "params.yaml", "test", [*CHANGES, "lora.targets=[nothing]"])
     output = tmp_path / "run" / "train-recogniser-1" / "recogniser_adapter"
     cluster.end, cluster.made = "Failed", lambda job: Kubernetes.made(cluster, job)

@@ -1,4 +1,4 @@
-"""Lists that people type or keep in files are read whole, and refused with the place of the fault."""
+"""Lists typed or in files are read completely, or refused with the location of the fault."""
 
 import pytest
 

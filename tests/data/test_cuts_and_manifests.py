@@ -1,4 +1,4 @@
-"""lhotse's cuts and our own manifests: what another program prepared."""
+"""Readers of lhotse cuts and of this project's manifests."""
 
 import json
 from pathlib import Path
@@ -18,7 +18,11 @@ def prepare(tmp_path: Path, source: str, ending: str) -> tuple[dict, dict]:
     parts = {split: [f"{split}{ending}"] for split in SPLITS}
     section = PrepareSection.model_validate({"source": source, source: {"root": str(tmp_path / "root")} | parts})
     card = prepare_corpus(section, tmp_path / "prepared", tmp_path / "cache")
-    return card, {one.id: one for split in SPLITS for one in read_manifest(tmp_path / "prepared" / f"{split}.jsonl")}
+    return card, {
+        utterance.id: utterance
+        for split in SPLITS
+        for utterance in read_manifest(tmp_path / "prepared" / f"{split}.jsonl")
+    }
 
 
 def test_cuts_keep_their_time_text_and_keywords(tmp_path):
@@ -41,10 +45,10 @@ def test_cuts_keep_their_time_text_and_keywords(tmp_path):
         outside = lhotse.Recording.from_file(write_audio(tmp_path / f"{split}-secret.wav"), recording_id="secret")
         away = lhotse.MonoCut(f"{split}-away", 0.0, 1.0, 0, [words], recording=outside)
         lhotse.CutSet.from_cuts([cut.with_id(f"{split}-1"), away]).to_file(tmp_path / "root" / f"{split}.jsonl.gz")
-    card, found = prepare(tmp_path, "lhotse", ".jsonl.gz")
-    assert sorted(found) == ["dev-1", "test-1", "train-1"]
-    one = found["train-1"]
-    assert (one.text, one.keywords, one.duration, one.speaker, one.talk) == (
+    card, result = prepare(tmp_path, "lhotse", ".jsonl.gz")
+    assert sorted(result) == ["dev-1", "test-1", "train-1"]
+    utterance = result["train-1"]
+    assert (utterance.text, utterance.keywords, utterance.duration, utterance.speaker, utterance.talk) == (
         "hello zorvan",
         ["zorvan"],
         2.0,
@@ -66,10 +70,10 @@ def test_a_file_that_holds_no_cuts_is_refused(tmp_path):
 def test_manifests_read_as_they_are_written(tmp_path):
     for number, split in enumerate(SPLITS):
         write_audio(tmp_path / "root" / "audio" / f"{split}.flac", seed=number)
-        one = Utterance(
+        word = Utterance(
             id=split, audio=f"audio/{split}.flac", duration=1.0, text="hello", keywords=["deep zorvan"], talk="t"
         )
-        write_manifest(tmp_path / "root" / f"{split}.jsonl", [one])
+        write_manifest(tmp_path / "root" / f"{split}.jsonl", [word])
     with (tmp_path / "root" / "test.jsonl").open("a") as file:
         file.write(json.dumps({"id": "x", "audio": "a.wav", "duration": -1, "text": "x"}) + "\n")
         file.write(json.dumps({"id": "y", "audio": "../y.wav", "duration": 1, "text": "x"}) + "\n")

@@ -113,7 +113,7 @@ def test_a_killed_command_goes_on_where_it_was(server, monkeypatch, tmp_path):
     assert fetch.get(fetch.Archive(f"{server.url}/x", None), tmp_path).read_bytes() == content
 
 
-def test_a_server_that_cannot_go_on_is_asked_for_all(server, monkeypatch, tmp_path):
+def test_a_server_without_ranges_sends_the_whole_file(server, monkeypatch, tmp_path):
     content = serve_part(server, monkeypatch)
     server.ranges = False
     (tmp_path / "dev-clean.tar.gz.partial").write_bytes(b"x" * 50)
@@ -121,7 +121,7 @@ def test_a_server_that_cannot_go_on_is_asked_for_all(server, monkeypatch, tmp_pa
     assert path.read_bytes() == content
 
 
-def test_a_busy_server_is_asked_again_and_a_silent_one_given_up(server, monkeypatch, tmp_path):
+def test_a_busy_server_is_retried_and_a_silent_server_is_not(server, monkeypatch, tmp_path):
     content = serve_part(server, monkeypatch)
     archive = fetch.Archive(f"{server.url}/12/dev-clean.tar.gz", None)
     server.busy = 3
@@ -129,7 +129,7 @@ def test_a_busy_server_is_asked_again_and_a_silent_one_given_up(server, monkeypa
     server.busy = 99
     (tmp_path / "dev-clean.tar.gz.partial").write_bytes(content[:70])
     with pytest.raises(
-        InputError, match=r"503 .*; 70 bytes are kept in .*dev-clean.tar.gz.partial, run the command again"
+        InputError, match=r"503 .*; 70 bytes are kept in .*dev-clean.tar.gz.partial; run the command again"
     ):
         fetch.get(archive, tmp_path)
 
@@ -137,7 +137,7 @@ def test_a_busy_server_is_asked_again_and_a_silent_one_given_up(server, monkeypa
 def test_other_bytes_than_published_are_deleted(server, monkeypatch, tmp_path):
     serve_part(server, monkeypatch)
     monkeypatch.setitem(fetch.LIBRISPEECH_MD5, "dev-clean", "0" * 32)
-    with pytest.raises(InputError, match="its MD5 is [0-9a-f]{32}, published is 00000000.*the download was deleted"):
+    with pytest.raises(InputError, match="its MD5 is [0-9a-f]{32}, expected 00000000.*the download was deleted"):
         fetch.fetch_librispeech(tmp_path, ["dev-clean"], server.url)
     assert list(tmp_path.iterdir()) == []
 
@@ -175,7 +175,7 @@ def test_an_archive_that_reaches_out_is_refused_whole(server, monkeypatch, tmp_p
 def test_broken_archives_and_wrong_names_say_what_is_wrong(server, monkeypatch, tmp_path):
     with pytest.raises(InputError, match="no part dev-dirty; it has dev-clean, dev-other"):
         fetch.fetch_librispeech(tmp_path, ["dev-dirty"], server.url)
-    with pytest.raises(InputError, match="the server answers 404"):
+    with pytest.raises(InputError, match="the server answered 404"):
         fetch.fetch_librispeech(tmp_path, ["dev-clean"], server.url)
     (tmp_path / "cut.tar.gz").write_bytes(packed({"a": bytes(9000)})[:60])
     with pytest.raises(InputError, match="cut.tar.gz: cannot be unpacked"):
@@ -193,12 +193,12 @@ def test_slidespeechs_related_files_come_whole(server, tmp_path):
 def test_the_metadata_comes_through_the_hubs_library(monkeypatch, tmp_path):
     import huggingface_hub
 
-    asked = {}
+    calls = {}
     info = SimpleNamespace(siblings=[SimpleNamespace(size=1000)])
     monkeypatch.setattr(huggingface_hub.HfApi, "dataset_info", lambda self, name, **options: info)
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda name, **options: asked.update(options, name=name))
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda name, **options: calls.update(options, name=name))
     assert fetch.fetch_metadata(tmp_path / "meta") == [tmp_path / "meta"]
-    assert (asked["name"], asked["repo_type"], asked["local_dir"]) == (
+    assert (calls["name"], calls["repo_type"], calls["local_dir"]) == (
         "jymh/SAP2-ASR",
         "dataset",
         Path(tmp_path / "meta"),
@@ -209,7 +209,7 @@ def test_the_metadata_comes_through_the_hubs_library(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("place", [0.2, 0.5, 0.8])
-def test_an_archive_with_other_bytes_than_its_check_sum_says_leaves_nothing(tmp_path, place):
+def test_an_archive_with_a_wrong_checksum_leaves_nothing(tmp_path, place):
     """gzip's sum stands at the end, behind what a tar reader reads; of some damage zlib itself complains."""
     noise = b"".join(hashlib.sha256(n.to_bytes(2, "big")).digest() for n in range(4000))  # does not shrink
     content = bytearray(packed({"segments": noise}))

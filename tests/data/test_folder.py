@@ -1,4 +1,4 @@
-"""Somebody's own recordings: every line of the TSV ends in a manifest or in the quarantine."""
+"""Reader of recordings with a TSV: every line ends in a manifest or in the quarantine."""
 
 import json
 from pathlib import Path
@@ -39,28 +39,38 @@ GOOD = [f"u{number}\tWelcome to part {number}.\tMeyer, deep zorvan, meyer" for n
 
 
 def everyone(output: Path) -> dict:
-    return {one.id: (split, one) for split in SPLITS for one in read_manifest(output / f"{split}.jsonl")}
+    return {
+        utterance.id: (split, utterance) for split in SPLITS for utterance in read_manifest(output / f"{split}.jsonl")
+    }
 
 
 def test_a_folder_becomes_three_manifests_with_audio(tmp_path):
     section = make(tmp_path, GOOD)
     output = tmp_path / "prepared"
     card = prepare(section, output)
-    found = everyone(output)
-    assert sorted(found) == [f"u{number}" for number in range(6)]
+    result = everyone(output)
+    assert sorted(result) == [f"u{number}" for number in range(6)]
     assert (card["read"], card["accepted"], card["rejected"]) == (6, 6, 0)
-    assert {split: one["utterances"] for split, one in card["splits"].items()} == {"train": 4, "dev": 1, "test": 1}
+    assert {split: utterance["utterances"] for split, utterance in card["splits"].items()} == {
+        "train": 4,
+        "dev": 1,
+        "test": 1,
+    }
     assert json.loads((output / "card.json").read_text()) == card
-    split, one = found["u3"]
-    assert (one.text, one.keywords, one.duration) == ("welcome to part 3", ["meyer", "deep zorvan"], 0.5)
-    assert len(load_audio(audio_path(one, output / f"{split}.jsonl"))) == 0.5 * SAMPLE_RATE
+    split, utterance = result["u3"]
+    assert (utterance.text, utterance.keywords, utterance.duration) == (
+        "welcome to part 3",
+        ["meyer", "deep zorvan"],
+        0.5,
+    )
+    assert len(load_audio(audio_path(utterance, output / f"{split}.jsonl"))) == 0.5 * SAMPLE_RATE
     assert (output / "quarantine.jsonl").read_text() == ""
 
 
 def test_without_a_column_of_keywords_there_are_none(tmp_path):
     section = make(tmp_path, [row.rpartition("\t")[0] for row in GOOD], "id\ttext")
     prepare(section, tmp_path / "prepared")
-    assert all(one.keywords == [] for _, one in everyone(tmp_path / "prepared").values())
+    assert all(utterance.keywords == [] for _, utterance in everyone(tmp_path / "prepared").values())
 
 
 def test_a_recording_that_no_row_names_is_a_warning(tmp_path, capsys):
@@ -68,8 +78,8 @@ def test_a_recording_that_no_row_names_is_a_warning(tmp_path, capsys):
     folder = Path(section.folder.root)
     record(folder, "left.wav")
     card = prepare(section, tmp_path / "prepared")
-    assert card["warnings"] == [f"1 recordings in {folder} are named by no row of list.tsv, left.wav the first"]
-    assert "left.wav the first" in capsys.readouterr().err
+    assert card["warnings"] == [f"no row of list.tsv names 1 recordings in {folder}, the first is left.wav"]
+    assert "the first is left.wav" in capsys.readouterr().err
 
 
 def test_symbols_that_people_say_are_left_out_with_a_warning(tmp_path, capsys):
@@ -80,15 +90,15 @@ def test_symbols_that_people_say_are_left_out_with_a_warning(tmp_path, capsys):
     card = prepare(section, tmp_path / "prepared")
     table = tmp_path / "talks" / "list.tsv"
     warning = (
-        f"symbols are left out of 2 texts (& 2, $ 1, % 1, € 1), {table}:2 the first: write them as they are said, such "
-        "as 30 dollars and 5 percent"
+        f"symbols are removed from 2 texts (& 2, $ 1, % 1, € 1), first at {table}:2: write them as spoken, "
+        "such as 30 dollars and 5 percent"
     )
     assert card["warnings"] == [warning] and f"prepare: {warning}" in capsys.readouterr().err
     assert f"- warning: {warning}" in (tmp_path / "prepared" / "card.md").read_text()
     assert everyone(tmp_path / "prepared")["u0"][1].text == "30 5 more"
 
 
-def test_recordings_in_containers_are_prepared_and_headerless_ones_are_not(tmp_path):
+def test_containers_are_prepared_but_headerless_files_are_not(tmp_path):
     section = make(tmp_path, [*GOOD, "phone\thello there\tmeyer", "browser\thello there\tmeyer", "x\thello\tmeyer"])
     folder = Path(section.folder.root)
     rng = np.random.default_rng(0)
@@ -101,12 +111,12 @@ def test_recordings_in_containers_are_prepared_and_headerless_ones_are_not(tmp_p
     card = prepare(section, tmp_path / "prepared")
     kept = everyone(tmp_path / "prepared")
     for id in ("phone", "browser"):
-        split, one = kept[id]
-        assert one.duration == pytest.approx(1.0, abs=0.1)
-        stored = load_audio(audio_path(one, tmp_path / "prepared" / f"{split}.jsonl"))
-        assert len(stored) / SAMPLE_RATE == pytest.approx(one.duration, abs=1e-3)
+        split, utterance = kept[id]
+        assert utterance.duration == pytest.approx(1.0, abs=0.1)
+        stored = load_audio(audio_path(utterance, tmp_path / "prepared" / f"{split}.jsonl"))
+        assert len(stored) / SAMPLE_RATE == pytest.approx(utterance.duration, abs=1e-3)
     (rejected,) = map(json.loads, (tmp_path / "prepared" / "quarantine.jsonl").read_text().splitlines())
-    assert rejected["id"] == "x" and "x.raw: has no header that tells its sample rate" in rejected["reason"]
+    assert rejected["id"] == "x" and "x.raw: has no header with its sample rate" in rejected["reason"]
     assert card["reasons"] == {"unusable audio": 1}
 
 
@@ -114,11 +124,11 @@ def test_containers_are_kept_in_place_with_their_length(tmp_path):
     section = make(tmp_path, [*GOOD, "phone\thello there\tmeyer"]).model_copy(update={"audio": "keep"})
     path = recording(Path(section.folder.root) / "phone.mp3", np.zeros(32_000), "libmp3lame", 16_000)
     prepare(section, tmp_path / "prepared")
-    _, one = everyone(tmp_path / "prepared")["phone"]
-    assert one.audio == str(path) and one.duration == pytest.approx(2.0, abs=0.15)
+    _, utterance = everyone(tmp_path / "prepared")["phone"]
+    assert utterance.audio == str(path) and utterance.duration == pytest.approx(2.0, abs=0.15)
 
 
-def test_the_card_tells_one_set_of_recordings_from_another_and_whose_they_are(tmp_path):
+def test_the_card_has_a_digest_of_recordings_and_their_licence(tmp_path):
     section = make(tmp_path, GOOD)
     first = prepare(section, tmp_path / "first")
     assert first["licence"] == "not stated; set prepare.licence"
@@ -162,7 +172,7 @@ def test_the_same_folder_and_seed_give_the_same_files(tmp_path):
         ("long\thello\tx", "unusable audio: "),
     ],
 )
-def test_a_line_that_cannot_be_used_is_quarantined_with_its_reason(tmp_path, line, reason):
+def test_an_unusable_line_is_quarantined_with_its_reason(tmp_path, line, reason):
     section = make(tmp_path, [*GOOD[:5], line])
     folder = Path(section.folder.root)
     record(tmp_path, "secret.wav")
@@ -193,9 +203,9 @@ def test_splits_speakers_and_files_can_be_named(tmp_path):
     record(tmp_path, "secret.wav")
     output = tmp_path / "prepared"
     prepare(section, output)
-    found = everyone(output)
-    assert {id: split for id, (split, _) in found.items()} == {"a": "train", "b": "dev", "c/d": "test"}
-    assert (found["a"][1].speaker, found["a"][1].talk) == ("anna", "t1")
+    result = everyone(output)
+    assert {id: split for id, (split, _) in result.items()} == {"a": "train", "b": "dev", "c/d": "test"}
+    assert (result["a"][1].speaker, result["a"][1].talk) == ("anna", "t1")
     assert (output / "audio" / "c" / "d.flac").is_file()
     reasons = [json.loads(line)["reason"] for line in (output / "quarantine.jsonl").read_text().splitlines()]
     assert reasons == [
@@ -217,14 +227,14 @@ def test_a_talk_is_never_on_two_sides(tmp_path):
     output = tmp_path / "prepared"
     prepare(make(tmp_path, rows, "id\ttext\tkeywords\ttalk"), output)
     sides: dict[str, set[str]] = {}
-    for split, one in everyone(output).values():
-        sides.setdefault(one.talk, set()).add(split)
+    for split, utterance in everyone(output).values():
+        sides.setdefault(utterance.talk, set()).add(split)
     assert all(len(splits) == 1 for splits in sides.values())
 
 
-def test_too_many_rejected_stop_the_stage_and_leave_nothing_behind(tmp_path):
+def test_too_many_rejected_stop_the_stage_without_output(tmp_path):
     section = make(tmp_path, [*GOOD[:3], "a\t\tx", "b\t\tx"]).model_copy(update={"reject_share": 0.1})
-    with pytest.raises(InputError, match="2 of 5 records are rejected"):
+    with pytest.raises(InputError, match="2 of 5 records were rejected"):
         prepare(section, tmp_path / "prepared")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["cache", "talks"]
 
@@ -242,10 +252,10 @@ def test_a_header_without_its_columns_is_refused(tmp_path, header, message):
         prepare(make(tmp_path, GOOD, header), tmp_path / "prepared")
 
 
-def test_the_table_must_be_one(tmp_path):
+def test_a_folder_must_have_a_single_table(tmp_path):
     section = make(tmp_path, GOOD)
     (Path(section.folder.root) / "other.tsv").write_text("")
-    with pytest.raises(InputError, match=r"expected manifest.tsv or one \*.tsv .* found list.tsv, other.tsv"):
+    with pytest.raises(InputError, match=r"expected manifest.tsv or one \*.tsv .* got list.tsv, other.tsv"):
         prepare(section, tmp_path / "prepared")
     (Path(section.folder.root) / "list.tsv").rename(Path(section.folder.root) / "manifest.tsv")
     assert prepare(section, tmp_path / "prepared")["accepted"] == 6
@@ -255,6 +265,6 @@ def test_the_table_must_be_one(tmp_path):
         )
 
 
-def test_too_few_recordings_for_three_splits_ask_for_a_split_column(tmp_path):
+def test_too_few_recordings_suggest_a_split_column(tmp_path):
     with pytest.raises(InputError, match="no utterance for train among 2; add a `split` column"):
         prepare(make(tmp_path, GOOD[:2]), tmp_path / "prepared")

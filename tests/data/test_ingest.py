@@ -1,4 +1,4 @@
-"""Broken input of every kind: each ends in a manifest or in the quarantine with its reason; none stops the others."""
+"""Broken input of every kind: each record ends in a manifest, or in the quarantine with its reason."""
 
 import json
 import os
@@ -129,13 +129,13 @@ def run(tmp_path_factory):
     )
     card = prepare_corpus(section, base / "prepared", base / "cache")
     quarantine = [json.loads(line) for line in (base / "prepared" / "quarantine.jsonl").read_text().splitlines()]
-    accepted = {one.id for split in SPLITS for one in read_manifest(base / "prepared" / f"{split}.jsonl")}
-    return card, {int(one["location"].rsplit(":", 1)[1]): one for one in quarantine}, accepted, lines
+    accepted = {utterance.id for split in SPLITS for utterance in read_manifest(base / "prepared" / f"{split}.jsonl")}
+    return card, {int(item["location"].rsplit(":", 1)[1]): item for item in quarantine}, accepted, lines
 
 
 @pytest.mark.bad_input
 @pytest.mark.parametrize("kind", KINDS)
-def test_broken_input_ends_where_it_belongs(run, kind):
+def test_broken_input_is_quarantined_or_an_error(run, kind):
     _, quarantine, accepted, lines = run
     file, _, _, reason = KINDS[kind]
     if reason is None:
@@ -166,7 +166,7 @@ def entries(folder: Path, count: int) -> list[Entry]:
     ]
 
 
-def test_processes_and_one_process_write_the_same(tmp_path):
+def test_the_number_of_processes_does_not_change_the_output(tmp_path):
     """Chunks go to two processes and come back in order; the stretches of one recording are cut where they say."""
     for workers in (1, 2):
         section = PrepareSection(source="folder", folder={"root": "x"}, workers=workers)
@@ -181,12 +181,12 @@ def test_processes_and_one_process_write_the_same(tmp_path):
 
 def test_a_killed_run_goes_on_where_it_was(tmp_path, monkeypatch):
     section = PrepareSection(source="folder", folder={"root": "x"}, workers=1)
-    asked = []
+    calls = []
 
     def killed(*arguments, **options):
-        if len(asked) == 5:
+        if len(calls) == 5:
             raise KeyboardInterrupt
-        asked.append(options["start"])
+        calls.append(options["start"])
         return load(*arguments, **options)
 
     load = module.load_audio
@@ -194,9 +194,9 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         ingest(entries(tmp_path, 9), section, tmp_path / "prepared", tmp_path / "cache", "x")
     assert not (tmp_path / "prepared").exists()
-    monkeypatch.setattr(module, "load_audio", lambda *a, **o: asked.append(o["start"]) or load(*a, **o))
+    monkeypatch.setattr(module, "load_audio", lambda *a, **o: calls.append(o["start"]) or load(*a, **o))
     ingest(entries(tmp_path, 9), section, tmp_path / "prepared", tmp_path / "cache", "x")
-    assert asked == [n * 0.01 for n in range(9)]
+    assert calls == [n * 0.01 for n in range(9)]
 
 
 def test_changed_audio_is_converted_again(tmp_path):
@@ -212,7 +212,9 @@ def test_changed_audio_is_converted_again(tmp_path):
 def test_too_many_rejected_leave_the_reasons_behind(tmp_path):
     section = PrepareSection(source="folder", folder={"root": "x"}, reject_share=0.1, workers=1)
     broken = [Entry(f"b{n}", f"list:{n}", tmp_path / "no.wav", TEXT) for n in range(4)]
-    with pytest.raises(InputError, match=r"4 of 10 records are rejected.*; all are in .*cache/quarantine.jsonl"):
+    with pytest.raises(
+        InputError, match=r"4 of 10 records were rejected.*; all rejected .* in .*cache/quarantine.jsonl"
+    ):
         ingest([*entries(tmp_path, 6), *broken], section, tmp_path / "prepared", tmp_path / "cache", "x")
     assert len((tmp_path / "cache" / "quarantine.jsonl").read_text().splitlines()) == 4
     assert not (tmp_path / "prepared").exists()

@@ -1,4 +1,4 @@
-"""Kaldi data folders: stretches keep their time, and every line of every table is accounted for."""
+"""Kaldi data folders: segments keep their times, and every line gives an entry or a rejection."""
 
 import json
 from pathlib import Path
@@ -27,24 +27,29 @@ def corpus(root: Path) -> PrepareSection:
 
 def prepare(tmp_path: Path, section: PrepareSection) -> tuple[dict, dict, list[str]]:
     card = prepare_corpus(section, tmp_path / "prepared", tmp_path / "cache")
-    found = {
-        one.id: one
+    result = {
+        utterance.id: utterance
         for name in ("train", "dev", "test")
-        for one in read_manifest(tmp_path / "prepared" / f"{name}.jsonl")
+        for utterance in read_manifest(tmp_path / "prepared" / f"{name}.jsonl")
     }
     lines = (tmp_path / "prepared" / "quarantine.jsonl").read_text().splitlines()
-    return card, found, sorted(json.loads(line)["reason"] for line in lines)
+    return card, result, sorted(json.loads(line)["reason"] for line in lines)
 
 
 def test_segments_are_cut_where_they_say(tmp_path):
-    _, found, reasons = prepare(tmp_path, corpus(tmp_path / "root"))
-    assert len(found) == 6 and not reasons
-    one = found["rec0-2"]
-    assert (one.duration, one.text, one.speaker, one.talk) == (2.25, "the next slide", "rec0-speaker", "rec0")
-    assert one.model_extra == {"start": 2.0, "end": 4.25}, "its place in the talk"
-    assert found["rec0-1"].keywords == ["zorvan", "deep meyer"]
+    _, result, reasons = prepare(tmp_path, corpus(tmp_path / "root"))
+    assert len(result) == 6 and not reasons
+    utterance = result["rec0-2"]
+    assert (utterance.duration, utterance.text, utterance.speaker, utterance.talk) == (
+        2.25,
+        "the next slide",
+        "rec0-speaker",
+        "rec0",
+    )
+    assert utterance.model_extra == {"start": 2.0, "end": 4.25}, "its place in the talk"
+    assert result["rec0-1"].keywords == ["zorvan", "deep meyer"]
     whole, rate = soundfile.read(tmp_path / "root" / "wav" / "rec0.wav")
-    heard, _ = soundfile.read(tmp_path / "prepared" / one.audio)
+    heard, _ = soundfile.read(tmp_path / "prepared" / utterance.audio)
     assert np.abs(heard - whole[2 * rate : round(4.25 * rate)]).max() < 1e-3
 
 
@@ -63,8 +68,8 @@ def test_lines_that_cannot_be_used_are_quarantined(tmp_path):
     for name, lines in added.items():
         with (train / name).open("a") as file:
             file.write("\n".join(lines) + "\n")
-    card, found, reasons = prepare(tmp_path, section)
-    assert len(found) == 6 and card["read"] == 6 + len(reasons)
+    card, result, reasons = prepare(tmp_path, section)
+    assert len(result) == 6 and card["read"] == 6 + len(reasons)
     beginnings = [
         "a broken segment: 'rec0 x', expected", "a broken segment: from 3 s to 2 s",
         "a command in wav.scp: touch owned |",
@@ -83,8 +88,8 @@ def test_without_segments_recordings_are_utterances(tmp_path):
     train = tmp_path / "root" / "data" / "train"
     (train / "segments").unlink()
     (train / "text").write_text("rec0 HELLO WORLD\n")
-    _, found, _ = prepare(tmp_path, section)
-    assert found["rec0"].duration == 5.25 and found["rec0"].text == "hello world"
+    _, result, _ = prepare(tmp_path, section)
+    assert result["rec0"].duration == 5.25 and result["rec0"].text == "hello world"
 
 
 def test_a_folder_without_its_tables_is_refused(tmp_path):

@@ -1,4 +1,4 @@
-"""The embedded corpus: disjoint splits, lists with the spoken names, the same again for the same seed."""
+"""The embedded corpus: disjoint splits, lists with the spoken names, and equal output for equal seeds."""
 
 import json
 
@@ -24,35 +24,40 @@ def corpus(tmp_path_factory):
 
 
 def names(utterances):
-    return {word for one in utterances for word in [*one.text.split(), *one.keywords] if word not in COMMON_WORDS}
+    return {
+        word
+        for utterance in utterances
+        for word in [*utterance.text.split(), *utterance.keywords]
+        if word not in COMMON_WORDS
+    }
 
 
 def skeleton(text):
     return " ".join(word if word in COMMON_WORDS else "NAME" for word in text.split())
 
 
-def test_names_and_sentences_of_test_and_dev_never_occur_in_training(corpus):
+def test_test_and_dev_names_never_occur_in_training(corpus):
     _, _, splits = corpus
     for held_out in ("dev", "test"):
         assert not names(splits["train"]) & names(splits[held_out])
-        assert {split_of(skeleton(one.text)) for one in splits[held_out]} == {held_out}
+        assert {split_of(skeleton(utterance.text)) for utterance in splits[held_out]} == {held_out}
 
 
-def test_every_name_that_is_spoken_is_on_the_list_and_lists_are_full(corpus):
+def test_spoken_names_are_listed_and_lists_are_full(corpus):
     for utterances in corpus[2].values():
-        for one in utterances:
-            said = {word for word in one.text.split() if word not in COMMON_WORDS}
-            assert said == set(spoken(one))
-            assert len(one.keywords) == len(set(one.keywords)) == SECTION.list_size
+        for utterance in utterances:
+            said = {word for word in utterance.text.split() if word not in COMMON_WORDS}
+            assert said == set(spoken(utterance))
+            assert len(utterance.keywords) == len(set(utterance.keywords)) == SECTION.list_size
 
 
 def test_audio_is_as_long_as_the_manifest_says(corpus):
     soundfile = pytest.importorskip("soundfile")
     folder, _, splits = corpus
-    for one in splits["test"]:
-        info = soundfile.info(audio_path(one, folder / "test.jsonl"))
+    for utterance in splits["test"]:
+        info = soundfile.info(audio_path(utterance, folder / "test.jsonl"))
         assert info.samplerate == 16_000
-        assert info.duration == pytest.approx(one.duration, abs=0.001)
+        assert info.duration == pytest.approx(utterance.duration, abs=0.001)
 
 
 def test_the_card_counts_what_was_made(corpus):
@@ -62,11 +67,11 @@ def test_the_card_counts_what_was_made(corpus):
         figures = card["splits"][split]
         assert figures["utterances"] == len(utterances)
         assert figures["mean_list_size"] == SECTION.list_size and figures["talks"] == len(
-            {one.talk for one in utterances}
+            {utterance.talk for utterance in utterances}
         )
         assert card["manifests"][split] == sha256(folder / f"{split}.jsonl")
         assert figures["share_with_spoken_keyword"] == pytest.approx(
-            sum(bool(spoken(one)) for one in utterances) / len(utterances), abs=1e-3
+            sum(bool(spoken(utterance)) for utterance in utterances) / len(utterances), abs=1e-3
         )
 
 
@@ -77,9 +82,9 @@ def test_the_card_is_for_people_too_and_names_the_licence(corpus):
     assert all(f"`{digest}`" in page for name in ("manifests", "audio") for digest in card[name].values())
 
 
-def test_the_same_seed_makes_the_same_corpus_with_any_number_of_workers(corpus, tmp_path):
+def test_the_number_of_workers_does_not_change_the_corpus(corpus, tmp_path):
     folder, card, _ = corpus
     again = prepare_lectures(SECTION.model_copy(update={"workers": 2}), tmp_path / "again")
     assert again == card
-    one = next((folder / "audio").iterdir()).name
-    assert sha256(folder / "audio" / one) == sha256(tmp_path / "again" / "audio" / one)
+    path = next((folder / "audio").iterdir()).name
+    assert sha256(folder / "audio" / path) == sha256(tmp_path / "again" / "audio" / path)

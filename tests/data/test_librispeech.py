@@ -29,16 +29,25 @@ def section(root: Path, **settings) -> PrepareSection:
 
 def prepare(tmp_path: Path, section: PrepareSection) -> tuple[dict, dict]:
     card = prepare_corpus(section, tmp_path / "prepared", tmp_path / "cache")
-    return card, {one.id: one for split in SPLITS for one in read_manifest(tmp_path / "prepared" / f"{split}.jsonl")}
+    return card, {
+        utterance.id: utterance
+        for split in SPLITS
+        for utterance in read_manifest(tmp_path / "prepared" / f"{split}.jsonl")
+    }
 
 
 def test_the_published_layout_becomes_manifests(tmp_path, capsys):
-    card, found = prepare(tmp_path, section(librispeech(tmp_path / "LibriSpeech", PARTS)))
-    assert sorted(found) == sorted(id for part in PARTS.values() for id in part)
-    one = found["1089-134-0001"]
-    assert (one.text, one.speaker, one.talk, one.duration) == ("the cat ran to kathryn", "1089", "1089-134", 2.0)
-    assert one.keywords == [], "lists are drawn by the stage after it"
-    assert found["1089-134-0000"].text == "'tis the zorvan"  # the apostrophe belongs to the word
+    card, result = prepare(tmp_path, section(librispeech(tmp_path / "LibriSpeech", PARTS)))
+    assert sorted(result) == sorted(id for part in PARTS.values() for id in part)
+    utterance = result["1089-134-0001"]
+    assert (utterance.text, utterance.speaker, utterance.talk, utterance.duration) == (
+        "the cat ran to kathryn",
+        "1089",
+        "1089-134",
+        2.0,
+    )
+    assert utterance.keywords == [], "lists are drawn by the stage after it"
+    assert result["1089-134-0000"].text == "'tis the zorvan"  # the apostrophe belongs to the word
     assert card["splits"]["test"]["speakers"] == 1 and card["licence"].startswith("CC BY 4.0")
     assert (
         f"test-clean holds 2 utterances, 2618 fewer than the {UTTERANCES['test-clean']} published" in card["warnings"]
@@ -87,7 +96,7 @@ def test_a_missing_and_a_cut_recording_are_quarantined(tmp_path):
     (chapter / "1089-134-0000.flac").unlink()
     cut = root / "train-clean-100" / "19" / "198" / "19-198-0000.flac"
     cut.write_bytes(cut.read_bytes()[:2000])
-    card, found = prepare(tmp_path, section(root))
+    card, result = prepare(tmp_path, section(root))
     assert (card["read"], card["accepted"], card["rejected"]) == (5, 3, 2)
     assert sorted(card["reasons"]) == ["no audio file", "unusable audio"]
 

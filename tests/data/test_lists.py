@@ -44,16 +44,16 @@ def prepare(folder: Path, keywords: tuple[str, ...] = ()) -> Path:
 def lists(prepared: Path, section: ListsSection, name: str = "lists") -> dict[str, Utterance]:
     output = prepared.with_name(name)
     stages.lists(section, prepared, output)
-    return {one.id: one for split in SPLITS for one in read_manifest(output / f"{split}.jsonl")}
+    return {utterance.id: utterance for split in SPLITS for utterance in read_manifest(output / f"{split}.jsonl")}
 
 
 def test_a_corpus_keeps_its_keywords_and_everything_else(tmp_path):
     prepared = prepare(tmp_path / "prepared", ("Meyer", "deep zorvan", "cat"))
-    found = lists(prepared, ListsSection())
-    assert [one.keywords for one in found.values()] == [["Meyer", "deep zorvan", "cat"]] * 5
-    one = found["1089-134-0000"]
-    assert (one.text, one.model_extra) == ("'tis the zorvan", {"slide": 7})
-    assert audio_path(one, prepared.with_name("lists") / "test.jsonl").resolve() == (
+    result = lists(prepared, ListsSection())
+    assert [utterance.keywords for utterance in result.values()] == [["Meyer", "deep zorvan", "cat"]] * 5
+    utterance = result["1089-134-0000"]
+    assert (utterance.text, utterance.model_extra) == ("'tis the zorvan", {"slide": 7})
+    assert audio_path(utterance, prepared.with_name("lists") / "test.jsonl").resolve() == (
         prepared / "audio" / "1089-134-0000.flac"
     )
 
@@ -67,7 +67,7 @@ def test_a_corpus_without_any_keyword_gets_rare_words(tmp_path):
     assert lists(prepared, auto) == lists(prepared, RARE.model_copy(update={"source": "corpus"})), "one is enough"
 
 
-def test_words_that_cannot_stand_in_a_list_are_left_out_whatever_their_case(tmp_path):
+def test_unlistable_words_are_omitted_in_any_case(tmp_path):
     prepared = prepare(tmp_path / "prepared")
     row = '{"id": "a", "audio": "a.flac", "duration": 1, "text": "The Meyer, said: Quine"}\n'
     (prepared / "test.jsonl").write_text(row)
@@ -79,11 +79,11 @@ def test_a_list_of_the_corpus_is_cut_to_its_first_keywords(tmp_path):
     assert lists(prepared, ListsSection(max_size=2))["84-121-0000"].keywords == ["meyer", "zorvan"]
 
 
-def test_rare_words_are_those_outside_the_most_frequent_of_the_training_text(prepared):
-    found = lists(prepared, RARE)
-    assert spoken(found["1089-134-0001"]) == ["kathryn", "ran", "to"]  # the common words are "the" and "cat"
-    assert "'tis" in found["1089-134-0000"].keywords, "the apostrophe belongs to the word"
-    drawn = set(found["84-121-0000"].keywords) - {"and", "quilt"}
+def test_rare_words_are_outside_the_most_frequent_words(prepared):
+    result = lists(prepared, RARE)
+    assert spoken(result["1089-134-0001"]) == ["kathryn", "ran", "to"]  # the common words are "the" and "cat"
+    assert "'tis" in result["1089-134-0000"].keywords, "the apostrophe belongs to the word"
+    drawn = set(result["84-121-0000"].keywords) - {"and", "quilt"}
     assert len(drawn) == 2 and drawn <= {"dog's", "meyer", "ran", "saw", "to", "zorvan"}
 
 
@@ -91,35 +91,36 @@ def test_distractors_differ_by_seed_and_the_spoken_words_do_not(prepared):
     first, again = lists(prepared, RARE), lists(prepared, RARE)
     second = lists(prepared, RARE.model_copy(update={"seed": 2}))
     assert first == again
-    assert {id: one.keywords for id, one in first.items()} != {id: one.keywords for id, one in second.items()}
-    assert {id: spoken(one) for id, one in first.items()} == {id: spoken(one) for id, one in second.items()}
+    assert {id: utterance.keywords for id, utterance in first.items()} != {
+        id: utterance.keywords for id, utterance in second.items()
+    }
+    assert {id: spoken(item) for id, item in first.items()} == {id: spoken(item) for id, item in second.items()}
 
 
 def test_words_come_from_files_where_they_are_given(prepared, tmp_path):
     (tmp_path / "common.txt").write_text("the\nto\nran\nkathryn\n")
     (tmp_path / "rare.txt").write_text("quine 3\nvarga 2\n")
     files = {"common_words_file": str(tmp_path / "common.txt"), "rare_words_file": str(tmp_path / "rare.txt")}
-    found = lists(prepared, RARE.model_copy(update=files))
-    assert found["1089-134-0001"].keywords == ["cat", "quine", "varga"]
+    result = lists(prepared, RARE.model_copy(update=files))
+    assert result["1089-134-0001"].keywords == ["cat", "quine", "varga"]
     with pytest.raises(InputError, match=r"none.txt: cannot be read \(No such file"):
         lists(prepared, RARE.model_copy(update={"common_words_file": str(tmp_path / "none.txt")}))
     assert lists(prepared, RARE), "what failed left the lists before it"
 
 
-def test_published_lists_are_used_as_they_are_and_others_are_drawn(prepared, tmp_path, capsys):
+def test_published_lists_are_used_and_others_drawn(prepared, tmp_path, capsys):
     rows = [("1089-134-0000", "'tis the zorvan"), ("1089-134-0001", "another text"), ("7-7-0000", "of another set")]
     table = tmp_path / "published.tsv"
     words = json.dumps(["'tis"]), json.dumps(["zz", "'tis", "aa"])
     table.write_text("".join(f"{id}\t{text}\t{words[0]}\t{words[1]}\n" for id, text in rows))
-    found = lists(prepared, RARE.model_copy(update={"published": [str(table)]}))
-    assert found["1089-134-0000"].keywords == ["zz", "'tis", "aa"]
-    assert spoken(found["1089-134-0001"]) == ["kathryn", "ran", "to"], "nobody is lost"
+    result = lists(prepared, RARE.model_copy(update={"published": [str(table)]}))
+    assert result["1089-134-0000"].keywords == ["zz", "'tis", "aa"]
+    assert spoken(result["1089-134-0001"]) == ["kathryn", "ran", "to"], "nobody is lost"
     card = json.loads((prepared.with_name("lists") / "card.json").read_text())
     assert card["warnings"] == [
         "test-clean holds 2 utterances",
-        "the published lists of 1 utterances are for another text, 1089-134-0001 the first; they are drawn like the "
-        "others",
-        "1 of 3 published lists are for utterances that the corpus lacks",
+        "1 published lists are for another text, first for 1089-134-0001; their lists are drawn instead",
+        "1 of 3 published lists are for utterances outside the corpus",
     ]  # fmt: skip
     assert "lists: 1 of 3 published lists" in capsys.readouterr().err
 
@@ -142,7 +143,7 @@ def test_the_card_says_what_the_lists_are_like(prepared):
 
 def test_lists_that_cannot_help_are_a_warning(prepared, capsys):
     lists(prepared, ListsSection(source="corpus"))
-    assert "lists: no utterance of train, dev, test has a keyword\n" in capsys.readouterr().err
+    assert "lists: no utterance of train, dev, test has a keyword; check lists.source\n" in capsys.readouterr().err
     lists(prepared, RARE.model_copy(update={"common_words": 5000}))
     assert "no distractors: the training text has no rare words" in capsys.readouterr().err
 
@@ -150,7 +151,7 @@ def test_lists_that_cannot_help_are_a_warning(prepared, capsys):
 def test_what_is_missing_or_broken_is_named_and_leaves_nothing(prepared):
     card = (prepared / "card.json").read_text()
     (prepared / "card.json").write_text('{"splits": {"train": {}}}')
-    with pytest.raises(InputError, match=r'card.json: no card of a prepared set; run "sap2 prepare" first'):
+    with pytest.raises(InputError, match=r'card.json: not the card of a prepared set; run "sap2 prepare" first'):
         lists(prepared, RARE)
     (prepared / "card.json").write_text(card)
     with pytest.raises(InputError, match=r'nothing/card.json: no such file; run "sap2 prepare" first'):
@@ -167,7 +168,7 @@ def test_what_is_missing_or_broken_is_named_and_leaves_nothing(prepared):
     [
         ('["a, b"]', r"published.tsv:1: a comma inside the keyword 'a, b'"),
         ('["<|im_end|>"]', "published.tsv:1: the marker"),
-        ('["a"]\nx\ttext\t[]\t["b"]', "published.tsv:2: x has a list already"),
+        ('["a"]\nx\ttext\t[]\t["b"]', "published.tsv:2: x already has a list"),
     ],
 )
 def test_published_lists_that_cannot_be_used_are_named(prepared, tmp_path, listed, fault):
@@ -177,16 +178,16 @@ def test_published_lists_that_cannot_be_used_are_named(prepared, tmp_path, liste
         lists(prepared, RARE.model_copy(update={"published": [str(table)]}))
 
 
-def test_two_lists_published_for_one_utterance_are_an_error(prepared, tmp_path):
+def test_two_published_lists_for_an_utterance_are_an_error(prepared, tmp_path):
     for name in ("a.tsv", "b.tsv"):
         (tmp_path / name).write_text('x\ttext\t[]\t["b"]\n')
     published = [str(tmp_path / name) for name in ("a.tsv", "b.tsv")]
-    with pytest.raises(InputError, match="b.tsv: x has a list in another of lists.published already"):
+    with pytest.raises(InputError, match="b.tsv: x already has a list in another file of lists.published"):
         lists(prepared, RARE.model_copy(update={"published": published}))
 
 
 @pytest.mark.skipif(not DEEP_BIAS.is_dir(), reason="the published lists are no part of the project")
-def test_the_published_test_set_gets_its_published_lists_and_ours_have_the_same_rare_words(prepared):
+def test_published_lists_match_drawn_rare_words(prepared):
     """All 2,620 utterances of test-clean through the stage."""
     published, words = DEEP_BIAS / "ref" / "test-clean.biasing_100.tsv", DEEP_BIAS / "words"
     rows = [line.split("\t") for line in published.read_text().splitlines()]

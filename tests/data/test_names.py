@@ -1,4 +1,4 @@
-"""Names: one sound, many spellings, one split."""
+"""Names: a sound has several spellings and a single split."""
 
 import numpy as np
 import pytest
@@ -33,7 +33,7 @@ def test_a_sound_has_several_spellings_and_one_pronunciation():
     assert sound.spoken == "[[k|'eI|l|@n]]"
 
 
-def test_a_hard_distractor_differs_from_its_model_and_stays_in_the_split():
+def test_a_hard_distractor_differs_and_stays_in_its_split():
     rng = np.random.default_rng(0)
     for sound in drawn("test", 50):
         other = similar_sound(sound, "test", rng)
@@ -42,7 +42,7 @@ def test_a_hard_distractor_differs_from_its_model_and_stays_in_the_split():
 
 
 @pytest.mark.parametrize("split", SPLITS)
-def test_a_sound_without_neighbours_in_the_split_still_gets_a_distractor(split):
+def test_a_sound_without_neighbours_still_gets_a_distractor(split):
     """Once an endless loop: of 36 neighbours a tenth is in dev, so some sounds have none."""
     rng = np.random.default_rng(0)
     for sound in drawn(split, 400):

@@ -1,4 +1,4 @@
-"""A corpus prepared in parts, by hand, by Ray and by Kubeflow's fan-out: the files are those of one machine."""
+"""A corpus prepared in parts, by hand, by Ray and by Kubeflow's fan-out: the files equal those of a single machine."""
 
 import json
 import warnings
@@ -49,7 +49,7 @@ def files(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_parts_joined_in_any_order_are_what_one_machine_writes(section, alone, tmp_path):
+def test_parts_merged_in_any_order_equal_a_single_run(section, alone, tmp_path):
     folders = [tmp_path / f"part{number}" for number in (2, 0, 1)]
     for folder in folders:
         stages.prepare_part(section, int(folder.name[-1]), 3, folder, tmp_path / f"cache-{folder.name}")
@@ -62,9 +62,10 @@ def test_parts_joined_in_any_order_are_what_one_machine_writes(section, alone, t
 
 
 @pytest.mark.parametrize(
-    ("given", "message"), [([0, 2], "entry 64 is in none of 2 parts"), ([0, 1, 1, 2], "entry 65 is in two of 4 parts")]
+    ("given", "message"),
+    [([0, 2], "entry 64 is in none of the 2 parts"), ([0, 1, 1, 2], "entry 65 is in two of the 4 parts")],
 )
-def test_a_part_that_is_missing_or_given_twice_is_told(section, tmp_path, given, message):
+def test_a_missing_or_repeated_part_is_an_error(section, tmp_path, given, message):
     for number in range(3):
         stages.prepare_part(section, number, 3, tmp_path / str(number), tmp_path / "cache")
     with pytest.raises(InputError, match=message):
@@ -72,17 +73,17 @@ def test_a_part_that_is_missing_or_given_twice_is_told(section, tmp_path, given,
     assert not (tmp_path / "out").exists()
 
 
-def test_ids_in_each_others_way_are_found_across_parts(section, tmp_path, corpus):
+def test_conflicting_ids_are_detected_across_parts(section, tmp_path, corpus):
     made = [
         Entry(f"u{n}", f"list:{n}", corpus / "wav" / "talk-dev.wav", "hello", split=SPLITS[n % 3]) for n in range(128)
     ]
     made[1], made[64] = replace(made[1], id="x"), replace(made[64], id="x.flac/y")
     section = section.model_copy(update={"shard_size": None})
-    one = ingest(made, section, tmp_path / "one", tmp_path / "cache", "x")
+    item = ingest(made, section, tmp_path / "one", tmp_path / "cache", "x")
     for part in range(2):
         ingest_part(made, section, tmp_path / str(part), tmp_path / "cache", part, 2)
     joined = join_parts([tmp_path / "0", tmp_path / "1"], section, tmp_path / "joined", tmp_path / "cache", "x")
-    assert joined == one and one["reasons"] == {"the id cannot name a file": 1}
+    assert joined == item and item["reasons"] == {"the id cannot name a file": 1}
     assert files(tmp_path / "joined") == files(tmp_path / "one")
 
 
@@ -99,12 +100,12 @@ def test_the_command_line_does_a_part_and_joins_them(section, alone, corpus, tmp
 
 
 def test_the_embedded_corpus_has_no_parts(tmp_path):
-    with pytest.raises(InputError, match="lectures are made in one piece"):
+    with pytest.raises(InputError, match="lectures cannot be prepared in parts"):
         stages.prepare_part(PrepareSection(), 0, 2, tmp_path / "0", tmp_path / "cache")
 
 
 @pytest.mark.slow  # Ray takes its time to start
-def test_ray_writes_what_one_machine_writes(section, alone, tmp_path):
+def test_ray_writes_the_output_of_a_single_machine(section, alone, tmp_path):
     ray = pytest.importorskip("ray")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -1,4 +1,4 @@
-"""What is rejected is kept with its reason, and the counts must add up."""
+"""Quarantine: rejected records are kept with their reasons, and the counts add up."""
 
 import json
 
@@ -40,9 +40,9 @@ def test_too_many_rejected_fail_with_the_first_reasons():
 
 
 def test_nothing_accepted_fails():
-    with pytest.raises(InputError, match="none of 2 records can be used: list.tsv:2: the transcript is empty"):
+    with pytest.raises(InputError, match="none of 2 records is usable: list.tsv:2: the transcript is empty"):
         make(2).settle("list.tsv", read=2, accepted=0, reject_share=1.0)
-    with pytest.raises(InputError, match="none of 0 records can be used"):
+    with pytest.raises(InputError, match="none of 0 records is usable"):
         make(0).settle("list.tsv", read=0, accepted=0, reject_share=1.0)
 
 

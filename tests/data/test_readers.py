@@ -62,10 +62,10 @@ def of_swift(root: Path) -> list[str]:
 def of_manifest(root: Path) -> list[str]:
     for split in SPLITS:
         audio = write_audio(root / "audio" / f"{IDS[split]}.wav")
-        one = Utterance(
+        word = Utterance(
             id=IDS[split], audio=f"audio/{audio.name}", duration=1.0, text=TEXTS[split], keywords=["zorvan"]
         )
-        write_manifest(root / f"{split}.jsonl", [one])
+        write_manifest(root / f"{split}.jsonl", [word])
     return FILES
 
 
@@ -102,8 +102,8 @@ def test_a_source_is_prepared_and_gets_its_lists(source, tmp_path, monkeypatch):
         assert done.exit_code == 0, done.output
     for split in SPLITS:
         manifest = Path("data/lists") / f"{split}.jsonl"
-        [one] = read_manifest(manifest)
-        assert (one.id, one.text) == (IDS[split], TEXTS[split])
-        assert audio_path(one, manifest).is_file()
+        [utterance] = read_manifest(manifest)
+        assert (utterance.id, utterance.text) == (IDS[split], TEXTS[split])
+        assert audio_path(utterance, manifest).is_file()
         said = TEXTS[split].split() if source == "librispeech" else ["zorvan"]  # which alone gives no keywords
-        assert set(said) <= set(one.keywords)
+        assert set(said) <= set(utterance.keywords)

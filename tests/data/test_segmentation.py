@@ -1,4 +1,4 @@
-"""Long recordings: cut at pauses, overlapping where there is none; and their transcripts without doubled words."""
+"""Long recordings: cuts at pauses, overlaps elsewhere, and transcripts without duplicated words."""
 
 import doctest
 import subprocess
@@ -38,7 +38,7 @@ def test_a_recording_within_the_limit_is_one_segment(seconds):
     assert segments(tone(seconds), max_seconds=10.0) == [(0.0, int(seconds * SAMPLE_RATE) / SAMPLE_RATE)]
 
 
-def test_cuts_fall_into_the_pauses_and_long_pauses_into_no_segment(said):
+def test_cuts_are_in_pauses_and_long_pauses_in_no_segment(said):
     length, gap = len(said) / SAMPLE_RATE, 3.0
     audio = np.concatenate([pause(4), said, pause(0.5), said, pause(gap), said, pause(4)])
     first, second = segments(audio, max_seconds=2.5 * length, overlap=1.0)
@@ -47,7 +47,7 @@ def test_cuts_fall_into_the_pauses_and_long_pauses_into_no_segment(said):
 
 
 @pytest.mark.parametrize("overlap", [0.0, 0.5, 2.0, 100.0])
-def test_speech_without_a_pause_is_cut_with_the_overlap_asked_for(said, overlap):
+def test_speech_without_a_pause_is_cut_with_the_given_overlap(said, overlap):
     most = len(said) / SAMPLE_RATE / 2.5
     spans = segments(said, max_seconds=most, overlap=overlap)
     assert len(spans) >= 3
@@ -65,12 +65,12 @@ def test_where_no_speech_is_heard_nothing_is_lost():
     assert 7.2 <= spans[0][1] <= 7.6 and all(1 <= end - start <= 10 for start, end in spans)
 
 
-def test_bounds_are_told():
+def test_invalid_bounds_are_an_error():
     with pytest.raises(ValueError, match="max_seconds is 0, overlap 1"):
         segments(tone(1), max_seconds=0, overlap=1)
 
 
-def test_the_detector_leaves_torch_its_threads_and_runs_no_torchscript():
+def test_the_detector_keeps_torch_threads_and_uses_onnx():
     code = (
         "import torch; torch.set_num_threads(2); torch.jit.load = None\n"
         "from sap2.data.segmentation import segments\n"
@@ -90,7 +90,7 @@ def test_across_a_pause_every_word_stays(before, after):
 
 
 @given(st.permutations(VOCABULARY), st.integers(1, 5), st.booleans(), st.booleans())
-def test_words_of_the_overlap_come_once_and_words_cut_through_come_whole(words, shared, torn_end, torn_start):
+def test_words_of_an_overlap_appear_once_and_complete(words, shared, torn_end, torn_start):
     middle = len(words) // 2
     before, after = words[: middle + shared], words[middle:]
     if torn_end:

@@ -1,4 +1,4 @@
-"""Shards: nothing is lost in them, others can read them, and a recording in one reads as the file it was."""
+"""Shards: no loss, readable by WebDataset, and recordings equal to the original files."""
 
 import doctest
 import json
@@ -43,15 +43,15 @@ def test_doctests():
 def test_packing_changes_where_recordings_lie_and_nothing_else(corpus, tmp_path):
     manifest = corpus / "train.jsonl"
     before = read_manifest(manifest)
-    waves = [load_audio(audio_path(one, manifest)) for one in before]
+    waves = [load_audio(audio_path(item, manifest)) for item in before]
     (tmp_path / "pruned").mkdir()
     assert not is_sharded(manifest)
     assert pack(manifest, 3) == 3 and is_sharded(manifest)
     after = read_manifest(manifest)
-    assert [one.with_audio("x") for one in after] == [one.with_audio("x") for one in before]
-    for one, wave in zip(after, waves, strict=True):
-        np.testing.assert_array_equal(load_audio(audio_path(one, manifest)), wave)
-        moved = relocated(one, manifest, tmp_path / "pruned" / "train.jsonl")
+    assert [utterance.with_audio("x") for utterance in after] == [utterance.with_audio("x") for utterance in before]
+    for item, wave in zip(after, waves, strict=True):
+        np.testing.assert_array_equal(load_audio(audio_path(item, manifest)), wave)
+        moved = relocated(item, manifest, tmp_path / "pruned" / "train.jsonl")
         np.testing.assert_array_equal(load_audio(audio_path(moved, tmp_path / "pruned" / "train.jsonl")), wave)
     left = sorted(path.name for path in (corpus / "audio").rglob("*"))
     assert left == [f"train-{number:06d}.tar" for number in range(3)]
@@ -66,12 +66,12 @@ def test_the_same_corpus_gives_the_same_bytes(corpus, tmp_path):
 
 
 def test_webdataset_reads_the_same_samples(corpus):
-    recordings = {one.id: audio_path(one, corpus / "train.jsonl").read_bytes() for one in _rows(corpus)}
+    recordings = {row.id: audio_path(row, corpus / "train.jsonl").read_bytes() for row in _rows(corpus)}
     pack(corpus / "train.jsonl", 4)
     shards = [str(path) for path in sorted(corpus.glob("audio/*.tar"))]
     read = list(webdataset.WebDataset(shards, shardshuffle=False))
-    assert [json.loads(one["json"])["id"] for one in read] == [one.id for one in _rows(corpus)]
-    assert {json.loads(one["json"])["id"]: one["flac"] for one in read} == recordings
+    assert [json.loads(item["json"])["id"] for item in read] == [row.id for row in _rows(corpus)]
+    assert {json.loads(item["json"])["id"]: item["flac"] for item in read} == recordings
     assert json.loads(read[0]["json"])["keywords"] == ["k0"]
 
 
@@ -84,21 +84,21 @@ def test_a_shard_is_read_whole_with_its_rows(corpus):
     shards = Shards(corpus / "train.jsonl")
     assert len(shards) == 3 and shards.utterances == 7 and shards.keywords == [f"k{number}" for number in range(7)]
     read = [pair for number in range(3) for pair in shards.read(number)]
-    assert [one for one, _ in read] == _rows(corpus)
-    for one, content in read:
-        path = audio_path(one, corpus / "train.jsonl")
+    assert [utterance for utterance, _ in read] == _rows(corpus)
+    for utterance, content in read:
+        path = audio_path(utterance, corpus / "train.jsonl")
         np.testing.assert_array_equal(load_audio(path, content=content), load_audio(path))
-        assert len(content) == int(one.audio.partition("+")[2])
+        assert len(content) == int(utterance.audio.partition("+")[2])
 
 
 def test_rows_in_another_order_than_the_shards_are_refused(corpus):
     pack(corpus / "train.jsonl", 3)
     rows = _rows(corpus)
     write_manifest(corpus / "train.jsonl", [rows[0], rows[4], rows[1]])
-    with pytest.raises(InputError, match=r"train.jsonl:3: rows of train-000000.tar do not stand together"):
+    with pytest.raises(InputError, match=r"train.jsonl:3: rows of train-000000.tar are not consecutive"):
         Shards(corpus / "train.jsonl")
     write_manifest(corpus / "train.jsonl", [rows[0], rows[1].with_audio("audio/b.flac")])
-    with pytest.raises(InputError, match=r"train.jsonl:2: its recording is in no shard"):
+    with pytest.raises(InputError, match=r"train.jsonl:2: its recording is not in a shard"):
         Shards(corpus / "train.jsonl")
 
 
@@ -106,7 +106,7 @@ def test_a_shard_that_is_cut_off_or_gone_is_named(corpus):
     pack(corpus / "train.jsonl", 3)
     shard = corpus / "audio" / "train-000001.tar"
     with tarfile.open(shard) as tar:
-        cut = [one for one in tar if one.name.endswith(".flac")][1].offset_data + 100
+        cut = [item for item in tar if item.name.endswith(".flac")][1].offset_data + 100
     shard.write_bytes(shard.read_bytes()[:cut])
     with pytest.raises(InputError, match="train-000001.tar: truncated before g"):
         Shards(corpus / "train.jsonl").read(1)
@@ -142,7 +142,7 @@ def test_prepare_packs_the_training_split_and_no_other(tmp_path):
     for split in ("dev", "test"):
         assert sha256(made[2] / f"{split}.jsonl") == sha256(made[None] / f"{split}.jsonl")
     plain, packed = (read_manifest(made[size] / "train.jsonl") for size in (None, 2))
-    assert [one.with_audio("x") for one in plain] == [one.with_audio("x") for one in packed]
+    assert [utterance.with_audio("x") for utterance in plain] == [utterance.with_audio("x") for utterance in packed]
     card = json.loads((made[2] / "card.json").read_text())
     assert card["manifests"]["train"] == sha256(made[2] / "train.jsonl")
 

@@ -1,4 +1,4 @@
-"""SlideSpeech: the published keywords as they are, or the words of the slides that were shown around."""
+"""SlideSpeech: the published keywords unchanged, or the words of nearby slides."""
 
 from pathlib import Path
 
@@ -30,13 +30,13 @@ def corpus(root: Path, **options) -> PrepareSection:
 
 def lists_of(tmp_path: Path, section: PrepareSection) -> list[list[str]]:
     prepare_corpus(section, tmp_path / "prepared", tmp_path / "cache")
-    return [one.keywords for one in read_manifest(tmp_path / "prepared" / "test.jsonl")]
+    return [utterance.keywords for utterance in read_manifest(tmp_path / "prepared" / "test.jsonl")]
 
 
 def test_the_published_keywords_are_the_list(tmp_path):
     assert lists_of(tmp_path, corpus(tmp_path / "root")) == [["zorvan", "deep", "meyer"], []]
-    one = read_manifest(tmp_path / "prepared" / "train.jsonl")[1]
-    assert (one.text, one.duration, one.talk) == ("and meyer", 2.0, "YTB+Xbp0qMXSvM")
+    utterance = read_manifest(tmp_path / "prepared" / "train.jsonl")[1]
+    assert (utterance.text, utterance.duration, utterance.talk) == ("and meyer", 2.0, "YTB+Xbp0qMXSvM")
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_slides_with_markers_or_broken_times_are_quarantined(tmp_path):
 def test_missing_tables_and_too_many_slides_are_refused(tmp_path):
     section = corpus(tmp_path / "root")
     (tmp_path / "root" / "dev" / "keywords").unlink()
-    with pytest.raises(InputError, match="dev: lacks keywords; unpack SlideSpeech's related files here"):
+    with pytest.raises(InputError, match="dev: lacks keywords; unpack SlideSpeech's related_files.tar.gz here"):
         lists_of(tmp_path, section)
     with pytest.raises(ValueError, match="slides is 16, expected 1 to 15"):
         corpus(tmp_path / "root", slides=16)

@@ -1,4 +1,4 @@
-"""Speech is found in speech alone: nothing in silence, noise and notes, and no word of a recording is left out."""
+"""Speech activity: no spans in silence, noise and notes, and no word of a recording is dropped."""
 
 import csv
 import subprocess
@@ -89,7 +89,7 @@ def voice():
 
 @pytest.mark.parametrize("level", [0.003, 0.05, 0.9])
 @pytest.mark.parametrize("name", NOT_SPEECH)
-def test_no_speech_is_found_where_there_is_none(name, level):
+def test_no_speech_is_detected_in_silence(name, level):
     wave = NOT_SPEECH[name]
     peak = np.abs(wave).max()
     assert speech_spans((wave * level / max(peak, 1e-3)).astype(np.float32)) == []
@@ -109,7 +109,7 @@ def test_no_voice_is_lost_whatever_it_says(voice):
 
 
 @pytest.mark.parametrize("level", [0.002, 0.05, 1.0])
-def test_a_sentence_between_silences_is_one_span_of_all_its_words(voice, level):
+def test_a_sentence_between_silences_is_a_single_span(voice, level):
     said = voice.speak("we turn to the results of the model", "en-us")
     silence = 1e-5 * np.random.default_rng(0).standard_normal(4 * SAMPLE_RATE)
     wave = np.concatenate([silence, level * said, silence]).astype(np.float32)
@@ -144,7 +144,7 @@ def test_padding_widens_a_span(voice):
     assert speech_spans(wave, padding=0.5) == [(pytest.approx(narrow - 0.5), pytest.approx(until + 0.5))]
 
 
-def test_it_runs_without_torch_and_a_hundred_times_faster_than_speech():
+def test_speech_activity_is_fast_and_needs_no_torch():
     wave = np.tile((0.1 * noise(1)).astype(np.float32), 20)
     speech_spans(wave[:SAMPLE_RATE])
     begun = time.process_time()
@@ -179,6 +179,6 @@ def test_people_are_heard(corpus):
         load_audio(folder / rows[place]["audio"]) for place in np.random.default_rng(77).permutation(len(rows))[:200]
     ]
     spans = [speech_spans(wave) for wave in waves]
-    assert sum(not found for found in spans) <= 1
-    kept = sum(end - start for found in spans for start, end in found) / (sum(map(len, waves)) / SAMPLE_RATE)
+    assert sum(not result for result in spans) <= 1
+    kept = sum(end - start for result in spans for start, end in result) / (sum(map(len, waves)) / SAMPLE_RATE)
     assert 0.75 < kept <= 1.0

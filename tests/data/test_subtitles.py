@@ -1,4 +1,4 @@
-"""Long recordings with subtitles and timed slides: utterances that say what their subtitles say, lists that follow."""
+"""Long recordings with subtitles and timed slides: utterances match their subtitles, and lists follow the slides."""
 
 import doctest
 from pathlib import Path
@@ -43,24 +43,26 @@ def test_doctests():
 def test_cuts_lie_in_pauses_between_subtitles(talk):
     samples, cues = talk
     made = list(stretches(samples, cues, 6.0))
-    assert not any(one.fault for one in made)
-    assert " ".join(one.text for one in made) == " ".join(SENTENCES), "every subtitle once, in order"
-    assert f"{SENTENCES[2]} {SENTENCES[3]}" in " ".join(one.text for one in made if SENTENCES[2] in one.text)
-    for one, after in zip(made, made[1:], strict=False):
-        assert 0 < one.end <= after.start and one.end - one.start <= 6.0
+    assert not any(item.fault for item in made)
+    assert " ".join(utterance.text for utterance in made) == " ".join(SENTENCES), "every subtitle once, in order"
+    assert f"{SENTENCES[2]} {SENTENCES[3]}" in " ".join(
+        utterance.text for utterance in made if SENTENCES[2] in utterance.text
+    )
+    for item, after in zip(made, made[1:], strict=False):
+        assert 0 < item.end <= after.start and item.end - item.start <= 6.0
         place = next(number for number, cue in enumerate(cues) if after.text.startswith(cue.text))
-        assert cues[place - 1].end - 0.1 <= one.end and after.start <= cues[place].start + 0.1, "no word is cut"
+        assert cues[place - 1].end - 0.1 <= item.end and after.start <= cues[place].start + 0.1, "no word is cut"
 
 
-def test_subtitles_without_a_pause_in_reach_come_with_a_fault_and_take_no_others_along(talk):
+def test_only_subtitles_without_a_pause_get_a_fault(talk):
     samples, cues = talk
     longest = max(cue.end - cue.start for cue in cues) + 0.7
     made = list(stretches(samples, cues, longest))
-    [broken] = [one for one in made if one.fault]
+    [broken] = [item for item in made if item.fault]
     assert broken.text == f"{SENTENCES[2]} {SENTENCES[3]}" and broken.fault.startswith(
         "no pause between subtitles for "
     )
-    assert [one.text for one in made if not one.fault] == [*SENTENCES[:2], *SENTENCES[4:]]
+    assert [utterance.text for utterance in made if not utterance.fault] == [*SENTENCES[:2], *SENTENCES[4:]]
 
 
 def test_a_long_silence_is_in_no_utterance(talk):
@@ -70,8 +72,8 @@ def test_a_long_silence_is_in_no_utterance(talk):
     split = int((first.end + 0.3) * SAMPLE_RATE)
     audio = np.concatenate([samples[:split], gap, samples[split : int((second.end + 0.3) * SAMPLE_RATE)]])
     made = list(stretches(audio, [first, Cue(second.start + 20, second.end + 20, second.text)], 15.0))
-    assert [one.text for one in made] == SENTENCES[:2]
-    assert sum(one.end - one.start for one in made) < second.end + 1.5
+    assert [utterance.text for utterance in made] == SENTENCES[:2]
+    assert sum(item.end - item.start for item in made) < second.end + 1.5
 
 
 def write(folder: Path, talk, count: int = 3) -> PrepareSection:
@@ -82,8 +84,8 @@ def write(folder: Path, talk, count: int = 3) -> PrepareSection:
         name = f"talk{number}"
         save_audio(folder / f"{name}.flac", samples)
         blocks = [
-            f"{n}\n{stamp(one.start)} --> {stamp(one.end)}\n<i>{one.text.capitalize()}</i>.\n"
-            for n, one in enumerate(cues)
+            f"{n}\n{stamp(segment.start)} --> {stamp(segment.end)}\n<i>{segment.text.capitalize()}</i>.\n"
+            for n, segment in enumerate(cues)
         ]
         (folder / f"{name}.srt").write_text("\n".join(blocks))
         shown = [(0.0, cues[3].start, "The Meyer method"), (cues[3].start, cues[5].end, "The Zorvan theorem")]
@@ -100,14 +102,14 @@ def stamp(seconds: float) -> str:
     return f"00:{int(minutes):02d}:{seconds:06.3f}".replace(".", ",")
 
 
-def test_a_talk_with_subtitles_and_slides_becomes_utterances_whose_lists_follow_the_time(talk, tmp_path):
+def test_lists_of_a_subtitled_talk_follow_its_slides(talk, tmp_path):
     section = write(tmp_path / "talks", talk)
-    found = [entry for entry in read(section)[0] if entry.talk == "talk0"]
-    assert " ".join(entry.text for entry in found) == " ".join(SENTENCES)
-    assert [entry.id for entry in found] == [f"talk0-{number:04d}" for number in range(len(found))]
-    assert found[0].keywords == ("quine", "meyer") and found[-1].keywords == ("quine", "zorvan", "theorem")
+    result = [utterance for utterance in read(section)[0] if utterance.talk == "talk0"]
+    assert " ".join(utterance.text for utterance in result) == " ".join(SENTENCES)
+    assert [entry.id for entry in result] == [f"talk0-{number:04d}" for number in range(len(result))]
+    assert result[0].keywords == ("quine", "meyer") and result[-1].keywords == ("quine", "zorvan", "theorem")
     card = prepare_corpus(section, tmp_path / "prepared", tmp_path / "cache")
-    assert card["rejected"] == 0 and card["accepted"] == 3 * len(found) and card["splits"]["dev"]["talks"] == 1
+    assert card["rejected"] == 0 and card["accepted"] == 3 * len(result) and card["splits"]["dev"]["talks"] == 1
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ def corpus(tmp_path: Path, **options) -> PrepareSection:
     listed["audios"] = ["/lab/x/b.wav"]
     bare["messages"][0]["content"] = bare["messages"][0]["content"].replace("<audio>/lab/x/c.wav</audio>", "<audio>")
     files = {"train": [row("/lab/x/a.wav"), listed], "dev": [bare], "test": [row("/lab/x/d.wav", id="one")]}
-    (tmp_path / "root" / "train.jsonl").write_text("".join(json.dumps(one) + "\n" for one in files["train"]))
+    (tmp_path / "root" / "train.jsonl").write_text("".join(json.dumps(path) + "\n" for path in files["train"]))
     (tmp_path / "root" / "dev.json").write_text(json.dumps(files["dev"], indent=1))
     (tmp_path / "root" / "test.jsonl").write_text(json.dumps(files["test"][0]))
     parts = {"train": ["train.jsonl"], "dev": ["dev.json"], "test": ["test.jsonl"]}
@@ -45,16 +45,20 @@ def corpus(tmp_path: Path, **options) -> PrepareSection:
 
 
 def everyone(tmp_path: Path) -> dict:
-    return {one.id: one for split in SPLITS for one in read_manifest(tmp_path / "prepared" / f"{split}.jsonl")}
+    return {
+        utterance.id: utterance
+        for split in SPLITS
+        for utterance in read_manifest(tmp_path / "prepared" / f"{split}.jsonl")
+    }
 
 
 def test_all_forms_of_a_row_read_and_prefixes_are_mapped(tmp_path):
     card = prepare_corpus(corpus(tmp_path), tmp_path / "prepared", tmp_path / "cache")
-    found = everyone(tmp_path)
-    assert sorted(found) == ["a", "b", "c", "one"] and card["rejected"] == 0
-    assert found["b"].keywords == ["zorvan", "meyer"]
-    assert found["c"].keywords == ["deep", "zorvan"]  # without a comma, spaces separate
-    assert found["one"].text == "hello zorvan" and found["one"].duration == 1.0
+    result = everyone(tmp_path)
+    assert sorted(result) == ["a", "b", "c", "one"] and card["rejected"] == 0
+    assert result["b"].keywords == ["zorvan", "meyer"]
+    assert result["c"].keywords == ["deep", "zorvan"]  # without a comma, spaces separate
+    assert result["one"].text == "hello zorvan" and result["one"].duration == 1.0
 
 
 def test_recordings_can_stay_where_they_are(tmp_path):
@@ -90,7 +94,7 @@ def test_an_array_is_read_block_by_block(tmp_path, monkeypatch):
     path = tmp_path / "rows.json"
     for text in (json.dumps(rows), json.dumps(rows, indent=2, ensure_ascii=False), "\ufeff " + json.dumps(rows)):
         path.write_text(text, encoding="utf-8")
-        assert [one for _, one in json_rows(path)] == rows
+        assert [item for _, item in json_rows(path)] == rows
     path.write_text(json.dumps(rows)[:-30])
     with pytest.raises(InputError, match=r"rows.json: row 6: the array is broken or ends early"):
         list(json_rows(path))
@@ -142,11 +146,11 @@ def test_what_is_exported_reads_back_the_same(tmp_path):
 
 @pytest.mark.parametrize(("stage", "lists"), [("pruner", "full"), ("recogniser", "spoken")])
 def test_an_export_has_the_stages_prompt_and_list(tmp_path, stage, lists):
-    one = Utterance(id="a", audio="a.wav", duration=1, text="hello zorvan", keywords=["meyer", "zorvan"])
-    write_manifest(tmp_path / "m.jsonl", [one])
+    word = Utterance(id="a", audio="a.wav", duration=1, text="hello zorvan", keywords=["meyer", "zorvan"])
+    write_manifest(tmp_path / "m.jsonl", [word])
     export(tmp_path / "m.jsonl", tmp_path / "rows.jsonl", stage, lists)
-    [(_, found)] = json_rows(tmp_path / "rows.jsonl")
-    user, answer = (turn["content"] for turn in found["messages"])
+    [(_, result)] = json_rows(tmp_path / "rows.jsonl")
+    user, answer = (turn["content"] for turn in result["messages"])
     assert user.startswith(f"<audio>{tmp_path / 'a.wav'}</audio>")
     assert ("meyer, zorvan" in user, answer) == ((True, "zorvan") if stage == "pruner" else (False, "hello zorvan"))
     with pytest.raises(InputError, match='has no `predicted` list; run "sap2 prune"'):

@@ -1,4 +1,4 @@
-"""Property tests here say what is right, not how fast: a busy machine must not fail them."""
+"""Property tests without deadlines, so that a busy machine does not fail them."""
 
 from hypothesis import HealthCheck, settings
 

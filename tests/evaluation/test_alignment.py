@@ -39,7 +39,7 @@ def plain_alignment(reference, hypothesis, definition):
 
 
 @given(words, words, definitions)
-def test_alignment_is_the_textbook_one(reference, hypothesis, name):
+def test_the_alignment_is_the_textbook_alignment(reference, hypothesis, name):
     assert align(reference, hypothesis, name) == plain_alignment(reference, hypothesis, DEFINITIONS[name])
 
 
@@ -59,7 +59,7 @@ def test_aligning_together_equals_aligning_alone(pairs, name):
 
 
 @given(words, words, definitions)
-def test_alignment_spells_both_sides(reference, hypothesis, name):
+def test_an_alignment_spells_both_texts(reference, hypothesis, name):
     edits = align(reference, hypothesis, name)
     assert [edit.reference for edit in edits if edit.kind != "insertion"] == reference
     assert [edit.hypothesis for edit in edits if edit.kind != "deletion"] == hypothesis
@@ -73,7 +73,7 @@ def test_many_pairs_are_split_into_chunks_and_come_back_in_order():
     ]
 
 
-def test_deep_bias_takes_a_deletion_and_an_insertion_for_two_substitutions():
+def test_deep_bias_prefers_deletion_and_insertion():
     # Cost 6 against 8: under unit costs the two substitutions of "a b" by "b c" cost as little as that.
     assert [edit.kind for edit in align("a b".split(), "b c".split())] == ["deletion", "equal", "insertion"]
 

@@ -1,4 +1,4 @@
-"""Charts: whole drawings, undefined figures and hostile labels."""
+"""Charts: complete drawings, undefined figures and hostile labels."""
 
 from xml.etree import ElementTree
 
@@ -23,7 +23,7 @@ def test_ticks_are_round_and_cover_the_range(low, high, expected):
     assert ticks(low, high) == expected
 
 
-def test_interval_chart_places_values_in_proportion_and_says_them():
+def test_interval_chart_is_proportional_and_labelled():
     figure = ElementTree.fromstring(
         interval_chart("WER %", [Band("a", (Measure(5.0, 4.0, 6.0),)), Band("b", (Measure(10.0),)), Band("c", (NONE,))])
     )

@@ -1,4 +1,4 @@
-"""Two systems: differences with intervals and p, and what changed sides."""
+"""Comparison of two systems: differences with intervals and p, and changed keywords."""
 
 import pytest
 
@@ -15,17 +15,17 @@ SECOND = {"a": "ask jon meyer", "b": "good bye", "c": "see catherine", "d": "hel
 
 
 def scored(*systems, references=REFERENCES, lists=LISTS, **options):
-    named = {str(at): ("", "", one) for at, one in enumerate(systems)}
+    named = {str(at): ("", "", system) for at, system in enumerate(systems)}
     return score_systems(Given(references, lists), named, Options(**options))
 
 
 def test_differences_are_those_of_the_second_to_the_first():
-    found = compare(scored(FIRST, SECOND)).figures
+    result = compare(scored(FIRST, SECOND)).figures
     # 8 words: 3 errors, then 2; said keywords 3: 1 found, then 2
-    assert (found["wer"].a, found["wer"].b, found["wer"].difference.value) == (37.5, 25.0, -12.5)
-    assert found["keyword_recall"].difference.value == pytest.approx(1 / 3)
-    assert found["wer"].difference.low <= -12.5 <= found["wer"].difference.high
-    assert "phrase_recall" not in found
+    assert (result["wer"].a, result["wer"].b, result["wer"].difference.value) == (37.5, 25.0, -12.5)
+    assert result["keyword_recall"].difference.value == pytest.approx(1 / 3)
+    assert result["wer"].difference.low <= -12.5 <= result["wer"].difference.high
+    assert "phrase_recall" not in result
 
 
 def test_a_system_against_itself_differs_in_nothing():
@@ -47,15 +47,15 @@ def test_utterances_and_keywords_that_changed_sides_are_named():
 
 
 def test_turning_the_systems_round_turns_every_sign():
-    one, other = compare(scored(FIRST, SECOND)), compare(scored(FIRST, SECOND), 1, 0)
-    for name, figure in one.figures.items():
+    first, other = compare(scored(FIRST, SECOND)), compare(scored(FIRST, SECOND), 1, 0)
+    for name, figure in first.figures.items():
         turned = other.figures[name]
         assert turned.difference.value == -figure.difference.value
         assert turned.difference.low == pytest.approx(-figure.difference.high)
         assert turned.p == pytest.approx(figure.p, abs=0.02)
 
 
-def test_a_difference_in_every_utterance_is_sure_and_one_of_many_is_not():
+def test_only_consistent_differences_are_significant():
     references = {f"u{number}": "a b c d" for number in range(200)}
     worse = {id: "a b x d" for id in references}
     once = {**references, "u7": "a b x d"}
@@ -75,7 +75,7 @@ def test_talks_are_shuffled_together():
     assert by_unit["utterance"] < 0.01 < 0.5 < by_unit["talk"]
 
 
-def test_systems_are_found_by_name_and_others_refused():
+def test_systems_are_selected_by_name_and_others_refused():
     scores = scored(FIRST, SECOND)
     assert compare(scores, "0", "1").b == "1"
     with pytest.raises(InputError, match="compare: no system 'x', expected one of: 0, 1"):

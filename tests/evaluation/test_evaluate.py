@@ -1,4 +1,4 @@
-"""The stage: what it writes, that it writes it again the same, and that it leaves no half results."""
+"""The stage `evaluate`: its outputs are complete, reproducible and atomic."""
 
 import csv
 import json
@@ -44,7 +44,7 @@ def write(folder, keywords=lambda number: KEYWORDS, contexts=HYPOTHESES):
     return paths
 
 
-def test_table_and_report_say_which_lists_the_recogniser_was_trained_on(tmp_path):
+def test_table_and_report_name_the_training_lists(tmp_path):
     paths, said = write(tmp_path), "The recogniser was trained on oracle lists."
     for lists in (None, "oracle"):
         if lists:
@@ -57,7 +57,7 @@ def test_table_and_report_say_which_lists_the_recogniser_was_trained_on(tmp_path
         evaluate(paths, tmp_path / "reports", Section(bootstrap_samples=0))
 
 
-def test_metrics_hold_figures_by_context_stage_1_and_how_they_were_made(tmp_path):
+def test_metrics_have_contexts_stage_1_and_settings(tmp_path):
     metrics = evaluate(write(tmp_path), tmp_path / "reports", Section())
     assert list(metrics) == [
         "none", "full", "predicted", "oracle", "pruning",
@@ -126,7 +126,7 @@ def test_recall_is_given_by_list_size_where_it_varies(tmp_path):
     assert (plots / "recall_by_list_size.png").is_file()
 
 
-def test_many_list_sizes_are_grouped_and_every_utterance_is_in_one_group(tmp_path):
+def test_many_list_sizes_are_grouped_without_overlap(tmp_path):
     rows = [
         {"id": f"u{size}", "reference": "word0 end", "hypothesis": "word0 end", "predicted": ["word0"],
          "keywords": [f"word{number}" for number in range(size)]}

@@ -10,7 +10,7 @@ def rows(group, references, hypotheses=None, **given):
     return [row for row in scores.systems[0].breakdown if row.group == group]
 
 
-def test_many_list_sizes_are_grouped_and_every_utterance_is_in_one_group():
+def test_many_list_sizes_are_grouped_without_overlap():
     references = {f"u{size}x": "word0 end" for size in range(1, 41)}
     lists = {f"u{size}x": [f"word{number}" for number in range(size)] for size in range(1, 41)}
     parts = rows("list size", references, lists=lists)
@@ -58,5 +58,5 @@ def test_keywords_are_seen_when_training_holds_all_their_words():
     assert (seen.figures["b_wer"].value, unseen.figures["b_wer"].value) == (0.0, 100.0)
 
 
-def test_a_group_of_one_part_is_left_out():
+def test_a_group_with_a_single_part_is_omitted():
     assert rows("list size", {"a": "x", "b": "x"}, lists={"a": ["x"], "b": ["y"]}) == []

@@ -1,4 +1,4 @@
-"""Keyword figures: what counts as said, picked, written, and as a false alarm."""
+"""Keyword figures: spoken, selected and written keywords, and false alarms."""
 
 import json
 from collections import Counter
@@ -22,7 +22,7 @@ from sap2.manifest import Utterance
 from sap2.manifest import spoken as spoken_in_manifest
 
 
-def test_spoken_keywords_are_whole_words_in_list_order_and_spelling():
+def test_spoken_keywords_have_list_order_and_spelling():
     listed = ["Network", "Neural  Network", "net", "neural net", "Kathryn", "KATHRYN", " "]
     assert spoken(listed, "kathryn drew a NEURAL network") == ["Network", "Neural  Network", "Kathryn"]
 
@@ -44,7 +44,7 @@ def test_transcript_counts_occurrences():
     assert counts(listed, "hello", "hello there") == KeywordCounts()
 
 
-def test_figures_are_micro_averages_and_undefined_without_anything_to_count():
+def test_figures_are_micro_averages_or_undefined():
     total = KeywordCounts(tp=2, fp=0, fn=2) + KeywordCounts(tp=1, fp=1, fn=0)
     assert (total.precision, total.recall, total.f1) == (0.75, 0.6, pytest.approx(2 / 3))
     assert (KeywordCounts().precision, KeywordCounts().recall, KeywordCounts().f1) == (None, None, None)
@@ -52,33 +52,33 @@ def test_figures_are_micro_averages_and_undefined_without_anything_to_count():
 
 
 def test_covered_positions_are_those_of_every_word():
-    found = KeywordList(["hidden layer", "Meyer"]).places("meyer drew a hidden layer".split())
-    assert covered(found, found) == {0, 3, 4}
-    assert covered(found, ["meyer"]) == {0}
+    result = KeywordList(["hidden layer", "Meyer"]).places("meyer drew a hidden layer".split())
+    assert covered(result, result) == {0, 3, 4}
+    assert covered(result, ["meyer"]) == {0}
 
 
 def test_apostrophes_and_hyphens_are_part_of_the_word():
     assert spoken(["york", "York's", "well-known", "known"], "york's well-known trains") == ["York's", "well-known"]
 
 
-def test_composed_and_decomposed_accents_are_one_keyword():
+def test_composed_and_decomposed_accents_are_the_same_keyword():
     assert spoken(["E\u0301cole", "\u00c9COLE"], "une \u00e9cole") == ["E\u0301cole"]
     assert spoken(["Stra\u00dfe"], "die STRASSE") == ["Stra\u00dfe"]
 
 
-def test_a_keyword_of_chinese_characters_is_found_inside_a_sentence():
+def test_chinese_keywords_match_inside_a_sentence():
     assert spoken(["\u4e1c\u4eac", "\u4eac\u90fd"], "\u6211\u5728\u4e1c\u4eac") == ["\u4e1c\u4eac"]
 
 
 def slow_places(entries, text):
     """Every entry tried at every position."""
-    found = {}
+    result = {}
     for entry in entries:
         pieces = caseless(entry)
         places = [at for at in range(len(text)) if pieces and text[at : at + len(pieces)] == pieces]
         if places:
-            found.setdefault(" ".join(pieces), places)
-    return found
+            result.setdefault(" ".join(pieces), places)
+    return result
 
 
 entries = st.lists(st.text("aAb \u00e9\u4e2d'-", max_size=4), max_size=8)
@@ -128,9 +128,9 @@ def test_lists_read_together_are_what_each_of_them_is(lists, more):
 
 @given(st.lists(st.sampled_from("abc")), st.lists(st.sampled_from("abcd")))
 def test_a_surplus_is_said_or_written_more_often(said, written):
-    found = surplus(said, written)
-    assert {one: times for one, times in found.items() if times > 0} == Counter(said) - Counter(written)
-    assert {one: -times for one, times in found.items() if times < 0} == Counter(written) - Counter(said)
+    result = surplus(said, written)
+    assert {item: times for item, times in result.items() if times > 0} == Counter(said) - Counter(written)
+    assert {item: -times for item, times in result.items() if times < 0} == Counter(written) - Counter(said)
 
 
 # Words that share their first eight letters, and what a text may hold and a list's entry may not.
@@ -141,17 +141,17 @@ long = st.sampled_from(["ab", "aB", "c", "d'e", "f-g", "abcdefgh", "abcdefghi", 
     st.lists(st.lists(long, max_size=6), max_size=5), st.lists(long | st.sampled_from(['f"', "[", '"', "\u00e9", ""]))
 )
 def test_lists_searched_together_hold_what_each_of_them_holds(lists, text):
-    text = [word for one in text for word in caseless(one)]
+    text = [word for item in text for word in caseless(item)]
     cells = [ListCell.read(json.dumps(listed)) for listed in lists]
-    for listed, found in zip(lists, Vocabulary(set(text)).entries_of(cells), strict=True):
-        whole, among = KeywordList(listed), KeywordList.of_words(found)
+    for listed, result in zip(lists, Vocabulary(set(text)).entries_of(cells), strict=True):
+        whole, among = KeywordList(listed), KeywordList.of_words(result)
         assert among.places(text) == whole.places(text)
         assert among.occurrences(text) == whole.occurrences(text)
         assert among.spelt(among.places(text)) == whole.spelt(whole.places(text))
 
 
 @pytest.mark.parametrize("entry", ["two words", " led", "caf\u00e9", "tab\there", "v\x0bt", "sep\x1crated"])
-def test_lists_of_other_than_single_ascii_words_are_not_searched_together(entry):
+def test_only_lists_of_single_ascii_words_are_batched(entry):
     cells = [ListCell('["a", "b"]', 2), ListCell(f'["c", "{entry}"]', 2)]
     assert Vocabulary({"a"}).entries_of(cells[:1]) == [{"a": "a"}]
     assert Vocabulary({"a"}).entries_of(cells) is None

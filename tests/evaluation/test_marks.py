@@ -1,4 +1,4 @@
-"""Aligned lines: keywords marked found, missed or false, and what stood instead of a missed one."""
+"""Aligned lines: keywords marked found, missed or false, and the text written instead of missed keywords."""
 
 from sap2.evaluation import score
 from sap2.evaluation.scores import WordPair
@@ -37,13 +37,13 @@ def test_all_words_of_a_phrase_nobody_said_are_marked():
     ]
 
 
-def test_a_keyword_written_in_another_place_is_missed_there_and_no_false_alarm():
+def test_a_displaced_keyword_is_missed_but_no_false_alarm():
     line, _ = marked("jon saw it", "saw it jon", ["Jon"])
     assert [(pair.said, pair.written) for pair in line.pairs] == [("missed", ""), ("", ""), ("", ""), ("", "")]
     assert (line.missed, line.false_alarms) == ((), ())
 
 
-def test_words_are_shown_as_they_were_written_also_where_case_is_ignored():
+def test_words_keep_their_case_where_matching_ignores_it():
     line, _ = marked("Hi Meyer", "hi MEYER", ["meyer"], definition="slidespeech")
     assert line.pairs == (WordPair("equal", "Hi", "hi"), WordPair("equal", "Meyer", "MEYER", True, "found"))
 
@@ -64,6 +64,6 @@ def test_confused_keywords_come_with_what_was_written_instead():
     assert (meyer.keyword, meyer.instead) == ("Meyer", (("maier", 1),))
 
 
-def test_a_phrase_left_out_has_nothing_in_its_place():
+def test_an_omitted_phrase_has_no_replacement():
     _, system = marked("a neural network is", "a is", ["Neural Network"])
     assert system.confused[0].instead == (("", 1),)

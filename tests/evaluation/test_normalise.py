@@ -1,4 +1,4 @@
-"""What the normalisers change, and what they leave alone."""
+"""Normalisers: what they change, and what they do not."""
 
 import sys
 
@@ -39,7 +39,7 @@ def test_basic_is_settled_after_once(text):
     assert normalise(once, "basic") == once
 
 
-def test_every_normaliser_has_a_description_and_an_unknown_one_is_refused():
+def test_normalisers_are_described_and_unknown_names_refused():
     assert all(NORMALISERS.values())
     with pytest.raises(
         ParamsError, match=r"evaluation\.normaliser: got 'whisper', expected one of: none, basic, whisper-en"
@@ -54,7 +54,7 @@ def test_whisper_english_is_openai_s():
     )
 
 
-def test_whisper_english_without_its_package_says_what_to_install(monkeypatch):
+def test_whisper_english_names_its_missing_package(monkeypatch):
     monkeypatch.setitem(sys.modules, "whisper_normalizer.english", None)
     _whisper_english.cache_clear()
     with pytest.raises(InputError, match="pip install whisper-normalizer"):
@@ -71,7 +71,7 @@ def test_composed_and_decomposed_accents_are_the_same_word():
     assert words("e\u0301cole") == words("\u00e9cole") == ["\u00e9cole"]
 
 
-def test_chinese_characters_and_kana_are_words_and_hangul_and_letters_are_not():
+def test_only_chinese_characters_and_kana_are_single_words():
     assert words("\u6211\u7231 NLP\u6280\u672f") == ["\u6211", "\u7231", "NLP", "\u6280", "\u672f"]
     assert words("\u30ab\u3099\u30ae") == ["\u30ac", "\u30ae"]
     assert words("\ud55c\uad6d\uc5b4 \uc74c\uc131") == ["\ud55c\uad6d\uc5b4", "\uc74c\uc131"]

@@ -1,4 +1,4 @@
-"""Printed text, whole, and JSON that holds the same."""
+"""Complete printed text, and JSON with the same content."""
 
 import json
 
@@ -27,7 +27,7 @@ B-WER  50.00                     2     1    0     0
 
           precision  recall     F1  right  false alarms  missed
 keywords      0.500   0.500  0.500      1             1       1
-false alarms in 100 utterances: 50.0
+false alarms per 100 utterances: 50.0
 
 most confused keywords  said  missed  false alarms  written instead
 Jon                        1       1             1  john ×1
@@ -36,12 +36,12 @@ Jon                        1       1             1  john ×1
     )
 
 
-def test_what_is_printed_says_what_was_drawn_and_what_was_missing():
+def test_output_states_units_and_missing_utterances():
     scores = score(REFERENCES, {"a": "ask"}, LISTS, samples=50, missing_as_deletions=True, predicted=LISTS)
     text = scores_text(scores)
     assert "1 missing utterances counted as deletions: b" in text
     assert "95 % bootstrap intervals over 2 utterances, 50 samples, seed 1; missing hypotheses counted as" in text
-    assert "stage 1 kept 2.0 of 2.0 keywords an utterance" in text
+    assert "stage 1 kept 2.0 of 2.0 keywords per utterance" in text
 
 
 def test_phrases_are_printed_where_there_are_some():
@@ -56,9 +56,9 @@ def test_long_lists_are_cut_and_say_so():
 
 
 def test_scores_as_json_hold_settings_counts_and_utterances():
-    found = json.loads(json.dumps(scores_json(score(REFERENCES, HYPOTHESES, LISTS, samples=0))))
-    assert found["settings"]["normaliser"] == "none"
-    system = found["systems"][0]
+    result = json.loads(json.dumps(scores_json(score(REFERENCES, HYPOTHESES, LISTS, samples=0))))
+    assert result["settings"]["normaliser"] == "none"
+    system = result["systems"][0]
     assert system["figures"]["wer"] == {"value": 40.0, "low": None, "high": None}
     assert system["counts"]["biased"] == {"words": 2, "substitutions": 1, "insertions": 0, "deletions": 0}
     assert system["utterances"][1] == {
@@ -75,7 +75,7 @@ def compared():
 def test_comparisons_are_printed_in_full():
     assert (
         comparison_text(compared())
-        == """two against one
+        == """two compared with one
                            one    two  difference  95 % interval  p
 WER %                    40.00  20.00      -20.00                 –
 U-WER %                  33.33   0.00      -33.33                 –
@@ -90,13 +90,13 @@ false alarms / 100 utt.  50.00   0.00      -50.00                 –
 
 0 utterances with more errors
 
-2 keywords changed sides
+2 changed keywords
   Jon: now found in a; false alarm gone in b
   Meyer: now missed in a"""
     )
 
 
 def test_comparisons_as_json_hold_everything():
-    found = json.loads(json.dumps(comparison_json(compared())))
-    assert found["figures"]["wer"]["difference"]["value"] == -20.0
-    assert found["keywords"][0]["won"] == ["a"]
+    result = json.loads(json.dumps(comparison_json(compared())))
+    assert result["figures"]["wer"]["difference"]["value"] == -20.0
+    assert result["keywords"][0]["won"] == ["a"]

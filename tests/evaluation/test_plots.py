@@ -1,4 +1,4 @@
-"""PNG plots: they are drawn, the same each time, also where a figure is undefined."""
+"""PNG plots: reproducible, also with undefined figures."""
 
 from sap2.evaluation.plots import draw_error_rates, draw_recall
 

@@ -1,4 +1,4 @@
-"""Error rates: what is B and what is U, halves that add up, and ids that must be the same."""
+"""Error rates: words of B-WER and U-WER, halves that add up, and ids that must match."""
 
 import pytest
 from hypothesis import given
@@ -24,7 +24,7 @@ def test_both_halves_add_up_to_the_whole(reference, hypothesis, biasing, definit
     assert rates.all.words - rates.all.deletions + rates.all.insertions == len(hypothesis.split())
 
 
-def test_a_reference_word_of_the_set_counts_in_b_wer_and_others_in_u_wer():
+def test_biasing_words_count_in_b_wer_and_others_in_u_wer():
     rates = one("see mister meyer now", "see maier now", {"meyer"})
     assert rates.biased == Errors(words=1, substitutions=1)
     assert rates.unbiased == Errors(words=3, deletions=1)
@@ -35,7 +35,7 @@ def test_an_inserted_word_of_the_set_counts_in_b_wer():
     assert one("hello there", "hello you there", {"meyer"}).unbiased == Errors(words=2, insertions=1)
 
 
-def test_slidespeech_counts_an_inserted_list_word_in_b_wer_only_if_it_was_said():
+def test_slidespeech_b_wer_counts_insertions_only_if_spoken():
     assert one("hello there", "hello meyer there", {"meyer"}, "slidespeech").biased == Errors()
     assert one("hello meyer", "meyer hello meyer", {"meyer"}, "slidespeech").biased == Errors(words=1, insertions=1)
 
@@ -45,7 +45,7 @@ def test_slidespeech_ignores_case_and_deep_bias_does_not():
     assert one("Hello", "hello", {"HELLO"}).biased == Errors(words=1, substitutions=1)
 
 
-def test_utterances_are_matched_by_id_not_by_place():
+def test_utterances_are_matched_by_id_not_by_position():
     references, biasing = {"a": "one", "b": "two"}, {"b": [], "a": ["one"]}
     system = score(references, {"b": "two", "a": "one"}, biasing=biasing, samples=0).systems[0]
     assert (system.all, system.biased) == (Errors(words=2), Errors(words=1))
@@ -63,7 +63,7 @@ def test_missing_and_extra_ids_are_refused_by_name():
         check_same_ids("abcdefgh", ["a", "z"], "hypotheses")
     assert str(error.value) == (
         "hypotheses: b, c, d, e, f and 2 more missing; z not in references; got 2 utterances, "
-        "expected the 8 of references: no utterance may be left out of a score"
+        "expected the 8 of references: a score must cover all utterances"
     )
     with pytest.raises(InputError, match="^biasing words: a missing; b not in references; got 1"):
         score({"a": "x"}, {"a": "x"}, biasing={"b": ["x"]})

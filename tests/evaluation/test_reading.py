@@ -1,4 +1,4 @@
-"""Formats are detected from the content; what is refused names file, line and id."""
+"""Formats are detected from the content; errors name file, line and id."""
 
 import json
 
@@ -67,7 +67,7 @@ def test_a_file_may_be_of_several_blocks(tmp_path, monkeypatch, block, end):
         }  # fmt: skip
 
 
-def test_a_line_that_is_no_utf_8_is_named_in_whichever_block_it_is(tmp_path, monkeypatch):
+def test_a_non_utf_8_line_is_named_in_any_block(tmp_path, monkeypatch):
     monkeypatch.setattr(reading, "BLOCK", 16)
     (tmp_path / "x").write_bytes("".join(f"a{n}\tone\n" for n in range(90)).encode() + b"b\tf\xfcnf\n")
     with pytest.raises(InputError, match=r"x:91: not UTF-8 \(invalid start byte\)"):
@@ -96,15 +96,15 @@ def test_a_kaldi_line_may_end_with_brackets(tmp_path):
 
 def test_our_manifest_is_a_reference_with_a_list(tmp_path):
     row = {"id": "u", "audio": "u.wav", "duration": 2.5, "text": "ask meyer", "keywords": ["Meyer"], "talk": "t"}
-    kind, found = only(tmp_path / "x", json.dumps({**row, "predicted": ["Jon"]}))
-    assert (kind, found.reference, found.hypothesis) == ("JSON lines", "ask meyer", None)
-    assert (found.keywords, found.predicted, found.duration, found.talk) == (("Meyer",), ("Jon",), 2.5, "t")
+    kind, result = only(tmp_path / "x", json.dumps({**row, "predicted": ["Jon"]}))
+    assert (kind, result.reference, result.hypothesis) == ("JSON lines", "ask meyer", None)
+    assert (result.keywords, result.predicted, result.duration, result.talk) == (("Meyer",), ("Jon",), 2.5, "t")
 
 
 def test_our_results_hold_both_texts(tmp_path):
     row = {"id": "u", "hypothesis": "a", "reference": "b", "keywords": [], "messages": [], "response": "x"}
-    _, found = only(tmp_path / "x", json.dumps(row))
-    assert (found.hypothesis, found.reference, found.keywords) == ("a", "b", ())
+    _, result = only(tmp_path / "x", json.dumps(row))
+    assert (result.hypothesis, result.reference, result.keywords) == ("a", "b", ())
 
 
 @pytest.mark.parametrize("wrap", [lambda row: json.dumps(row), lambda row: json.dumps([row], indent=2)])
@@ -116,27 +116,27 @@ def test_swift_results_are_known_by_their_recording(tmp_path, wrap, listed):
         ],
         "audios": ["/data/talk-7.wav"], "response": "ask jon", "labels": "ask Jon",
     }  # fmt: skip
-    kind, found = only(tmp_path / "x", wrap(row))
+    kind, result = only(tmp_path / "x", wrap(row))
     assert kind in ("JSON lines", "JSON array")
-    assert (found.id, found.hypothesis, found.reference) == ("talk-7", "ask jon", "ask Jon")
-    assert found.keywords == (("Jon", "hidden layer") if "," in listed else ("Jon", "layer"))
+    assert (result.id, result.hypothesis, result.reference) == ("talk-7", "ask jon", "ask Jon")
+    assert result.keywords == (("Jon", "hidden layer") if "," in listed else ("Jon", "layer"))
 
 
-def test_a_joint_answer_is_taken_apart(tmp_path):
+def test_a_joint_answer_is_split(tmp_path):
     prompt = "First select keywords that may appear … Then Transcribe speech to text according to selected keywords. "
     answer = "Selected keywords are: Jon.\nTranscription: {}"
     row = {
         "id": "u", "response": answer.format("ask john"), "labels": answer.format("ask jon"),
         "messages": [{"role": "user", "content": prompt + MARKED.format("Jon, Meyer")}],
     }  # fmt: skip
-    _, found = only(tmp_path / "x", json.dumps(row))
-    assert (found.hypothesis, found.reference, found.predicted) == ("ask john", "ask jon", ("Jon",))
+    _, result = only(tmp_path / "x", json.dumps(row))
+    assert (result.hypothesis, result.reference, result.predicted) == ("ask john", "ask jon", ("Jon",))
 
 
 def test_answers_of_stage_1_are_no_transcripts(tmp_path):
     messages = [{"role": "user", "content": "Select keywords that may appear. " + MARKED.format("Jon")}]
     row = json.dumps({"id": "u", "response": "Jon", "messages": messages})
-    assert ":1 (u): its prompt asks for keywords" in refusal(tmp_path / "x", row)
+    assert ":1 (u): its prompt requests keywords" in refusal(tmp_path / "x", row)
 
 
 def test_a_text_alone_is_what_the_file_is_for(tmp_path):
@@ -149,12 +149,12 @@ def test_a_text_alone_is_what_the_file_is_for(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", ": empty, expected one line an utterance"),
-        (" \n\n", ": empty, expected one line an utterance"),
-        ("a one\nb two\na three\n", ":3 (a): this id stands in line 1 already; each utterance must come once"),
+        ("", ": empty, expected one line per utterance"),
+        (" \n\n", ": empty, expected one line per utterance"),
+        ("a one\nb two\na three\n", ":3 (a): this id is already in line 1; expected each utterance once"),
         ("one (a)\ntwo b\n" * 30, ":2"),
         ("a\tone\n\ttwo\n", ":2: no id before the first tab"),
-        ("a\tone\t[]\t[]\tfive\n", ":1 (a): 5 columns, expected id, text, rare words and list at most"),
+        ("a\tone\t[]\t[]\tfive\n", ":1 (a): 5 columns, expected at most id, text, rare words and list"),
         ("a\tone\t[1]\n", ":1 (a): rare words '[1]' are not a JSON list of strings"),
         ("a\tone\t[]\tmeyer\n", ":1 (a): list 'meyer' are not a JSON list of strings"),
         ('{"id": "a", "hypothesis": "x"}\n{"id": \n', ":2: not JSON"),
@@ -165,7 +165,7 @@ def test_a_text_alone_is_what_the_file_is_for(tmp_path):
         ('{"id": "a", "keywords": ["Jon", 3]}\n', ":1 (a): field \"keywords\" is ['Jon', 3], expected strings"),
         ('{"id": "a", "duration": true}\n', ':1 (a): field "duration" is True, expected a number of seconds'),
         ('[\n{"id": "a"},\n{"id": }\n]', ":3: not JSON"),
-        ('[\n{"id": "a"}\n{"id": "b"}\n]', ":2: the array does not go on with a comma or end with ]"),
+        ('[\n{"id": "a"}\n{"id": "b"}\n]', ":2: expected a comma or ] after this object of the array"),
     ],
 )
 def test_a_broken_line_is_refused_with_file_and_line(tmp_path, text, message):
@@ -182,7 +182,7 @@ def test_files_that_cannot_be_opened_are_refused(tmp_path):
             read_source(tmp_path / name)
 
 
-def test_a_plain_file_is_one_list_for_all(tmp_path):
+def test_a_plain_file_is_a_common_list(tmp_path):
     path = write(tmp_path / "x", "Meyer\nhidden  layer\n\nO'Neil\nMeyer\n")
     assert read_lists(path) == ("Meyer", "hidden layer", "O'Neil")
 
@@ -194,10 +194,10 @@ def test_lists_by_utterance_are_json_or_separated_by_commas(tmp_path, cell):
 
 
 def test_a_json_line_without_a_list_is_refused_as_a_list(tmp_path):
-    assert refusal(tmp_path / "x", '{"id": "u", "text": "hi"}', read_lists).startswith(":1 (u): no list in it")
+    assert refusal(tmp_path / "x", '{"id": "u", "text": "hi"}', read_lists).startswith(":1 (u): no list, expected")
 
 
-def test_training_words_are_counted_in_texts_or_given_with_counts(tmp_path):
+def test_training_words_come_from_texts_or_counts(tmp_path):
     assert read_training(write(tmp_path / "x", "the\t12\nmeyer\t3\n")) == {"the": 12, "meyer": 3}
     assert read_training(write(tmp_path / "y", "u1 the meyer\nu2 the\n")) == {"the": 2, "meyer": 1}
     counts = "".join(f"w{number}\t1\n" for number in range(60)) + "meyer\tmany\n"

@@ -1,4 +1,4 @@
-"""The report: the whole printed table, and a page that is valid, needs nothing else and shows all text as text."""
+"""The report: the complete Markdown table, and a valid, self-contained page that escapes all text."""
 
 import base64
 import hashlib
@@ -28,7 +28,7 @@ def test_markdown_table_in_full():
         "| predicted (stage 1's answer) | – | 8.00 | 9.00 | 0.25 [0.10, 0.40] | – |\n"
         "\n"
         "Stage 1 against the spoken keywords: precision 0.750 [0.700, 0.800], recall –, f1 0.500 "
-        "(tp 3, fp 1, fn 0; 1.2 of 20.0 keywords kept an utterance).\n"
+        "(tp 3, fp 1, fn 0; 1.2 of 20.0 keywords kept per utterance).\n"
         "\n"
         f"{made_how(SETTINGS, 2)}\n"
     )
@@ -99,7 +99,7 @@ def test_only_the_pages_own_script_may_run():
     assert f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{expected}'" in html
 
 
-def test_page_holds_each_line_with_plain_words_joined_and_all_else_marked():
+def test_page_joins_plain_words_and_marks_all_others():
     first, second = data_of(render_report(contexts()))["utterances"]
     assert first["id"] == HOSTILE and first["about"] == [HOSTILE] and first["seconds"] == 1.25
     assert first["lines"][0]["pieces"] == [
@@ -113,7 +113,7 @@ def test_page_holds_each_line_with_plain_words_joined_and_all_else_marked():
     assert second["lines"][0]["false"] == ["Kathryn"]
 
 
-def test_page_holds_of_a_long_list_only_what_was_said_written_or_kept():
+def test_page_has_only_relevant_entries_of_a_long_list():
     spoken = utterance("u", "a b", ["a", *(f"distractor{number}" for number in range(1000))])
     html = render_report(Scores(SETTINGS, (spoken,), (system("s", (spoken,), ["a b"]),)))
     assert data_of(html)["utterances"][0]["listed"] == 1001

@@ -1,4 +1,4 @@
-"""The report in a browser: nothing breaks, nothing is fetched, and a reader with a keyboard finds what is wrong."""
+"""The report in a browser: no errors, no network requests, and all functions usable by keyboard."""
 
 import random
 
@@ -15,8 +15,8 @@ COUNT = "document.getElementById('shown').textContent"
 
 @pytest.fixture(scope="module")
 def browser():
-    with browser_or_skip() as found:
-        yield found
+    with browser_or_skip() as result:
+        yield result
 
 
 def open_page(browser, folder, scores):
@@ -99,7 +99,7 @@ def test_a_line_reads_without_colour_and_without_sight(browser, tmp_path):
     spoken = "document.querySelector('article[aria-label=swapped] p:nth-of-type(2)').textContent"
     assert browser.value(spoken) == (
         "Said: one meyer two. predicted wrote: one maier too. "
-        "Errors: “meyer” written “maier”, keyword missed, keyword nobody said; “two” written “too”."
+        "Errors: “meyer” written “maier”, keyword missed, keyword not spoken; “two” written “too”."
     )
 
 
@@ -129,7 +129,7 @@ def test_a_confused_keyword_leads_to_its_errors(browser, tmp_path):
 
 def test_every_control_has_a_name(browser, tmp_path):
     open_page(browser, tmp_path, contexts())
-    assert browser.names("combobox") == ["System", "Beside it", "Errors", "Keywords", "Sort"]
+    assert browser.names("combobox") == ["System", "Compare with", "Errors", "Keywords", "Sort"]
     assert browser.names("searchbox") == ["Search"]
     assert all(browser.names("button")) and all(browser.names("image")) and all(browser.names("article"))
 

@@ -1,4 +1,4 @@
-"""Reading results files: what is refused, and with which words."""
+"""Reader of results files: what is refused, and the messages."""
 
 import json
 
@@ -28,7 +28,7 @@ def refusal(paths):
     return str(error.value)
 
 
-def test_contexts_come_in_the_order_of_the_tables_whatever_the_order_given(tmp_path):
+def test_contexts_are_in_the_order_of_the_tables(tmp_path):
     paths = {
         context: write(tmp_path / f"{context}.jsonl", {**ROW, "context": context, "predicted": []})
         for context in reversed(CONTEXTS)
@@ -52,13 +52,13 @@ def test_an_unknown_or_absent_context_is_refused():
 
 def test_a_missing_and_an_empty_file_are_refused(tmp_path):
     assert "no such file" in refusal({"none": tmp_path / "none.jsonl"})
-    assert "no results in it" in refusal({"none": write(tmp_path / "none.jsonl")})
+    assert "no results, expected" in refusal({"none": write(tmp_path / "none.jsonl")})
 
 
 def test_a_repeated_id_is_refused_with_both_lines(tmp_path):
     path = write(tmp_path / "none.jsonl", ROW, {**ROW, "id": "b"}, ROW)
     assert refusal({"none": path}) == (
-        f"{path}:3 (talk1-0001): this id stands in line 1 already; each utterance must come once"
+        f"{path}:3 (talk1-0001): this id is already in line 1; expected each utterance once"
     )
 
 
@@ -93,7 +93,7 @@ def test_contexts_must_hold_the_same_utterances(tmp_path):
     full = write(tmp_path / "full.jsonl", {**ROW, "context": "full"}, {**ROW, "id": "c", "context": "full"})
     assert refusal({"none": none, "full": full}) == (
         f"{full}: b missing; c not in {none}; got 2 utterances, expected the 2 of {none}: "
-        "no utterance may be left out of a score"
+        "a score must cover all utterances"
     )
 
 

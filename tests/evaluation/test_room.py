@@ -1,4 +1,4 @@
-"""The room as a whole: it opens fast, without heavy libraries, and the examples in its docstrings are true."""
+"""The package imports fast, without heavy libraries, and its doctests pass."""
 
 import doctest
 import importlib

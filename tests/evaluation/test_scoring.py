@@ -1,4 +1,4 @@
-"""Scores of systems: what is a biasing word, what is a false alarm, and figures that add up whatever the input."""
+"""Scores of systems: what is a biasing word, what is a false alarm, and figures that add up for any input."""
 
 import json
 from functools import cache
@@ -35,7 +35,7 @@ def test_slidespeech_takes_every_list_word_in_the_reference():
     assert system.list_words == KeywordCounts(fn=2)
 
 
-def test_slidespeech_recall_counts_each_list_word_as_often_as_it_was_said():
+def test_slidespeech_recall_counts_occurrences_of_list_words():
     keywords = ["neural network", "meyer"]
     texts = ("meyer meyer network of a neural network", "meyer network of neural network network")
     _, system = scored(*texts, keywords, definition="slidespeech")
@@ -51,7 +51,7 @@ def test_given_biasing_words_are_taken_as_they_are():
     assert scores.utterances[0].said == ("meyer",)
 
 
-def test_an_inserted_list_word_nobody_said_is_a_false_alarm_not_a_b_error():
+def test_an_inserted_unspoken_keyword_is_only_a_false_alarm():
     _, system = scored("hello", "hello meyer", ["Meyer"])
     assert (system.biased, system.unbiased) == (Errors(), Errors(words=1, insertions=1))
     assert (system.keywords, system.figures["keyword_precision"].value) == (KeywordCounts(fp=1), 0.0)
@@ -62,7 +62,7 @@ def test_a_repeated_spoken_keyword_is_a_b_insertion():
     assert scored("hi meyer", "meyer hi meyer", ["Meyer"])[1].biased == Errors(words=1, insertions=1)
 
 
-def test_the_list_matches_without_case_and_the_rates_compare_as_written():
+def test_lists_ignore_case_but_error_rates_do_not():
     texts = ("hi meyer", "hi Meyer", ["MEYER"])
     assert scored(*texts)[1].biased == Errors(words=1, substitutions=1)
     assert scored(*texts)[1].keywords == KeywordCounts(tp=1)
@@ -70,7 +70,7 @@ def test_the_list_matches_without_case_and_the_rates_compare_as_written():
     assert scored(*texts, definition="slidespeech")[1].biased == Errors(words=1)
 
 
-def test_the_list_keeps_its_spelling_and_text_and_list_are_normalised_alike():
+def test_text_and_list_are_normalised_but_lists_keep_spelling():
     scores, system = scored("Ask O\u2019Neil!", "ask oneil", ["O'NEIL,", "Jon"], normaliser="basic")
     assert scores.utterances[0].reference == "ask o'neil"
     assert scores.utterances[0].keywords == ["O'NEIL,", "Jon"]
@@ -79,7 +79,7 @@ def test_the_list_keeps_its_spelling_and_text_and_list_are_normalised_alike():
     assert (scores.settings.normaliser, scores.settings.normaliser_rule[:24]) == ("basic", "text and list in lower c")
 
 
-def test_phrases_are_found_whole_or_not():
+def test_phrases_match_only_as_a_whole():
     keywords = ["hidden layer", "meyer", "neural network"]
     _, system = scored(
         "meyer drew a hidden layer of a neural network", "meyer drew a hidden slayer of a neural network", keywords
@@ -122,7 +122,7 @@ def test_contexts_are_scored_together_and_held_against_none(tmp_path):
     assert score_contexts({"none": paths["none"]}, samples=0).selection is None
 
 
-def test_missing_hypotheses_count_as_deletions_only_when_asked_for():
+def test_missing_hypotheses_are_deletions_only_on_request():
     references = {"a": "one two", "b": "three meyer"}
     lists = {"a": [], "b": ["Meyer"]}
     with pytest.raises(InputError, match="hypotheses: b missing; got 1 utterances"):
@@ -172,7 +172,7 @@ def settings_of(ids, details=None, unit="auto"):
     return score_systems(given, {"x": ("", "", {id: "a" for id in ids})}, Options(samples=5, unit=unit)).settings
 
 
-def test_speakers_are_drawn_where_librispeech_ids_carry_ten_of_them():
+def test_speakers_are_drawn_from_ten_librispeech_speakers_on():
     ids = [f"{speaker}-134686-{number:04}" for speaker in range(10) for number in range(3)]
     assert (settings_of(ids).unit, settings_of(ids).units) == ("speaker", 10)
     assert (settings_of(ids[:27]).unit, settings_of(ids[:27]).units) == ("utterance", 27)
@@ -188,7 +188,7 @@ def test_talks_are_drawn_where_ids_or_fields_carry_them():
 
 
 def test_a_unit_that_is_not_known_is_refused():
-    with pytest.raises(ParamsError, match="unit: speaker is not known of abc"):
+    with pytest.raises(ParamsError, match="unit: the speaker of abc is unknown"):
         settings_of(["abc"], unit="speaker")
     with pytest.raises(ParamsError, match="unit: got 'city', expected one of: auto, utterance, speaker, talk"):
         settings_of(["abc"], unit="city")
@@ -223,7 +223,7 @@ def test_counts_lines_and_figures_agree_on_any_text(rows, definition, normaliser
     scores = score(references, hypotheses, lists, definition=definition, normaliser=normaliser, samples=3)
     system = scores.systems[0]
     assert system.all == system.unbiased + system.biased
-    assert system.all.words == sum(len(one.reference.split()) for one in scores.utterances)
+    assert system.all.words == sum(len(utterance.reference.split()) for utterance in scores.utterances)
     lines = list(system.lines)
     assert sum(line.errors for line in lines) == system.all.total
     assert sum(line.biased_errors for line in lines) == system.biased.total
@@ -236,8 +236,8 @@ def test_counts_lines_and_figures_agree_on_any_text(rows, definition, normaliser
         assert (said, written) == (utterance.reference.split(), line.hypothesis.split())
         assert set(utterance.said) <= set(utterance.keywords)
         assert any(pair.said for pair in line.pairs) == bool(utterance.said)
-    kinds = {one.kind: one for one in system.error_types}
-    assert sum(one.all for one in kinds.values()) == system.all.total
+    kinds = {item.kind: item for item in system.error_types}
+    assert sum(item.all for item in kinds.values()) == system.all.total
     assert kinds["insertions"].biased == system.biased.insertions
     for name, expected in (("wer", system.all.rate), ("u_wer", system.unbiased.rate), ("b_wer", system.biased.rate)):
         assert system.figures[name].value == (None if expected is None else pytest.approx(expected))
@@ -265,7 +265,7 @@ def test_plain_wer_and_cer_under_unit_costs_are_those_of_jiwer(rows):
         references, hypotheses = ({str(at): split(pair[side]) for at, pair in enumerate(pairs)} for side in (0, 1))
         ours = score(references, hypotheses, definition="slidespeech", samples=0).systems[0].all
         theirs = jiwer.process_words(
-            [one.upper() for one in references.values()], [one.upper() for one in hypotheses.values()]
+            [item.upper() for item in references.values()], [text.upper() for text in hypotheses.values()]
         )
         assert ours.words == theirs.hits + theirs.substitutions + theirs.deletions
         assert ours.total == theirs.substitutions + theirs.insertions + theirs.deletions
@@ -276,8 +276,8 @@ def test_plain_wer_and_cer_under_unit_costs_are_those_of_jiwer(rows):
 def test_the_order_of_the_utterances_changes_no_figure(rows, definition):
     parts = [{str(at): row[part] for at, row in enumerate(rows)} for part in range(3)]
     turned = [dict(reversed(part.items())) for part in parts]
-    one, other = (score(*each, definition=definition, samples=0).systems[0] for each in (parts, turned))
-    assert (one.all, one.biased, one.keywords) == (other.all, other.biased, other.keywords)
+    first, other = (score(*each, definition=definition, samples=0).systems[0] for each in (parts, turned))
+    assert (first.all, first.biased, first.keywords) == (other.all, other.biased, other.keywords)
 
 
 def test_an_unknown_definition_or_normaliser_is_refused():
@@ -286,7 +286,7 @@ def test_an_unknown_definition_or_normaliser_is_refused():
             score({"a": "x"}, {"a": "x"}, **options)
 
 
-def test_a_shared_list_of_100000_entries_is_scored_like_a_short_one():
+def test_a_shared_list_of_100000_entries_scores_correctly():
     references = {f"u{number}": f"word{number} and the last phrase" for number in range(300)}
     shared = tuple([*(f"word{number}" for number in range(100_000)), "last phrase"])
     system = score(references, references, dict.fromkeys(references, shared), samples=0).systems[0]
@@ -302,6 +302,6 @@ def counted():
 def test_two_runs_give_the_same_scores():
     references, hypotheses = dict(enumerate(counted())), dict(enumerate(reversed(counted())))
     keyed = [{str(at): text for at, text in part.items()} for part in (references, hypotheses)]
-    one, two = (score(*keyed, dict.fromkeys(keyed[0], ["meyer"])) for _ in range(2))
-    assert one.systems[0].figures == two.systems[0].figures
-    assert one.systems[0].confused == two.systems[0].confused
+    first, two = (score(*keyed, dict.fromkeys(keyed[0], ["meyer"])) for _ in range(2))
+    assert first.systems[0].figures == two.systems[0].figures
+    assert first.systems[0].confused == two.systems[0].confused

@@ -1,4 +1,4 @@
-"""Bootstrap intervals: seeded, paired, and honest where there is nothing to divide by."""
+"""Bootstrap intervals: seeded, paired, and undefined where the divisor is 0."""
 
 import numpy as np
 import pytest
@@ -37,12 +37,12 @@ def test_bounds_are_the_quantiles_numpy_has():
     assert (bounds(values).low, bounds(values).high) == pytest.approx(np.quantile(values[1:], [0.025, 0.975]).tolist())
 
 
-def test_the_same_seed_gives_the_same_interval_and_another_seed_another():
+def test_intervals_depend_only_on_the_seed():
     first, again, other = (measure(rate, resample(columns(), 200, seed)) for seed in (1, 1, 2))
     assert first == again != other
 
 
-def test_draws_are_the_same_in_one_block_or_in_many(monkeypatch):
+def test_draws_do_not_depend_on_blocks(monkeypatch):
     whole = resample(columns(), 50, 1)
     monkeypatch.setattr("sap2.evaluation.significance.CELLS", 7 * 400)
     parts = resample(columns(), 50, 1)
@@ -78,7 +78,7 @@ def p_of(a, b, samples=1000):
     return paired_p(rate.of(second) - rate.of(first))
 
 
-def test_equal_systems_have_p_one_and_far_ones_the_least_there_can_be():
+def test_p_is_1_for_equal_systems_and_minimal_for_distant_ones():
     assert p_of(columns(), columns()) == 1.0
     assert p_of(columns(probability=0.2), columns(probability=0.4, seed=4)) == pytest.approx(1 / 1001)
 

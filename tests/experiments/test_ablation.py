@@ -1,4 +1,4 @@
-"""The ablation's grid, and the whole of it in small: corpora, trainings, tests, page."""
+"""The ablation's grid, and a small complete ablation: corpora, trainings, tests, page."""
 
 import json
 import subprocess
@@ -15,7 +15,7 @@ from experiments.relevance import frame_scores, pooled
 from experiments.report import summarise, write_page
 from experiments.run import corpus, train, with_lists
 from experiments.run import test as run_test
-from experiments.weights import Told, fit
+from experiments.weights import Observations, fit
 from sap2.errors import ParamsError
 from sap2.inference import load_pruner
 from sap2.manifest import Utterance, read_manifest, spoken
@@ -52,12 +52,12 @@ def test_every_training_of_the_grid_has_params_the_project_takes():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"more": []}, "main, more and again together do not name each of trainings once"),
+        ({"more": []}, "main, more and again must together name each of trainings once"),
         ({"sedes": [1]}, "sedes: Extra inputs are not permitted"),
         ({"sizes": {"of": 200, "lists": [10]}}, r"trainings.tpi.sizes has \[50, 100"),
     ],
 )
-def test_a_wrong_grid_is_refused_with_its_place(tmp_path, changes, message):
+def test_a_wrong_grid_is_refused_with_its_key(tmp_path, changes, message):
     with pytest.raises(ParamsError, match=message):
         load_grid(written(tmp_path, **changes))
 
@@ -84,7 +84,7 @@ def test_what_is_tested_again_has_the_training_of_the_first():
     """Else its models would not be those that its params ask for."""
     grid = load_grid(GRID)
     for name in grid.again:
-        ours, first = (grid.params(*grid.trainings[one].params) for one in (name, grid.main[0]))
+        ours, first = (grid.params(*grid.trainings[item].params) for item in (name, grid.main[0]))
         for section in ("model", "lora", "pruner", "recogniser"):
             assert getattr(ours, section) == getattr(first, section)
 
@@ -97,10 +97,10 @@ def test_lists_of_any_length_hold_what_is_said():
     ]
     for size in (1, 2, 4, 30):
         resized = list(with_lists(utterances, size))
-        for one, name in zip(resized, names, strict=True):
-            assert spoken(one) == [name] and len(one.keywords) == len(set(one.keywords)) == size
-    others = [set(one.keywords) - set(names) for one in with_lists(utterances, 30)]
-    assert len(others[0]) == 26 and all(one == others[0] for one in others)
+        for word, name in zip(resized, names, strict=True):
+            assert spoken(word) == [name] and len(word.keywords) == len(set(word.keywords)) == size
+    others = [set(utterance.keywords) - set(names) for utterance in with_lists(utterances, 30)]
+    assert len(others[0]) == 26 and all(item == others[0] for item in others)
 
 
 @pytest.mark.slow  # three trainings
@@ -124,7 +124,7 @@ def test_from_the_corpora_to_the_page(tmp_path, monkeypatch):
     }
     grid = load_grid(written(tmp_path, **small))
     corpus(grid, tmp_path)
-    assert [len(one.keywords) for one in read_manifest(tmp_path / "corpora" / "n30.jsonl")] == [30] * 3
+    assert [len(utterance.keywords) for utterance in read_manifest(tmp_path / "corpora" / "n30.jsonl")] == [30] * 3
     for name in ("tpi", "pc"):
         train(grid, name, 1, tmp_path, EMBEDDED)
         run_test(grid, name, 1, tmp_path, EMBEDDED)
@@ -134,8 +134,8 @@ def test_from_the_corpora_to_the_page(tmp_path, monkeypatch):
     settings = PrunerSettings(first_pass={"prior": 9.0})
     pruner = load_pruner(EMBEDDED, tmp_path / "models" / "tpi-1" / "pruner", settings)
     stage = pruner.stage
-    heard = read_manifest(tmp_path / "corpora" / "slides" / "test.jsonl")[0]
-    audio = tmp_path / "corpora" / "slides" / heard.audio
+    utterance = read_manifest(tmp_path / "corpora" / "slides" / "test.jsonl")[0]
+    audio = tmp_path / "corpora" / "slides" / utterance.audio
     ids, windows = stage.processor.tokenise_context(["kaylen", "maier zorvan"])
     windows, tokens = np.array(windows), stage.processor.tokenizer.convert_ids_to_tokens(ids)
     scores = frame_scores(pruner, audio, ids)
@@ -143,20 +143,22 @@ def test_from_the_corpora_to_the_page(tmp_path, monkeypatch):
     sums = np.zeros(windows.max() + 1)
     np.add.at(sums, windows, shares(scores, windows))
     np.testing.assert_allclose(sums, 1, rtol=1e-5)
-    draw(scores, tokens, windows, heard.text, spoken(heard), stage.frame_seconds, tmp_path / "pooling.png")
+    draw(scores, tokens, windows, utterance.text, spoken(utterance), stage.frame_seconds, tmp_path / "pooling.png")
 
-    asked = pooled(pruner, pruner.encode([audio]), [["kaylen", "maier zorvan"]])
-    assert all(set(words) == {"kaylen", "maier zorvan"} for (words,) in asked.values())
+    scored = pooled(pruner, pruner.encode([audio]), [["kaylen", "maier zorvan"]])
+    assert all(set(words) == {"kaylen", "maier zorvan"} for (words,) in scored.values())
 
-    told = pruner.evidence([audio], [heard.keywords])
-    assert fit(Told(told, [spoken(heard)])).keys() <= FirstPassWeights.model_fields.keys()
+    evidence = pruner.evidence([audio], [utterance.keywords])
+    assert fit(Observations(evidence, [spoken(utterance)])).keys() <= FirstPassWeights.model_fields.keys()
 
     summary = summarise(grid, tmp_path / "results", samples=20)
     assert list(summary["trainings"]) == ["tpi", "pc", "tags"]
     tpi = summary["trainings"]["tpi"]["sets"]
     assert set(tpi) == {"slides", "alike", "n5", "n30"} and set(tpi["n30"]) == set(tpi["alike"]) == {"predicted"}
     assert set(tpi["slides"]) == {"none", "full", "predicted", "oracle"}
-    assert {one: set(found) for one, found in summary["trainings"]["tags"]["sets"].items()} == {"slides": {"predicted"}}
+    assert {item: set(result) for item, result in summary["trainings"]["tags"]["sets"].items()} == {
+        "slides": {"predicted"}
+    }
     rows = [json.loads(line) for line in (tmp_path / "results/tpi-1/n30/predicted.jsonl").read_text().splitlines()]
     assert len(rows) == tpi["n30"]["predicted"]["utterances"] == 3
 

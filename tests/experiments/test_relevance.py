@@ -1,4 +1,4 @@
-"""The pooling's own scores as a pruner."""
+"""The pooling's scores as a pruner."""
 
 import doctest
 from itertools import combinations
@@ -17,7 +17,7 @@ def test_examples_in_docstrings_run():
 
 
 @given(st.integers(1, 6), st.integers(1, 4), st.randoms(use_true_random=False))
-def test_tokens_are_heard_one_after_the_other(frames, tokens, random):
+def test_tokens_are_matched_in_order(frames, tokens, random):
     scores = np.array([[random.uniform(-3, 3) for _ in range(tokens)] for _ in range(frames)])
     paths = [scores[list(path), range(tokens)].mean() for path in combinations(range(frames), tokens)]
     assert in_order(scores) == pytest.approx(max(paths, default=-np.inf))

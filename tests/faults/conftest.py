@@ -1,4 +1,4 @@
-"""The flow, to be broken."""
+"""The pipeline for the fault tests."""
 
 import pytest
 from kills import Flow

@@ -1,4 +1,4 @@
-"""A stage killed at any instant leaves its outputs whole or absent, and `dvc repro` ends as if nothing had happened."""
+"""A stage killed at any moment leaves outputs complete or absent, and `dvc repro` gives the same result."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""A real MLflow server behind a door that is shut, slow or eats answers: a training goes on, its curve comes later."""
+"""A real MLflow server behind a shut, slow or lossy proxy: a training continues, and its curve is sent later."""
 
 import time
 
@@ -9,7 +9,7 @@ from sap2.errors import TrackingError
 from sap2.params import TrackingSection
 from sap2.tracking import check_server, start_run
 from sap2.tracking.runs import UNSENT, resend
-from sap2.tracking.store import client
+from sap2.tracking.store import new_client
 
 pytestmark = pytest.mark.long  # a server
 
@@ -46,14 +46,14 @@ def test_a_server_that_goes_away_in_the_middle_loses_nothing(door, section, tmp_
         assert time.monotonic() - started < 1
     said = capsys.readouterr().err
     [kept] = tmp_path.glob(f"*{UNSENT}")
-    assert "the work goes on" in said and f'"sap2 resend {kept}" sends them' in said
-    with pytest.raises(TrackingError, match="did not take"):
+    assert "the work continues" in said and f'"sap2 resend {kept}" sends them' in said
+    with pytest.raises(TrackingError, match="did not accept"):
         resend(section, [kept])
     door.fault = None
     resend(section, [kept])
-    run = client(section).get_run(tracker.run_id)
-    history = client(section).get_metric_history(tracker.run_id, "loss")
-    assert [(one.step, one.value) for one in history] == [(1, 2.0), (2, 1.0)]
+    run = new_client(section).get_run(tracker.run_id)
+    history = new_client(section).get_metric_history(tracker.run_id, "loss")
+    assert [(metric.step, metric.value) for metric in history] == [(1, 2.0), (2, 1.0)]
     assert run.info.status == "FINISHED" and not kept.exists()
 
 
@@ -64,7 +64,7 @@ def test_a_slow_server_does_not_slow_a_training(door, section, tmp_path):
         for step in range(100):
             tracker.log({"loss": 1.0}, step)
         assert time.monotonic() - started < 1
-    assert len(client(section).get_metric_history(tracker.run_id, "loss")) == 100
+    assert len(new_client(section).get_metric_history(tracker.run_id, "loss")) == 100
 
 
 def test_a_training_does_not_begin_on_a_server_that_is_away(door, section):

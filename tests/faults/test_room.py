@@ -1,4 +1,4 @@
-"""Short of disk, rights or memory, a stage ends with one sentence, and its outputs are whole or absent."""
+"""Without disk space, permissions or memory a stage ends with a clear error, and outputs are complete or absent."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""Talks of a folder or bucket: found at any depth, dealt into shards without loss, each answered."""
+"""Talks of a folder or bucket: listed at any depth, split into shards without loss, all transcribed."""
 
 import json
 from pathlib import Path
@@ -53,11 +53,11 @@ def talks(request) -> str:
     return request.getfixturevalue(request.param)
 
 
-def test_recordings_are_found_at_any_depth_and_nothing_else_is(talks):
-    assert [Path(one).name for one in find_talks(talks)] == ["a.wav", "c.mp3", "d.ogg", "e.wav", "b.FLAC"]
+def test_only_recordings_are_listed_at_any_depth(talks):
+    assert [Path(talk).name for talk in find_talks(talks)] == ["a.wav", "c.mp3", "d.ogg", "e.wav", "b.FLAC"]
 
 
-def test_every_talk_is_in_exactly_one_shard_and_a_broken_one_stops_no_other(talks, tmp_path):
+def test_each_talk_is_in_one_shard_and_errors_stop_no_other(talks, tmp_path):
     rows = []
     for shard in range(3):
         output = tmp_path / "out" / f"{shard}.jsonl"
@@ -72,7 +72,7 @@ def test_every_talk_is_in_exactly_one_shard_and_a_broken_one_stops_no_other(talk
     }  # fmt: skip
 
 
-def test_a_bucket_that_refuses_is_told(bucket, monkeypatch):
+def test_a_bucket_that_refuses_is_an_error(bucket, monkeypatch):
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "somebody-elses")
     with pytest.raises(InputError, match=r"s3://bucket/talks/: cannot be listed .*whose keys are these"):
         find_talks(bucket)
@@ -86,6 +86,6 @@ def test_a_bucket_that_refuses_is_told(bucket, monkeypatch):
         ("nope://x", "nope://x: "),
     ],
 )
-def test_a_place_without_talks_is_told(place, message, tmp_path):
+def test_an_address_without_talks_is_an_error(place, message, tmp_path):
     with pytest.raises(InputError, match=message):
         find_talks(place if "://" in place else str(tmp_path / place))

@@ -1,4 +1,4 @@
-"""Stage 1 answers with its list and nothing else, and every answer it is trained to give stays possible."""
+"""Stage 1 answers only with listed keywords, and every training target remains possible."""
 
 import pytest
 from hypothesis import given, settings
@@ -38,7 +38,7 @@ def select(loaded, rows=slice(None), **options):
 
 @pytest.mark.parametrize("beams", [1, 3])
 @pytest.mark.parametrize("stop_bias", [0.0, -2.0])
-def test_a_random_model_names_only_what_is_listed_and_nothing_twice(loaded, beams, stop_bias):
+def test_answers_name_only_listed_keywords_once(loaded, beams, stop_bias):
     answers = select(loaded, num_beams=beams, stop_bias=stop_bias)
     assert any(answer != "none" for answer in answers) and answers[1] == "none"
     for answer, listed in zip(answers, LISTS, strict=True):
@@ -65,8 +65,8 @@ def test_every_target_can_be_answered(loaded, leading_blank, listed, data):
     inputs = processor([pruning_prompt()], [listed], targets=[pruning_target(chosen)])
     answer = inputs["labels"][inputs["labels"] != -100].tolist()
     selection = Selection(processor, listed, [processor.end_id])
-    for place, token in enumerate(answer):
-        assert token in selection.following(answer[:place])[0]
+    for index, token in enumerate(answer):
+        assert token in selection.following(answer[:index])[0]
 
 
 def test_a_word_that_is_said_cannot_be_said_again(loaded):
@@ -79,5 +79,5 @@ def test_a_word_that_is_said_cannot_be_said_again(loaded):
         assert len(following) == 1 or 0 in following
         path.append(next(token for token in following if token != 0))
     assert first and path == before + processor.tokenise_word("Jon", first=False)
-    with pytest.raises(ValueError, match="no part of the list"):
+    with pytest.raises(ValueError, match="not part of the list"):
         selection.following([processor.end_id])

@@ -1,4 +1,4 @@
-"""Whole splits: answers stay with their ids, every context gets its own list, and no result appears half."""
+"""Whole splits: answers are matched to ids, every context has its list, and outputs are atomic."""
 
 import json
 
@@ -79,20 +79,20 @@ def prune(tmp_path, manifests, pruner="pruner", threshold=None, **limits):
 
 
 def decode(tmp_path, source, contexts=CONTEXTS, adapter="recogniser", **settings):
-    found = TranscriberSettings(**settings)
-    return corpus.decode_split(found, contexts, source, "base", adapter, tmp_path / "results")
+    result = TranscriberSettings(**settings)
+    return corpus.decode_split(result, contexts, source, "base", adapter, tmp_path / "results")
 
 
-def test_pruned_manifests_keep_every_utterance_and_find_its_audio(tmp_path, loaded):
+def test_pruned_manifests_keep_utterances_and_audio_paths(tmp_path, loaded):
     source = tmp_path / "prepared" / "dev.jsonl"
     write_manifest(source, [make(number, talk="t") for number in range(20)])
     facts = prune(tmp_path, {"dev": source})
     pruned = read_manifest(tmp_path / "pruned" / "dev.jsonl")
-    assert [one.id for one in pruned] == [f"u{number:02d}" for number in range(20)]
-    for number, one in enumerate(pruned):
-        assert one.predicted == [f"other{number}" if number == 3 else f"name{number}"]
-        assert one.audio == f"../prepared/audio/{one.id}.flac"
-        assert one.talk == "t"
+    assert [utterance.id for utterance in pruned] == [f"u{number:02d}" for number in range(20)]
+    for number, utterance in enumerate(pruned):
+        assert utterance.predicted == [f"other{number}" if number == 3 else f"name{number}"]
+        assert utterance.audio == f"../prepared/audio/{utterance.id}.flac"
+        assert utterance.talk == "t"
     assert (facts["dev"]["utterances"], facts["dev"]["keyword_recall"]) == (20, 0.95)
     assert facts["dev"]["keyword_precision"] == 0.95
     assert facts["dev"]["false_alarms_per_100"] == 5.0
@@ -100,15 +100,15 @@ def test_pruned_manifests_keep_every_utterance_and_find_its_audio(tmp_path, load
     assert loaded == [PLAIN]
 
 
-def test_the_train_split_goes_on_as_it_is_unless_stage_2_learns_from_stage_1s_answers(tmp_path, loaded):
+def test_train_is_pruned_only_for_predicted_lists(tmp_path, loaded):
     manifests = {split: tmp_path / "prepared" / f"{split}.jsonl" for split in ("train", "dev")}
     for manifest in manifests.values():
         write_manifest(manifest, [make(number) for number in range(20)])
     for train in (False, True):
         facts = prune(tmp_path, manifests, train=train)
         rows = read_manifest(tmp_path / "pruned" / "train.jsonl")
-        assert [one.audio for one in rows] == [f"../prepared/audio/{one.id}.flac" for one in rows] and len(rows) == 20
-        assert all((one.predicted is not None) == train for one in rows) and ("train" in facts) == train
+        assert [row.audio for row in rows] == [f"../prepared/audio/{row.id}.flac" for row in rows] and len(rows) == 20
+        assert all((row.predicted is not None) == train for row in rows) and ("train" in facts) == train
         assert read_manifest(tmp_path / "pruned" / "dev.jsonl")[0].predicted == ["name0"]
 
 
@@ -121,7 +121,7 @@ def test_the_train_split_goes_on_as_it_is_unless_stage_2_learns_from_stage_1s_an
         ({"max_false_alarms": 5.0}, None, 20),
     ],
 )
-def test_a_threshold_is_set_or_found_on_dev_and_holds_for_every_split(tmp_path, loaded, settings, threshold, left):
+def test_the_threshold_applies_to_all_splits(tmp_path, loaded, settings, threshold, left):
     manifests = {split: tmp_path / "prepared" / f"{split}.jsonl" for split in ("train", "dev", "test")}
     for split, path in manifests.items():
         # Of train every selection is wrong: the threshold found on it would be another.
@@ -132,14 +132,16 @@ def test_a_threshold_is_set_or_found_on_dev_and_holds_for_every_split(tmp_path, 
     noted = json.loads((tmp_path / "pruned" / "settings.json").read_text())
     assert noted == {"pruning": PLAIN.model_dump() | {"threshold": threshold}}
     for split in manifests:
-        assert sum(len(one.predicted) for one in read_manifest(tmp_path / "pruned" / f"{split}.jsonl")) == left
+        assert (
+            sum(len(utterance.predicted) for utterance in read_manifest(tmp_path / "pruned" / f"{split}.jsonl")) == left
+        )
     lines = (tmp_path / "pruned" / "threshold.csv").read_text().splitlines()
     assert lines[0] == "threshold,recall,precision,false_alarms_per_100"
     assert lines[1] == "-1.9,0.95,0.95,5.0" and lines[-1] == "0.0,0.05,1.0,0.0", "of all that are selected"
 
 
 @pytest.mark.parametrize(("pruned", "contexts"), [(True, {"none", "predicted"}), (False, {"none"})])
-def test_real_time_factors_are_of_both_stages_where_both_took_part(tmp_path, loaded, monkeypatch, pruned, contexts):
+def test_real_time_factors_include_both_stages_if_run(tmp_path, loaded, monkeypatch, pruned, contexts):
     clock = iter(range(100))
     monkeypatch.setattr(corpus.time, "monotonic", lambda: next(clock))  # encoding and each context take one second
     source = tmp_path / "pruned" / "test.jsonl"
@@ -159,7 +161,7 @@ def test_a_method_without_stage_1_passes_whole_lists_on(tmp_path, loaded, method
     leave_out(folder, ModelSection(method=method))
     facts = prune(tmp_path, {"dev": source}, folder, max_false_alarms=0.0)
     assert not loaded, "no model is asked"
-    assert [one.predicted for one in read_manifest(tmp_path / "pruned" / "dev.jsonl")] == [
+    assert [utterance.predicted for utterance in read_manifest(tmp_path / "pruned" / "dev.jsonl")] == [
         [f"name{number}", f"other{number}"] for number in range(4)
     ]
     assert (facts["method"], facts["dev"]["keyword_recall"], facts["dev"]["keyword_precision"]) == (method, 1.0, 0.5)
@@ -206,7 +208,7 @@ def test_every_context_gets_its_own_list(tmp_path, loaded):
     assert (noted["num_beams"], noted["max_segment"]) == (3, 2.0), "what is noted is how long recordings are cut"
 
 
-def test_a_split_that_was_not_pruned_is_refused_before_the_model_loads(tmp_path, loaded):
+def test_an_unpruned_split_is_refused_before_loading(tmp_path, loaded):
     source = tmp_path / "test.jsonl"
     write_manifest(source, [make(0, predicted=[]), make(1)])
     with pytest.raises(InputError, match=r"test.jsonl \(u01\): 1 of 2 utterances have no `predicted`"):

@@ -1,4 +1,4 @@
-"""Batched decoding: the answer of a row depends on that row alone, and stands where it was asked for."""
+"""Batched decoding: an answer depends only on its row, and is returned at its index."""
 
 import doctest
 
@@ -69,15 +69,15 @@ def test_likelihoods_are_the_models_own(loaded, budget):
     """As the loss of training has them, a row at a time: its mean over the answer's tokens and their end."""
     model, processor = loaded
     texts = [["ask maier", "", "thank kathryn for the proof"], ["", "a"], ["a"], [], ["the proof", "ask", "a"]]
-    found = likelihoods(model, processor, WAVES, PROMPTS, LISTS, texts, **budget)
-    assert [len(several) for several in found] == [3, 2, 1, 0, 3]
-    for wave, prompt, words, several, totals in zip(WAVES, PROMPTS, LISTS, texts, found, strict=True):
+    result = likelihoods(model, processor, WAVES, PROMPTS, LISTS, texts, **budget)
+    assert [len(several) for several in result] == [3, 2, 1, 0, 3]
+    for wave, prompt, words, several, totals in zip(WAVES, PROMPTS, LISTS, texts, result, strict=True):
         for text, total in zip(several, totals, strict=True):
             batch = processor([prompt], [words], audio=[wave], targets=[text])
             with torch.no_grad():
                 loss = model(**batch).loss.item()
             assert total == pytest.approx(-loss * len(processor.target(text)), rel=1e-3)
-    assert len(set(sum(found, []))) == 9 and likelihoods(model, processor, [], [], [], []) == []
+    assert len(set(sum(result, []))) == 9 and likelihoods(model, processor, [], [], [], []) == []
 
 
 def test_a_prompt_is_read_once_for_all_its_texts(loaded, monkeypatch):

@@ -1,4 +1,4 @@
-"""What a first pass tells of each keyword: places, competition, weights."""
+"""Evidence of the first pass for each keyword: positions, competition, weights."""
 
 import math
 
@@ -21,33 +21,33 @@ def test_a_keyword_is_written_where_it_is_most_alike():
     assert len(others) == PLACES - 1 and others[0].start <= 2 < others[0].end
 
 
-def test_a_phrase_takes_the_place_of_as_many_words():
-    one = written("the prefix to ning of models", {"prefix tuning": 2.0}, WEIGHTS)[0]
-    assert one.text == "the prefix tuning of models"
+def test_a_phrase_replaces_as_many_words():
+    candidate = written("the prefix to ning of models", {"prefix tuning": 2.0}, WEIGHTS)[0]
+    assert candidate.text == "the prefix tuning of models"
 
 
-def test_surest_first_and_no_more_than_asked_for():
+def test_candidates_are_sorted_and_limited():
     heard, odds = "ask maier about zorvan", {"Maier": -1.0, "Zorvan": 3.0, "Dorst": 0.0, "Meier": 1.0, "q": -30.0}
     tried = written(heard, odds, WEIGHTS.model_copy(update={"candidates": 3}))
-    assert list(dict.fromkeys(one.keyword for one in tried)) == ["Zorvan", "Meier", "Maier"]
+    assert list(dict.fromkeys(candidate.keyword for candidate in tried)) == ["Zorvan", "Meier", "Maier"]
     likeness = dict(zip(odds, similarity(heard, list(odds)), strict=True))
-    assert {one.keyword: one.likeness for one in tried} == {
-        one.keyword: pytest.approx(likeness[one.keyword]) for one in tried
+    assert {candidate.keyword: candidate.likeness for candidate in tried} == {
+        candidate.keyword: pytest.approx(likeness[candidate.keyword]) for candidate in tried
     }
-    assert "q" not in {one.keyword for one in written(heard, odds, WEIGHTS)}
+    assert "q" not in {candidate.keyword for candidate in written(heard, odds, WEIGHTS)}
 
 
 @given(st.lists(words, max_size=6), st.dictionaries(words, st.floats(-20, 20), max_size=8))
-def test_tried_are_those_that_are_likely_before_the_model_is_asked(heard, tags):
+def test_only_likely_keywords_are_tried(heard, tags):
     tried = written(" ".join(heard), tags, WEIGHTS.model_copy(update={"candidates": len(tags) + 1}))
     alike = similarity(" ".join(heard), list(tags))
     expected = {
         word for word, like in zip(tags, alike, strict=True)
         if WEIGHTS.tag * tags[word] + WEIGHTS.likeness * like + WEIGHTS.prior >= PROMISING
     }  # fmt: skip
-    assert {one.keyword for one in tried} == expected
-    for one in tried:
-        assert one.text.split() == [*heard[: one.start], one.keyword, *heard[one.end :]]
+    assert {candidate.keyword for candidate in tried} == expected
+    for candidate in tried:
+        assert candidate.text.split() == [*heard[: candidate.start], candidate.keyword, *heard[candidate.end :]]
 
 
 def place(keyword: str, start: int, end: int, tag: float = 0.0) -> Written:
@@ -58,24 +58,24 @@ def odds(tag: float, gain: float) -> float:
     return WEIGHTS.tag * tag + WEIGHTS.likeness + WEIGHTS.likelihood * gain + WEIGHTS.prior
 
 
-def test_keywords_of_one_place_share_one_chance():
-    found = chances([place("a", 1, 2, 3.0), place("b", 1, 3, 1.0), place("c", 3, 4)], [0.0, -2.0, -40.0], WEIGHTS)
+def test_keywords_at_the_same_words_compete():
+    result = chances([place("a", 1, 2, 3.0), place("b", 1, 3, 1.0), place("c", 3, 4)], [0.0, -2.0, -40.0], WEIGHTS)
     a, b, c = odds(3.0, 0.0), odds(1.0, -2.0), odds(0.0, -40.0)
     together = 1 + math.exp(a) + math.exp(b)
-    assert found == pytest.approx(
+    assert result == pytest.approx(
         {"a": math.log(math.exp(a) / together), "b": math.log(math.exp(b) / together), "c": -math.log1p(math.exp(-c))}
     )
 
 
-def test_a_keyword_stands_in_its_better_place():
+def test_a_keyword_is_kept_at_its_best_words():
     tried = [place("a", 0, 1), place("a", 2, 3), place("b", 0, 1)]
-    found = chances(tried, [-30.0, -1.0, -1.0], WEIGHTS)
-    assert found["a"] == found["b"] == pytest.approx(-math.log1p(math.exp(-odds(0.0, -1.0)))), "they are no rivals"
+    result = chances(tried, [-30.0, -1.0, -1.0], WEIGHTS)
+    assert result["a"] == result["b"] == pytest.approx(-math.log1p(math.exp(-odds(0.0, -1.0)))), "they are no rivals"
 
 
 def test_without_words_all_are_rivals():
     tried = written("", {"a": 9.0, "b": 9.0}, WEIGHTS)
-    assert {(one.start, one.end, one.text) for one in tried} == {(0, 0, "a"), (0, 0, "b")}
+    assert {(candidate.start, candidate.end, candidate.text) for candidate in tried} == {(0, 0, "a"), (0, 0, "b")}
     assert sum(map(math.exp, chances(tried, [0.0] * len(tried), WEIGHTS).values())) < 1
 
 
@@ -84,11 +84,13 @@ def test_without_words_all_are_rivals():
 )
 def test_chances_are_chances(rows):
     tried = [place(word, start, start + size, tag) for word, start, size, tag, _ in rows]
-    found = chances(tried, [gain for *_, gain in rows], WEIGHTS)
-    assert list(found) == list(dict.fromkeys(word for word, *_ in rows))
-    assert all(np.isfinite(value) and value <= 0 for value in found.values())
-    same = [one for one in found if {(w.start, w.end) for w in tried if w.keyword == one} == {(0, 1)}]
-    assert sum(math.exp(found[one]) for one in same) <= 1 + 1e-9
+    result = chances(tried, [gain for *_, gain in rows], WEIGHTS)
+    assert list(result) == list(dict.fromkeys(word for word, *_ in rows))
+    assert all(np.isfinite(value) and value <= 0 for value in result.values())
+    same = [
+        candidate for candidate in result if {(w.start, w.end) for w in tried if w.keyword == candidate} == {(0, 1)}
+    ]
+    assert sum(math.exp(result[candidate]) for candidate in same) <= 1 + 1e-9
 
 
 def test_nothing_listed_nothing_tried():

@@ -1,4 +1,4 @@
-"""Two recognisers that may write other texts never have the same identity; the same one has it wherever it lies."""
+"""Recognisers with different texts have different identities; a moved recogniser keeps its identity."""
 
 import shutil
 
@@ -34,7 +34,7 @@ def loaded(folders):
     return loaded
 
 
-def test_the_same_model_elsewhere_and_in_other_batches_is_the_same(folders, loaded):
+def test_identity_ignores_paths_and_batch_sizes(folders, loaded):
     shutil.copytree(folders / "base", folders / "moved" / "base")
     speed = {"batch_size": 3, "batch_tokens": 99}
     moved = loaded("moved/base", pruning=speed, inference=speed)
@@ -52,16 +52,16 @@ def test_the_same_model_elsewhere_and_in_other_batches_is_the_same(folders, load
     ],
     ids=str,
 )  # fmt: skip
-def test_another_model_or_setting_is_another(loaded, change):
+def test_another_model_or_setting_has_another_identity(loaded, change):
     assert identity(loaded(**change)) != identity(loaded())
 
 
-def test_another_base_is_another(folders):
-    one, other = (load_recogniser(folders / base) for base in ("base", "other base"))
-    assert identity(one) != identity(other)
+def test_another_base_has_another_identity(folders):
+    first, other = (load_recogniser(folders / base) for base in ("base", "other base"))
+    assert identity(first) != identity(other)
 
 
-def test_another_reading_of_lists_is_another(folders, tmp_path):
+def test_another_spelling_has_another_identity(folders, tmp_path):
     shutil.copytree(folders / "base", tmp_path / "base")
     load_processor(folders / "base", spelling="folded").save_pretrained(tmp_path / "base")
     assert identity(load_recogniser(tmp_path / "base")) != identity(load_recogniser(folders / "base"))
@@ -70,13 +70,15 @@ def test_another_reading_of_lists_is_another(folders, tmp_path):
 @pytest.mark.parametrize("stage", ["pruner", "recogniser"])
 def test_one_weight_of_an_adapter_makes_another(loaded, stage):
     trained, before = loaded(), identity(loaded())
-    weights = next(one for name, one in trained.transcriber.stage.model.named_parameters() if f"lora_B.{stage}" in name)
+    weights = next(
+        item for name, item in trained.transcriber.stage.model.named_parameters() if f"lora_B.{stage}" in name
+    )
     with torch.no_grad():
         weights[-1, -1] += 1e-6
     assert identity(trained) != before
 
 
-def test_a_stage_1_of_its_own_counts(folders):
+def test_a_separate_stage_1_is_part_of_the_identity(folders):
     bases = [folders / "base", folders / "other base"]
-    one, other = (load_checkpoints(pruner, bases[0]) for pruner in bases)
-    assert len({identity(one), identity(other), identity(load_recogniser(bases[0]))}) == 3
+    first, other = (load_checkpoints(pruner, bases[0]) for pruner in bases)
+    assert len({identity(first), identity(other), identity(load_recogniser(bases[0]))}) == 3

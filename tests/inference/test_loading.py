@@ -1,4 +1,4 @@
-"""Folders become recognisers: which adapter runs when, which encoder hears for whom, with real models."""
+"""Loading of recognisers: active adapters and encoders, with real models."""
 
 import shutil
 
@@ -144,11 +144,11 @@ def test_the_pruner_of_another_method_is_refused(folders):
 def test_one_model_needs_no_pruner(folders, method):
     leave_out(folders / f"no-{method}", ModelSection(method=method, tagging=0.0))
     words = ["Kathryn", "Maier"]
-    found = [
+    result = [
         load_recogniser(folders / "base", pruner, folders / method, SETTINGS)(tone(0.8), words)
         for pruner in (None, folders / f"no-{method}")
     ]
-    assert found[0] == found[1] and (method == "jpi" or found[0].predicted == words)
+    assert result[0] == result[1] and (method == "jpi" or result[0].predicted == words)
 
 
 @pytest.mark.parametrize(
@@ -194,7 +194,7 @@ def test_several_recordings_at_once_get_what_each_gets_alone(recogniser):
     waves, lists = [tone(1.0, 1), tone(3.5, 2), tone(0.5, 3)], [["Kathryn", "Maier"], [], ["graphs"]]
     together = recogniser.recognise(waves, lists)
     assert together == [recogniser(wave, words) for wave, words in zip(waves, lists, strict=True)]
-    assert [len(one.segments) for one in together] == [1, 3, 1]
+    assert [len(item.segments) for item in together] == [1, 3, 1]
 
 
 def test_real_model_takes_audio_of_any_length(recogniser):
@@ -206,7 +206,7 @@ def test_audio_comes_from_a_path_too(recogniser, tmp_path):
     soundfile = pytest.importorskip("soundfile")
     wave = tone(0.9)
     soundfile.write(tmp_path / "a.wav", wave, 16_000, subtype="FLOAT")
-    first, second = (one.by(recogniser.transcriber.stage)[0] for one in recogniser.encode([tmp_path / "a.wav", wave]))
+    first, second = (item.by(recogniser.transcriber.stage)[0] for item in recogniser.encode([tmp_path / "a.wav", wave]))
     np.testing.assert_allclose(first, second, atol=1e-3)
 
 
@@ -227,7 +227,7 @@ def checkpoints(folders):
     return folders
 
 
-def test_two_checkpoints_answer_as_one_base_with_two_adapters(checkpoints, recogniser):
+def test_two_checkpoints_answer_like_a_base_with_two_adapters(checkpoints, recogniser):
     folders = [checkpoints / f"{name}-whole" for name in ("pruner", "recogniser")]
     two = load_checkpoints(*folders, SETTINGS)
     towers = [stage.model.model.audio_tower for stage in (two.pruner.stage, two.transcriber.stage)]
@@ -237,14 +237,14 @@ def test_two_checkpoints_answer_as_one_base_with_two_adapters(checkpoints, recog
         [["Kathryn", "Maier", "Myer"], [], ["graphs", "Maier"]],
     )
     ours, expected = two.recognise(waves, lists), recogniser.recognise(waves, lists)
-    assert ours == expected and any(one.predicted for one in expected)
-    for one, other in zip(ours, expected, strict=True):
-        assert one.scores == pytest.approx(other.scores, abs=1e-4)
+    assert ours == expected and any(first.predicted for first in expected)
+    for first, other in zip(ours, expected, strict=True):
+        assert first.scores == pytest.approx(other.scores, abs=1e-4)
     speech = two.encode(waves)
-    assert list(speech[0].states) == ["base"] and two.prune(speech, lists) == [one.predicted for one in expected]
+    assert list(speech[0].states) == ["base"] and two.prune(speech, lists) == [first.predicted for first in expected]
 
 
-def test_checkpoints_with_encoders_of_their_own_each_hear_with_theirs(checkpoints, recogniser, tmp_path):
+def test_checkpoints_with_different_encoders_use_their_own(checkpoints, recogniser, tmp_path):
     other = load_model(checkpoints / "pruner-whole")
     with torch.no_grad():
         for weight in other.model.audio_tower.parameters():
@@ -257,13 +257,15 @@ def test_checkpoints_with_encoders_of_their_own_each_hear_with_theirs(checkpoint
     speech = two.encode(waves)
     assert set(speech[0].states) == {"pruner", "base"}
     scores = two.select(speech, lists)
-    for one, other in zip(scores, alone.select(waves, lists), strict=True):
-        assert list(one) == list(other) and one == pytest.approx(other, abs=1e-4)
+    for first, other in zip(scores, alone.select(waves, lists), strict=True):
+        assert list(first) == list(other) and first == pytest.approx(other, abs=1e-4)
     assert two.transcribe(speech, lists) == recogniser.transcribe(waves, lists)
-    assert [one.text for one in two.recognise(waves, lists)] == recogniser.transcribe(waves, two.prune(waves, lists))
+    assert [transcript.text for transcript in two.recognise(waves, lists)] == recogniser.transcribe(
+        waves, two.prune(waves, lists)
+    )
 
 
-def test_a_checkpoint_of_one_stage_is_no_part_of_two(checkpoints):
+def test_a_single_stage_checkpoint_is_refused(checkpoints):
     with pytest.raises(ModelError, match="jpi-whole: its method is jpi, a model of one stage; load it alone"):
         load_checkpoints(checkpoints / "pruner-whole", checkpoints / "jpi-whole")
 

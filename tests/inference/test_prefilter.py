@@ -1,4 +1,4 @@
-"""The first cut keeps what looks or sounds like the first transcript, in list order, whatever the scripts."""
+"""The prefilter keeps keywords that look or sound like the first transcript, in list order, for any script."""
 
 import doctest
 
@@ -28,12 +28,12 @@ def test_examples_in_docstrings_run():
         ("彼 は 田中 です", "田中"),
     ],
 )
-def test_what_was_heard_otherwise_than_written_is_kept(hypothesis, keyword):
+def test_differing_words_at_an_overlap_are_kept(hypothesis, keyword):
     words = [*OTHERS[:30], keyword, *OTHERS[30:]]
     assert keyword in shortlist([hypothesis], [words], keep=3)[0]
 
 
-def test_kept_words_stand_in_list_order_and_short_lists_come_back_whole():
+def test_kept_words_are_in_list_order_and_short_lists_whole():
     words = ["Maier", *OTHERS, "Kathryn"]
     kept = shortlist(["kathrin and mayer", "kathrin"], [words, ["b", "a"]], keep=5)
     assert len(kept[0]) == 5 and [word for word in words if word in kept[0]] == kept[0]

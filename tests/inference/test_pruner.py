@@ -1,4 +1,4 @@
-"""Stage 1: chunks, segments and first passes of a list become one selection with scores."""
+"""Stage 1: chunks, segments and first passes of a list are merged into a scored selection."""
 
 import numpy as np
 import pytest
@@ -89,7 +89,7 @@ def test_a_tags_score_is_the_log_of_its_chance(odds):
     assert scores == {"Maier": pytest.approx(expected)}
 
 
-def test_first_passes_speak_for_what_they_heard_and_against_the_rest():
+def test_first_pass_evidence_favours_recognised_keywords():
     """Each segment has its own first pass, by the base; chunks of the list compete, the best segment counts."""
     weights = {"tag": 1.0, "likeness": 2.0, "likelihood": 0.5, "prior": 1.0}
     tagged = {"Zorvan": 0.0, "Maier": 0.0, "Meyr": 0.5, "q": 0.0}

@@ -59,14 +59,14 @@ def test_pc_shortens_lists_by_its_own_first_pass():
 
 def test_jpis_selection_is_the_answers():
     stage = FakeStage(lambda *_: "Selected keywords are: MAIER.\nTranscription: ask maier", method="jpi")
-    one = Recogniser(PLAIN, stage)
-    result = one(spoken(0.8), ["Kathryn", "Maier"])
+    item = Recogniser(PLAIN, stage)
+    result = item(spoken(0.8), ["Kathryn", "Maier"])
     assert (result.text, result.predicted, result.found) == ("ask maier", ["Maier"], ["Maier"])
     with pytest.raises(ModelError, match="method is jpi, which has no stage 1"):
-        one.prune([spoken(0.5)], [["Kathryn"]])
+        item.prune([spoken(0.5)], [["Kathryn"]])
 
 
-def test_long_recordings_are_cut_and_their_texts_and_keywords_joined():
+def test_long_recordings_are_cut_and_their_results_joined():
     """The encoder takes 2 s: 5 s are three or more pieces, each asked about the whole list."""
     answers, pieces_asked = iter(["one", "", "three", "four", "five"]), iter(range(100))
     both = recogniser(lambda *_: next(answers), lambda *_: f"word{next(pieces_asked)}")
@@ -86,9 +86,9 @@ def test_segments_have_the_exact_times_of_the_cuts():
     transcript = both(audio)
     assert len(transcript.segments) > 1 and transcript.segments[0].start == 0
     assert transcript.segments[-1].end == transcript.timings["audio"] == len(audio) / 16_000
-    for one, following in zip(transcript.segments, transcript.segments[1:], strict=False):
-        assert one.start < following.start <= one.end and one.end - one.start <= both.segment_limit
-    assert " ".join(one.text for one in transcript.segments if one.text) == transcript.text
+    for segment, following in zip(transcript.segments, transcript.segments[1:], strict=False):
+        assert segment.start < following.start <= segment.end and segment.end - segment.start <= both.segment_limit
+    assert " ".join(segment.text for segment in transcript.segments if segment.text) == transcript.text
 
 
 def test_words_heard_in_two_segments_are_written_once():
@@ -96,26 +96,26 @@ def test_words_heard_in_two_segments_are_written_once():
     texts = iter(said)
     both = recogniser(lambda *_: next(texts))
     speech = both.encode([spoken(3.5)])
-    [[first, second, third]] = [one.spans for one in speech]
+    [[first, second, third]] = [recording.spans for recording in speech]
     assert first[1] > second[0] and second[1] > third[0]
     transcript = both.recognise(speech, [["Meyer"]])[0]
     assert transcript.text == "so we turn to Meyer then on to Zorvan" and transcript.found == ["Meyer"]
-    assert [one.text for one in transcript.segments] == ["so we turn to", "Meyer", "then on to Zorvan"]
+    assert [segment.text for segment in transcript.segments] == ["so we turn to", "Meyer", "then on to Zorvan"]
     assert both.transcribe(speech) == [transcript.text]
 
 
 def test_a_list_follows_its_segments_time():
     """Each segment is asked about, and written with, what was shown while it was said, and nothing else."""
     both = recogniser(lambda frames, words: words[0], lambda frames, words: ", ".join(words))
-    names, asked = ["Meyer", "Zorvan", "Kathryn", "Quine"], []
+    names, calls = ["Meyer", "Zorvan", "Kathryn", "Quine"], []
 
     def shown(start, end):
-        asked.append((start, end))
-        return [names[len(asked) - 1], "always"]
+        calls.append((start, end))
+        return [names[len(calls) - 1], "always"]
 
     transcript = both.recognise([spoken(3.5), spoken(1)], [shown, ["other"]])[0]
-    assert asked == [(one.start, one.end) for one in transcript.segments] and len(asked) >= 2
-    names = names[: len(asked)]
+    assert calls == [(segment.start, segment.end) for segment in transcript.segments] and len(calls) >= 2
+    names = names[: len(calls)]
     for stage in (both.pruner.stage, both.transcriber.stage):
         assert stage.lists == [*([name, "always"] for name in names), ["other"]]
     assert transcript.predicted == ["Meyer", "always", *names[1:]] and transcript.found == names

@@ -1,4 +1,4 @@
-"""Transcripts with keywords instead of words that nearly match one."""
+"""Rescoring: similar words are replaced by keywords."""
 
 import doctest
 
@@ -28,17 +28,17 @@ def test_examples_in_docstrings_run():
     ],
 )
 def test_keywords_are_tried_where_something_is_like_them(text, keywords, expected):
-    tried = {" ".join(one.within(text.split())) for one in replacements(text, keywords)}
+    tried = {" ".join(candidate.within(text.split())) for candidate in replacements(text, keywords)}
     assert tried >= expected and bool(tried) == bool(expected)
 
 
 def test_what_is_written_right_is_not_replaced():
     tried = replacements("ask maier about meyr", ["Maier", "Meyer"])
-    assert tried and all(one.start == 3 or one.start == 2 for one in tried)
+    assert tried and all(candidate.start in (2, 3) for candidate in tried)
 
 
 @given(st.lists(words, max_size=6), st.lists(words, max_size=4, unique=True), st.data())
-def test_the_best_are_taken_and_no_two_in_one_place(heard, keywords, data):
+def test_the_best_replacements_apply_without_overlap(heard, keywords, data):
     text = " ".join(heard)
     tried = replacements(text, keywords)
     gains = data.draw(st.lists(st.floats(-5, 5), min_size=len(tried), max_size=len(tried)))
@@ -51,7 +51,7 @@ def test_the_best_are_taken_and_no_two_in_one_place(heard, keywords, data):
     assert len(written.split()) <= len(heard)
 
 
-def test_several_places_in_one_transcript():
+def test_several_stretches_of_a_transcript_are_replaced():
     tried = [
         Replacement(0, 1, "Maier"),
         Replacement(2, 4, "Zorvan"),

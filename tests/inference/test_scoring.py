@@ -1,4 +1,4 @@
-"""A keyword's score is that of its own tokens, however the tokenizer cut the answer."""
+"""A keyword's score is that of its tokens, for any tokenization of the answer."""
 
 import doctest
 
@@ -20,9 +20,9 @@ def test_examples_in_docstrings_run():
     assert doctest.testmod(module).failed == 0
 
 
-def test_a_token_that_ends_one_keyword_counts_as_its_own():
-    found = keyword_scores(answer((" Mai", -1.0), ("er,", -3.0), (" ", -9.0), ("jon", -0.5)), LISTED)
-    assert found == {"Jon": -0.5, "Maier": -4.0}
+def test_a_token_with_a_keywords_end_counts_for_it():
+    result = keyword_scores(answer((" Mai", -1.0), ("er,", -3.0), (" ", -9.0), ("jon", -0.5)), LISTED)
+    assert result == {"Jon": -0.5, "Maier": -4.0}
 
 
 def test_a_token_over_a_border_counts_for_both_sides():
@@ -30,8 +30,8 @@ def test_a_token_over_a_border_counts_for_both_sides():
 
 
 def test_blank_tokens_at_the_ends_are_no_keyword():
-    found = keyword_scores(answer(("\n\n", -7.0), ("Jon", -1.0), (",", -5.0), ("Maier", -2.0), ("\n", -8.0)), LISTED)
-    assert found == {"Jon": -1.0, "Maier": -2.0}
+    result = keyword_scores(answer(("\n\n", -7.0), ("Jon", -1.0), (",", -5.0), ("Maier", -2.0), ("\n", -8.0)), LISTED)
+    assert result == {"Jon": -1.0, "Maier": -2.0}
 
 
 def test_letters_of_several_tokens_are_scored_together():

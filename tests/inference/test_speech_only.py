@@ -1,4 +1,4 @@
-"""Nothing is written of what is not speech, and what is hardly heard is marked."""
+"""Only speech is transcribed, and doubtful segments are marked."""
 
 import json
 
@@ -40,7 +40,7 @@ def recogniser(settings=SETTINGS, probability=1.0):
 def test_what_is_not_speech_gives_no_text_and_says_so(wave):
     transcript = recogniser()(wave, ["Kathryn"])
     assert (transcript.text, transcript.segments, transcript.found, transcript.predicted) == ("", [], [], [])
-    assert warning_of(transcript) == "no speech was found, so the text is empty"
+    assert warning_of(transcript) == "no speech was detected, so the text is empty"
     assert subtitles(transcript, "srt") == "" and verbose(transcript)["segments"] == []
 
 
@@ -86,7 +86,9 @@ def test_the_setting_switches_it_off():
 
 
 def test_several_recordings_keep_their_places():
-    texts = [one.text for one in recogniser().recognise([SILENCE, spoken(1.5), NOISE], [[], ["Kathryn"], []])]
+    texts = [
+        transcript.text for transcript in recogniser().recognise([SILENCE, spoken(1.5), NOISE], [[], ["Kathryn"], []])
+    ]
     assert texts == ["", "ask kathryn", ""]
 
 
@@ -100,4 +102,4 @@ def test_doubtful_segments_are_marked_in_every_format():
     assert transcript.segments[0].doubtful and "(?) ask kathryn" in subtitles(transcript, "vtt")
     row = json.loads(json.dumps(verbose(transcript)))
     assert row["segments"][0]["confidence"] == 0.2 and row["segments"][0]["doubtful"]
-    assert row["warning"].startswith("1 of 1 segments are doubtful: the model hardly knows this kind of speech")
+    assert row["warning"].startswith("1 of 1 segments are doubtful: the model was trained on other speech")

@@ -49,7 +49,7 @@ def test_tags_and_first_pass_work_on_the_folded_list():
     base = Folded(lambda *_: "ask catherine maier", logprob=lambda text, _: 5.0 * ("kathryn meyer" in text))
     stage = Folded(odds={"kathryn meyer": 2.0, "zorvan": -9.0, "gpt four": -9.0})
     pruner = Pruner(stage, base, PrunerSettings(threshold=-0.7, prefilter=2))
-    assert [list(one) for one in pruner.select([spoken(0.8)], [LIST])] == [["Kathryn Meyer"]]
+    assert [list(scores) for scores in pruner.select([spoken(0.8)], [LIST])] == [["Kathryn Meyer"]]
     assert len(stage.lists[0]) == 2 and "kathryn meyer" in stage.lists[0]
     assert any(text == "ask kathryn meyer" for text, _ in base.weighed)
 
@@ -62,7 +62,7 @@ def test_rescoring_replaces_by_the_folded_keyword_and_spells_it():
 
 
 @pytest.mark.parametrize("method", ["pc", "jpi"])
-def test_methods_of_one_stage_spell_as_listed(method):
+def test_single_stage_methods_spell_as_listed(method):
     answer = {"pc": "ask zorvan", "jpi": "Selected keywords are: zorvan.\nTranscription: ask zorvan"}[method]
     stage = Folded(lambda *_: answer, method=method)
     result = Recogniser(PLAIN.with_changes({"pruning": {"prefilter": 3}}, "test"), stage)(spoken(0.8), LIST)
@@ -70,7 +70,7 @@ def test_methods_of_one_stage_spell_as_listed(method):
     assert result.predicted == (LIST if method == "pc" else ["Dr. Zorvan"]) and result.found == ["Dr. Zorvan"]
 
 
-def test_the_prefilter_of_one_stage_keeps_whole_entries():
+def test_the_single_stage_prefilter_keeps_whole_entries():
     stage = Folded(lambda *_: "ask sorvan", method="pc")
     settings = PLAIN.with_changes({"pruning": {"prefilter": 1}}, "test")
     assert Recogniser(settings, stage)(spoken(0.8), LIST).predicted == ["Dr. Zorvan"]
@@ -82,10 +82,10 @@ def test_the_default_corpus_is_read_as_it_is(tmp_path):
         PrepareSection(train_utterances=400, dev_utterances=100, test_utterances=100, workers=1), tmp_path / "lectures"
     )
     for split in SPLITS:
-        for one in read_manifest(tmp_path / "lectures" / f"{split}.jsonl"):
-            listed = ReadList(one.keywords, FOLDED)
-            assert listed.read == one.keywords == listed.given(listed.read)
-            assert listed.restored(one.text, listed.read) == one.text
+        for utterance in read_manifest(tmp_path / "lectures" / f"{split}.jsonl"):
+            listed = ReadList(utterance.keywords, FOLDED)
+            assert listed.read == utterance.keywords == listed.given(listed.read)
+            assert listed.restored(utterance.text, listed.read) == utterance.text
 
 
 # Ways to write a name, and how it is then written in a transcript.
@@ -109,7 +109,7 @@ def heard():
     from sap2.data.speech import Synthesiser
 
     synthesiser = Synthesiser()
-    waves = [0.6 * synthesiser.speak(one.replace("NAME", sound), "en-us", 185) for one, sound, _ in lecture.SAID]
+    waves = [0.6 * synthesiser.speak(item.replace("NAME", sound), "en-us", 185) for item, sound, _ in lecture.SAID]
     recogniser = load_recogniser(lecture.BASE, settings=PLAIN)
     speech = recogniser.encode([np.asarray(wave, np.float32) for wave in waves])
     names = [*lecture.NAMES, *lecture.UNSAID]
@@ -126,11 +126,11 @@ def test_spoken_names_are_written_however_the_list_spells_them(heard, way):
     written, in_text = WAYS[way]
     plain, results = heard(str), heard(written)
     names = [name for *_, name in lecture.SAID]
-    assert [one.found for one in plain] == [[name] for name in names]
-    assert [one.text for one in results] == [
-        one.text.replace(name, in_text(name)) for one, name in zip(plain, names, strict=True)
+    assert [transcript.found for transcript in plain] == [[name] for name in names]
+    assert [transcript.text for transcript in results] == [
+        transcript.text.replace(name, in_text(name)) for transcript, name in zip(plain, names, strict=True)
     ]
-    assert [one.found for one in results] == [[written(name)] for name in names]
-    assert [list(map(round, one.scores.values())) for one in results] == [
-        list(map(round, one.scores.values())) for one in plain
+    assert [transcript.found for transcript in results] == [[written(name)] for name in names]
+    assert [list(map(round, transcript.scores.values())) for transcript in results] == [
+        list(map(round, transcript.scores.values())) for transcript in plain
     ]

@@ -1,4 +1,4 @@
-"""The threshold found on dev: what a curve says of it is what it leaves, and no lower one would do."""
+"""The threshold tuned on dev: its curve is exact, and no lower threshold meets the limit."""
 
 import doctest
 from itertools import pairwise
@@ -40,7 +40,7 @@ def test_a_row_is_what_its_threshold_leaves(scored, data):
 
 
 @given(SCORED, st.floats(0, 200), st.data())
-def test_the_threshold_chosen_is_the_lowest_that_keeps_false_alarms_within_the_limit(scored, limit, data):
+def test_choose_returns_the_lowest_threshold_within_the_limit(scored, limit, data):
     said = [data.draw(st.lists(st.sampled_from(WORDS), unique=True)) for _ in scored]
     rows = curve(scored, said)
     chosen = choose(rows, limit)
@@ -58,7 +58,7 @@ def test_a_long_curve_is_thinned_but_keeps_both_ends():
 
 
 @pytest.mark.parametrize("nothing", [[{}], [{}, {}]])
-def test_nothing_selected_has_a_curve_of_one_row(nothing):
+def test_an_empty_selection_has_a_curve_of_a_single_row(nothing):
     assert curve(nothing, [["jon"]] * len(nothing)) == [
         {"threshold": 0.0, "recall": 0.0, "precision": None, "false_alarms_per_100": 0.0}
     ]

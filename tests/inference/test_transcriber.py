@@ -28,15 +28,15 @@ def test_transcripts_are_rescored_with_their_own_lists():
     def transcribed(rescoring):
         replies = iter(texts)
         stage = FakeStage(lambda *_: next(replies), logprob=lambda text, words: known.get(text, -50.0))
-        found = make_transcriber(stage, TranscriberSettings(rescoring=rescoring)).transcribe([spoken(0.5)] * 4, lists)
-        return found, stage
+        result = make_transcriber(stage, TranscriberSettings(rescoring=rescoring)).transcribe([spoken(0.5)] * 4, lists)
+        return result, stage
 
-    found, stage = transcribed(2.0)
-    assert found == ["ask Maier", "thank zorban", "ask mayer", "ask mayer"]
+    result, stage = transcribed(2.0)
+    assert result == ["ask Maier", "thank zorban", "ask mayer", "ask mayer"]
     assert {tuple(words) for _, words in stage.weighed} == {("Maier", "Dorst"), ("Zorvan",)}
     assert transcribed(3.5)[0][1] == "thank Zorvan"
-    found, stage = transcribed(None)
-    assert found == texts and not stage.weighed
+    result, stage = transcribed(None)
+    assert result == texts and not stage.weighed
 
 
 def test_jpi_answers_with_selection_and_transcript():

@@ -1,4 +1,4 @@
-"""What a run in a cluster announces at its end, through a double of Kubeflow's backend (tests/kfp_backend.py)."""
+"""Announcements at the end of a run in a cluster, with a fake of Kubeflow's backend (tests/kfp_backend.py)."""
 
 from pathlib import Path
 
@@ -47,14 +47,14 @@ def test_a_success_announces_the_champion_and_no_failure(flow, tmp_path, chat):
     [text] = chat
     assert text.startswith("models:/sap2-asr-test/7 is the champion now") and PAGE in text
     assert "summary of promote" in text, "the rules"
-    assert [one for one in backend.pods if one.startswith("train")] == ["train-pruner", "train-recogniser"]
+    assert [item for item in backend.pods if item.startswith("train")] == ["train-pruner", "train-recogniser"]
 
 
 def test_a_gate_that_refuses_is_a_success_that_says_so(flow, tmp_path, chat):
     phase, said, _ = ended(flow, tmp_path, outputs=OUTPUTS | {"promote": {"Output": False}})
     assert phase == "Succeeded" and f"{FLOW} succeeded; {PAGE}" in said
     [text] = chat
-    assert text.startswith("models:/sap2-asr-test/7 was not promoted: the champion is what it was") and PAGE in text
+    assert text.startswith("models:/sap2-asr-test/7 was not promoted; the champion is unchanged") and PAGE in text
 
 
 def test_a_step_that_fails_once_is_no_failure_of_the_run(flow, tmp_path, chat):
@@ -73,10 +73,10 @@ def test_a_step_that_fails_for_good_is_announced(flow, tmp_path, chat):
 def test_a_pod_that_is_gone_is_announced_as_cut_off(flow, tmp_path, chat, end):
     phase, said, _ = ended(flow, tmp_path, {"train-pruner": [end]})
     assert phase == "Failed" and chat[0] in said
-    assert chat == [f"{FLOW} failed: a step was cut off, its pod killed or never started; {PAGE}"]
+    assert chat == [f"{FLOW} failed: a step was interrupted, its pod was killed or never started; {PAGE}"]
 
 
-def test_parts_of_a_corpus_end_as_one_success(tmp_path, chat):
+def test_a_run_with_parts_succeeds(tmp_path, chat):
     params = load_params(ROOT / "params.yaml", "test", ["resources.prepare_parts=3"])
     package = compile_pipeline("train-and-evaluate", params, tmp_path / "flow.yaml")
     phase, said, backend = ended(package, tmp_path / "run")
@@ -113,7 +113,7 @@ def test_a_condition_would_leave_a_success_without_an_end(tmp_path, chat):
     compiler.Compiler().compile(conditional, str(tmp_path / "flow.yaml"))
     outputs = {"judge": {"Output": False}}
     phase, said, _ = ended(tmp_path / "flow.yaml", tmp_path / "run", outputs=outputs, real=["report-end"])
-    assert phase == "Succeeded" and "conditional (profile test) failed: a step was cut off" in said
+    assert phase == "Succeeded" and "conditional (profile test) failed: a step was interrupted" in said
     for name in ("train-and-evaluate", "evaluate-only", "transcribe-batch"):
         package = compile_pipeline(name, load_params(ROOT / "params.yaml", "test"), tmp_path / f"{name}.yaml")
         assert '"condition"' not in package.read_text() and "condition:" not in package.read_text()

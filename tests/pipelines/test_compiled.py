@@ -1,4 +1,4 @@
-"""The compiled pipelines hold what the docs promise of their steps in a cluster."""
+"""The compiled pipelines configure their steps as documented."""
 
 import json
 from pathlib import Path
@@ -29,8 +29,8 @@ def compiled(folder: Path, profile: str, *overrides: str, name: str = "train-and
     path = compile_pipeline(name, params, folder / f"{profile}.yaml")
     spec, platforms = YAML(typ="safe").load_all(path.read_text(encoding="utf-8"))
     tasks = {}
-    for one in [spec["root"], *spec["components"].values()]:
-        tasks |= one.get("dag", {}).get("tasks", {})
+    for item in [spec["root"], *spec["components"].values()]:
+        tasks |= item.get("dag", {}).get("tasks", {})
     pods = platforms["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
     executors = spec["deploymentSpec"]["executors"]
     return {
@@ -38,14 +38,14 @@ def compiled(folder: Path, profile: str, *overrides: str, name: str = "train-and
         "path": path,
         "all_tasks": tasks,
         "tasks": {name: task for name, task in tasks.items() if f"exec-{name}" in executors},
-        "containers": {name.removeprefix("exec-"): one["container"] for name, one in executors.items()},
+        "containers": {name.removeprefix("exec-"): item["container"] for name, item in executors.items()},
         "pods": {name.removeprefix("exec-"): pod for name, pod in pods.items()},
         "inputs": spec["root"]["inputDefinitions"]["parameters"],
         "components": spec["components"],
     }
 
 
-@pytest.fixture(scope="module", params=[(name, one) for name in PIPELINES for one in PROFILES], ids="-".join)
+@pytest.fixture(scope="module", params=[(name, item) for name in PIPELINES for item in PROFILES], ids="-".join)
 def pipeline(request, tmp_path_factory) -> dict:
     name, profile = request.param
     made = compiled(tmp_path_factory.mktemp("compiled"), profile, name=name)
@@ -90,7 +90,7 @@ def test_every_step_has_a_title_a_retry_a_time_limit_and_bounds(pipeline):
         timeout = int(pipeline["pods"][name]["activeDeadlineSeconds"])
         assert timeout > 0
         # Argo counts it from the first try's beginning: what is shorter takes the last tries away.
-        pauses = sum(resources.backoff * 2 ** (one + 1) for one in range(resources.retries))
+        pauses = sum(resources.backoff * 2 ** (number + 1) for number in range(resources.retries))
         tries = timeout * (resources.retries + 1)
         assert int(task["retryPolicy"]["backoffMaxDuration"].removesuffix("s")) > tries + pauses, name
         assert pipeline["pods"][name]["securityContext"]["runAsNonRoot"] is True
@@ -99,13 +99,13 @@ def test_every_step_has_a_title_a_retry_a_time_limit_and_bounds(pipeline):
             assert given[key], f"{name}: {key}"
 
 
-def test_all_steps_run_in_one_image_of_a_named_version(pipeline):
+def test_all_steps_run_in_the_same_versioned_image(pipeline):
     images = {container["image"] for container in pipeline["containers"].values()}
     assert images == {pipeline["params"].resources.image}
     assert ":latest" not in pipeline["path"].read_text(encoding="utf-8")
 
 
-def test_on_several_nodes_a_training_is_a_trainjob_that_a_light_step_waits_for(tmp_path, on_gpus):
+def test_a_light_step_waits_for_the_trainjob_of_several_nodes(tmp_path, on_gpus):
     changes = ["resources.training_nodes=2", "pruner.epochs=3"]
     made = compiled(tmp_path, "qwen2-audio-7b", *changes)
     params = load_params(ROOT / "params.yaml", "qwen2-audio-7b", changes)
@@ -116,7 +116,7 @@ def test_on_several_nodes_a_training_is_a_trainjob_that_a_light_step_waits_for(t
         assert job == trainjob(params, name.removeprefix("train-"), 2)
         assert task["taskInfo"]["name"] == on_gpus["tasks"][name]["taskInfo"]["name"]
         assert "accelerator" not in made["containers"][f"{name}-on-nodes"]["resources"]
-        mounts = {one["mountPath"]: one["constant"] for one in pod["pvcMount"]}
+        mounts = {item["mountPath"]: item["constant"] for item in pod["pvcMount"]}
         assert mounts["/checkpoints"] == "sap2-checkpoints", "the volume that the nodes share"
         assert int(pod["activeDeadlineSeconds"]) > params.resources.training_timeout
         assert pod["fieldPathAsEnv"] == [{"name": "SAP2_RUN_ID", "fieldPath": "metadata.labels['pipeline/runid']"}]
@@ -133,7 +133,7 @@ def test_light_steps_request_disk_space_where_it_is_given(tmp_path):
 
 
 @pytest.mark.parametrize("retries", [0, 10])
-def test_however_many_retries_are_asked_for_the_last_one_is_in_time(tmp_path, retries):
+def test_the_last_retry_is_always_in_time(tmp_path, retries):
     made = compiled(tmp_path, "default", f"resources.retries={retries}", "resources.training_timeout=1209600")
     for name in TRAININGS:
         policy = made["tasks"][name]["retryPolicy"]
@@ -146,7 +146,7 @@ def test_however_many_retries_are_asked_for_the_last_one_is_in_time(tmp_path, re
 )
 def test_no_more_shards_run_at_a_time_than_the_resources_say(tmp_path, name, changes):
     made = compiled(tmp_path, "test", "resources.parallel=3", *changes, name=name)
-    [loop] = [one for one in made["all_tasks"].values() if "parameterIterator" in one]
+    [loop] = [step for step in made["all_tasks"].values() if "parameterIterator" in step]
     assert loop["iteratorPolicy"]["parallelismLimit"] == 3
 
 
@@ -158,14 +158,14 @@ def test_a_version_is_tried_before_it_is_promoted(tmp_path):
 
 def test_the_verdict_is_announced_without_a_condition(pipeline):
     """An untriggered task would leave the run without an end: test_backend.py."""
-    assert not [name for name, one in pipeline["all_tasks"].items() if one.get("triggerPolicy", {}).get("condition")]
+    assert not [name for name, step in pipeline["all_tasks"].items() if step.get("triggerPolicy", {}).get("condition")]
     if "announce" in pipeline["tasks"]:
         given = pipeline["tasks"]["announce"]["inputs"]["parameters"]
         assert given["promoted"]["taskOutputParameter"]["producerTask"] == "promote"
         assert given["run"]["runtimeValue"]["constant"] == "{{$.pipeline_job_uuid}}"
 
 
-def test_steps_that_run_a_model_get_accelerators_tolerations_and_nodes(any_on_gpus):
+def test_model_steps_get_accelerators_tolerations_and_nodes(any_on_gpus):
     on_gpus = any_on_gpus
     assert on_gpus["containers"].keys() & ON_GPUS
     for name, container in on_gpus["containers"].items():
@@ -180,17 +180,17 @@ def test_steps_that_run_a_model_get_accelerators_tolerations_and_nodes(any_on_gp
         assert pod["nodeSelector"]["labels"] == {"nvidia.com/gpu.product": "NVIDIA-A100-SXM4-80GB"}
 
 
-def test_trainings_have_shared_memory_and_a_volume_that_outlives_the_pod(any_on_gpus):
+def test_trainings_have_shared_memory_and_a_lasting_volume(any_on_gpus):
     """And register, which sends what they could not, and what fetches a base of the hub, have the volume."""
     on_gpus = any_on_gpus
     fetch = ON_GPUS
     for name, pod in on_gpus["pods"].items():
-        claims = {one["constant"]: one["mountPath"] for one in pod.get("pvcMount", [])}
+        claims = {item["constant"]: item["mountPath"] for item in pod.get("pvcMount", [])}
         wanted = {"sap2-checkpoints": "/checkpoints"} if name in fetch | {"register"} else {}
-        given = {one["name"]: one["value"] for one in on_gpus["containers"][name].get("env", [])}
+        given = {item["name"]: item["value"] for item in on_gpus["containers"][name].get("env", [])}
         assert given.get("HF_HOME") == ("/checkpoints/huggingface" if name in fetch else None), name
         assert claims == wanted | ({"sap2-data": "/data"} if name in READ_DATA else {})
-        shared = [(one["mountPath"], one["medium"], one["sizeLimit"]) for one in pod.get("emptyDirMounts", [])]
+        shared = [(item["mountPath"], item["medium"], item["sizeLimit"]) for item in pod.get("emptyDirMounts", [])]
         assert shared == ([("/dev/shm", "Memory", "64Gi")] if name in TRAININGS else [])
     if on_gpus["containers"].keys() & TRAININGS:
         assert on_gpus["inputs"]["checkpoints"]["defaultValue"] == "/checkpoints"
@@ -198,22 +198,22 @@ def test_trainings_have_shared_memory_and_a_volume_that_outlives_the_pod(any_on_
         assert given["componentInputParameter"].endswith("checkpoints")
 
 
-def test_secrets_come_from_a_kubernetes_secret_and_none_is_written_out(any_on_gpus, tmp_path, monkeypatch):
+def test_secrets_are_references_to_a_kubernetes_secret(any_on_gpus, tmp_path, monkeypatch):
     on_gpus = any_on_gpus
     for pod in on_gpus["pods"].values():
         [secret] = pod["secretAsEnv"]
         assert secret["secretName"] == "sap2-asr"
-        assert {"MLFLOW_TRACKING_URI", "HF_TOKEN"} <= {one["envVar"] for one in secret["keyToEnv"]}
+        assert {"MLFLOW_TRACKING_URI", "HF_TOKEN"} <= {item["envVar"] for item in secret["keyToEnv"]}
     for name in ("MLFLOW_TRACKING_PASSWORD", "HF_TOKEN", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "hunter2")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://ana:hunter2@mlflow.example.org")
     again = compiled(tmp_path, "qwen2-audio-7b", name=on_gpus["name"].removeprefix("sap2-"))
     assert "hunter2" not in again["path"].read_text(encoding="utf-8")
-    plain = {one["name"] for container in again["containers"].values() for one in container.get("env", [])}
+    plain = {item["name"] for container in again["containers"].values() for item in container.get("env", [])}
     assert plain <= {"HF_HOME", "SAP2_ACCELERATORS"}
 
 
-def test_caching_is_off_where_an_equal_step_may_do_something_else(tmp_path, on_gpus):
+def test_caching_is_off_where_results_may_differ(tmp_path, on_gpus):
     def cached(made: dict) -> set[str]:
         return {name for name, task in made["tasks"].items() if task["cachingOptions"].get("enableCache")}
 
@@ -226,14 +226,14 @@ def test_caching_is_off_where_an_equal_step_may_do_something_else(tmp_path, on_g
     assert cached(compiled(tmp_path, "default", *listed)) == default["tasks"].keys() - NEVER_CACHED - {"lists"}
 
 
-def test_pipelines_that_train_nothing_cache_nothing_that_may_have_moved(pipeline):
+def test_pipelines_without_training_do_not_cache_aliases(pipeline):
     never = NEVER_CACHED_ELSEWHERE.get(pipeline["name"], NEVER_CACHED)
     cached = {name for name, task in pipeline["tasks"].items() if task["cachingOptions"].get("enableCache")}
     assert not cached & never and cached <= pipeline["tasks"].keys() - never
     assert cached or pipeline["name"] == "sap2-transcribe-batch"
 
 
-def test_a_step_that_hears_what_later_manifests_name_gets_the_recordings_too(pipeline):
+def test_steps_that_read_recordings_also_get_the_corpus(pipeline):
     for name, task in pipeline["tasks"].items():
         if name == "log-evaluation":  # it reads their digest and card
             continue

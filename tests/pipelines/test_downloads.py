@@ -1,4 +1,4 @@
-"""What the pods of a run download is counted before it starts."""
+"""The downloads of a run's pods are estimated before it starts."""
 
 from pathlib import Path
 
@@ -20,25 +20,25 @@ CORPUS = ["prepare.source=folder", "prepare.folder={root: /data/talks}"]
 
 
 def test_each_step_that_takes_the_corpus_counts_all_of_it(tmp_path):
-    found = counted(tmp_path)
-    assert (found.corpus_steps, found.base_steps, found.files) == (7, 5, 6600)
-    assert "7 steps each the corpus (6,600 recordings), 46,200 files together" in str(found)
-    assert not found.many and "5 steps each the base model (the embedded one, some MB)" in str(found)
+    result = counted(tmp_path)
+    assert (result.corpus_steps, result.base_steps, result.files) == (7, 5, 6600)
+    assert "7 steps download the corpus (6,600 recordings), 46,200 files in total" in str(result)
+    assert not result.many and "5 steps download the base model (the embedded base, some MB)" in str(result)
 
 
 def test_a_large_corpus_is_answered_with_shards_or_a_volume(tmp_path):
-    found = counted(tmp_path, *CORPUS, utterances=200_000)
-    assert found.many and "set prepare.shard_size to 1000, or prepare.audio to keep" in str(found)
+    result = counted(tmp_path, *CORPUS, utterances=200_000)
+    assert result.many and "set prepare.shard_size to 1000, or prepare.audio to keep" in str(result)
     sharded = counted(tmp_path, *CORPUS, "prepare.shard_size=1000", "prepare.dev_share=0.01", "prepare.test_share=0.01",
                       utterances=200_000)  # fmt: skip
     assert sharded.files == 196 + 4000 and not sharded.many
     kept = counted(tmp_path, *CORPUS, "prepare.audio=keep", utterances=200_000)
-    assert kept.files == 3 and "recordings are read where they lie" in str(kept)
+    assert kept.files == 3 and "recordings are read in place" in str(kept)
 
 
-def test_a_corpus_of_unknown_size_is_told_as_such(tmp_path):
-    found = counted(tmp_path, *CORPUS)
-    assert found.files is None and "give --utterances N" in str(found)
+def test_a_corpus_of_unknown_size_is_reported(tmp_path):
+    result = counted(tmp_path, *CORPUS)
+    assert result.files is None and "give --utterances N" in str(result)
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_a_corpus_of_unknown_size_is_told_as_such(tmp_path):
         (["resources.copy_base=true"], "all files of Qwen/Qwen2-Audio-7B-Instruct"),
     ],
 )
-def test_a_base_of_the_hub_is_a_reference_unless_it_is_to_be_copied(tmp_path, changes, said):
+def test_a_base_of_the_hub_is_a_reference_unless_copied(tmp_path, changes, said):
     assert said in str(counted(tmp_path, *changes, profile="qwen2-audio-7b"))
 
 

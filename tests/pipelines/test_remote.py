@@ -1,4 +1,4 @@
-"""`sap2 pipeline submit` and `status` against a double of KFP's API v2beta1 (tests/kubeflow_server.py)."""
+"""`sap2 pipeline submit` and `status` against a fake of KFP's API v2beta1 (tests/kubeflow_server.py)."""
 
 import re
 import sys
@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from pipelines.errors import PipelineError
 from pipelines.login import VARIABLES
-from pipelines.remote import MISSES, Cluster
+from pipelines.remote import MAX_FAILURES, Cluster
 from sap2 import cli
 from sap2.params import load_params
 
@@ -34,11 +34,11 @@ def submit(server, *arguments: str):
     return sap2("submit", "--host", server.url, "--profile", "test", *arguments)
 
 
-def test_submit_uploads_a_version_starts_a_run_and_prints_its_page(kubeflow):
+def test_submit_uploads_runs_and_prints_the_page(kubeflow):
     done = submit(kubeflow)
     assert done.exit_code == 0, done.output
     assert f"{kubeflow.url}/#/runs/details/r1" in done.stdout
-    assert "downloads: 7 steps each the corpus (38 recordings), 266 files together" in done.stderr
+    assert "downloads: 7 steps download the corpus (38 recordings), 266 files in total" in done.stderr
     assert list(kubeflow.pipelines) == [("", "sap2-train-and-evaluate")]
     [version] = kubeflow.versions.values()
     assert re.fullmatch(r"test-[0-9a-f]{12}", version["name"])
@@ -51,7 +51,7 @@ def test_submit_uploads_a_version_starts_a_run_and_prints_its_page(kubeflow):
     assert "service_account" not in run
 
 
-def test_the_same_pipeline_is_uploaded_once_and_a_changed_one_anew(kubeflow):
+def test_only_a_changed_pipeline_is_uploaded_again(kubeflow):
     submit(kubeflow)
     uploads = len(kubeflow.uploads)
     assert submit(kubeflow).exit_code == 0
@@ -69,7 +69,7 @@ def test_wait_tells_steps_by_their_titles_and_no_nodes_of_argo(kubeflow):
     assert not [line for line in lines if re.search("driver|executor|handler|root|x7v2q|UNSPECIFIED", line)]
 
 
-def test_each_shard_is_told_under_the_title_of_its_task(kubeflow):
+def test_shards_are_reported_with_their_tasks_title(kubeflow):
     kubeflow.busy = ["transcribe-shard", "transcribe-shard"]
     lines = sap2(
         "submit", "transcribe-batch", "--host", kubeflow.url, "--profile", "test", "--wait"
@@ -85,13 +85,13 @@ def test_a_failed_run_names_its_step_and_where_its_log_is(kubeflow, driver):
     assert failed.exit_code == 1
     said = failed.stdout.splitlines()[-1]
     assert said == (
-        "  failed: Train pruner; why is in the log on that page, or: "
+        "  failed: Train pruner; see the log on that page, or run: "
         "kubectl logs -n kubeflow -l pipeline/runid=r1 -c main --tail=50 --prefix"
     )
     assert "Evaluate" not in failed.output, "what never began"
 
 
-def test_a_run_whose_version_was_deleted_is_told_by_its_nodes(kubeflow):
+def test_a_run_of_a_deleted_version_is_reported_by_nodes(kubeflow):
     submit(kubeflow)
     kubeflow.versions.clear()
     kubeflow.nodes = lambda run: [("sap2-x7v2q", "RUNNING"), ("prepare", "RUNNING"), ("lists", OMITTED)]
@@ -99,11 +99,11 @@ def test_a_run_whose_version_was_deleted_is_told_by_its_nodes(kubeflow):
 
 
 def test_an_answer_that_fails_does_not_end_the_wait_and_many_do(kubeflow):
-    kubeflow.away = [(503, "upstream is restarting")] * (MISSES - 1)
+    kubeflow.away = [(503, "upstream is restarting")] * (MAX_FAILURES - 1)
     done = submit(kubeflow, "--wait")
     assert done.exit_code == 0, done.output
-    assert done.output.count("upstream is restarting (503)") == MISSES - 1 and "asking again" in done.output
-    kubeflow.away = [(503, "upstream is gone")] * MISSES
+    assert done.output.count("upstream is restarting (503)") == MAX_FAILURES - 1 and "retrying" in done.output
+    kubeflow.away = [(503, "upstream is gone")] * MAX_FAILURES
     assert "upstream is gone (503)" in str(submit(kubeflow, "--wait").exception)
     kubeflow.away = [(403, "runs is forbidden"), (200, "never asked")]
     assert "runs is forbidden (403)" in str(submit(kubeflow, "--wait").exception)
@@ -141,10 +141,10 @@ def test_a_token_in_a_file_is_read_anew_when_it_is_renewed(kubeflow, monkeypatch
     told = []
     monkeypatch.setattr("pipelines.remote.time.sleep", lambda seconds: file.write_text("second", encoding="utf-8"))
     assert cluster.follow("r1", told.append).state == "SUCCEEDED"
-    assert "401" in told[0] and "asking again" in told[0]
+    assert "401" in told[0] and "retrying" in told[0]
 
 
-def test_a_token_that_a_command_prints_is_asked_for_again_when_it_is_refused(kubeflow, monkeypatch, tmp_path):
+def test_a_refused_token_is_requested_from_the_command_again(kubeflow, monkeypatch, tmp_path):
     script = tmp_path / "token.py"
     count = (
         f"from pathlib import Path; f = Path({str(tmp_path / 'count')!r}); n = len(f.read_text()) if f.exists() else 0"
@@ -159,12 +159,14 @@ def test_a_token_that_a_command_prints_is_asked_for_again_when_it_is_refused(kub
     assert cluster.follow("r1", lambda line: None).state == "SUCCEEDED"
 
 
-def test_a_login_that_cannot_be_used_is_told(kubeflow, monkeypatch):
+def test_an_unusable_login_is_an_error(kubeflow, monkeypatch):
     monkeypatch.setenv("SAP2_KFP_TOKEN_FILE", "/nowhere/token")
     with pytest.raises(PipelineError, match="SAP2_KFP_TOKEN_FILE: /nowhere/token cannot be read: No such file"):
         Cluster(kubeflow.url)
     monkeypatch.setenv("SAP2_KFP_TOKEN_COMMAND", "false")
-    with pytest.raises(PipelineError, match="SAP2_KFP_TOKEN_FILE and SAP2_KFP_TOKEN_COMMAND are set, expected one"):
+    with pytest.raises(
+        PipelineError, match="SAP2_KFP_TOKEN_FILE and SAP2_KFP_TOKEN_COMMAND are set, expected only one"
+    ):
         Cluster(kubeflow.url)
     monkeypatch.delenv("SAP2_KFP_TOKEN_FILE")
     with pytest.raises(PipelineError, match="SAP2_KFP_TOKEN_COMMAND: false: exit code 1; expected a command"):
@@ -182,20 +184,20 @@ def told(kubeflow, *arguments: str) -> str:
     return str(raised.value)
 
 
-def test_a_page_to_log_in_is_told_as_such(kubeflow):
+def test_a_login_page_is_an_error(kubeflow):
     kubeflow.page = b"<html>Log in to dex</html>"
-    assert "it sends a page instead of an answer (401); log in" in told(kubeflow)
+    assert "it sent a web page, expected JSON (401); log in" in told(kubeflow)
 
 
 @pytest.mark.parametrize("required", [False, True])
-def test_each_namespace_has_its_own_pipeline_submitted_as_often_as_wanted(kubeflow, required):
+def test_each_namespace_has_its_own_pipeline(kubeflow, required):
     kubeflow.multi_user, kubeflow.namespace_required = True, required
-    assert "say whose with --namespace NAME" in told(kubeflow)
+    assert "give a namespace with --namespace NAME" in told(kubeflow)
     for namespace in ("ana", "ana", "ben"):
         done = submit(kubeflow, "--namespace", namespace)
         assert done.exit_code == 0, done.exception
     assert [namespace for namespace, _ in kubeflow.pipelines] == ["ana", "ben"]
-    assert [one["pipeline"] for one in kubeflow.versions.values()] == ["p1", "p2"], "uploaded once a namespace"
+    assert [version["pipeline"] for version in kubeflow.versions.values()] == ["p1", "p2"], "uploaded once a namespace"
 
 
 def test_the_pods_get_the_service_account_that_is_given(kubeflow):
@@ -203,28 +205,28 @@ def test_the_pods_get_the_service_account_that_is_given(kubeflow):
     assert kubeflow.runs["r1"]["service_account"] == "trainer"
 
 
-def test_an_unknown_experiment_is_told_with_those_there_are(kubeflow):
+def test_an_unknown_experiment_lists_the_known_ones(kubeflow):
     message = told(kubeflow, "nonsense")
-    assert "no experiment 'nonsense'; there are Default; without --experiment" in message
+    assert "no experiment 'nonsense', expected one of: Default; without --experiment" in message
 
 
 @pytest.mark.parametrize(("code", "message"), [(403, "pods is forbidden: exceeded quota: gpus"), (429, "Too many")])
-def test_a_quota_is_told_with_what_to_do(kubeflow, code, message):
+def test_an_exceeded_quota_states_the_way_out(kubeflow, code, message):
     kubeflow.refusal = ("/runs", code, message)
     assert f"does not start the run: {message} ({code}); wait until other runs have ended" in told(kubeflow)
 
 
-def test_an_unknown_run_is_told(kubeflow):
+def test_an_unknown_run_is_an_error(kubeflow):
     assert "does not find run r9: Failed to get run r9: not found (404); correct the name or id" in told(
         kubeflow, "status", "r9"
     )
 
 
-def test_no_host_and_nobody_there_are_told(kubeflow, monkeypatch):
+def test_a_missing_or_silent_host_is_an_error(kubeflow, monkeypatch):
     done = sap2("submit", "--profile", "test")
     assert done.exit_code == 2
     assert "--host http://localhost:8080" in " ".join(done.output.split())
     kubeflow.shutdown()
     kubeflow.server_close()
-    with pytest.raises(PipelineError, match=r"nobody answers \(.*refused\); give the address with --host"):
+    with pytest.raises(PipelineError, match=r"no response \(.*refused\); give the address with --host"):
         Cluster(kubeflow.url)

@@ -1,4 +1,4 @@
-"""The compiled pipeline whole, on this machine, with faults on its way."""
+"""The complete compiled pipeline on this machine, with injected faults."""
 
 import json
 import os
@@ -17,7 +17,7 @@ from webhook import webhook
 from components.flow import report_end
 from pipelines import running
 from pipelines.errors import PipelineError
-from pipelines.resources import place
+from pipelines.resources import configure
 from pipelines.running import compile_pipeline, run_locally
 from sap2.errors import InputError
 from sap2.files import write_jsonl
@@ -69,9 +69,7 @@ def test_print_is_as_before_whatever_the_runner_leaves_behind(monkeypatch, tmp_p
 
 
 @pytest.mark.slow  # the whole flow, once more
-def test_the_pipeline_gives_the_metrics_of_dvc_though_a_step_fails_and_a_training_is_killed(
-    kubeflow, first_run, reproduced, repository
-):
+def test_pipeline_metrics_equal_dvc_despite_failures(kubeflow, first_run, reproduced, repository):
     assert {path.name for path in (kubeflow.folder / "faults").iterdir()} == {"disk-full", "killed"}
     assert "Task prepare failed (attempt 1/4)" in first_run
     assert "Task train-pruner failed (attempt 1/4)" in first_run
@@ -90,9 +88,9 @@ def test_the_pipeline_gives_the_metrics_of_dvc_though_a_step_fails_and_a_trainin
 
 def lost_metric(folder: Path) -> Path:
     """A file that a training left on the volume when MLflow was away: a metric and the end of its run."""
-    asking = MlflowClient(f"sqlite:///{folder / 'mlruns.db'}")
-    experiment = asking.get_experiment_by_name("sap2-asr-test").experiment_id
-    run = asking.create_run(experiment).info.run_id
+    client = MlflowClient(f"sqlite:///{folder / 'mlruns.db'}")
+    experiment = client.get_experiment_by_name("sap2-asr-test").experiment_id
+    run = client.create_run(experiment).info.run_id
     unsent = folder / "checkpoints" / f"pruner-run.{run[:8]}.unsent.jsonl"
     rows = [{"key": "loss", "value": 1.5, "timestamp": 1, "step": 7}, {"status": "FINISHED", "end_time": 2}]
     write_jsonl(unsent, ({"run": run, **row} for row in rows))
@@ -100,7 +98,7 @@ def lost_metric(folder: Path) -> Path:
 
 
 @pytest.mark.slow
-def test_a_gate_that_says_no_leaves_the_champion_and_equal_steps_are_not_run_again(kubeflow, first_run):
+def test_a_refusal_keeps_the_champion_and_equal_steps_are_cached(kubeflow, first_run):
     assert "announce' finished with status SUCCESS" in first_run
     assert first_run.index("Executing task 'check-version'") < first_run.index("Executing task 'promote'")
     [page] = (kubeflow.folder / "artifacts").glob("*/announce/announcement")
@@ -126,7 +124,7 @@ def test_a_gate_that_says_no_leaves_the_champion_and_equal_steps_are_not_run_aga
 
 
 @pytest.mark.slow
-def test_a_registered_version_is_scored_on_a_set_as_it_was_when_it_was_trained(kubeflow, first_run):
+def test_a_registered_version_reproduces_its_scores(kubeflow, first_run):
     done = kubeflow("pipeline", "run", "--local", "evaluate-only", "--folder", str(kubeflow.folder))
     assert "sap2-evaluate-only (profile test) succeeded; run " in done
     runs = sorted((kubeflow.folder / "artifacts").glob("*/evaluate/reports/metrics.json"), key=os.path.getmtime)
@@ -134,10 +132,10 @@ def test_a_registered_version_is_scored_on_a_set_as_it_was_when_it_was_trained(k
     assert runs[0].parents[2].name.startswith("sap2-train") and runs[-1].parents[2].name.startswith("sap2-evaluate")
     assert again == trained
 
-    asking = MlflowClient(f"sqlite:///{kubeflow.folder / 'mlruns.db'}")
-    version = asking.get_model_version("sap2-asr-test", "1")
-    experiment = asking.get_run(version.run_id).info.experiment_id
-    [run] = asking.search_runs(
+    client = MlflowClient(f"sqlite:///{kubeflow.folder / 'mlruns.db'}")
+    version = client.get_model_version("sap2-asr-test", "1")
+    experiment = client.get_run(version.run_id).info.experiment_id
+    [run] = client.search_runs(
         [experiment],
         f"tags.mlflow.parentRunId = '{version.run_id}' and tags.`sap2.stage` = 'evaluate'"
         " and attributes.run_name LIKE 'evaluation of%'",
@@ -145,7 +143,7 @@ def test_a_registered_version_is_scored_on_a_set_as_it_was_when_it_was_trained(k
     assert run.info.run_name == "evaluation of sap2-asr-test/1" and run.info.status == "FINISHED"
     assert run.data.metrics["predicted/b_wer"] == pytest.approx(trained["predicted"]["b_wer"])
     assert {"report.html", "table.md"} <= {
-        Path(one.path).name for one in asking.list_artifacts(run.info.run_id, "reports")
+        Path(file.path).name for file in client.list_artifacts(run.info.run_id, "reports")
     }
 
 
@@ -188,19 +186,19 @@ def steady(said: str) -> None:
 def one_flaky_step(params):
     @dsl.pipeline(name="two-steps")
     def flow(mark: str):
-        first = place(flaky(mark=mark), params.resources, "light", "Fail once", cached=True)
-        place(steady(said=first.output), params.resources, "light", "And no more")
+        first = configure(flaky(mark=mark), params.resources, "light", "Fail once", cached=True)
+        configure(steady(said=first.output), params.resources, "light", "And no more")
 
     return flow
 
 
-def test_a_step_that_fails_once_is_tried_again_and_an_equal_one_taken_from_the_cache(tmp_path, monkeypatch, capsys):
+def test_a_failed_step_is_retried_and_an_equal_step_is_cached(tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(running.PIPELINES, "flaky", SimpleNamespace(build=one_flaky_step))
     params = load_params(ROOT / "params.yaml", "test")
-    for told in ("Task flaky failed (attempt 1/4). Retrying", "Task flaky cache hit"):
+    for message in ("Task flaky failed (attempt 1/4). Retrying", "Task flaky cache hit"):
         run_locally("flaky", params, tmp_path, [f"mark={tmp_path / 'mark'}"])
         shown = capsys.readouterr()
-        assert told in shown.err and not shown.out
+        assert message in shown.err and not shown.out
     (tmp_path / "mark").unlink()
     stubborn = load_params(ROOT / "params.yaml", "test", ["resources.retries=0"])
     with pytest.raises(PipelineError, match="flaky: Pipeline .two-steps. finished with status FAILURE"):
@@ -211,14 +209,14 @@ def a_step_that_never_succeeds(params):
     @dsl.pipeline(name="in-vain")
     def flow(mark: str):
         end = report_end(pipeline="in-vain", profile="test", run=dsl.PIPELINE_JOB_ID_PLACEHOLDER, host="")
-        place(end, params.resources, "light", "Report the end")
+        configure(end, params.resources, "light", "Report the end")
         with dsl.ExitHandler(end, name="flow"):
-            place(flaky(mark=mark), params.resources, "light", "Fail")
+            configure(flaky(mark=mark), params.resources, "light", "Fail")
 
     return flow
 
 
-def test_a_run_that_failed_is_reported_as_such_by_its_exit_handler(tmp_path, monkeypatch, capsys):
+def test_the_exit_handler_reports_a_failed_run(tmp_path, monkeypatch, capsys):
     """The component itself, in its process, with what the runner tells it of the end."""
     monkeypatch.setitem(running.PIPELINES, "in-vain", SimpleNamespace(build=a_step_that_never_succeeds))
     params = load_params(ROOT / "params.yaml", "test", ["resources.retries=0"])
@@ -229,15 +227,15 @@ def test_a_run_that_failed_is_reported_as_such_by_its_exit_handler(tmp_path, mon
     assert "in-vain (profile test) failed: a step failed" in capsys.readouterr().err
 
 
-def test_an_unknown_parameter_of_a_pipeline_is_told_with_those_there_are(tmp_path):
+def test_an_unknown_parameter_lists_the_known_parameters(tmp_path):
     params = load_params(ROOT / "params.yaml", "test")
     with pytest.raises(InputError, match="--argument shard=2: .*transcribe-batch has the parameters host, keywords, "):
         run_locally("transcribe-batch", params, tmp_path, ["shard=2"])
 
 
-def test_an_unknown_pipeline_is_told_with_those_there_are(tmp_path):
+def test_an_unknown_pipeline_lists_the_known_ones(tmp_path):
     with pytest.raises(
-        InputError, match="no pipeline 'train'; there are train-and-evaluate, evaluate-only, transcribe-batch"
+        InputError, match="no pipeline 'train', expected one of: train-and-evaluate, evaluate-only, transcribe-batch"
     ):
         compile_pipeline("train", load_params(ROOT / "params.yaml"), tmp_path / "x.yaml")
 

@@ -1,4 +1,4 @@
-"""The TrainJob is one that Kubeflow Trainer takes, and asks for what the params say."""
+"""The TrainJob is valid for Kubeflow Trainer, and requests the params' resources."""
 
 import io
 from pathlib import Path
@@ -37,7 +37,7 @@ def test_it_is_a_trainjob_by_trainers_published_types(job):
     assert TrainerV1alpha1TrainJob.from_dict(job).to_dict() == job
 
 
-def test_the_runtime_is_one_by_trainers_published_types_and_the_one_named(job, runtime):
+def test_the_runtime_is_valid_by_trainers_published_types(job, runtime):
     assert TrainerV1alpha1TrainingRuntime.from_dict(runtime).to_dict() == runtime
     assert job["spec"]["runtimeRef"]["name"] == runtime["metadata"]["name"] == RUNTIME
     assert job["spec"]["runtimeRef"]["kind"] == runtime["kind"]
@@ -58,20 +58,20 @@ def test_all_processes_of_all_nodes_train_together(job):
 def test_its_pods_get_volumes_nodes_tolerations_and_secrets(job):
     [replicated] = job["spec"]["runtimePatches"][0]["trainingRuntimeSpec"]["template"]["spec"]["replicatedJobs"]
     pod = replicated["template"]["spec"]["template"]["spec"]
-    mounts = {one["mountPath"]: one["name"] for one in pod["containers"][0]["volumeMounts"]}
+    mounts = {item["mountPath"]: item["name"] for item in pod["containers"][0]["volumeMounts"]}
     assert mounts == {"/dev/shm": "shm", "/checkpoints": "checkpoints", "/data": "data"}
-    assert {one["name"] for one in pod["volumes"]} == set(mounts.values())
+    assert {item["name"] for item in pod["volumes"]} == set(mounts.values())
     assert pod["tolerations"] == [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
     assert pod["nodeSelector"] == {"nvidia.com/gpu.product": "NVIDIA-A100-SXM4-80GB"}
     given = job["spec"]["trainer"]["env"]
-    names = {one["name"]: one["valueFrom"]["secretKeyRef"] for one in given if "valueFrom" in one}
+    names = {item["name"]: item["valueFrom"]["secretKeyRef"] for item in given if "valueFrom" in item}
     assert names["HF_TOKEN"] == {"name": "sap2-asr", "key": "HF_TOKEN"}
 
 
-def test_it_is_found_by_labels_and_its_nodes_watch_for_a_sign_of_life(job):
+def test_a_job_has_labels_and_its_nodes_watch_the_heartbeat(job):
     labels = {"app.kubernetes.io/part-of": "sap2-asr", "app.kubernetes.io/component": "train-pruner"}
     assert job["metadata"]["labels"] == labels
-    given = {one["name"]: one.get("value") for one in job["spec"]["trainer"]["env"]}
+    given = {item["name"]: item.get("value") for item in job["spec"]["trainer"]["env"]}
     assert given["SAP2_HEARTBEAT_SECONDS"] == "900" and given["HF_HOME"] == "/checkpoints/huggingface"
 
 

@@ -117,7 +117,7 @@ BAD = {
     "0 bytes": ([("file", b"", "a.wav")], 400, "a.wav: the file is empty"),
     "wrong type": ([("file", b"%PDF-1.7 hello", "a.pdf")], 400, "a.pdf: cannot be read as audio"),
     "half a video": ([("file", b"\0\0\0\x18ftypmp42", "a.mp4")], 400, "a.mp4: truncated: holds 4 of 16 bytes"),
-    "no header": ([("file", b"\1\2" * 900, "x.raw")], 400, "x.raw: has no header that tells its sample rate"),
+    "no header": ([("file", b"\1\2" * 900, "x.raw")], 400, "x.raw: has no header with its sample rate"),
     "truncated": ([("file", b"RIFF\xff\xff\0\0WAVE", "a.wav")], 400, "a.wav: truncated"),
     "hours in kilobytes": ([("file", flac(3600), "a.flac")], 413, "a.flac: lasts 3600.0 s, expected at most 30 s"),
     "too short": ([("file", flac(0.05), "a.flac")], 400, "a.flac: lasts 0.050 s, expected at least 0.1 s"),

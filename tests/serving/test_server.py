@@ -23,5 +23,5 @@ def test_a_model_that_cannot_be_loaded_ends_the_server_with_its_reason(monkeypat
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    with pytest.raises(ModelError, match="holds no base and no pruner and no recogniser"):
+    with pytest.raises(ModelError, match="has no base and no pruner and no recogniser"):
         serve(str(tmp_path), TrackingSection(), Limits(), host, port)

@@ -29,7 +29,7 @@ def test_audio_files_are_read_as_ever(tmp_path):
 
 
 def test_what_holds_no_sound_or_points_elsewhere_is_refused(tmp_path):
-    with pytest.raises(InputError, match="holds no sound"):
+    with pytest.raises(InputError, match="has no audio track"):
         load_audio(video(tmp_path / "a.mp4"))
     save_audio(tmp_path / "secret.wav", tone(1.0))
     (tmp_path / "b.mp4").write_text("#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nsecret.wav\n#EXT-X-ENDLIST\n")

@@ -1,4 +1,4 @@
-"""One SQLite store and one tiny two-stage model for the whole room: each takes seconds to make."""
+"""A SQLite store and a tiny two-stage model shared by all tests here, as each takes seconds to create."""
 
 import json
 import time
@@ -59,10 +59,10 @@ def section(store, request):
 
 
 @pytest.fixture
-def asking(section):
-    from sap2.tracking.store import client
+def client(section):
+    from sap2.tracking.store import new_client
 
-    return client(section)
+    return new_client(section)
 
 
 @pytest.fixture(scope="session")
@@ -147,7 +147,7 @@ def register_again(models, reports, tmp_path):
 
 
 @pytest.fixture
-def version(section, asking, tmp_path):
+def version(section, client, tmp_path):
     """Register a version whose transcripts have the name wrong in `wrong` of forty utterances."""
 
     def version(wrong: int, results: bool = True, section=section) -> int:
@@ -155,7 +155,7 @@ def version(section, asking, tmp_path):
 
         from sap2.tracking.store import experiment_id
 
-        run = asking.create_run(experiment_id(asking, section))
+        run = client.create_run(experiment_id(client, section))
         if results:
             rows = [
                 {"id": f"u{number}", "reference": "ask meyer", "keywords": ["meyer"], "duration": 1.0,
@@ -164,18 +164,18 @@ def version(section, asking, tmp_path):
             ]  # fmt: skip
             path = tmp_path / "predicted.jsonl"
             path.write_text("\n".join(map(json.dumps, rows)))
-            asking.log_artifact(run.info.run_id, str(path), "results")
-        asking.log_batch(run.info.run_id, metrics=[Metric("wrong", wrong, int(time.time() * 1000), 0)])
-        asking.set_terminated(run.info.run_id)
+            client.log_artifact(run.info.run_id, str(path), "results")
+        client.log_batch(run.info.run_id, metrics=[Metric("wrong", wrong, int(time.time() * 1000), 0)])
+        client.set_terminated(run.info.run_id)
         try:
-            asking.create_registered_model(section.model_name)
+            client.create_registered_model(section.model_name)
         except Exception as error:
             assert "already exists" in str(error)
         tags = {"predicted/b_wer": str(wrong * 2.5), "predicted/real_time_factor": "0.25"}
-        made = asking.create_model_version(
+        made = client.create_model_version(
             section.model_name, run.info.artifact_uri, run_id=run.info.run_id, tags=tags, description="Made by hand."
         )
-        asking.set_registered_model_alias(section.model_name, "challenger", made.version)
+        client.set_registered_model_alias(section.model_name, "challenger", made.version)
         return int(made.version)
 
     return version

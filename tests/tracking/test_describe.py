@@ -1,4 +1,4 @@
-"""A version's page says how it uses lists: stages that were not trained are not mentioned."""
+"""A version's description states how it uses lists, without stages that were not trained."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The gate's rules: each can refuse on its own, and says on what figure."""
+"""The gate's rules: each can refuse on its own, and states its figure."""
 
 import json
 
@@ -75,7 +75,7 @@ def test_a_rise_within_the_margin_is_allowed(tmp_path, champion):
 def test_an_unknown_speed_is_refused_with_the_way_out(tmp_path, champion):
     rules = judge(GateSection(), EVALUATION, results(tmp_path / "new.jsonl"), champion)
     assert broken(rules) == ["real-time factor at most 1"]
-    assert rules[-1].figure.startswith("not known: ") and '"sap2 decode" and "sap2 register" again' in rules[-1].figure
+    assert rules[-1].figure.startswith("unknown: ") and '"sap2 decode" and "sap2 register" again' in rules[-1].figure
 
 
 def test_without_draws_nothing_is_beyond_noise(tmp_path, champion):
@@ -88,13 +88,13 @@ def test_without_draws_nothing_is_beyond_noise(tmp_path, champion):
 @pytest.mark.parametrize(
     ("changed", "figure"),
     [
-        ({"utterances": 61}, "61 utterances, 1 of them not among its 60"),
-        ({"keywords": ("meyer",)}, "60 of 60 utterances with other words or lists, first u0"),
+        ({"utterances": 61}, "61 utterances, 1 of them not among the champion's 60"),
+        ({"keywords": ("meyer",)}, "60 of 60 utterances with other texts or lists, first u0"),
     ],
 )
 def test_another_test_set_is_not_compared(tmp_path, champion, changed, figure):
     rules = judge(GateSection(), EVALUATION, results(tmp_path / "new.jsonl", **changed), champion)
-    assert (rules[0].rule, rules[0].figure, rules[0].holds) == ("test set is the champion's", figure, False)
+    assert (rules[0].rule, rules[0].figure, rules[0].holds) == ("same test set as the champion", figure, False)
 
 
 def test_a_first_version_must_meet_the_floors(tmp_path):
@@ -106,7 +106,7 @@ def test_a_first_version_must_meet_the_floors(tmp_path):
     ]
 
 
-def test_a_test_set_without_list_words_lets_nobody_through(tmp_path):
+def test_a_test_set_without_list_words_fails_the_gate(tmp_path):
     old, new = (results(tmp_path / f"{name}.jsonl", others=bad, keywords=()) for name, bad in (("old", 9), ("new", 0)))
     rules = judge(GateSection(), EVALUATION, new, old)
     assert (rules[0].figure, rules[0].holds) == ("no list word was spoken in the test set", False)

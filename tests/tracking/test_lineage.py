@@ -1,11 +1,11 @@
-"""A pipeline's run has a run below it for each stage, which tells what went in and came out."""
+"""A pipeline's run has a child run for each stage, with its inputs and outputs."""
 
 import pytest
 
 from sap2.errors import InputError
 from sap2.tracking.lineage import log_stages, read_lock
 from sap2.tracking.runs import start_run
-from sap2.tracking.store import client
+from sap2.tracking.store import new_client
 
 LOCK = """
 schema: '2.0'
@@ -36,22 +36,22 @@ def stages(tmp_path):
     return read_lock(tmp_path / "dvc.lock")
 
 
-def below(asking, section, parent):
-    experiment = asking.get_experiment_by_name(section.experiment).experiment_id
-    found = asking.search_runs([experiment], f"tags.`mlflow.parentRunId` = '{parent}'")
-    return {run.data.tags["sap2.stage"]: run for run in found}
+def below(client, section, parent):
+    experiment = client.get_experiment_by_name(section.experiment).experiment_id
+    result = client.search_runs([experiment], f"tags.`mlflow.parentRunId` = '{parent}'")
+    return {run.data.tags["sap2.stage"]: run for run in result}
 
 
-def test_each_stage_is_a_run_with_params_hashes_and_figures_and_the_training_is_its_own(section, stages, models):
-    asking = client(section)
+def test_each_stage_has_a_run_with_params_hashes_and_figures(section, stages, models):
+    client = new_client(section)
     with start_run(section, "pruner") as training:
         training.log({"loss": 2.0}, 1)
         training.made(models / "pruner")
     with start_run(section, "register") as parent:
         figures = {"prepare": {"splits": {"test": {"utterances": 8}}, "source": "lectures"}}
-        trained_by = log_stages(asking, parent.run_id, stages, {"pruner": models / "pruner"}, figures)
+        trained_by = log_stages(client, parent.run_id, stages, {"pruner": models / "pruner"}, figures)
     assert trained_by == {"pruner": training.run_id}
-    runs = below(asking, section, parent.run_id)
+    runs = below(client, section, parent.run_id)
     assert set(runs) == {"prepare", "pruner"} and runs["pruner"].info.run_id == training.run_id
     prepare = runs["prepare"]
     assert prepare.info.status == "FINISHED"
@@ -65,19 +65,19 @@ def test_each_stage_is_a_run_with_params_hashes_and_figures_and_the_training_is_
     assert runs["pruner"].data.metrics["loss"] == 2.0
 
     with start_run(section, "register") as second:
-        log_stages(asking, second.run_id, stages, {"pruner": models / "pruner"}, {})
-    again = below(asking, section, second.run_id)
+        log_stages(client, second.run_id, stages, {"pruner": models / "pruner"}, {})
+    again = below(client, section, second.run_id)
     assert set(again) == {"prepare", "train-pruner"}, "the training has a parent; a run that names it stands in"
     assert again["train-pruner"].data.tags["sap2.same_as"] == training.run_id
-    assert asking.get_run(second.run_id).data.tags["sap2.trained_by/pruner"] == training.run_id
+    assert client.get_run(second.run_id).data.tags["sap2.trained_by/pruner"] == training.run_id
 
 
 def test_without_a_lock_the_stages_that_noted_something_are_runs(section, tmp_path):
-    asking = client(section)
+    client = new_client(section)
     assert read_lock(tmp_path / "dvc.lock") == {}
     with start_run(section, "register") as parent:
-        log_stages(asking, parent.run_id, {}, {}, {"evaluate": {"predicted": {"wer": 5.0}}})
-    assert below(asking, section, parent.run_id)["evaluate"].data.metrics == {"predicted/wer": 5.0}
+        log_stages(client, parent.run_id, {}, {}, {"evaluate": {"predicted": {"wer": 5.0}}})
+    assert below(client, section, parent.run_id)["evaluate"].data.metrics == {"predicted/wer": 5.0}
 
 
 @pytest.mark.parametrize("text", ["stages: [", "- a list"])

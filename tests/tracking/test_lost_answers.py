@@ -17,7 +17,7 @@ from sap2.tracking import packaging
 from sap2.tracking.packaging import PARTS, fetch_registered
 from sap2.tracking.promotion import promote, rollback, versions
 from sap2.tracking.runs import UNSENT
-from sap2.tracking.store import client
+from sap2.tracking.store import new_client
 
 GATE, EVALUATION = GateSection(first_max_wer=100, first_max_b_wer=100), EvaluationSection(bootstrap_samples=100)
 QUICK = 2  # requests of each command, drawn, in every run of the tests; `long` takes each in turn
@@ -57,8 +57,8 @@ def section(door):
 
 
 @pytest.fixture
-def asking(section):
-    return client(section)
+def client(section):
+    return new_client(section)
 
 
 def of(door, model: str) -> TrackingSection:
@@ -89,19 +89,19 @@ def broken(door, command, number: int, fault: str, then: str | None):
     return story, well
 
 
-def nothing_left(asking, name: str) -> None:
+def nothing_left(client, name: str) -> None:
     """No journal and no lock."""
-    assert asking.get_registered_model(name).tags == {}
-    assert [one.name for one in asking.search_registered_models(f"name LIKE '{name}.%'")] == []
+    assert client.get_registered_model(name).tags == {}
+    assert [model.name for model in client.search_registered_models(f"name LIKE '{name}.%'")] == []
 
 
 def check_registration(section, answer, story: str, folder, tmp_path) -> None:
-    asking, name = client(section), section.model_name
-    [version] = asking.search_model_versions(f"name = '{name}'")
+    client, name = new_client(section), section.model_name
+    [version] = client.search_model_versions(f"name = '{name}'")
     assert version.status == "READY" and int(version.version) == answer["version"], story
     assert version.tags["predicted/b_wer"] == "20.5" and version.tags["predicted/real_time_factor"] == "0.25", story
-    assert moving.aliases(asking, name) == {"challenger": answer["version"]}, story
-    run = asking.get_run(version.run_id)
+    assert moving.aliases(client, name) == {"challenger": answer["version"]}, story
+    run = client.get_run(version.run_id)
     assert run.info.status == "FINISHED" and run.info.run_id == answer["run"], story
     assert run.data.tags["sap2.model_version"] == f"{name}/{version.version}", story
     assert run.data.metrics["predicted/b_wer"] == 20.5 and run.data.params["model.window"] == "2", story
@@ -109,7 +109,7 @@ def check_registration(section, answer, story: str, folder, tmp_path) -> None:
     (folder / name).mkdir()
     assert set(fetch_registered(section, answer["uri"], folder / name)[0]) == set(PARTS), story
     assert not (tmp_path / f"{version.run_id}{UNSENT}").exists(), f"{story}: would say later that the run has failed"
-    nothing_left(asking, name)
+    nothing_left(client, name)
 
 
 def registrations(door, register_again, tmp_path, count: int | None, seed: int) -> int:
@@ -131,7 +131,7 @@ def registrations(door, register_again, tmp_path, count: int | None, seed: int) 
 def usable(section):
     """What a user sees of the model right after the fault."""
     try:
-        return [one for one in versions(section) if one["aliases"]]
+        return [version for version in versions(section) if version["aliases"]]
     except TrackingError:  # there is no such model yet
         return []
 
@@ -147,20 +147,20 @@ def promotions(door, version, count: int | None, seed: int) -> int:
         section = of(door, f"promote-{number}-{'gone' if then else 'once'}")
         version(30, section=section), given_promotion(section), version(5, section=section)
         story, well = broken(door, lambda section=section: given_promotion(section), number, fault, then)
-        held = moving.aliases(client(section), section.model_name)
+        held = moving.aliases(new_client(section), section.model_name)
         assert held in ({"champion": 1, "challenger": 2}, {"champion": 2, "previous": 1}), story
         if not well:
             outcome = given_promotion(section)
             assert (outcome.promoted, outcome.champion, outcome.version, outcome.against) == (True, 2, 2, 1), story
-        asking = client(section)
-        assert moving.aliases(asking, section.model_name) == {"champion": 2, "previous": 1}, story
-        champion = asking.get_model_version(section.model_name, "2")
+        client = new_client(section)
+        assert moving.aliases(client, section.model_name) == {"champion": 2, "previous": 1}, story
+        champion = client.get_model_version(section.model_name, "2")
         assert champion.tags["sap2.replaced"] == "1", story
-        assert champion.tags["sap2.promoted_why"] == "all 5 rules of the gate hold", story
-        assert "## At the gate\npassed, against version 1" in champion.description, story
-        assert asking.list_artifacts(champion.run_id, "promotion"), story
+        assert champion.tags["sap2.promoted_why"] == "all 5 rules hold", story
+        assert "## At the gate\npassed, compared with version 1" in champion.description, story
+        assert client.list_artifacts(champion.run_id, "promotion"), story
         moved_once_more(section, version)
-        nothing_left(asking, section.model_name)
+        nothing_left(client, section.model_name)
         done += 1
     return done
 
@@ -178,11 +178,11 @@ def rollbacks(door, version, count: int | None, seed: int) -> int:
         story, well = broken(door, lambda section=section: rollback(section, "misspells Meyer"), number, fault, then)
         if not well:
             assert rollback(section, "misspells Meyer") == (3, 2), story
-        asking = client(section)
-        assert moving.aliases(asking, section.model_name) == {"champion": 2, "previous": 1}, story
-        assert asking.get_model_version(section.model_name, "3").tags["sap2.rolled_back_why"], story
+        client = new_client(section)
+        assert moving.aliases(client, section.model_name) == {"champion": 2, "previous": 1}, story
+        assert client.get_model_version(section.model_name, "3").tags["sap2.rolled_back_why"], story
         moved_once_more(section, version)
-        nothing_left(asking, section.model_name)
+        nothing_left(client, section.model_name)
         done += 1
     return done
 
@@ -198,17 +198,17 @@ def three_champions(section, version) -> None:
 
 def moved_once_more(section, version) -> None:
     """The next one to have the lock clears away what a lost answer has left, and what comes then stays."""
-    with moving.locked(client(section), section.model_name):
+    with moving.locked(new_client(section), section.model_name):
         pass
     number = version(0, section=section)
-    assert moving.aliases(client(section), section.model_name)["challenger"] == number
+    assert moving.aliases(new_client(section), section.model_name)["challenger"] == number
 
 
-def test_a_registration_whose_requests_fail_is_completed_by_the_next(door, register_again, tmp_path):
+def test_a_failed_registration_is_completed_by_the_next(door, register_again, tmp_path):
     assert registrations(door, register_again, tmp_path, QUICK, seed=1) == QUICK
 
 
-def test_a_promotion_whose_requests_fail_is_completed_by_the_next(door, version):
+def test_a_failed_promotion_is_completed_by_the_next(door, version):
     assert promotions(door, version, QUICK, seed=2) == QUICK
 
 

@@ -1,4 +1,4 @@
-"""Drift figures are those of each day, and become curves of one run."""
+"""Drift figures by day, logged as curves of a run."""
 
 import math
 from datetime import date
@@ -11,7 +11,7 @@ from sap2.tracking.monitoring import drift, drift_table, log_drift
 def request(id, day, keywords=(), found=(), predicted=(), sure=(), text="ask meyer"):
     return {
         "id": id, "at": f"2026-11-{day:02d}T10:00:00+00:00", "keywords": list(keywords), "found": list(found),
-        "predicted": list(predicted), "scores": {f"w{n}": math.log(one) for n, one in enumerate(sure)},
+        "predicted": list(predicted), "scores": {f"w{n}": math.log(item) for n, item in enumerate(sure)},
         "duration": 30.0, "text": text,
     }  # fmt: skip
 
@@ -23,7 +23,7 @@ REQUESTS = [
 ]
 
 
-def test_figures_are_by_day_and_leave_out_what_has_nothing_to_divide_by():
+def test_figures_are_by_day_without_undefined_values():
     figures = drift(REQUESTS, {"b2": "ask jon now"})
     assert list(figures) == [date(2026, 11, 2), date(2026, 11, 3)]
     assert figures[date(2026, 11, 2)] == {"requests": 1.0, "audio_minutes": 0.5, "with_list": 0.0}
@@ -44,8 +44,8 @@ def test_the_table_has_a_line_a_day():
     assert len(lines) == 3 and lines[1].split()[:4] == ["2026-11-02", "1", "0", "–"]
 
 
-def test_days_are_steps_of_a_run(section, asking):
+def test_days_are_steps_of_a_run(section, client):
     run = log_drift(section, drift(REQUESTS, {}))
-    history = asking.get_metric_history(run, "requests")
-    assert [(one.value, one.step) for one in history] == [(1.0, 20759), (2.0, 20760)]
-    assert asking.get_run(run).data.tags["sap2.stage"] == "monitor"
+    history = client.get_metric_history(run, "requests")
+    assert [(metric.value, metric.step) for metric in history] == [(1.0, 20759), (2.0, 20760)]
+    assert client.get_run(run).data.tags["sap2.stage"] == "monitor"

@@ -1,4 +1,4 @@
-"""A registered model is itself: it loads from the store alone, and answers as the recogniser it was made of."""
+"""A registered model is self-contained: it loads from the store alone, and answers like its recogniser."""
 
 import importlib.metadata
 import json
@@ -19,7 +19,7 @@ from sap2.settings import RecogniserSettings
 from sap2.tracking import load_registered, start_run
 from sap2.tracking.packaging import load_recogniser as load_model_of
 from sap2.tracking.packaging import log_model, pip_requirements
-from sap2.tracking.store import client, fluent
+from sap2.tracking.store import fluent, new_client
 
 SETTINGS = RecogniserSettings.model_validate(
     {
@@ -52,7 +52,7 @@ def model_folder(registered, shared_section, tmp_path_factory):
         return mlflow.artifacts.download_artifacts(answer["uri"], dst_path=str(folder))
 
 
-def test_registered_model_answers_as_the_recogniser_it_was_made_of(registered, shared_section, recording, expected):
+def test_a_registered_model_answers_like_its_recogniser(registered, shared_section, recording, expected):
     loaded = load_registered(shared_section, registered[0]["uri"])
     assert loaded(recording, KEYWORDS) == expected
     assert loaded.transcriber.stage.model.config.projection_rank == 2
@@ -72,18 +72,16 @@ def required(requirements: list[str]) -> set[str]:
             more = importlib.metadata.requires(wanted.name) or []
         except importlib.metadata.PackageNotFoundError:  # of another platform
             continue
-        for one in map(Requirement, more):
+        for item in map(Requirement, more):
             extras = wanted.extras or {""}
-            if one.marker is None or any(one.marker.evaluate({"extra": extra}) for extra in extras):
-                left.append(one)
+            if item.marker is None or any(item.marker.evaluate({"extra": extra}) for extra in extras):
+                left.append(item)
     installed = importlib.metadata.packages_distributions()
     ours = {name for name, _ in names}
-    return {module for module, by in installed.items() if any(canonicalize_name(one) in ours for one in by)}
+    return {module for module, by in installed.items() if any(canonicalize_name(item) in ours for item in by)}
 
 
-def test_pyfunc_loads_with_its_requirements_alone_and_takes_every_kind_of_input(
-    model_folder, recording, expected, tmp_path
-):
+def test_pyfunc_loads_with_pinned_packages_and_any_input_form(model_folder, recording, expected, tmp_path):
     """In a process of its own, elsewhere, that finds nothing else: the code that answers is the model's."""
     wanted = required((Path(model_folder) / "requirements.txt").read_text().split())
     hidden = sorted(importlib.metadata.packages_distributions().keys() - wanted)
@@ -128,14 +126,14 @@ print(json.dumps({"answers": answers, "refusal": refusal, "code": sap2.__file__}
     said = json.loads(done.stdout.splitlines()[-1])
     assert said["code"].startswith(model_folder)
     whole = {"text": expected.text, "found": expected.found, "predicted": expected.predicted}
-    four, two, one = said["answers"]
+    four, two, item = said["answers"]
     assert four == [whole] * 4
     assert two[0] == whole and two[1]["found"] == two[1]["predicted"] == []
-    assert one == [two[1]]
-    assert "row 1: audio 'no-such.wav' is neither a file here nor base64" in said["refusal"]
+    assert item == [two[1]]
+    assert "row 1: audio 'no-such.wav' is neither an existing file nor base64" in said["refusal"]
 
 
-def test_package_holds_safetensors_code_and_pinned_requirements_but_no_pickle(model_folder):
+def test_the_package_has_pinned_requirements_and_no_pickle(model_folder):
     files = {path.relative_to(model_folder).as_posix() for path in Path(model_folder).rglob("*") if path.is_file()}
     assert not [name for name in files if name.endswith((".pkl", ".pickle", ".bin", ".pt", ".pth", ".pyc"))]
     assert {
@@ -150,7 +148,7 @@ def test_package_holds_safetensors_code_and_pinned_requirements_but_no_pickle(mo
 
 
 @pytest.mark.parametrize(("given", "expected"), [(None, "3600"), ("77", "77")])
-def test_a_models_upload_waits_an_hour_unless_told(models, monkeypatch, given, expected):
+def test_an_upload_waits_an_hour_by_default(models, monkeypatch, given, expected):
     """A shard of a large base takes the server longer than MLflow's two minutes to hand on."""
     if given:
         monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", given)
@@ -161,7 +159,7 @@ def test_a_models_upload_waits_an_hour_unless_told(models, monkeypatch, given, e
     assert os.environ.get("MLFLOW_HTTP_REQUEST_TIMEOUT") == given
 
 
-def test_requirements_are_pinned_to_what_is_installed_without_its_build():
+def test_requirements_are_pinned_without_build_suffixes():
     pins = dict(line.split("==") for line in pip_requirements())
     assert pins["transformers"] == importlib.metadata.version("transformers")
     assert "+" not in pins["torch"] and importlib.metadata.version("torch").startswith(pins["torch"])
@@ -176,10 +174,10 @@ def test_mlflows_own_server_takes_its_json_and_answers_the_same(registered, shar
 
     audio = base64.b64encode(recording.read_bytes()).decode()
     rows = [[audio, ", ".join(KEYWORDS)], [audio, KEYWORDS]]
-    asked = json.dumps({"dataframe_split": {"columns": ["audio", "keywords"], "data": rows}})
+    calls = json.dumps({"dataframe_split": {"columns": ["audio", "keywords"], "data": rows}})
     with fluent(shared_section):
         model = load_model(registered[0]["uri"])
-    answer = invocations(asked, "application/json", model, model.metadata.get_input_schema())
+    answer = invocations(calls, "application/json", model, model.metadata.get_input_schema())
     whole = {"text": expected.text, "found": expected.found, "predicted": expected.predicted}
     assert answer.status == 200 and json.loads(answer.response) == {"predictions": [whole] * 2}
 
@@ -194,9 +192,7 @@ def test_signature_names_the_columns(model_folder):
     assert signature.outputs.input_names() == ["text", "found", "predicted"]
 
 
-def test_a_base_from_the_hub_is_referred_to_by_id_and_commit_not_copied(
-    section, models, recording, expected, monkeypatch, tmp_path
-):
+def test_a_base_from_the_hub_is_stored_as_id_and_commit(section, models, recording, expected, monkeypatch, tmp_path):
     import shutil
 
     from sap2 import hub
@@ -222,7 +218,7 @@ def test_a_base_from_the_hub_is_referred_to_by_id_and_commit_not_copied(
 
 
 def test_unknown_version_is_a_tracking_error(registered, shared_section):
-    with pytest.raises(TrackingError, match="gives no models:/whole/99"):
+    with pytest.raises(TrackingError, match="cannot provide models:/whole/99"):
         load_registered(shared_section, "models:/whole/99")
 
 
@@ -234,8 +230,8 @@ def test_model_of_somebody_else_is_named(section, tmp_path):
     )
     with start_run(section, "other") as tracker, fluent(section) as mlflow, mlflow.start_run(run_id=tracker.run_id):
         info = mlflow.pyfunc.log_model(name="other", python_model=str(code), pip_requirements=["mlflow"])
-    assert client(section).get_run(tracker.run_id).info.status == "FINISHED"
-    with pytest.raises(ModelError, match="holds no artifacts, expected base, pruner, recogniser"):
+    assert new_client(section).get_run(tracker.run_id).info.status == "FINISHED"
+    with pytest.raises(ModelError, match="has no artifacts, expected base, pruner, recogniser"):
         load_registered(section, info.model_uri)
 
 
@@ -265,15 +261,15 @@ def test_options_override_the_settings_and_say_so(section, models, registered, s
         ) in capsys.readouterr().err
 
 
-def test_a_folder_without_settings_takes_the_defaults_and_says_so(section, models, tmp_path, capsys):
+def test_a_folder_without_settings_reports_the_defaults(section, models, tmp_path, capsys):
     loaded = load_model_of(section, folder_of(models, tmp_path))
     assert loaded.settings == RecogniserSettings()
-    assert f'settings: {tmp_path} holds no settings.json, so that the defaults count; "sap2 settings"' in (
+    assert f'settings: {tmp_path} has no settings.json, the defaults apply; "sap2 settings"' in (
         capsys.readouterr().err
     )
 
 
-def test_two_checkpoints_decode_by_the_settings_of_stage_2s_folder(section, models, tmp_path):
+def test_two_checkpoints_use_the_settings_of_stage_2(section, models, tmp_path):
     import shutil
 
     checkpoint = shutil.copytree(models / "base", tmp_path / "checkpoint")
@@ -283,9 +279,9 @@ def test_two_checkpoints_decode_by_the_settings_of_stage_2s_folder(section, mode
     assert loaded.pruner is not None
 
 
-def test_an_unusable_settings_file_is_refused_before_a_model_loads(section, models, tmp_path):
+def test_an_unusable_settings_file_is_refused_before_loading(section, models, tmp_path):
     folder = folder_of(models, tmp_path)
     (tmp_path / "settings.json").write_text('{"pruning": {"treshold": -1}}')
-    named = r"settings.json: unknown key pruning.treshold; the nearest valid one is pruning.threshold"
+    named = r"settings.json: unknown key pruning.treshold; the nearest valid key is pruning.threshold"
     with pytest.raises(ModelError, match=named):
         load_model_of(section, folder)

@@ -68,7 +68,7 @@ def run_at_once(commands) -> None:
     assert [process.wait(300) for process in running] == [0, 0]
 
 
-def test_register_promote_and_roll_back_on_postgresql(section, asking, version, register_again, package, tmp_path):
+def test_register_promote_and_roll_back_on_postgresql(section, client, version, register_again, package, tmp_path):
     answer = register_again(section)
     again = register_again(section)
     assert answer["version"] == again["version"] == 1
@@ -76,10 +76,10 @@ def test_register_promote_and_roll_back_on_postgresql(section, asking, version, 
     version(30), promote(section, GATE, EVALUATION, "2")
     version(5)
     assert promote(section, GATE, EVALUATION, "challenger").promoted
-    assert moving.aliases(asking, section.model_name) == {"champion": 3, "previous": 2}
+    assert moving.aliases(client, section.model_name) == {"champion": 3, "previous": 2}
     assert rollback(section, "misspells Meyer") == (3, 2)
-    assert moving.aliases(asking, section.model_name)["champion"] == 2
-    assert asking.get_registered_model(section.model_name).tags == {}
+    assert moving.aliases(client, section.model_name)["champion"] == 2
+    assert client.get_registered_model(section.model_name).tags == {}
 
 
 REGISTER = """
@@ -96,7 +96,7 @@ register(section, metrics={"none": {"wer": 9.5}}, params={"number": number}, **g
 """
 
 
-def test_two_registrations_at_once_are_two_whole_versions(section, asking, models, package, tmp_path):
+def test_two_registrations_at_once_are_two_whole_versions(section, client, models, package, tmp_path):
     parts = {name: str(models / name) for name in PARTS}
     outputs = [tmp_path / "1.json", tmp_path / "2.json"]
     run_at_once(
@@ -104,9 +104,9 @@ def test_two_registrations_at_once_are_two_whole_versions(section, asking, model
         for output in outputs
     )
     answers = [json.loads(output.read_text()) for output in outputs]
-    made = asking.search_model_versions(f"name = '{section.model_name}'")
-    assert {int(one.version) for one in made} == {answer["version"] for answer in answers} == {1, 2}
-    assert all(one.status == "READY" and one.tags["none/wer"] == "9.5" for one in made)
+    made = client.search_model_versions(f"name = '{section.model_name}'")
+    assert {int(item.version) for item in made} == {answer["version"] for answer in answers} == {1, 2}
+    assert all(item.status == "READY" and item.tags["none/wer"] == "9.5" for item in made)
 
 
 PROMOTE = """
@@ -118,17 +118,17 @@ promote(section, GateSection(), EvaluationSection(bootstrap_samples=100), sys.ar
 """
 
 
-def test_two_processes_promote_at_once_and_one_champion_is_left(section, asking, version):
+def test_concurrent_promotions_leave_a_single_champion(section, client, version):
     version(40), promote(section, GATE, EVALUATION, "1")
     version(20), version(20)
     run_at_once([PROMOTE, section.model_dump_json(), number] for number in ("2", "3"))
-    held = moving.aliases(asking, section.model_name)
+    held = moving.aliases(client, section.model_name)
     assert {held["champion"], held["previous"]} == {2, 3}
     replaced = {
-        number: asking.get_model_version(section.model_name, number).tags.get("sap2.replaced") for number in "23"
+        number: client.get_model_version(section.model_name, number).tags.get("sap2.replaced") for number in "23"
     }
     assert replaced == {str(held["champion"]): str(held["previous"]), str(held["previous"]): "1"}
-    assert asking.get_registered_model(section.model_name).tags == {}
+    assert client.get_registered_model(section.model_name).tags == {}
 
 
 @pytest.mark.skipif(STORE is not None, reason=str(STORE))
@@ -154,11 +154,11 @@ def test_clients_that_reach_mlflow_alone_fetch_a_version(
     ("host", "code"), [("localhost", 200), ("127.0.0.1", 200), ("mlflow", 200), ("elsewhere.example", 403)]
 )
 def test_mlflow_answers_the_host_names_of_compose_alone(port, host, code):
-    asked = urllib.request.Request(
+    calls = urllib.request.Request(
         f"http://127.0.0.1:{port}/api/2.0/mlflow/experiments/get?experiment_id=0", headers={"Host": f"{host}:{port}"}
     )
     try:
-        with urllib.request.urlopen(asked, timeout=30) as answer:
+        with urllib.request.urlopen(calls, timeout=30) as answer:
             assert answer.status == code
     except urllib.error.HTTPError as error:
         assert error.code == code

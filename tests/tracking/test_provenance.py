@@ -1,4 +1,4 @@
-"""Commit, dirt and digests say what a run came from."""
+"""Provenance of a run: commit, uncommitted changes and digests."""
 
 import hashlib
 import subprocess

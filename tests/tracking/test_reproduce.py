@@ -1,4 +1,4 @@
-"""A run's recipe is a shell script that makes it again: here one is carried out, with a pipeline of one small stage."""
+"""A run's recipe is a shell script that reproduces it; the tests run it with a pipeline of a single small stage."""
 
 import os
 import subprocess
@@ -39,30 +39,28 @@ def repository(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow  # runs git, mlflow and dvc as a person would
-def test_a_run_is_made_again_with_its_changes_its_params_and_its_lock(
-    repository, section, register_again, models, reports
-):
+def test_a_run_is_reproduced_with_changes_params_and_lock(repository, section, register_again, models, reports):
     answer = register_again(
         section, params={"profile": "default", "word": {"text": "again"}}, lock=repository / "dvc.lock"
     )
-    found = recipe(section, str(answer["version"]))
+    result = recipe(section, str(answer["version"]))
     commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True).stdout.strip()
-    assert (found.run, found.commit, found.dirty) == (answer["run"], commit, True)
-    assert found.version == f"{section.model_name}/1" and found.stages == {"word": "python stage.py > out.txt"}
-    assert list(found.data) == ["out.txt"] and any(name.endswith("test.jsonl") for name in found.digests)
-    script = str(found)
+    assert (result.run, result.commit, result.dirty) == (answer["run"], commit, True)
+    assert result.version == f"{section.model_name}/1" and result.stages == {"word": "python stage.py > out.txt"}
+    assert list(result.data) == ["out.txt"] and any(name.endswith("test.jsonl") for name in result.digests)
+    script = str(result)
     assert script.splitlines()[0] == f"# run {answer['run']}, version {section.model_name}/1"
     assert f"git worktree add --detach ../sap2-{answer['run'][:8]} {commit}" in script
 
-    carry_out(found)
+    carry_out(result)
     place = repository.parent / f"sap2-{answer['run'][:8]}"
     assert (place / "out.txt").read_text() == "changed 1\n", "the change that was not committed, and the run's params"
     assert subprocess.run(["sh", "-n"], input=script, text=True).returncode == 0
     with pytest.raises(InputError, match="git worktree add .*: failed"):
-        carry_out(found)
+        carry_out(result)
 
 
-def test_a_stages_run_an_alias_and_a_version_lead_to_the_pipelines_run(registered, shared_section):
+def test_stage_runs_aliases_and_versions_lead_to_the_pipeline(registered, shared_section):
     answer, _, trained = registered
     for which in (answer["run"], trained, "1", "models:/whole/1"):
         try:
@@ -72,12 +70,12 @@ def test_a_stages_run_an_alias_and_a_version_lead_to_the_pipelines_run(registere
 
 
 @pytest.mark.parametrize("which", ["f" * RUN_ID_LENGTH, "99", "models:/nothing/1", "models:/nothing@champion"])
-def test_what_is_not_there_is_named(registered, shared_section, which):
+def test_missing_files_are_named(registered, shared_section, which):
     with pytest.raises(TrackingError, match=which if "@" not in which else "no registered model 'nothing'"):
         recipe(shared_section, which)
 
 
-def test_the_store_is_named_by_a_place_that_holds_everywhere(tmp_path, monkeypatch):
+def test_the_recipe_has_an_absolute_store_address(tmp_path, monkeypatch):
     from sap2.tracking.reproduce import _absolute
 
     monkeypatch.chdir(tmp_path)

@@ -1,4 +1,4 @@
-"""A run keeps what a training said, whatever the server does."""
+"""A run keeps a training's metrics, whatever the server does."""
 
 import time
 
@@ -45,31 +45,31 @@ def wait_until(condition, seconds=5):
     assert condition()
 
 
-def test_params_metrics_and_tags_arrive(section, asking):
+def test_params_metrics_and_tags_arrive(section, client):
     with start_run(section, "pruner", PARAMS) as tracker:
         for step in range(3):
             tracker.log({"loss": 3.0 - step, "dev loss (b)": 1.0}, step=step)
-    run = asking.get_run(tracker.run_id)
+    run = client.get_run(tracker.run_id)
     assert run.info.status == "FINISHED" and run.info.run_name == "pruner"
     assert run.data.params["pruner.learning_rate"] == "0.0001" and run.data.params["many.k119"] == "119"
     assert run.data.params["pruner.hub_token"] == "***"
     assert run.data.tags["sap2.stage"] == "pruner" and run.data.tags["mlflow.source.name"] == "sap2 pruner"
-    history = asking.get_metric_history(tracker.run_id, "loss")
+    history = client.get_metric_history(tracker.run_id, "loss")
     assert [(metric.step, metric.value) for metric in history] == [(0, 3.0), (1, 2.0), (2, 1.0)]
     assert "dev loss _b_" in run.data.metrics
 
 
-def test_interrupted_run_goes_on_and_a_finished_one_does_not(section, asking, tmp_path):
+def test_only_an_interrupted_run_resumes(section, client, tmp_path):
     state = tmp_path / "pruner.json"
     with pytest.raises(KeyboardInterrupt), start_run(section, "pruner", PARAMS, state) as first:
         first.log({"loss": 2.0}, step=1)
         raise KeyboardInterrupt
-    assert asking.get_run(first.run_id).info.status == "KILLED"
+    assert client.get_run(first.run_id).info.status == "KILLED"
     with start_run(section, "pruner", PARAMS, state) as second:
-        assert asking.get_run(second.run_id).info.status == "RUNNING"
+        assert client.get_run(second.run_id).info.status == "RUNNING"
         second.log({"loss": 1.0}, step=2)
     assert second.run_id == first.run_id
-    assert [metric.step for metric in asking.get_metric_history(first.run_id, "loss")] == [1, 2]
+    assert [metric.step for metric in client.get_metric_history(first.run_id, "loss")] == [1, 2]
     assert not state.exists()
     with start_run(section, "pruner", PARAMS, state) as third:
         pass
@@ -77,13 +77,13 @@ def test_interrupted_run_goes_on_and_a_finished_one_does_not(section, asking, tm
 
 
 @pytest.mark.parametrize("change", ["params", "deleted", "broken"])
-def test_run_that_is_not_the_same_training_is_not_gone_on_with(section, asking, tmp_path, change):
+def test_another_training_does_not_resume_the_run(section, client, tmp_path, change):
     state = tmp_path / "pruner.json"
     with pytest.raises(ValueError, match="stop"), start_run(section, "pruner", {"seed": 1}, state) as first:
         raise ValueError("stop")
-    assert asking.get_run(first.run_id).info.status == "FAILED"
+    assert client.get_run(first.run_id).info.status == "FAILED"
     if change == "deleted":
-        asking.delete_run(first.run_id)
+        client.delete_run(first.run_id)
     if change == "broken":
         state.write_text("{")
     with start_run(section, "pruner", {"seed": 2 if change == "params" else 1}, state) as second:
@@ -93,7 +93,7 @@ def test_run_that_is_not_the_same_training_is_not_gone_on_with(section, asking, 
 
 def test_no_run_opens_on_a_server_that_is_not_there(monkeypatch):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    with pytest.raises(TrackingError, match="no run can be opened"):
+    with pytest.raises(TrackingError, match="cannot open a run"):
         with start_run(TrackingSection(uri="http://127.0.0.1:9"), "pruner"):
             pass
 
@@ -121,17 +121,17 @@ def test_failing_server_stops_nothing_and_nothing_is_lost(tmp_path, capsys):
     assert tracker.close("FINISHED")
     assert server.metrics == [("loss", 1.0, 1), ("loss", 0.5, 2)]
     said = capsys.readouterr().err
-    assert said.count("metrics cannot be sent, the work goes on and they are kept: http://***@host") == 1
-    assert said.count("metrics are sent again") == 1
+    assert said.count("metrics cannot be sent, they are queued while the work continues: http://***@host") == 1
+    assert said.count("metrics are being sent again") == 1
 
 
-def test_what_could_not_be_sent_is_kept_and_sent_when_the_run_goes_on(tmp_path, capsys):
+def test_unsent_metrics_are_sent_when_the_run_resumes(tmp_path, capsys):
     unsent = tmp_path / "unsent.jsonl"
     tracker = Tracker(Server(down=True), "run", unsent, flush_seconds=60)
     tracker.log({"loss": 1.0}, step=1)
     assert not tracker.close("FINISHED")
     said = capsys.readouterr().err
-    assert f"1 metrics and the end of run run could not be sent; they are kept in {unsent}" in said
+    assert f"1 metrics and the end of run run could not be sent; they are stored in {unsent}" in said
     assert f'"sap2 resend {unsent}" sends them' in said
     assert [row.get("value", row.get("status")) for _, row in read_jsonl(unsent)] == [1.0, "FINISHED"]
     server = Server()
@@ -155,7 +155,7 @@ def test_a_hanging_server_holds_up_the_end_of_a_run_only_so_long(tmp_path):
     assert len(list(read_jsonl(tmp_path / "unsent.jsonl"))) == 3
 
 
-def test_what_a_finished_run_kept_is_sent_later_and_once_more_changes_nothing(section, asking, models, tmp_path):
+def test_resending_unsent_metrics_is_idempotent(section, client, models, tmp_path):
     """Its curve, the adapter by which register finds it, and its end."""
     state = tmp_path / "pruner-run.json"
     with pytest.MonkeyPatch.context() as patch, start_run(section, "pruner", PARAMS, state) as tracker:
@@ -164,19 +164,19 @@ def test_what_a_finished_run_kept_is_sent_later_and_once_more_changes_nothing(se
         tracker.log({"loss": 1.5}, step=7)
         tracker.made(models / "pruner")
     [kept] = tmp_path.glob(f"*{UNSENT}")
-    assert asking.get_run(tracker.run_id).info.status == "RUNNING"
+    assert client.get_run(tracker.run_id).info.status == "RUNNING"
     again = kept.with_name(f"again{UNSENT}")
     again.write_bytes(kept.read_bytes())
     assert resend(section, [kept]) == resend(section, [again]) == [tracker.run_id]
     assert not kept.exists() and not state.exists()
-    run = asking.get_run(tracker.run_id)
+    run = client.get_run(tracker.run_id)
     assert run.info.status == "FINISHED" and run.data.tags[ADAPTER_TAG] == adapter_digest(models / "pruner")
-    assert [(one.step, one.value) for one in asking.get_metric_history(tracker.run_id, "loss")] == [(7, 1.5)]
+    assert [(metric.step, metric.value) for metric in client.get_metric_history(tracker.run_id, "loss")] == [(7, 1.5)]
 
 
-def test_a_file_that_is_no_runs_is_refused(section, tmp_path):
+def test_only_files_of_unsent_metrics_are_resent(section, tmp_path):
     (tmp_path / "rows.jsonl").write_text('{"id": "a"}\n')
-    with pytest.raises(InputError, match="rows.jsonl: not what a run could not send"):
+    with pytest.raises(InputError, match="rows.jsonl: not a file of unsent metrics"):
         resend(section, [tmp_path / "rows.jsonl"])
 
 
@@ -187,8 +187,8 @@ def test_metric_that_is_no_number_is_the_callers_error(tmp_path):
     tracker.close("FINISHED")
 
 
-def test_a_training_logs_the_load_of_its_machine(section, asking, tmp_path):
+def test_a_training_logs_the_load_of_its_machine(section, client, tmp_path):
     with start_run(section, "pruner", state=tmp_path / "run.json") as tracker:
         tracker.log({"loss": 1.0}, 1)
-    metrics = asking.get_run(tracker.run_id).data.metrics
+    metrics = client.get_run(tracker.run_id).data.metrics
     assert "system/cpu_utilization_percentage" in metrics and metrics["system/system_memory_usage_megabytes"] > 0

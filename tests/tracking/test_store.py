@@ -1,4 +1,4 @@
-"""A store that cannot take the results is found out before the training, with the way out."""
+"""An unusable store is an error before the training, with the way out."""
 
 import os
 import re
@@ -60,7 +60,7 @@ def test_local_store_is_used_and_said(section, store, monkeypatch):
     assert check_server(section) == f"runs go to {store}"
 
 
-def test_unreachable_server_fails_within_seconds_with_the_way_out(closed_port, monkeypatch):
+def test_an_unreachable_server_fails_within_seconds(closed_port, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://me:secret@127.0.0.1:{closed_port}")
     started = time.monotonic()
     with pytest.raises(TrackingError) as failure:
@@ -94,23 +94,23 @@ def test_file_that_is_no_database_is_an_error_and_stays(tmp_path):
     assert path.read_text() == "not a database, but somebody's notes"
 
 
-def test_deleted_experiment_is_an_error_that_says_how_to_restore_it(section, asking):
+def test_a_deleted_experiment_states_how_to_restore_it(section, client):
     with start_run(section, "pruner"):
         pass
-    experiment = asking.get_experiment_by_name(section.experiment).experiment_id
-    asking.delete_experiment(experiment)
+    experiment = client.get_experiment_by_name(section.experiment).experiment_id
+    client.delete_experiment(experiment)
     with pytest.raises(TrackingError, match=f"mlflow experiments restore --experiment-id {experiment}"):
         check_server(section)
 
 
-def test_artifacts_lie_beside_the_database(section, asking, store):
+def test_artifacts_lie_beside_the_database(section, client, store):
     with start_run(section, "pruner") as tracker:
         pass
-    place = asking.get_run(tracker.run_id).info.artifact_uri
+    place = client.get_run(tracker.run_id).info.artifact_uri
     assert place.startswith("file://" + os.path.dirname(store.removeprefix("sqlite:///")) + "/mlartifacts/")
 
 
-def test_pointing_mlflow_at_the_store_leaves_the_environment_alone(section, monkeypatch):
+def test_fluent_mlflow_restores_the_environment(section, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", section.uri)
     with fluent(section) as mlflow:
         assert mlflow.get_tracking_uri() == section.uri

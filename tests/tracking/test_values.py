@@ -1,4 +1,4 @@
-"""What MLflow gets is flat, within its limits, and holds no secret."""
+"""Values for MLflow are flat, within its limits, and without secrets."""
 
 import math
 

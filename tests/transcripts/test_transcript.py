@@ -1,4 +1,4 @@
-"""Which list words a transcript is said to hold."""
+"""Keywords that a transcript contains."""
 
 import pytest
 
