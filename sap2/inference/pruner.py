@@ -8,7 +8,8 @@ import numpy as np
 from sap2.data.segmentation import join
 from sap2.inference.encoded import AudioEncoder, AudioInput, EncodedAudio
 from sap2.inference.first_pass import Written, chances, written
-from sap2.inference.prefilter import shorten
+from sap2.inference.index import IndexCache, KeywordIndex, Vocabulary
+from sap2.inference.prefilter import cut
 from sap2.inference.scoring import best, keyword_scores
 from sap2.inference.stage_model import StageModel
 from sap2.inference.threshold import above
@@ -38,6 +39,7 @@ class Pruner:
         self.threshold = TAG_THRESHOLD if settings.threshold is None and self.tagging else settings.threshold
         # The lowest score of what `score_keywords` returns, where that is not all that stage 1 answers with.
         self.least = LEAST_TAG_SCORE if self.tagging else None
+        self.indexes = IndexCache(Vocabulary(base.processor, stage.spelling))
         self.encode = AudioEncoder(self.stages, settings.batch_size, speech_only=settings.speech_only)
 
     @property
@@ -65,13 +67,14 @@ class Pruner:
         of all utterances are decoded together. A keyword's score is the best of its chunks and segments.
         """
         speech = self.encode(audio)
-        listed = [ReadList(words, self.stage.spelling) for words in keywords]
-        lists = self._shortlist(speech, [one.read for one in listed])
+        listed = [self.indexes.of(words) for words in keywords]
+        lists = self._shortlist(speech, listed)
         scored: list[list[dict[str, float]]] = [[] for _ in speech]
         for utterance, scores in (self._by_tags if self.tagging else self._by_answers)(speech, lists, label):
             scored[utterance].append(scores)
         return [
-            one.scores(self._merge(words, several)) for one, words, several in zip(listed, lists, scored, strict=True)
+            index.listed.scores(self._merge(words, several))
+            for index, words, several in zip(listed, lists, scored, strict=True)
         ]
 
     def evidence(
@@ -149,9 +152,14 @@ class Pruner:
             likely = dict(zip(texts_tried, logprobs, strict=True))
             yield row, [likely[one.text] - likely[own] for one in row]
 
-    def _shortlist(self, speech: list[EncodedAudio], lists: list[list[str]]) -> list[list[str]]:
-        """The lists, those longer than `prefilter` cut to what the base's first pass makes likely."""
-        return shorten(lists, self.settings.prefilter, lambda rows: self._first_pass([speech[row] for row in rows]))
+    def _shortlist(self, speech: Sequence[EncodedAudio], listed: Sequence[KeywordIndex]) -> list[list[str]]:
+        """The lists as the base reads them, long ones cut to what the base makes likely."""
+        return cut(
+            self.settings.prefilter,
+            listed,
+            lambda row: map(self.base.frame_scores, speech[row].by(self.base)),
+            lambda rows: self._first_pass([speech[row] for row in rows]),
+        )
 
     def _first_pass(self, speech: Sequence[EncodedAudio]) -> list[str]:
         """What the base transcribes of each recording without context."""

@@ -2,18 +2,23 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 
 import numpy as np
+import torch
 from peft import PeftModel
 from torch import Tensor
 
 from sap2.constants import SAMPLE_RATE
+from sap2.errors import ModelError
 from sap2.inference.decoding import Answer, answers, encode, likelihoods, tags
+from sap2.inference.index import Vocabulary
 from sap2.settings import SearchSettings
 
 __all__ = ["BARE_ENCODER", "StageModel"]
 
 BARE_ENCODER = "base"  # name of an encoder that no adapter changes
+LEAST_BLANK = 0.02  # mean probability of CTC's blank; a base that was trained without CTC gives about 1 / tokens
 
 
 class StageModel:
@@ -44,6 +49,11 @@ class StageModel:
     def tagging(self) -> bool:
         """Whether the model was trained to tag keywords as spoken or not."""
         return self.model.config.tagging > 0
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary:
+        """How the base reads keywords: spelling and tokens."""
+        return Vocabulary(self.processor, self.spelling)
 
     @property
     def spelling(self) -> str:
@@ -129,6 +139,29 @@ class StageModel:
             )  # fmt: skip
         by_row = dict(zip(rows, scored, strict=True))
         return [by_row.get(row, []) for row in range(len(texts))]
+
+    @torch.no_grad()
+    def frame_scores(self, states: Tensor) -> tuple[np.ndarray, int]:
+        """The log-probability of each token in each frame, `(frames, tokens)`, and which of them is CTC's blank.
+
+        A base of "sap2 base" was trained with CTC over the dot products of projected speech with the embeddings of
+        tokens; its blank is the audio placeholder.
+
+        Raises: ModelError: the base was not trained so.
+        """
+        model = self.model.get_base_model() if isinstance(self.model, PeftModel) else self.model
+        blank = model.config.audio_token_index
+        projector = model.model.multi_modal_projector
+        with self.switched_on():
+            speech = projector(states.to(model.device, projector.linear.weight.dtype))
+            scores = model.lm_head(speech).float().log_softmax(-1)
+        if len(states) and scores[:, blank].exp().mean() < LEAST_BLANK:
+            raise ModelError(
+                "pruning.prefilter.method is ctc and the base gives no CTC frame scores: the probability of a blank is "
+                f"{scores[:, blank].exp().mean():.2g} on average, expected at least {LEAST_BLANK:g}; set "
+                "pruning.prefilter.method=phonetic, or use a base of sap2 base"
+            )
+        return scores.cpu().numpy(), blank
 
     def _encoder_adapted(self) -> bool:
         """Whether the adapter changes the encoder, as one trained with `freeze_vit: false` does."""
