@@ -19,7 +19,7 @@ from typing import Any, overload
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from sap2.data.biasing import read_list
 from sap2.errors import InputError
@@ -125,7 +125,7 @@ class KeywordIndex(Sequence[str]):
         }  # fmt: skip
         arrays = {name: getattr(self.tree, name) for name in TREE} | {"texts": packed}
         with atomic_file(path) as partial:
-            save_file(arrays, partial, {key: str(value) for key, value in facts.items()})
+            partial.write_bytes(save(arrays, {key: str(value) for key, value in facts.items()}))
         return facts | {"tokens": len(self.tree.tokens), "bytes": path.stat().st_size}
 
     @classmethod

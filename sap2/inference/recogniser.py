@@ -49,8 +49,8 @@ class Recogniser:
     ):
         self.settings = settings
         self.transcriber = make_transcriber(transcriber, settings.inference)
-        self.indexes = IndexCache(transcriber.vocabulary)
         self.pruner = None if pruner is None else Pruner(pruner, base or transcriber, settings.pruning)
+        self.indexes = self.pruner.indexes if self.pruner else IndexCache(transcriber.vocabulary)
         stages = [transcriber, *(self.pruner.stages if self.pruner else [])]
         inference = settings.inference
         cut = inference.max_segment, inference.segment_overlap, inference.speech_only
@@ -74,6 +74,10 @@ class Recogniser:
     def cut(self, wave: np.ndarray) -> list[tuple[Seconds, Seconds]]:
         """Start and end of the segments that a recording is transcribed in: see `AudioEncoder.cut`."""
         return self.encode.cut(wave)
+
+    def index(self, keywords: Sequence[str]) -> KeywordIndex:
+        """The list prepared for this recogniser: it stands wherever a list does."""
+        return self.indexes.of(keywords)
 
     def __call__(self, audio: AudioInput, keywords: KeywordList = ()) -> Transcript:
         """Recognise one recording of any length with a keyword list of any length."""
