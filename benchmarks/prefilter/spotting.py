@@ -32,7 +32,7 @@ from sap2.data.speech import Synthesiser
 from sap2.files import sha256
 from sap2.inference import load_recogniser
 from sap2.inference.prefilter import similarity
-from sap2.inference.spotting import PrefixTree, spot
+from sap2.inference.spotting import PrefixTree, spot, without_pauses
 from sap2.manifest import audio_path, read_manifest, spoken
 from sap2.progress import track
 from sap2.prompts import recognition_prompt
@@ -72,7 +72,7 @@ def main() -> None:
         words = _listed(arguments.words, said, size) if arguments.words else glossary(said, size)
         tree = PrefixTree.of(_sequences(stage, words, arguments.phonemes))
         started = time.perf_counter()
-        spotted = [spot(frames, blank, tree, token_bonus=0.0) for frames, blank in scores]
+        spotted = [spot(without_pauses(frames, blank), blank, tree, token_bonus=0.0) for frames, blank in scores]
         taken = (time.perf_counter() - started) / len(said)
         methods = {
             f"ctc, bonus {bonus:g}": [np.maximum(row + bonus * tree.lengths, UNHEARD) for row in spotted]

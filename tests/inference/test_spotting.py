@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import sap2.inference.spotting as module
-from sap2.inference.spotting import PrefixTree, spot
+from sap2.inference.spotting import PrefixTree, spot, without_pauses
 
 BLANK = 0
 
@@ -80,6 +80,24 @@ def test_a_beam_loses_keywords_and_never_changes_a_score():
     assert np.isfinite(exact).all() and 0 < reached.sum() < len(cut)
     np.testing.assert_allclose(cut[reached], exact[reached], atol=1e-4)
     assert set(np.argsort(-exact)[:5]) <= set(np.flatnonzero(reached)), "the best ones stay"
+
+
+def test_pauses_are_one_frame_and_change_no_score():
+    rng = np.random.default_rng(6)
+    scores = np.full((14, 5), -9.0, np.float32) + rng.random((14, 5), np.float32)
+    scores[:, BLANK] = -0.01
+    said = {2: 1, 7: 1, 8: 2, 12: 3}  # frame: token
+    for frame, token in said.items():
+        scores[frame, BLANK], scores[frame, token] = -6.0, -0.02
+    merged = without_pauses(scores, BLANK)
+    assert len(merged) == len(said) + 4, "the frames with a token, and the pauses around them"
+    sequences = [[1, 1, 2, 3], [1, 2], [1, 2, 3], [2, 3], [3]]  # each as it is said
+    kept, before = (spot(one, BLANK, PrefixTree.of(sequences), token_bonus=0.0) for one in (merged, scores))
+    np.testing.assert_allclose(kept, before, atol=0.2)
+    assert len(without_pauses(scores[:0], BLANK)) == 0
+    loud = frame_scores(rng, 5)
+    loud[:, BLANK] = -3.0
+    np.testing.assert_array_equal(without_pauses(loud, BLANK), loud)
 
 
 def test_sequences_that_cannot_be_said_score_least():
