@@ -32,6 +32,7 @@ COMMANDS = [
     "models",
     "reproduce",
     "transcribe",
+    "index",
     "keywords",
     "demo",
     "serve",

@@ -68,7 +68,7 @@ def serve(
         max_batch=max_batch,
     )
     offered = IndexFolder(indexes, index_mb << 20) if indexes else None
-    run(model, tracking, limits, host, port, poll, requests, settings_overrides(set_ or ()), offered)
+    run(model, tracking, limits, host, port, poll, requests, offered, settings_overrides(set_ or ()))
 
 
 @app.command(epilog="Example: sap2 monitor --requests served")

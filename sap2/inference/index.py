@@ -33,7 +33,7 @@ __all__ = ["LONG", "IndexCache", "KeywordIndex", "Vocabulary", "is_index", "read
 FORMAT = "sap2-keyword-index/1"
 TREE = ("parents", "tokens", "levels", "ends", "lengths")
 LONG = 500  # keywords of a list that is worth keeping prepared
-BYTES_PER_KEYWORD = 1_600  # of Python's texts, tuples and dicts: measured with 100,000 rare words
+BYTES_PER_KEYWORD = 1_000  # of Python's texts, tuples and dicts: measured with 100,000 rare words
 
 
 class Vocabulary:

@@ -200,7 +200,7 @@ class Service:
         """The answer with an id, under which it is kept; a full disk takes no answer away."""
         id = self.keeper.new_id()
         try:
-            await asyncio.to_thread(self.keeper.add, id, wave, asked.keywords, answer)
+            await asyncio.to_thread(self.keeper.add, id, wave, _worth_keeping(asked, answer), answer)
         except (OSError, RuntimeError) as error:
             print(f"serving: an answer could not be kept: {error}", file=sys.stderr)
             return answer
@@ -218,7 +218,8 @@ class Service:
     def _outcome(self, future: "asyncio.Future[Answer]", asked: Asked) -> Answer | Refused:
         error = future.exception()
         if error is None:
-            self.metrics.answered(asked.keywords, future.result())
+            if asked.index is None:  # an index is not chosen for the recording: nearly nothing of it is found
+                self.metrics.answered(asked.keywords, future.result())
             return future.result()
         if isinstance(error, RequestTimeout):
             return self._late()
@@ -359,6 +360,13 @@ async def _asked(request: Request, service: Service, until: float) -> AsyncItera
         yield await service.with_index(asked)
     finally:
         await form.close()
+
+
+def _worth_keeping(asked: Asked, answer: Answer) -> list[str]:
+    """The list; of an index what stage 1 selected and the text has, as the rest is the same in every request."""
+    if asked.index is None:
+        return list(asked.keywords)
+    return list(dict.fromkeys([*answer.transcript.predicted, *answer.transcript.found]))
 
 
 def _check_model(name: str, service: Service) -> None:

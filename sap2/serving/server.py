@@ -34,15 +34,15 @@ def serve(
     port: int = 8000,
     poll: Seconds = 5.0,
     keep: Path | None = None,
-    overrides: Sequence[str] = (),
     indexes: IndexFolder | None = None,
+    overrides: Sequence[str] = (),
 ) -> None:
     """Serve a model until the process is told to stop; then finish what was begun.
 
     Args:
         keep: Folder in which what is served is kept; None = nothing is.
-        overrides: Changes of the model's settings, as `inference.num_beams=4`.
         indexes: Keyword lists that requests may name.
+        overrides: Changes of the model's settings, as `inference.num_beams=4`.
     Raises: InputError: the world could ask and no key is set. SapError: the model cannot be loaded.
     """
     keys = [key.strip() for key in os.environ.get(KEYS_VARIABLE, "").split(",") if key.strip()]

@@ -6,9 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fake_stage import FakeStage
 
 from sap2.files import sha256
-from sap2.inference.prefilter import shorten
+from sap2.inference.index import KeywordIndex
+from sap2.inference.prefilter import cut
+from sap2.settings import Prefilter
 from sap2.training.shapes import EMBEDDED
 
 BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "prefilter"
@@ -45,7 +48,8 @@ def test_recall_is_of_what_the_recogniser_keeps(recall):
     words = recall["glossary"](said, 40)
     found = recall["recalls"](texts, said, words, [20, 5, 1])
     for keep, share in found.items():
-        kept = shorten([words, words], keep, lambda rows: [texts[row] for row in rows])
+        index, settings = KeywordIndex(words, FakeStage().vocabulary), Prefilter(method="phonetic", keep=keep)
+        kept = cut(settings, [index, index], pytest.fail, lambda rows: [texts[row] for row in rows])
         assert share == round(np.mean([w in k for one, k in zip(said, kept, strict=True) for w in one]), 4)
     assert 0 < found[5] < 1
 

@@ -1,6 +1,7 @@
 """Requests name an index in a list's place; the server holds those used last, within a bound."""
 
 import os
+from dataclasses import replace
 
 import pytest
 from fake_stage import FakeStage
@@ -9,6 +10,7 @@ from transcription_server import Model, running
 from sap2.errors import InputError
 from sap2.inference.index import KeywordIndex
 from sap2.serving.indexes import IndexFolder
+from sap2.serving.keeping import Keeper, requests
 
 VOCABULARY = FakeStage().vocabulary
 
@@ -30,7 +32,19 @@ def test_a_request_gets_the_keywords_of_the_index_it_names(folder, recording):
         assert (status, answer["text"]) == (200, "one 1.0 s Meyer Zorvan")
         assert ask(server, recording, ("keywords", "Dorst"))[2]["text"] == "one 1.0 s Dorst"
         metrics = server.ask("GET", "/metrics")[2].decode()
-        assert "sap2_index_bytes 0.0" not in metrics and "sap2_index_bytes" in metrics
+    assert "sap2_index_bytes 0.0" not in metrics and "sap2_index_bytes" in metrics
+    assert "sap2_keywords_listed_total 1.0" in metrics, "an index is not chosen for the recording"
+
+
+def test_of_an_index_what_took_part_is_kept(folder, recording, tmp_path):
+    class Selecting(Model):
+        def recognise(self, audio, keywords):
+            return [replace(one, predicted=["Zorvan"], found=[]) for one in super().recognise(audio, keywords)]
+
+    with running(Selecting(), indexes=IndexFolder(folder, 1 << 20), keeper=Keeper(tmp_path / "kept")) as server:
+        for fields in ([("index", "names")], [("keywords", "Meyer, Zorvan")]):
+            assert ask(server, recording, *fields)[0] == 200
+    assert [row["keywords"] for row in requests(tmp_path / "kept")] == [["Zorvan"], ["Meyer", "Zorvan"]]
 
 
 @pytest.mark.parametrize("name", ["other", "../names", "names.index", "\x00"])
