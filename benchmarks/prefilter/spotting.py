@@ -5,8 +5,8 @@
     python benchmarks/prefilter/spotting.py --speech DIR --words all_rare_words.txt --base BASE --utterances 150
 
 By default the utterances, names and lists are those of recall.py. With `--speech` they are those of a folder with
-utterances.tsv (id, audio, text): what is said of the file of words, in a list with others of them. `--phonemes` spots
-phonemes instead of tokens, with the phoneme head of a base's training and its lexicon; other words are eSpeak NG's.
+utterances.tsv (id, audio, text): what is said of the file of words, in a list with others of them. Phonemes are spotted
+where the base has a phoneme head, else tokens.
 """
 
 import argparse
@@ -22,15 +22,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from recall import glossary
-from safetensors.torch import load_file
 from transformers import GenerationConfig
 
-from sap2.base.lexicon import Lexicon
-from sap2.base.pretraining import phoneme_numbers
 from sap2.data.audio import load_audio
-from sap2.data.speech import Synthesiser
 from sap2.files import sha256
 from sap2.inference import load_recogniser
+from sap2.inference.index import BONUS
 from sap2.inference.prefilter import similarity
 from sap2.inference.spotting import PrefixTree, spot, without_pauses
 from sap2.manifest import audio_path, read_manifest, spoken
@@ -52,8 +49,7 @@ def main() -> None:
     options.add_argument("--utterances", type=int, help="drawn from --speech, or the first of --split; all by default")
     options.add_argument("--speech", type=Path, help="folder of recordings, with --words")
     options.add_argument("--words", type=Path, help="keywords, one a line")
-    options.add_argument("--phonemes", type=Path, nargs=2, metavar=("HEADS", "LEXICON"), help="spot phonemes")
-    options.add_argument("--bonus", type=float, default=[4.0], nargs="+", help="per token or phoneme")
+    options.add_argument("--bonus", type=float, nargs="+", help="per token or phoneme; that of the package by default")
     options.add_argument("--nbest", type=int, default=0, help="hypotheses for the phonetic match; 0 = none is made")
     options.add_argument("--json", type=Path, help="write the figures there, too")
     arguments = options.parse_args()
@@ -62,7 +58,7 @@ def main() -> None:
     audio, said = _speech(arguments) if arguments.speech else _split(arguments)
     states = stage.encode([load_audio(path) for path in audio], 8, "encode")
     hypotheses = _hypotheses(stage, states, arguments.nbest) if arguments.nbest else None
-    scores = [_frame_scores(stage, one, arguments.phonemes) for one in states]
+    scores = [stage.frame_scores(one) for one in states]
     seconds = float(np.mean([len(one) for one in states])) * stage.frame_seconds
     rows = []
     print(f"{len(said)} utterances of {seconds:.1f} s on average, {sum(map(len, said))} keywords said\n")
@@ -70,13 +66,15 @@ def main() -> None:
     print("|---" * (len(KEEP) + 3) + "|")
     for size in arguments.sizes:
         words = _listed(arguments.words, said, size) if arguments.words else glossary(said, size)
-        tree = PrefixTree.of(_sequences(stage, words, arguments.phonemes))
+        tree = PrefixTree.of(stage.vocabulary.tokenise(words))
         started = time.perf_counter()
         spotted = [spot(without_pauses(frames, blank), blank, tree, token_bonus=0.0) for frames, blank in scores]
         taken = (time.perf_counter() - started) / len(said)
         methods = {
-            f"ctc, bonus {bonus:g}": [np.maximum(row + bonus * tree.lengths, UNHEARD) for row in spotted]
-            for bonus in arguments.bonus
+            f"ctc, {stage.vocabulary.unit}, bonus {bonus:g}": [
+                np.maximum(row + bonus * tree.lengths, UNHEARD) for row in spotted
+            ]
+            for bonus in arguments.bonus or [BONUS[stage.vocabulary.unit]]
         }
         costs = dict.fromkeys(methods, taken)
         if hypotheses is not None:
@@ -169,25 +167,6 @@ def _hypotheses(stage, states: Sequence[torch.Tensor], count: int) -> list[list[
         texts = stage.processor.tokenizer.batch_decode(answers, skip_special_tokens=True)
         found.append([text.strip() for text in texts])
     return found
-
-
-def _frame_scores(stage, states: torch.Tensor, phonemes: Sequence[Path] | None) -> tuple[np.ndarray, int]:
-    if phonemes is None:
-        return stage.frame_scores(states)
-    head = load_file(phonemes[0])
-    with torch.no_grad():
-        speech = stage.model.model.multi_modal_projector(states).float()
-        scores = speech @ head["phoneme.weight"].float().T + head["phoneme.bias"].float()
-    return scores.log_softmax(-1).numpy(), 0
-
-
-def _sequences(stage, words: Sequence[str], phonemes: Sequence[Path] | None) -> list[list[int]]:
-    if phonemes is None:
-        return stage.vocabulary.tokenise(words)
-    lexicon, synthesiser = Lexicon.load(phonemes[1]), Synthesiser()
-    numbers = phoneme_numbers(lexicon)
-    said = (lexicon.sounds.get(word) or synthesiser.phonemes(word) for word in words)
-    return [[numbers[mark] for mark in one if mark in numbers] for one in said]
 
 
 if __name__ == "__main__":

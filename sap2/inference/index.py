@@ -22,41 +22,53 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from sap2.data.biasing import read_list
+from sap2.data.speech import Synthesiser
 from sap2.errors import InputError
 from sap2.files import atomic_file
-from sap2.inference.spotting import PrefixTree
+from sap2.inference.spotting import PHONEME_BONUS, TOKEN_BONUS, PrefixTree
 from sap2.spelling import ReadList
 from sap2.transcripts.transcript import KeywordFinder
 
-__all__ = ["LONG", "IndexCache", "KeywordIndex", "Vocabulary", "is_index", "read_keywords"]
+__all__ = ["BONUS", "LONG", "IndexCache", "KeywordIndex", "Vocabulary", "is_index", "read_keywords"]
 
 FORMAT = "sap2-keyword-index/1"
 TREE = ("parents", "tokens", "levels", "ends", "lengths")
+TOKENS, PHONEMES = "tokens", "phonemes"
+BONUS = {TOKENS: TOKEN_BONUS, PHONEMES: PHONEME_BONUS}
 LONG = 500  # keywords of a list that is worth keeping prepared
 BYTES_PER_KEYWORD = 1_000  # of Python's texts, tuples and dicts: measured with 100,000 rare words
 
 
 class Vocabulary:
-    """How a base reads keywords: their spelling and their tokens.
+    """How a base reads keywords, and the units that it can be spotted by: its tokens, or phonemes.
 
     Args:
         processor: A base's.
         spelling: Of the stage that reads the keywords.
+        marks: The phonemes of the base's head; none = it has no head.
     """
 
-    def __init__(self, processor: Any, spelling: str):
-        self._processor, self.spelling = processor, spelling
+    def __init__(self, processor: Any, spelling: str, marks: Sequence[str] = ()):
+        self._processor, self.spelling, self._marks = processor, spelling, tuple(marks)
+        self.unit = PHONEMES if marks else TOKENS
 
     @cached_property
     def digest(self) -> str:
-        """Identifies the tokenizer and the spelling."""
-        described = self._processor.tokenizer.backend_tokenizer.to_str() + self.spelling
+        """Identifies the tokenizer, or the phonemes, and the spelling."""
+        units = json.dumps(self._marks) if self._marks else self._processor.tokenizer.backend_tokenizer.to_str()
+        described = units + self.spelling
         return hashlib.sha256(described.encode()).hexdigest()
 
     def tokenise(self, texts: Sequence[str]) -> list[list[int]]:
-        """The tokens of keywords as they stand within a sentence, behind a blank."""
+        """The tokens of keywords as they stand within a sentence, behind a blank; or their phonemes.
+
+        Phonemes are eSpeak NG's; those that the head does not know are left out.
+        """
         if not texts:
             return []
+        if self._marks:
+            numbers, voice = {mark: number for number, mark in enumerate(self._marks, start=1)}, Synthesiser()
+            return [[numbers[mark] for mark in voice.phonemes(text) if mark in numbers] for text in texts]
         return self._processor.tokenizer([f" {text}" for text in texts], add_special_tokens=False)["input_ids"]
 
 
@@ -94,13 +106,18 @@ class KeywordIndex(Sequence[str]):
 
     @cached_property
     def tree(self) -> PrefixTree:
-        """The tokens of `listed.read`."""
+        """The tokens or phonemes of `listed.read`."""
         return PrefixTree.of(self._vocabulary.tokenise(self.listed.read))
 
     @cached_property
     def digest(self) -> str:
         """Identifies the keywords and their order."""
         return digest_of(self.keywords)
+
+    @property
+    def bonus(self) -> float:
+        """What `spot` adds for each token, or each phoneme."""
+        return BONUS[self._vocabulary.unit]
 
     @property
     def nbytes(self) -> int:
@@ -121,7 +138,7 @@ class KeywordIndex(Sequence[str]):
         packed = np.frombuffer(json.dumps(texts, ensure_ascii=False).encode(), np.uint8)
         facts = {
             "format": FORMAT, "keywords": len(self), "content": self.digest, "tokenizer": self._vocabulary.digest,
-            "spelling": self.spelling,
+            "spelling": self.spelling, "unit": self._vocabulary.unit,
         }  # fmt: skip
         arrays = {name: getattr(self.tree, name) for name in TREE} | {"texts": packed}
         with atomic_file(path) as partial:
@@ -142,7 +159,7 @@ class KeywordIndex(Sequence[str]):
                     raise InputError(f"{path}: format is {facts.get('format')}, expected {FORMAT}; {way_out}")
                 arrays = {name: file.get_tensor(name) for name in (*TREE, "texts")}
             texts = json.loads(arrays.pop("texts").tobytes())
-            made = cls(texts["keywords"], _Recorded(facts["spelling"], facts["tokenizer"]))
+            made = cls(texts["keywords"], _Recorded(facts["spelling"], facts["tokenizer"], facts["unit"]))
             read_as = dict(zip(made.keywords, map(tuple, texts["read_as"]), strict=True))
             made.listed = ReadList((), made.spelling, read_as)
             forms = {word: [tuple(one.split(" ")) for one in several] for word, several in texts["forms"].items()}
@@ -161,8 +178,9 @@ class KeywordIndex(Sequence[str]):
 class _Recorded(Vocabulary):
     """What an index file says of the vocabulary that it was made for."""
 
-    def __init__(self, spelling: str, digest: str):
-        self.spelling, self.digest = spelling, digest  # type: ignore[misc]  # known, not computed
+    def __init__(self, spelling: str, digest: str, unit: str):
+        super().__init__(None, spelling)
+        self.digest, self.unit = digest, unit  # type: ignore[misc]  # known, not computed
 
 
 class IndexCache:

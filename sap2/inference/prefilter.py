@@ -67,7 +67,7 @@ def _spotted(index: KeywordIndex, segments: Iterator[tuple[np.ndarray, int]], ke
     """The keywords of best score in any segment."""
     scores = np.full(len(index.listed.read), -np.inf, np.float32)
     for frames, blank in segments:
-        np.maximum(scores, spot(without_pauses(frames, blank), blank, index.tree), out=scores)
+        np.maximum(scores, spot(without_pauses(frames, blank), blank, index.tree, token_bonus=index.bonus), out=scores)
     return _best(index.listed.read, scores, keep)
 
 

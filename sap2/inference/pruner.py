@@ -39,7 +39,7 @@ class Pruner:
         self.threshold = TAG_THRESHOLD if settings.threshold is None and self.tagging else settings.threshold
         # The lowest score of what `score_keywords` returns, where that is not all that stage 1 answers with.
         self.least = LEAST_TAG_SCORE if self.tagging else None
-        self.indexes = IndexCache(Vocabulary(base.processor, stage.spelling))
+        self.indexes = IndexCache(_vocabulary(stage, base))
         self.encode = AudioEncoder(self.stages, settings.batch_size, speech_only=settings.speech_only)
 
     @property
@@ -174,6 +174,13 @@ class Pruner:
         kept = [word for word in words if word in merged]
         surest = set(sorted(kept, key=lambda word: -merged[word])[: self.settings.max_list])
         return {word: merged[word] for word in kept if word in surest}
+
+
+def _vocabulary(stage: StageModel, base: StageModel) -> Vocabulary:
+    """That of the base, with the spelling that stage 1 reads."""
+    if stage.spelling == base.spelling:
+        return base.vocabulary
+    return Vocabulary(base.processor, stage.spelling, base.phonemes.marks if base.phonemes else ())
 
 
 def _chunks(words: list[str], size: int) -> list[list[str]]:

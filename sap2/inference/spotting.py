@@ -16,12 +16,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["BEAM", "TOKEN_BONUS", "PrefixTree", "spot", "without_pauses"]
+__all__ = ["BEAM", "PHONEME_BONUS", "TOKEN_BONUS", "PrefixTree", "spot", "without_pauses"]
 
 BEAM = 1000  # nodes of a level whose continuations are tried
 WIDTH = 4  # times the beam: nodes of a level that are matched at most, the most promising by an upper bound
 TOKEN_BONUS = 4.0  # added per token: a long keyword has more places to differ and is less likely to match by chance
 SURE = -0.05  # log-probability of a blank
+PHONEME_BONUS = 3.0  # the same, where the units are phonemes
 IMPOSSIBLE = -1e9
 
 

@@ -13,6 +13,7 @@ from sap2.constants import SAMPLE_RATE
 from sap2.errors import ModelError
 from sap2.inference.decoding import Answer, answers, encode, likelihoods, tags
 from sap2.inference.index import Vocabulary
+from sap2.inference.phonemes import PhonemeHead
 from sap2.settings import SearchSettings
 
 __all__ = ["BARE_ENCODER", "StageModel"]
@@ -32,10 +33,18 @@ class StageModel:
         processor: Set up for the model's window.
         adapter: The adapter's name; None, or a name that is not loaded = the bare base.
         encoder: Name of its encoder, if it is not the base's: stage models with the same name share encoded audio.
+        phonemes: The base's phoneme head, if it has one.
     """
 
-    def __init__(self, model, processor, adapter: str | None = None, encoder: str | None = None):
-        self.model, self.processor = model.eval(), processor
+    def __init__(
+        self,
+        model,
+        processor,
+        adapter: str | None = None,
+        encoder: str | None = None,
+        phonemes: PhonemeHead | None = None,
+    ):
+        self.model, self.processor, self.phonemes = model.eval(), processor, phonemes
         adapters = model.peft_config if isinstance(model, PeftModel) else {}
         self.adapter = adapter if adapter in adapters else None
         self.encoder = encoder or (self.adapter if self._encoder_adapted() else BARE_ENCODER)
@@ -52,8 +61,8 @@ class StageModel:
 
     @cached_property
     def vocabulary(self) -> Vocabulary:
-        """How the base reads keywords: spelling and tokens."""
-        return Vocabulary(self.processor, self.spelling)
+        """How the base reads keywords: spelling, and tokens or phonemes."""
+        return Vocabulary(self.processor, self.spelling, self.phonemes.marks if self.phonemes else ())
 
     @property
     def spelling(self) -> str:
@@ -142,10 +151,10 @@ class StageModel:
 
     @torch.no_grad()
     def frame_scores(self, states: Tensor) -> tuple[np.ndarray, int]:
-        """The log-probability of each token in each frame, `(frames, tokens)`, and which of them is CTC's blank.
+        """The log-probability of each unit of `vocabulary` in each frame, `(frames, units)`, and which is CTC's blank.
 
-        A base of "sap2 base" was trained with CTC over the dot products of projected speech with the embeddings of
-        tokens; its blank is the audio placeholder.
+        A base of "sap2 base" was trained with CTC over phonemes, whose head may lie beside it, and over the dot
+        products of projected speech with the embeddings of tokens, whose blank is the audio placeholder.
 
         Raises: ModelError: the base was not trained so.
         """
@@ -154,6 +163,8 @@ class StageModel:
         projector = model.model.multi_modal_projector
         with self.switched_on():
             speech = projector(states.to(model.device, projector.linear.weight.dtype))
+            if self.phonemes:
+                return self.phonemes(speech).cpu().numpy(), 0
             scores = model.lm_head(speech).float().log_softmax(-1)
         if len(states) and scores[:, blank].exp().mean() < LEAST_BLANK:
             raise ModelError(

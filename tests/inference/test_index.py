@@ -7,7 +7,7 @@ from safetensors.numpy import load_file, save_file
 
 from sap2.errors import InputError
 from sap2.inference.index import LONG, IndexCache, KeywordIndex, Vocabulary, is_index, read_keywords
-from sap2.inference.spotting import spot
+from sap2.inference.spotting import PHONEME_BONUS, TOKEN_BONUS, spot
 
 WORDS = ["Kathryn Meyer", "GPT-4", "Jean-Luc", "Söderström", "Meyer's", "kathryn meyer", "Dr. Maier"]
 MANY = [f"word {chr(97 + n % 26)}{chr(97 + n // 26)}" for n in range(LONG)]
@@ -95,6 +95,22 @@ def test_an_index_of_another_tokenizer_is_made_anew_and_said_so(tmp_path, capsys
     made = cache.of(index)
     assert made is not index and list(made) == MANY and cache.of(index) is made
     assert capsys.readouterr().err.count("500 keywords were indexed for another tokenizer") == 1
+
+
+def test_with_a_phoneme_head_keywords_are_spotted_by_their_sound():
+    marks = ["k", "a", "T", "r", "I", "n"]
+    by_sound, by_token = Vocabulary(None, "folded", marks), vocabulary()
+    assert by_sound.tokenise(["kathryn", "cathryn"]) == [[1, 2, 3, 4, 5, 6]] * 2
+    assert by_sound.digest != by_token.digest and by_sound.digest == Vocabulary(None, "folded", tuple(marks)).digest
+    assert by_sound.digest != Vocabulary(None, "folded", marks[::-1]).digest
+    assert KeywordIndex(WORDS, by_sound).bonus == PHONEME_BONUS and KeywordIndex(WORDS, by_token).bonus == TOKEN_BONUS
+
+
+def test_an_index_file_keeps_the_unit_it_is_spotted_by(tmp_path):
+    made = KeywordIndex(["Kathryn"], Vocabulary(None, "folded", ["k", "a"]))
+    made.save(tmp_path / "names.index")
+    read = KeywordIndex.load(tmp_path / "names.index")
+    assert read.bonus == made.bonus and read.tree.tokens.tolist() == [1, 2] and not read.fits(vocabulary())
 
 
 def test_keywords_are_tokenised_as_within_a_sentence():
