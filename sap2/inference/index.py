@@ -22,7 +22,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from sap2.data.biasing import read_list
-from sap2.data.speech import Synthesiser
+from sap2.data.speech import Synthesiser, plain_phoneme
 from sap2.errors import InputError
 from sap2.files import atomic_file
 from sap2.inference.spotting import PHONEME_BONUS, TOKEN_BONUS, PrefixTree
@@ -68,7 +68,8 @@ class Vocabulary:
             return []
         if self._marks:
             numbers, voice = {mark: number for number, mark in enumerate(self._marks, start=1)}, Synthesiser()
-            return [[numbers[mark] for mark in voice.phonemes(text) if mark in numbers] for text in texts]
+            said = (map(plain_phoneme, voice.phonemes(text)) for text in texts)
+            return [[numbers[mark] for mark in marks if mark in numbers] for marks in said]
         return self._processor.tokenizer([f" {text}" for text in texts], add_special_tokens=False)["input_ids"]
 
 

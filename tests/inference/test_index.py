@@ -101,6 +101,7 @@ def test_with_a_phoneme_head_keywords_are_spotted_by_their_sound():
     marks = ["k", "a", "T", "r", "I", "n"]
     by_sound, by_token = Vocabulary(None, "folded", marks), vocabulary()
     assert by_sound.tokenise(["kathryn", "cathryn"]) == [[1, 2, 3, 4, 5, 6]] * 2
+    assert Vocabulary(None, "folded", ["j", "u:", "t", "O"]).tokenise(["utah"]) == [[1, 2, 3, 4]], "t2 is a t"
     assert by_sound.digest != by_token.digest and by_sound.digest == Vocabulary(None, "folded", tuple(marks)).digest
     assert by_sound.digest != Vocabulary(None, "folded", marks[::-1]).digest
     assert KeywordIndex(WORDS, by_sound).bonus == PHONEME_BONUS and KeywordIndex(WORDS, by_token).bonus == TOKEN_BONUS
