@@ -86,7 +86,7 @@ def transcribe(
     chapter marks where it has one a page, or else what is said:
     sap2 transcribe talk.wav --slides deck.pdf --format md"""
     from sap2 import stages
-    from sap2.inference.index import read_keywords
+    from sap2.inference.keyword_files import read_keywords
     from sap2.transcripts.formats import subtitles, verbose
     from sap2.transcripts.transcript import warning_of
 

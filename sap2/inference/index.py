@@ -21,7 +21,6 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from sap2.data.biasing import read_list
 from sap2.data.speech import Synthesiser, plain_phoneme
 from sap2.errors import InputError
 from sap2.files import atomic_file
@@ -29,7 +28,7 @@ from sap2.inference.spotting import PHONEME_BONUS, TOKEN_BONUS, PrefixTree
 from sap2.spelling import ReadList
 from sap2.transcripts.transcript import KeywordFinder
 
-__all__ = ["BONUS", "LONG", "IndexCache", "KeywordIndex", "Vocabulary", "is_index", "read_keywords"]
+__all__ = ["BONUS", "LONG", "IndexCache", "KeywordIndex", "Vocabulary"]
 
 FORMAT = "sap2-keyword-index/1"
 TREE = ("parents", "tokens", "levels", "ends", "lengths")
@@ -238,24 +237,3 @@ class IndexCache:
 def digest_of(keywords: Iterable[str]) -> str:
     """Identifies keywords and their order."""
     return hashlib.sha256("\n".join(keywords).encode()).hexdigest()
-
-
-def is_index(path: Path) -> bool:
-    """Whether a file begins as an index does; lists are text and hold no NUL."""
-    try:
-        with path.open("rb") as file:
-            head = file.read(9)
-    except OSError:
-        return False
-    return len(head) == 9 and head.endswith(b"\0{")
-
-
-def read_keywords(text: str | None = None, file: Path | None = None) -> Sequence[str]:
-    """Keywords that a person typed or keeps in a file, which is a list or an index.
-
-    Raises: InputError: the file cannot be used.
-    """
-    if file is None or not is_index(file):
-        return read_list(text, file)
-    typed, index = read_list(text), KeywordIndex.load(file)
-    return [*dict.fromkeys([*typed, *index])] if typed else index

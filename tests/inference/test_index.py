@@ -6,7 +6,8 @@ from fake_stage import FakeStage, LetterTokenizer
 from safetensors.numpy import load_file, save_file
 
 from sap2.errors import InputError
-from sap2.inference.index import LONG, IndexCache, KeywordIndex, Vocabulary, is_index, read_keywords
+from sap2.inference.index import LONG, IndexCache, KeywordIndex, Vocabulary
+from sap2.inference.keyword_files import is_index, read_keywords
 from sap2.inference.spotting import PHONEME_BONUS, TOKEN_BONUS, spot
 
 WORDS = ["Kathryn Meyer", "GPT-4", "Jean-Luc", "Söderström", "Meyer's", "kathryn meyer", "Dr. Maier"]
