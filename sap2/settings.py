@@ -9,9 +9,9 @@ import difflib
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from sap2.constants import Seconds
 from sap2.errors import ModelError
@@ -20,6 +20,7 @@ from sap2.files import atomic_file, json_file
 __all__ = [
     "SETTINGS_FILE",
     "FirstPassWeights",
+    "Prefilter",
     "PrunerSettings",
     "RecogniserSettings",
     "SearchSettings",
@@ -64,6 +65,21 @@ class FirstPassWeights(Settings):
     candidates: int = Field(20, ge=1)  # maximum number of keywords tried per segment
 
 
+class Prefilter(Settings):
+    """A first cut of lists of thousands, before stage 1."""
+
+    # ctc: where the keywords could stand in the base's frame scores, see sap2/inference/spotting.py. phonetic: likeness
+    # to what the base transcribes without context, see sap2/inference/prefilter.py.
+    method: Literal["ctc", "phonetic"] = "ctc"
+    keep: int = Field(200, ge=1)  # keywords that are left of a longer list
+
+
+def _prefilter(value: Any) -> Any:
+    """Read a bare number as settings up to 0.2 have it: keywords that the phonetic prefilter keeps."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return {"method": "phonetic", "keep": value} if is_number else value
+
+
 class PrunerSettings(SearchSettings):
     """Settings of stage 1, which selects keywords."""
 
@@ -73,7 +89,8 @@ class PrunerSettings(SearchSettings):
     threshold: float | None = Field(-1.6, le=0)  # minimum log-probability of a selected keyword; null = no limit
     # The base's transcript without context as evidence besides the tags; null = only tags.
     first_pass: FirstPassWeights | None = FirstPassWeights()
-    prefilter: int | None = Field(None, ge=1)  # keywords that a first pass keeps of longer lists; null = no prefilter
+    # Of lists longer than `keep`; a number is `keep` of the phonetic one; null = stage 1 reads every list whole.
+    prefilter: Annotated[Prefilter | None, BeforeValidator(_prefilter)] = None
 
 
 class TranscriberSettings(SearchSettings):

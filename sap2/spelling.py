@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple, TypeVar
 
-__all__ = ["AS_GIVEN", "FOLDED", "SPELLINGS", "ReadList", "composed", "forms", "occurrences", "outermost"]
+__all__ = ["AS_GIVEN", "FOLDED", "SPELLINGS", "ReadList", "Words", "composed", "forms", "occurrences", "outermost"]
 
 AS_GIVEN, FOLDED = "as-given", "folded"
 SPELLINGS = (AS_GIVEN, FOLDED)
@@ -76,23 +76,30 @@ class ReadList:
 
     Args:
         spelling: The base's form: `folded` or `as-given`.
+        read_as: What each keyword is read as, if that is known.
     """
 
-    def __init__(self, keywords: Iterable[str], spelling: str):
-        self.keywords = list(dict.fromkeys(keywords))
+    def __init__(self, keywords: Iterable[str], spelling: str, read_as: Mapping[str, tuple[str, ...]] | None = None):
         self._folded = spelling == FOLDED
-        self._read_as = _folded(self.keywords) if self._folded else {word: (_tidy(word),) for word in self.keywords}
-        self.read = list(dict.fromkeys(form for several in self._read_as.values() for form in several))
+        if read_as is None:
+            words = list(dict.fromkeys(keywords))
+            read_as = _folded(words) if self._folded else {word: (_tidy(word),) for word in words}
+        self.read_as, self.keywords = read_as, list(read_as)
+        self._places: dict[str, list[int]] = {}  # by form, of the keywords that are read so
+        for place, several in enumerate(read_as.values()):
+            for form in several:
+                self._places.setdefault(form, []).append(place)
+        self.read = list(self._places)
 
     def scores(self, read: Mapping[str, float]) -> dict[str, float]:
-        """Convert scores by the base's form to scores of the list's keywords, in list order."""
-        scores_of = {word: [read[form] for form in several if form in read] for word, several in self._read_as.items()}
-        return {word: max(scores) for word, scores in scores_of.items() if scores}
+        """The scores of keywords in the base's form as those of the list's, in its order."""
+        return {word: max(read[form] for form in self.read_as[word] if form in read) for word in self.given(read)}
 
     def given(self, read: Collection[str]) -> list[str]:
-        """Return the list's keywords for keywords in the base's form, in list order."""
-        kept = set(read)
-        return [word for word, several in self._read_as.items() if not kept.isdisjoint(several)]
+        """The list's keywords that keywords in the base's form stand for, in its order."""
+        return [
+            self.keywords[place] for place in sorted({place for form in read for place in self._places.get(form, ())})
+        ]
 
     def restored(self, text: str, read: Collection[str]) -> str:
         """Replace keywords (given in the base's form) in the base's text by the list's spelling.
@@ -100,7 +107,7 @@ class ReadList:
         Only whole words are replaced; a possessive ending is kept.
         """
         words = self.given(read) if self._folded else []
-        if all(_PLAIN.fullmatch(word) and self._read_as[word] == (word,) for word in words):
+        if all(_PLAIN.fullmatch(word) and self.read_as[word] == (word,) for word in words):
             return text
         spelt: dict[Words, str] = {}
         for word in words:
@@ -144,15 +151,20 @@ def forms(keyword: str) -> tuple[tuple[Words, str], ...]:
     return *([(joined, written)] if joined != words else []), (words, written)
 
 
-def occurrences(text: str, wanted: Mapping[Words, Value]) -> Iterator[tuple[int, int, Value]]:
+def occurrences(
+    text: str, wanted: Mapping[Words, Value], longest: int | None = None
+) -> Iterator[tuple[int, int, Value]]:
     """Yield start, end (without a possessive ending) and value of word sequences in a text, in any spelling.
 
     >>> list(occurrences("ask o'neil about GPT-4's size", {("o'neil",): 1, ("gpt", "four"): 2}))
     [(4, 10, 1), (17, 22, 2)]
 
     Occurrences may overlap: see `outermost`.
+
+    Args:
+        longest: Words of the longest of `wanted`, if it is known.
     """
-    stretches, longest = _stretches(text), max(map(len, wanted), default=0)
+    stretches, longest = _stretches(text), max(map(len, wanted), default=0) if longest is None else longest
     for index, first in enumerate(stretches):
         words: tuple[str, ...] = ()
         before = None

@@ -56,6 +56,7 @@ __all__ = [
     "decode_version",
     "demo",
     "evaluate",
+    "index",
     "join_parts",
     "lists",
     "log_evaluation",
@@ -386,7 +387,7 @@ def log_evaluation(
 
 def transcribe_files(
     files: Sequence[Path],
-    keywords: list[str],
+    keywords: Sequence[str],
     model: str = "models",
     pruner_model: str | None = None,
     overrides: Sequence[str] = (),
@@ -409,6 +410,25 @@ def transcribe_files(
             continue
         recogniser = recogniser or _load_recogniser(model, pruner_model, overrides)
         yield path, recogniser(audio, keywords)
+
+
+def index(listed: Path, output: Path, model: str = "models") -> Summary:
+    """Prepare a keyword list for a model once, as a file that stands wherever a list does.
+
+    Args:
+        listed: The list, as `sap2.data.biasing.read_list` takes it.
+        model: As `transcribe_files` takes it.
+    Raises: InputError: the list cannot be used, is empty, or would be overwritten.
+    """
+    from sap2.data.biasing import read_list
+
+    keywords = read_list(file=listed)
+    if not keywords:
+        raise InputError(f"{listed}: holds no keyword, expected at least one a line")
+    if output.resolve() == listed.resolve():
+        raise InputError(f"{output}: is the list itself; give another --output")
+    facts = _load_recogniser(model).index(keywords).save(output)
+    return Summary("index", [output], facts)
 
 
 def transcribe_talk(

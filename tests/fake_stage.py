@@ -1,12 +1,25 @@
 """A stage model whose answers the test gives: what is tested is what the two stages make of them."""
 
 from collections.abc import Callable, Sequence
+from types import SimpleNamespace
 
+import numpy as np
 import torch
 
 from sap2.inference import Answer
+from sap2.inference.index import Vocabulary
 
 FRAME = 640  # samples of a frame of states
+LETTERS = " abcdefghijklmnopqrstuvwxyz"  # tokens, from 1; 0 is CTC's blank
+
+
+class LetterTokenizer:
+    """A token per letter."""
+
+    backend_tokenizer = SimpleNamespace(to_str=lambda: LETTERS)
+
+    def __call__(self, texts, add_special_tokens=False):
+        return {"input_ids": [[1 + max(LETTERS.find(letter), 0) for letter in text.lower()] for text in texts]}
 
 
 class FakeStage:
@@ -16,6 +29,7 @@ class FakeStage:
         answer: A segment's answer, by the number of its frames and its list.
         odds: The log-odds of keywords; with them the stage tags.
         logprob: The log-probability of a text, by text and list.
+        heard: What the frame scores say, by the number of frames.
     """
 
     def __init__(
@@ -27,10 +41,13 @@ class FakeStage:
         encoder: str = "base",
         segment_limit: float = 2.0,
         spelling: str = "as-given",
+        heard: Callable[[int], str] = lambda frames: "",
     ):
         self.answer, self.odds, self.logprob = answer, odds, logprob
         self.method, self.encoder, self.segment_limit, self.tagging = method, encoder, segment_limit, odds is not None
-        self.spelling = spelling
+        self.spelling, self.heard = spelling, heard
+        self.processor, self.phonemes = SimpleNamespace(tokenizer=LetterTokenizer()), None
+        self.vocabulary = Vocabulary(self.processor, spelling)
         self.lists: list[list[str]] = []  # of each question
         self.prompts: list[str] = []
         self.options: list[dict] = []
@@ -59,3 +76,11 @@ class FakeStage:
         rows = [[(text, list(words)) for text in several] for several, words in zip(texts, keywords, strict=True)]
         self.weighed += sum(rows, [])
         return [[self.logprob(*pair) for pair in row] for row in rows]
+
+    def frame_scores(self, states):
+        """Each letter in a frame of its own, a blank behind each, blanks to the end."""
+        (tokens,) = LetterTokenizer()([self.heard(len(states))])["input_ids"]
+        scores = np.full((max(len(states), 2 * len(tokens)), 1 + len(LETTERS)), -8.0, np.float32)
+        scores[range(0, 2 * len(tokens), 2), tokens] = 0.0
+        scores[1 : 2 * len(tokens) : 2, 0] = scores[2 * len(tokens) :, 0] = 0.0
+        return scores, 0

@@ -8,7 +8,14 @@ import pytest
 import sap2.settings
 from sap2.errors import ModelError, ParamsError
 from sap2.params import load_params, override_settings, profile_names
-from sap2.settings import PrunerSettings, RecogniserSettings, TranscriberSettings, parse_settings, read_settings
+from sap2.settings import (
+    Prefilter,
+    PrunerSettings,
+    RecogniserSettings,
+    TranscriberSettings,
+    parse_settings,
+    read_settings,
+)
 
 
 def test_examples_in_docstrings_run():
@@ -87,6 +94,18 @@ def test_settings_of_0_1_0_keep_their_meaning():
     settings = parse_settings(own, "version 1")
     assert (settings.pruning.num_beams, settings.inference.num_beams, settings.inference.max_segment) == (2, 3, 3.0)
     assert parse_settings(json.loads(json.dumps(settings.model_dump())), "version 2") == settings
+
+
+def test_a_number_is_what_the_phonetic_prefilter_keeps():
+    """So files and commands of before the methods had names keep their meaning."""
+    old = parse_settings({"pruning": {"prefilter": 20}, "inference": {}}, "version 1")
+    assert old.pruning.prefilter == Prefilter(method="phonetic", keep=20)
+    assert parse_settings({"decoding": {}, "prefilter": 20}, "version 1").pruning.prefilter == old.pruning.prefilter
+    changed = override_settings(RecogniserSettings(), ["pruning.prefilter.keep=50"])
+    assert changed.pruning.prefilter == Prefilter(method="ctc", keep=50)
+    for wrong in (0, True, {"keep": 0}, {"method": "sound"}):
+        with pytest.raises(ModelError, match="pruning.prefilter"):
+            parse_settings({"pruning": {"prefilter": wrong}}, "version 1")
 
 
 def test_the_summary_is_a_single_line_without_speed_keys():

@@ -91,9 +91,9 @@ def multipart(parts):
 
 
 @contextmanager
-def running(model=None, limits=None, keys=(), poll=0.05, keeper=None):
+def running(model=None, limits=None, keys=(), poll=0.05, keeper=None, indexes=None):
     source = Source(model or Model())
-    app = create_app(source, limits or Limits(), keys, poll, keeper)
+    app = create_app(source, limits or Limits(), keys, poll, keeper, indexes=indexes)
     handle = uvicorn.Server(uvicorn.Config(app, "127.0.0.1", 0, log_level="warning"))
     thread = threading.Thread(target=handle.run)
     thread.start()

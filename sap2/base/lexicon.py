@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sap2.data.speech import Synthesiser
+from sap2.data.speech import Synthesiser, plain_phoneme
 from sap2.files import atomic_file
 
 __all__ = ["Lexicon", "plain", "respell"]
@@ -79,7 +79,7 @@ class Lexicon:
         listed = dict.fromkeys(word for word in [*rare, *names] if 3 <= len(word) <= LONGEST)
         synthesiser = Synthesiser()
         words = dict.fromkeys(word for entry in [*common, *rare, *listed] for word in entry.split())
-        sounds = {word: tuple(_mark(mark) for mark in synthesiser.phonemes(word)) for word in words}
+        sounds = {word: tuple(plain_phoneme(mark) for mark in synthesiser.phonemes(word)) for word in words}
         return cls(common, sounds, [entry for entry in listed if entry not in frozenset(common)])
 
     def save(self, path: Path) -> None:
@@ -135,8 +135,3 @@ class Lexicon:
     def _sorted(self, step: int) -> tuple[list[str], list[str]]:
         pairs = sorted((" ".join(self.phonemes(entry)[::step]), entry) for entry in self.listed)
         return [key for key, _ in pairs], [entry for _, entry in pairs]
-
-
-def _mark(mark: str) -> str:
-    """Merge eSpeak's variants of a phoneme: t2 becomes t, r- becomes r."""
-    return re.sub(r"(?<=.)[\d#\-^*?]+$", "", mark)

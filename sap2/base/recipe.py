@@ -39,12 +39,13 @@ from sap2.base.corpus import (
     speech_section,
 )
 from sap2.base.lexicon import Lexicon, plain
-from sap2.base.pretraining import Recipe
+from sap2.base.pretraining import Recipe, phoneme_numbers
 from sap2.base.pretraining import pretrain as train
 from sap2.base.whisper import load_encoder
 from sap2.data.real_names import REAL_NAMES
 from sap2.errors import InputError, ParamsError
 from sap2.files import atomic_dir, atomic_file, sha256
+from sap2.inference.phonemes import PhonemeHead
 from sap2.model import load_processor
 from sap2.params import PrepareSection, Section
 from sap2.training.lists import Stage
@@ -151,16 +152,22 @@ def vocabulary_texts(texts: Sequence[str]) -> list[str]:
 
 
 def export_base(work: Path, output: Path, recipe: Recipe) -> str:
-    """Write the base as a stock Qwen2-Audio folder with its model card; returns the digest of its weights."""
+    """Write a stock Qwen2-Audio folder with the phoneme head and a model card; returns the digest of the weights."""
     from transformers import Qwen2AudioForConditionalGeneration
 
     from sap2.base.card import model_card
 
     model = Qwen2AudioForConditionalGeneration.from_pretrained(work / "skeleton", dtype=torch.float32)
-    model.load_state_dict(torch.load(work / "checkpoint.pt", weights_only=True, map_location="cpu")["model"])
+    trained = torch.load(work / "checkpoint.pt", weights_only=True, map_location="cpu")
+    model.load_state_dict(trained["model"])
+    numbers, heads = phoneme_numbers(Lexicon.load(work / "lexicon.tsv")), trained["heads"]
+    phonemes = PhonemeHead(
+        heads["phoneme.weight"].half(), heads["phoneme.bias"].half(), tuple(sorted(numbers, key=numbers.__getitem__))
+    )
     with atomic_dir(output) as partial:
         compress(model, recipe.tuned_layers).save_pretrained(partial)
         load_processor(work / "skeleton").save_pretrained(partial)
+        phonemes.save(partial)
         digest = sha256(partial / "model.safetensors")
         (partial / "README.md").write_text(model_card(work, recipe.model_dump(), digest), encoding="utf-8")
     return digest

@@ -38,6 +38,12 @@ def serve(
     requests: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Keep recordings, lists and texts, for monitor and feedback.")
     ] = None,
+    indexes: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Lists that requests may name: NAME.index of `sap2 index`.")
+    ] = None,
+    index_mb: Annotated[
+        int, typer.Option("--index-mb", min=1, help="Megabytes of memory for indexes; then the oldest goes.")
+    ] = 1024,
     params: ParamsOption = PARAMS,
     profile: ProfileOption = None,
     set_: SetOption = None,
@@ -47,6 +53,7 @@ def serve(
     POST /v1/audio/transcriptions takes a recording and a keyword list; /docs describes it, /healthz, /readyz and
     /metrics are for operation. A new champion is taken without a pause. Keys of clients: SAP2_API_KEY."""
     from sap2.params import TrackingSection
+    from sap2.serving.indexes import IndexFolder
     from sap2.serving.limits import Limits
     from sap2.serving.server import serve as run
     from sap2.settings import settings_overrides
@@ -60,7 +67,8 @@ def serve(
         queue=queue,
         max_batch=max_batch,
     )
-    run(model, tracking, limits, host, port, poll, requests, settings_overrides(set_ or ()))
+    offered = IndexFolder(indexes, index_mb << 20) if indexes else None
+    run(model, tracking, limits, host, port, poll, requests, offered, settings_overrides(set_ or ()))
 
 
 @app.command(epilog="Example: sap2 monitor --requests served")

@@ -90,7 +90,7 @@ def transcribe(
     chapter marks where it has one a page, or else what is said:
     sap2 transcribe talk.wav --slides deck.pdf --format md"""
     from sap2 import stages
-    from sap2.data.biasing import read_list
+    from sap2.inference.keyword_files import read_keywords
     from sap2.transcripts.formats import subtitles, verbose
     from sap2.transcripts.transcript import left_out_notice, warning_of
 
@@ -101,7 +101,7 @@ def transcribe(
         from sap2.transcripts.talk_formats import rendered
 
         talk, notices = stages.transcribe_talk(
-            files[0], slides, read_list(keywords, keywords_file), slide_times, slide_context, language, explain,
+            files[0], slides, read_keywords(keywords, keywords_file), slide_times, slide_context, language, explain,
             journal, model, pruner_model, overrides, ocr, notes,
         )  # fmt: skip
         said = filter(None, (left_out_notice(talk.transcript), warning_of(talk.transcript)))
@@ -114,7 +114,7 @@ def transcribe(
         raise typer.BadParameter("--slide-times, --explain, --journal and --format md go with --slides")
     if format_ in ("srt", "vtt") and len(files) > 1:
         raise typer.BadParameter(f"expected one recording for --format {format_}, got {len(files)}")
-    listed = read_list(keywords, keywords_file)
+    listed = read_keywords(keywords, keywords_file)
     failed = 0
     for path, outcome in stages.transcribe_files(files, listed, model, pruner_model, overrides):
         if isinstance(outcome, InputError):
@@ -182,6 +182,26 @@ def talk(
     for notice in notices:
         print(f"sap2: {notice}", file=sys.stderr)
     print(summary)
+
+
+@app.command(epilog="Example: sap2 index glossary.txt && sap2 transcribe talk.wav --keywords-file glossary.index")
+def index(
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="Keywords, one a line or separated by commas; # begins a comment.")
+    ],
+    output: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Where to write; FILE with the ending .index by default.")
+    ] = None,
+    model: Annotated[str, typer.Option(metavar="MODEL", help="As `sap2 transcribe` takes it.")] = "models",
+) -> None:
+    """Prepare a long keyword list once.
+
+    The index stands in the list's place: sap2 transcribe --keywords-file glossary.index, and sap2 serve --indexes DIR,
+    whose requests say index=glossary. It is of the model's tokenizer; another model indexes the list anew. Lists longer
+    than pruning.prefilter.keep are cut by their sound: -S pruning.prefilter.keep=200 switches that on."""
+    from sap2 import stages
+
+    print(stages.index(file, output or file.with_suffix(".index"), model))
 
 
 @app.command(epilog="Example: sap2 keywords deck.pdf speakers.csv > keywords.tsv")

@@ -14,7 +14,7 @@ import numpy as np
 from sap2.constants import SAMPLE_RATE
 from sap2.errors import SapError
 
-__all__ = ["SAMPLE_RATE", "VOICES", "Synthesiser", "augment"]
+__all__ = ["SAMPLE_RATE", "VOICES", "Synthesiser", "augment", "plain_phoneme"]
 
 ENGINE_RATE = 22_050  # Hz, eSpeak NG's output
 ACCENTS = ("en-us", "en-gb-x-rp", "en-gb-scotland")
@@ -98,6 +98,11 @@ class Synthesiser:
     def _set_voice(self, voice: str) -> None:
         if self._library.espeak_SetVoiceByName(voice.encode()) != 0:
             raise SapError(f"eSpeak NG has no voice {voice!r}; expected one of {', '.join(VOICES[:4])}, …")
+
+
+def plain_phoneme(mark: str) -> str:
+    """A phoneme without eSpeak's variants of it: t2 becomes t, r- becomes r."""
+    return re.sub(r"(?<=.)[\d#\-^*?]+$", "", mark)
 
 
 def _keep_length(match: re.Match) -> str:

@@ -11,6 +11,7 @@ import torch
 
 from sap2.accelerators import check_accelerators, wanted
 from sap2.errors import ModelError
+from sap2.inference.phonemes import PhonemeHead
 from sap2.inference.pruner import Pruner
 from sap2.inference.recogniser import Recogniser
 from sap2.inference.stage_model import StageModel
@@ -45,10 +46,11 @@ def load_recogniser(
     """
     adapters = {name: path for name, path in ((PRUNER, pruner), (RECOGNISER, recogniser)) if path is not None}
     model, processor = _load(base, adapters, device, dtype, sap_overrides)
-    stage_2 = StageModel(model, processor, RECOGNISER)
+    phonemes = PhonemeHead.load(base)
+    stage_2 = StageModel(model, processor, RECOGNISER, phonemes=phonemes)
     if stage_2.method != TPI:
         return Recogniser(settings or RecogniserSettings(), stage_2)
-    stage_1, bare = StageModel(model, processor, PRUNER), StageModel(model, processor)
+    stage_1, bare = StageModel(model, processor, PRUNER), StageModel(model, processor, phonemes=phonemes)
     return Recogniser(settings or RecogniserSettings(), stage_2, stage_1, bare)
 
 
@@ -68,7 +70,8 @@ def load_pruner(
     stage = StageModel(model, processor, PRUNER)
     if stage.method != TPI:
         raise ModelError(f"{pruner}: its method is {stage.method}, which has no stage 1; load the recogniser alone")
-    return Pruner(stage, StageModel(model, processor), settings or PrunerSettings())
+    bare = StageModel(model, processor, phonemes=PhonemeHead.load(base))
+    return Pruner(stage, bare, settings or PrunerSettings())
 
 
 def load_checkpoints(

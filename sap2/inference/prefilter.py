@@ -1,10 +1,12 @@
-"""Prefilter for lists of thousands: keep keywords that look or sound like a first pass's transcript.
+"""A cheap first cut of lists of thousands: what in them could have been said at all.
 
-The first pass misspells names, so both letters and sounds are compared. Words are compared alone and joined with their
-neighbours, as a name is often recognised as two words.
+`ctc` spots the keywords' tokens in the base's frame scores (sap2/inference/spotting.py). `phonetic` compares them with
+the base's transcript without context. That misspells the names, or there would be no need for a list; so both letters
+and sounds are compared, and words are tried alone and joined with their neighbours, as a name is often heard as two
+words.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -13,7 +15,11 @@ import numpy as np
 from rapidfuzz.distance import Levenshtein
 from rapidfuzz.process import cdist
 
-__all__ = ["closeness", "shorten", "shortlist", "similarity", "stretches"]
+from sap2.inference.index import KeywordIndex
+from sap2.inference.spotting import spot, without_pauses
+from sap2.settings import Prefilter
+
+__all__ = ["closeness", "cut", "shortlist", "similarity", "stretches"]
 
 LONGEST = 4  # maximum number of transcript words joined
 
@@ -31,20 +37,48 @@ class _Keys:
         return cls(letters, [jellyfish.metaphone(text) for text in letters])
 
 
-def shorten(
-    lists: Sequence[list[str]], keep: int | None, first_pass: Callable[[list[int]], list[str]]
+def cut(
+    settings: Prefilter | None,
+    lists: Sequence[KeywordIndex],
+    frame_scores: Callable[[int], Iterator[tuple[np.ndarray, int]]],
+    first_pass: Callable[[list[int]], list[str]],
 ) -> list[list[str]]:
-    """Shorten lists longer than `keep` by a first pass over their utterances.
+    """The lists as the base reads them, those longer than `keep` cut by what each utterance sounds like.
 
     Args:
-        keep: None = return the lists unchanged.
-        first_pass: Transcribe the utterances of the given rows without context.
+        settings: None = the lists stay as they are.
+        lists: One an utterance.
+        frame_scores: Of an utterance's segments, each with CTC's blank: see `StageModel.frame_scores`.
+        first_pass: Transcribes utterances without context.
+    Returns: Each in its list's order.
     """
-    long = [row for row, words in enumerate(lists) if keep is not None and len(words) > keep]
-    if keep is None or not long:
-        return list(lists)
-    kept = dict(zip(long, shortlist(first_pass(long), [lists[row] for row in long], keep), strict=True))
-    return [kept.get(row, words) for row, words in enumerate(lists)]
+    kept = [index.listed.read for index in lists]
+    long = [row for row, words in enumerate(kept) if settings is not None and len(words) > settings.keep]
+    if settings is None or not long:
+        return kept
+    if settings.method == "phonetic":
+        words = shortlist(first_pass(long), [kept[row] for row in long], settings.keep)
+        return _replaced(kept, dict(zip(long, words, strict=True)))
+    spotted = {row: _spotted(lists[row], frame_scores(row), settings.keep) for row in long}
+    return _replaced(kept, spotted)
+
+
+def _spotted(index: KeywordIndex, segments: Iterator[tuple[np.ndarray, int]], keep: int) -> list[str]:
+    """The keywords of best score in any segment."""
+    scores = np.full(len(index.listed.read), -np.inf, np.float32)
+    for frames, blank in segments:
+        np.maximum(scores, spot(without_pauses(frames, blank), blank, index.tree, token_bonus=index.bonus), out=scores)
+    return _best(index.listed.read, scores, keep)
+
+
+def _best(words: Sequence[str], scores: np.ndarray, keep: int) -> list[str]:
+    # Stable: of equals the first in the list stays.
+    order = np.argsort(-scores, kind="stable")[:keep]
+    return [words[place] for place in np.sort(order)]
+
+
+def _replaced(lists: Sequence[list[str]], others: Mapping[int, list[str]]) -> list[list[str]]:
+    return [others.get(row, words) for row, words in enumerate(lists)]
 
 
 def shortlist(hypotheses: Sequence[str], lists: Sequence[Sequence[str]], keep: int) -> list[list[str]]:
@@ -63,9 +97,7 @@ def shortlist(hypotheses: Sequence[str], lists: Sequence[Sequence[str]], keep: i
         if len(words) <= keep:
             kept.append(list(words))
             continue
-        # Stable: of equally similar keywords the first in the list is kept.
-        order = np.argsort(-similarity(hypothesis, words), kind="stable")[:keep]
-        kept.append([words[index] for index in np.sort(order)])
+        kept.append(_best(words, similarity(hypothesis, words), keep))
     return kept
 
 

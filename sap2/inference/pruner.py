@@ -8,7 +8,8 @@ import numpy as np
 from sap2.data.segmentation import join
 from sap2.inference.encoded import AudioEncoder, AudioInput, EncodedAudio
 from sap2.inference.first_pass import Written, chances, written
-from sap2.inference.prefilter import shorten
+from sap2.inference.index import IndexCache, KeywordIndex, Vocabulary
+from sap2.inference.prefilter import cut
 from sap2.inference.scoring import best, keyword_scores
 from sap2.inference.stage_model import StageModel
 from sap2.inference.threshold import above
@@ -45,6 +46,7 @@ class Pruner:
         self.stage, self.base, self.settings = stage, base, settings
         self.tagging = stage.tagging
         self.threshold, self.least = thresholds(settings, self.tagging)
+        self.indexes = IndexCache(_vocabulary(stage, base))
         self.encode = AudioEncoder(self.stages, settings.batch_size, speech_only=settings.speech_only)
 
     @property
@@ -70,14 +72,14 @@ class Pruner:
         segments.
         """
         speech = self.encode(audio)
-        listed = [ReadList(words, self.stage.spelling) for words in keywords]
-        lists = self._shortlist(speech, [words.read for words in listed])
+        listed = [self.indexes.of(words) for words in keywords]
+        lists = self._shortlist(speech, listed)
         scored: list[list[dict[str, float]]] = [[] for _ in speech]
         for utterance, scores in (self._by_tags if self.tagging else self._by_answers)(speech, lists, label):
             scored[utterance].append(scores)
         return [
-            original.scores(self._merge(words, several))
-            for original, words, several in zip(listed, lists, scored, strict=True)
+            index.listed.scores(self._merge(words, several))
+            for index, words, several in zip(listed, lists, scored, strict=True)
         ]
 
     def evidence(
@@ -158,9 +160,14 @@ class Pruner:
             likely = dict(zip(texts_tried, logprobs, strict=True))
             yield row, [likely[candidate.text] - likely[own] for candidate in row]
 
-    def _shortlist(self, speech: list[EncodedAudio], lists: list[list[str]]) -> list[list[str]]:
-        """Shorten lists longer than `prefilter` by a first pass of the base."""
-        return shorten(lists, self.settings.prefilter, lambda rows: self._first_pass([speech[row] for row in rows]))
+    def _shortlist(self, speech: Sequence[EncodedAudio], listed: Sequence[KeywordIndex]) -> list[list[str]]:
+        """The lists as the base reads them, long ones cut to what the base makes likely."""
+        return cut(
+            self.settings.prefilter,
+            listed,
+            lambda row: map(self.base.frame_scores, speech[row].by(self.base)),
+            lambda rows: self._first_pass([speech[row] for row in rows]),
+        )
 
     def _first_pass(self, speech: Sequence[EncodedAudio]) -> list[str]:
         """Transcribe each recording with the base, without context."""
@@ -176,6 +183,13 @@ class Pruner:
         kept = [word for word in words if word in merged]
         surest = set(sorted(kept, key=lambda word: -merged[word])[: self.settings.max_list])
         return {word: merged[word] for word in kept if word in surest}
+
+
+def _vocabulary(stage: StageModel, base: StageModel) -> Vocabulary:
+    """That of the base, with the spelling that stage 1 reads."""
+    if stage.spelling == base.spelling:
+        return base.vocabulary
+    return Vocabulary(base.processor, stage.spelling, base.phonemes.marks if base.phonemes else ())
 
 
 def _chunks(words: list[str], size: int) -> list[list[str]]:

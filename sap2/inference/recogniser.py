@@ -14,14 +14,14 @@ from sap2.constants import Seconds
 from sap2.data.segmentation import without_doubles
 from sap2.errors import ModelError
 from sap2.inference.encoded import AudioCut, AudioEncoder, AudioInput, EncodedAudio
-from sap2.inference.prefilter import shorten
+from sap2.inference.index import IndexCache, KeywordIndex
+from sap2.inference.prefilter import cut
 from sap2.inference.pruner import Pruner
 from sap2.inference.scoring import best
 from sap2.inference.stage_model import StageModel
 from sap2.inference.transcriber import Written, make_transcriber, written_with
 from sap2.settings import RecogniserSettings
-from sap2.spelling import ReadList
-from sap2.transcripts.transcript import Segment, Transcript, keywords_in
+from sap2.transcripts.transcript import KeywordFinder, Segment, Transcript
 
 __all__ = ["KeywordList", "Recogniser"]
 
@@ -50,6 +50,7 @@ class Recogniser:
         self.settings = settings
         self.transcriber = make_transcriber(transcriber, settings.inference)
         self.pruner = None if pruner is None else Pruner(pruner, base or transcriber, settings.pruning)
+        self.indexes = self.pruner.indexes if self.pruner else IndexCache(transcriber.vocabulary)
         stages = [transcriber, *(self.pruner.stages if self.pruner else [])]
         inference = settings.inference
         cut = inference.max_segment, inference.segment_overlap, inference.speech_only
@@ -74,6 +75,10 @@ class Recogniser:
         """Cut a recording into segments: see `AudioEncoder.cut`."""
         return self.encode.cut(wave)
 
+    def index(self, keywords: Sequence[str]) -> KeywordIndex:
+        """The list prepared for this recogniser: it stands wherever a list does."""
+        return self.indexes.of(keywords)
+
     def __call__(self, audio: AudioInput, keywords: KeywordList = ()) -> Transcript:
         """Recognise a recording of any length with a keyword list of any length."""
         return self.recognise([audio], [keywords])[0]
@@ -94,7 +99,7 @@ class Recogniser:
             for recording, listed in zip(recordings, keywords, strict=True)
         ]
         lists = [
-            list(dict.fromkeys(listed(*part.spans[0]) if callable(listed) else listed))
+            self.indexes.of(listed(*part.spans[0]) if callable(listed) else listed)
             for parts, listed in zip(split, keywords, strict=True)
             for part in parts
         ]
@@ -145,20 +150,21 @@ class Recogniser:
             raise ModelError(f"the method is {self.method}, which has no stage 1; transcribe with the whole list")
         return self.pruner
 
-    def _shortlist(self, speech: list[EncodedAudio], lists: list[list[str]]) -> list[list[str]]:
-        """Shorten lists longer than `prefilter` by a first pass without context."""
-        listed = [ReadList(words, self.transcriber.stage.spelling) for words in lists]
-        kept = shorten(
-            [words.read for words in listed],
+    def _shortlist(self, speech: list[EncodedAudio], lists: list[KeywordIndex]) -> list[list[str]]:
+        """The lists of a method without a stage 1, long ones cut to what the base makes likely."""
+        stage = self.transcriber.stage
+        kept = cut(
             self.settings.pruning.prefilter,
+            lists,
+            lambda row: map(stage.frame_scores, speech[row].by(stage)),
             lambda rows: self.transcriber.transcribe([speech[row] for row in rows]),
         )
-        return [original.given(words) for original, words in zip(listed, kept, strict=True)]
+        return [index.listed.given(words) for index, words in zip(lists, kept, strict=True)]
 
 
 def _transcript(
     recording: EncodedAudio,
-    rows: Sequence[tuple[list[str], list[str], Mapping[str, float], list[Written]]],
+    rows: Sequence[tuple[KeywordIndex, list[str], Mapping[str, float], list[Written]]],
     timings: dict[str, float],
     doubtful: float,
 ) -> Transcript:
@@ -172,6 +178,7 @@ def _transcript(
     """
     parts = [segment for *_, written in rows for segment in written]
     listed = list(dict.fromkeys(word for words, *_ in rows for word in words))
+    finder = rows[0][0].finder if len(rows) == 1 else KeywordFinder(listed)
     given = {word for _, words, _, _ in rows for word in words}
     texts = without_doubles(recording.spans, [part.text for part in parts])
     text = " ".join(filter(None, texts))
@@ -179,7 +186,7 @@ def _transcript(
     return Transcript(
         text,
         predicted=written_with(parts, [word for word in listed if word in given]),
-        found=keywords_in(text, listed),
+        found=finder.within(text),
         timings=timings | {"audio": recording.duration},
         scores={word: merged[word] for word in listed if word in merged},
         segments=[

@@ -2,18 +2,25 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
+from typing import Any
 
 import numpy as np
+import torch
 from peft import PeftModel
 from torch import Tensor
 
 from sap2.constants import SAMPLE_RATE
+from sap2.errors import ModelError
 from sap2.inference.decoding import Answer, answers, encode, likelihoods, tags
+from sap2.inference.index import Vocabulary
+from sap2.inference.phonemes import PhonemeHead
 from sap2.settings import SearchSettings
 
 __all__ = ["BARE_ENCODER", "StageModel"]
 
 BARE_ENCODER = "base"  # name of an encoder that no adapter changes
+LEAST_BLANK = 0.02  # mean probability of CTC's blank; a base that was trained without CTC gives about 1 / tokens
 
 
 class StageModel:
@@ -27,10 +34,18 @@ class StageModel:
         processor: Configured for the model's window.
         adapter: The adapter's name; None or an unloaded name = the bare base.
         encoder: Name of its encoder if not the base's; stage models with the same name share encoded audio.
+        phonemes: The base's phoneme head, if it has one.
     """
 
-    def __init__(self, model, processor, adapter: str | None = None, encoder: str | None = None):
-        self.model, self.processor = model.eval(), processor
+    def __init__(
+        self,
+        model,
+        processor,
+        adapter: str | None = None,
+        encoder: str | None = None,
+        phonemes: PhonemeHead | None = None,
+    ):
+        self.model, self.processor, self.phonemes = model.eval(), processor, phonemes
         adapters = model.peft_config if isinstance(model, PeftModel) else {}
         self.adapter = adapter if adapter in adapters else None
         self.encoder: str = encoder or (self.adapter if self.adapter and self._encoder_adapted() else BARE_ENCODER)
@@ -44,6 +59,11 @@ class StageModel:
     def tagging(self) -> bool:
         """Whether the model was trained to tag keywords as spoken or not."""
         return self.model.config.tagging > 0
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary:
+        """How the base reads keywords: spelling, and tokens or phonemes."""
+        return Vocabulary(self.processor, self.spelling, self.phonemes.marks if self.phonemes else ())
 
     @property
     def spelling(self) -> str:
@@ -128,6 +148,31 @@ class StageModel:
             )  # fmt: skip
         by_row = dict(zip(rows, scored, strict=True))
         return [by_row.get(row, []) for row in range(len(texts))]
+
+    @torch.no_grad()
+    def frame_scores(self, states: Tensor) -> tuple[np.ndarray, int]:
+        """The log-probability of each unit of `vocabulary` in each frame, `(frames, units)`, and which is CTC's blank.
+
+        A base of "sap2 base" was trained with CTC over phonemes, whose head may lie beside it, and over the dot
+        products of projected speech with the embeddings of tokens, whose blank is the audio placeholder.
+
+        Raises: ModelError: the base was not trained so.
+        """
+        model: Any = self.model.get_base_model() if isinstance(self.model, PeftModel) else self.model
+        blank = model.config.audio_token_index
+        projector = model.model.multi_modal_projector
+        with self.switched_on():
+            speech = projector(states.to(model.device, projector.linear.weight.dtype))
+            if self.phonemes:
+                return self.phonemes(speech).cpu().numpy(), 0
+            scores = model.lm_head(speech).float().log_softmax(-1)
+        if len(states) and scores[:, blank].exp().mean() < LEAST_BLANK:
+            raise ModelError(
+                "pruning.prefilter.method is ctc and the base gives no CTC frame scores: the probability of a blank is "
+                f"{scores[:, blank].exp().mean():.2g} on average, expected at least {LEAST_BLANK:g}; set "
+                "pruning.prefilter.method=phonetic, or use a base of sap2 base"
+            )
+        return scores.cpu().numpy(), blank
 
     def _encoder_adapted(self) -> bool:
         """Return whether the adapter changes the encoder, as with `freeze_vit: false`."""

@@ -19,12 +19,23 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from sap2 import __version__
 from sap2.constants import Seconds
-from sap2.errors import SapError
+from sap2.errors import InputError, SapError
 from sap2.serving.engine import Answer, Engine, EngineClosed, QueueFull, RequestTimeout
+from sap2.serving.indexes import IndexFolder
 from sap2.serving.keeping import Keeper
 from sap2.serving.limits import Limits
 from sap2.serving.models import ModelSource
-from sap2.serving.upload import FIELDS, FORMATS, Asked, Refused, ResponseFormat, read_audio, read_form, understood
+from sap2.serving.upload import (
+    FIELDS,
+    FORMATS,
+    Asked,
+    Refused,
+    ResponseFormat,
+    printable,
+    read_audio,
+    read_form,
+    understood,
+)
 from sap2.transcripts.formats import subtitles, verbose
 
 __all__ = ["create_app"]
@@ -67,6 +78,10 @@ class Metrics:
         self.audio.inc(audio)
         self.computing.inc(computing)
 
+    def holding(self, indexes: IndexFolder) -> None:
+        size = Gauge("sap2_index_bytes", "Memory of the indexes held, about.", registry=self.registry)
+        size.set_function(lambda: indexes.nbytes)
+
     def answered(self, listed: Sequence[str], answer: Answer) -> None:
         self.listed.inc(len(listed))
         self.found.inc(len(answer.transcript.found))
@@ -75,9 +90,18 @@ class Metrics:
 class Service:
     """The engine, its model, and the watch for a newer one."""
 
-    def __init__(self, source: ModelSource, limits: Limits, poll: Seconds, keeper: Keeper | None):
-        self.source, self.limits, self.poll, self.keeper = source, limits, poll, keeper
+    def __init__(
+        self,
+        source: ModelSource,
+        limits: Limits,
+        poll: Seconds,
+        keeper: Keeper | None,
+        indexes: IndexFolder | None,
+    ):
+        self.source, self.limits, self.poll, self.keeper, self.indexes = source, limits, poll, keeper, indexes
         self.metrics = Metrics(lambda: self.engine)
+        if indexes is not None:
+            self.metrics.holding(indexes)
         self.engine = Engine(limits, self.metrics.batched)
         self.decoders = asyncio.Semaphore(DECODERS)
         self.stopping = False
@@ -151,11 +175,32 @@ class Service:
                 outcomes[place] = await self._kept(outcomes[place], waves[place], asked)
         return outcomes
 
+    async def with_index(self, asked: Asked) -> Asked:
+        """The request with the keywords of the index that it names, if it names one.
+
+        Raises: Refused: 404 there is no such index, 500 its file is damaged.
+        """
+        if asked.index is None:
+            return asked
+        try:
+            if self.indexes is None:
+                raise KeyError(asked.index)
+            return replace(asked, keywords=await asyncio.to_thread(self.indexes.get, asked.index))
+        except KeyError as error:
+            known = ", ".join(self.indexes.names()) if self.indexes else ""
+            raise Refused(
+                404, f"there is no index {printable(asked.index)!r}; there are: {known or 'none'}", "index",
+                "index_not_found",
+            ) from error  # fmt: skip
+        except (InputError, OSError) as error:
+            print(f"serving: {error}", file=sys.stderr)
+            raise Refused(500, "the index cannot be read; the server's log says why", "index") from error
+
     async def _kept(self, answer: Answer, wave, asked: Asked) -> Answer:
         """The answer with an id, under which it is kept; a full disk takes no answer away."""
         id = self.keeper.new_id()
         try:
-            await asyncio.to_thread(self.keeper.add, id, wave, asked.keywords, answer)
+            await asyncio.to_thread(self.keeper.add, id, wave, _worth_keeping(asked, answer), answer)
         except (OSError, RuntimeError) as error:
             print(f"serving: an answer could not be kept: {error}", file=sys.stderr)
             return answer
@@ -173,7 +218,8 @@ class Service:
     def _outcome(self, future: "asyncio.Future[Answer]", asked: Asked) -> Answer | Refused:
         error = future.exception()
         if error is None:
-            self.metrics.answered(asked.keywords, future.result())
+            if asked.index is None:  # an index is not chosen for the recording: nearly nothing of it is found
+                self.metrics.answered(asked.keywords, future.result())
             return future.result()
         if isinstance(error, RequestTimeout):
             return self._late()
@@ -192,6 +238,7 @@ def create_app(
     poll: Seconds = 5.0,
     keeper: Keeper | None = None,
     give_up: Callable[[], None] = lambda: None,
+    indexes: IndexFolder | None = None,
 ) -> FastAPI:
     """The application; its model is loaded while it answers /healthz already.
 
@@ -199,6 +246,7 @@ def create_app(
         keys: API keys; none = everybody may ask.
         poll: Seconds between two looks at the alias.
         keeper: Keeps what is served; None = nothing is kept.
+        indexes: Keyword lists that requests may name; None = there are none.
         give_up: Called when the first model cannot be loaded; `app.state.service.failed` says why.
     """
     limits = limits or Limits()
@@ -215,7 +263,7 @@ def create_app(
         title="SAP²-ASR", version=__version__, lifespan=lifespan,
         description="Speech recognition with keyword lists, as OpenAI's transcription interface has it.",
     )  # fmt: skip
-    service = app.state.service = Service(source, limits, poll, keeper)
+    service = app.state.service = Service(source, limits, poll, keeper, indexes)
 
     @app.middleware("http")
     async def _measured(request: Request, call_next):
@@ -309,9 +357,16 @@ async def _asked(request: Request, service: Service, until: float) -> AsyncItera
     try:
         asked = await understood(form, service.limits)
         _check_model(asked.model, service)
-        yield asked
+        yield await service.with_index(asked)
     finally:
         await form.close()
+
+
+def _worth_keeping(asked: Asked, answer: Answer) -> list[str]:
+    """The list; of an index what stage 1 selected and the text has, as the rest is the same in every request."""
+    if asked.index is None:
+        return list(asked.keywords)
+    return list(dict.fromkeys([*answer.transcript.predicted, *answer.transcript.found]))
 
 
 def _check_model(name: str, service: Service) -> None:

@@ -14,6 +14,7 @@ from sap2.constants import Seconds
 from sap2.errors import InputError
 from sap2.params import TrackingSection
 from sap2.serving.app import create_app
+from sap2.serving.indexes import IndexFolder
 from sap2.serving.keeping import Keeper
 from sap2.serving.limits import Limits
 from sap2.serving.models import ModelSource
@@ -33,12 +34,14 @@ def serve(
     port: int = 8000,
     poll: Seconds = 5.0,
     keep: Path | None = None,
+    indexes: IndexFolder | None = None,
     overrides: Sequence[str] = (),
 ) -> None:
     """Serve a model until the process is told to stop; then finish what was begun.
 
     Args:
         keep: Folder in which what is served is kept; None = nothing is.
+        indexes: Keyword lists that requests may name.
         overrides: Changes of the model's settings, as `inference.num_beams=4`.
     Raises: InputError: the world could ask and no key is set. SapError: the model cannot be loaded.
     """
@@ -54,7 +57,7 @@ def serve(
         server.should_exit = True
 
     source = ModelSource(model, tracking, overrides)
-    app = create_app(source, limits, keys, poll, Keeper(keep) if keep else None, give_up)
+    app = create_app(source, limits, keys, poll, Keeper(keep) if keep else None, give_up, indexes)
     log = deepcopy(LOGGING_CONFIG)
     log["handlers"]["access"]["stream"] = "ext://sys.stderr"
     server = uvicorn.Server(

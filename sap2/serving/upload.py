@@ -40,6 +40,7 @@ FIELDS = {
     "model": "Name of the served model, or nothing.",
     "prompt": "Keyword list, separated by commas or lines; # begins a comment.",
     "keywords": "The same, as text or as a file; may be given more than once.",
+    "index": "Name of an index that the server has, instead of a list.",
     "response_format": f"One of {', '.join(FORMATS)}; json when not given.",
     "language": "Taken as it is; the model knows one language.",
     "temperature": "0: the same recording always gets the same text.",
@@ -66,7 +67,8 @@ class Asked:
     """A request that was understood."""
 
     files: list[UploadFile]
-    keywords: list[str]
+    keywords: Sequence[str]
+    index: str | None
     response_format: ResponseFormat
     model: str
     language: str | None
@@ -132,9 +134,13 @@ async def understood(form: FormData, limits: Limits) -> Asked:
             400, f"response_format is {printable(chosen)!r}, expected one of {', '.join(FORMATS)}", "response_format"
         )
     _check_unsupported(form)
+    keywords, index = await _keywords(form, limits), _text(form, "index") or None
+    if keywords and index:
+        raise Refused(400, "both a list and an index are given, expected one of them", "index")
     return Asked(
         files,  # type: ignore[arg-type]  # checked above
-        await _keywords(form, limits),
+        keywords,
+        index,
         chosen,  # type: ignore[arg-type]  # one of FORMATS
         _text(form, "model") or "",
         _text(form, "language"),

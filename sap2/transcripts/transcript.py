@@ -1,12 +1,12 @@
 """The transcript of a recording by segments, and what became of its keyword list."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from sap2.constants import Seconds
-from sap2.spelling import forms, occurrences
+from sap2.spelling import Words, forms, occurrences
 
-__all__ = ["Segment", "Transcript", "keywords_in", "left_out_notice", "warning_of"]
+__all__ = ["KeywordFinder", "Segment", "Transcript", "keywords_in", "left_out_notice", "warning_of"]
 
 
 @dataclass(frozen=True)
@@ -78,15 +78,32 @@ def left_out_notice(transcript: Transcript) -> str | None:
     return f"{left} was left out: it holds no speech" if count == 1 else f"{left} were left out: they hold no speech"
 
 
-def keywords_in(text: str, keywords: Sequence[str]) -> list[str]:
-    """Return the keywords in the text as whole words, in any case and spelling, in list order, without duplicates.
+class KeywordFinder:
+    """Finds the keywords of a list that occur in texts as whole words, in any case and spelling.
 
-    >>> keywords_in("ask Jon about new york's trains and GPT-4", ["John", "jon", "New York", "york", "gpt 4"])
+    >>> KeywordFinder(["John", "jon", "New York", "york", "gpt 4"]).within("ask Jon about new york's trains and GPT-4")
     ['jon', 'New York', 'york', 'gpt 4']
+
+    Args:
+        forms_of: The words by which each keyword may stand in a text, `{keyword: (words, …)}`, if they are known.
     """
-    by_words: dict[tuple[str, ...], list[str]] = {}
-    for keyword in filter(str.strip, dict.fromkeys(keywords)):
-        for words, _ in forms(keyword):
-            by_words.setdefault(words, []).append(keyword)
-    present = {keyword for *_, matches in occurrences(text, by_words) for keyword in matches}
-    return [keyword for keyword in dict.fromkeys(keywords) if keyword in present]
+
+    def __init__(self, keywords: Iterable[str], forms_of: Mapping[str, Sequence[Words]] | None = None):
+        self.forms_of = forms_of or {
+            keyword: [words for words, _ in forms(keyword)] for keyword in dict.fromkeys(keywords) if keyword.strip()
+        }
+        self._by_words: dict[Words, list[tuple[int, str]]] = {}
+        for place, (keyword, several) in enumerate(self.forms_of.items()):
+            for words in several:
+                self._by_words.setdefault(words, []).append((place, keyword))
+        self._longest = max(map(len, self._by_words), default=0)
+
+    def within(self, text: str) -> list[str]:
+        """The keywords in a text, in list order, each once."""
+        found = {one for *_, standing in occurrences(text, self._by_words, self._longest) for one in standing}
+        return [keyword for _, keyword in sorted(found)]
+
+
+def keywords_in(text: str, keywords: Sequence[str]) -> list[str]:
+    """The keywords that occur in a text: see `KeywordFinder`."""
+    return KeywordFinder(keywords).within(text)

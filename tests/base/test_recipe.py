@@ -15,6 +15,7 @@ from sap2.base.pretraining import Recipe, pretrain
 from sap2.base.recipe import BaseParams, collect_corpus, compress, export_base, load_base_params, make_skeleton
 from sap2.data.speech import Synthesiser
 from sap2.errors import InputError, ModelError
+from sap2.inference.phonemes import PhonemeHead
 from sap2.manifest import audio_path, read_manifest, spoken
 from sap2.model import load_model
 from sap2.params import TrainSection
@@ -100,6 +101,8 @@ def test_a_stopped_run_ends_like_one_in_one_go(work, tmp_path):
     card = (tmp_path / "base" / "README.md").read_text()
     assert digest in card and "| speech | 9 |" in card and "{" not in card
     model = Qwen2AudioForConditionalGeneration.from_pretrained(tmp_path / "base", dtype=torch.float32)
+    head, heads = PhonemeHead.load(tmp_path / "base"), torch.load(whole / "checkpoint.pt", weights_only=True)["heads"]
+    assert torch.equal(head.weight, heads["phoneme.weight"].half()) and "S" in head.marks
     trained = weights[0]["model.language_model.layers.0.mlp.up_proj.weight"]
     assert torch.allclose(model.model.language_model.layers[0].mlp.up_proj.weight, trained, atol=1e-3)
 

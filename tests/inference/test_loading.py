@@ -277,3 +277,10 @@ def test_half_precision_bases_are_run_in_float32_on_a_cpu(folders, tmp_path):
     assert load_recogniser(half).transcriber.stage.model.dtype == torch.float32
     assert load_recogniser(half, dtype="auto").transcriber.stage.model.dtype == torch.float16
     assert load_pruner(half, settings=PrunerSettings()).stage.model.dtype == torch.float32
+
+
+def test_a_base_without_ctc_is_refused_for_ctc_spotting(folders):
+    loaded = load_recogniser(folders / "base", settings=changed(pruning={"prefilter": {"method": "ctc", "keep": 1}}))
+    with pytest.raises(ModelError, match="gives no CTC frame scores.*set pruning.prefilter.method=phonetic"):
+        loaded(tone(0.8), ["Kathryn", "Maier"])
+    assert loaded(tone(0.8), ["Kathryn"]).segments, "a list that is not cut needs none"

@@ -74,6 +74,16 @@ def test_prefilter_cuts_longer_lists_by_the_bases_first_pass(tags):
     assert base.prompts == [recognition_prompt(False)]
 
 
+def test_ctc_prefilter_keeps_what_the_frames_of_any_segment_say():
+    long = [f"zorv{letter}k" for letter in "abcdefgh"] + ["kathryn", "maier"]
+    stage = FakeStage(lambda frames, words: ", ".join(words), segment_limit=1.0)
+    heard = iter([" ask mayer", " kathryn", ""])
+    base = FakeStage(lambda *_: pytest.fail("a transcript was asked for"), heard=lambda frames: next(heard))
+    selected = pruner(stage, base, prefilter={"keep": 2}).select([tone(2.4), tone(0.6)], [long, ["b", "a"]])
+    assert [list(scores) for scores in selected] == [["kathryn", "maier"], ["b", "a"]]
+    assert all(set(words) <= {"kathryn", "maier", "a", "b"} for words in stage.lists)
+
+
 def test_tags_prune_without_an_answer():
     stage = FakeStage(lambda *_: pytest.fail("an answer was asked for"), {"Maier": 0.5, "Dorst": -0.5, "q": -9.0})
     scored = pruner(stage).score_keywords([tone(0.5)], [["q", "Dorst", "Maier"]])
