@@ -64,6 +64,8 @@ def prune_splits(
     Returns: The content of summary.json: the method; the threshold, set or tuned; recall, precision and false alarms of
         the selections, by split. threshold.csv has these figures on dev for every threshold.
     """
+    for manifest in manifests.values():
+        next(stream_manifest(manifest), None)  # a missing manifest is reported before models are loaded
     saved = sap_settings(pruner)
     method = saved.get("method", TPI)
     threshold, least = thresholds(settings, saved.get("tagging", 0.0) > 0)

@@ -68,12 +68,12 @@ class SplitScores:
 
     Args:
         folder: Where they are kept; it holds a folder for each manifest and scoring.
+    Raises: InputError: a row of the manifest cannot be used.
     """
 
     def __init__(self, folder: Path, manifest: Path, scoring: Scoring):
         self.manifest, self.size = Path(manifest), scoring.batch * PART_BATCHES
-        with self.manifest.open(encoding="utf-8-sig") as lines:
-            self.count = sum(1 for line in lines if line.strip())
+        self.count = sum(1 for _ in stream_manifest(self.manifest))
         key = hashlib.sha256(f"{sha256(self.manifest)} {scoring.digest()}".encode()).hexdigest()[:16]
         self.folder = folder / f"{self.manifest.stem}-{key}"
 
