@@ -28,7 +28,9 @@ def planned(family, model, rows: int, load: Load, checkpointing: bool, zero: str
         frozen, trainable, _frozen(encoder_layers(base)), _frozen(layers),
         max(_frozen(layers[0]), base.get_input_embeddings().weight.numel()),
     )  # fmt: skip
-    section = SimpleNamespace(bf16=True, nproc=1, gradient_checkpointing=checkpointing, cache_encoder=False)
+    section = SimpleNamespace(
+        bf16=True, nproc=1, gradient_checkpointing=checkpointing, cache_encoder=False, quantization=None
+    )
     lora = SimpleNamespace(targets=TARGETS, rank=LORA["r"], dropout=DROPOUT)
     pooling = SimpleNamespace(
         projection_rank=config.projection_rank, aggregate=config.aggregate, heads=config.pooling_heads
@@ -50,7 +52,7 @@ def tera_operations(family, model, rows: int, load: Load, again: bool) -> float:
     """
     base = model.get_base_model()
     sizes = Sizes(0, 0, _frozen(encoder_layers(base)), _frozen(decoder_layers(base)), 0)
-    section = SimpleNamespace(gradient_checkpointing=again, cache_encoder=False)
+    section = SimpleNamespace(gradient_checkpointing=again, cache_encoder=False, quantization=None)
     return rows * operations(Shape(family, base.config, "built"), sizes, load, section) / 1e12
 
 
