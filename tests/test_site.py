@@ -55,7 +55,7 @@ def test_every_parameter_is_described_with_its_default(site):
     for section, field in Params.model_fields.items():
         for key in getattr(field.annotation, "model_fields", {}):
             assert re.search(rf"\n{key}\n", page), f"{section}.{key}"
-    assert "parts the hidden size is split into" in page and "≥ 1, ≤ 128" in page
+    assert "heads of the pooling; must divide the hidden size" in page and "≥ 1, ≤ 128" in page
 
 
 def test_every_command_has_its_help(site):

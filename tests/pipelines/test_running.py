@@ -117,7 +117,7 @@ def test_a_refusal_keeps_the_champion_and_equal_steps_are_cached(kubeflow, first
         "what changes the registry is never cached"
     )
     refused = max((kubeflow.folder / "artifacts").glob("*/announce/announcement"), key=os.path.getmtime)
-    assert refused.read_text(encoding="utf-8").startswith("models:/sap2-asr-test/2 was not promoted: the champion is")
+    assert refused.read_text(encoding="utf-8").startswith("models:/sap2-asr-test/2 was not promoted; the champion is")
     after = kubeflow("models", "--profile", "test")
     assert re.search(r"^2 +challenger .*refused", after, re.MULTILINE)
     assert re.search(r"^1 +champion", after, re.MULTILINE)
