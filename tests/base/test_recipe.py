@@ -91,7 +91,11 @@ def test_a_stopped_run_ends_like_one_in_one_go(work, tmp_path):
             pretrain(stopped, SMALL, workers=0, save_minutes=0, on_log=stop)
     pretrain(stopped, SMALL, workers=0)
     weights = [torch.load(folder / "checkpoint.pt", weights_only=True)["model"] for folder in (whole, stopped)]
-    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+    before = load_model(work / "skeleton", dtype=torch.float32).state_dict()
+    # Sums of a gradient may be added in another order; another batch or dropout would change the weights otherwise.
+    apart = sum((weights[0][name] - weights[1][name]).square().sum() for name in before).sqrt()
+    learnt = sum((weights[0][name] - before[name]).square().sum() for name in before).sqrt()
+    assert apart < 0.02 * learnt
     row = json.loads((stopped / "log.jsonl").read_text().splitlines()[-1])
     assert row["step"] == 6 and {"answer", "ctc", "tags", "lectures_wer_list"} <= row.keys()
 
