@@ -42,7 +42,7 @@ class Run:
         self.device = torch.device("cpu" if self.tiny else "cuda")
 
     def case(self, name: str, needs: float, measure: Callable[[], dict]) -> dict | None:
-        """Measure a case and send its row; an error is the row's, and the part goes on.
+        """Measure a case and send its row; an error goes into the row, and the part continues.
 
         Args:
             needs: Seconds it takes on a GPU, roughly: it is skipped when fewer are left.

@@ -11,7 +11,6 @@ from sap2.hub import HUB_SOURCE, PATTERNS, fetch
 __all__ = ["EMBEDDED", "resolve_base"]
 
 EMBEDDED = Path(__file__).parent.parent / "assets" / "base"
-MODEL_TYPES = ("qwen2_audio", "sap_qwen2_audio")
 
 
 def resolve_base(section, output: Path, reference: bool = False) -> dict:
@@ -21,7 +20,7 @@ def resolve_base(section, output: Path, reference: bool = False) -> dict:
         section: `path` is "embedded", a folder in Hugging Face format or a hub id; `revision` pins a hub id.
         reference: Of a hub id, keep hub.json alone, its id and commit, by which `sap2.hub.present` fetches it.
     Returns: `source`, `revision`, `model_type` and `bytes`.
-    Raises: ModelError: there is no such folder or hub id, or it is not a Qwen2-Audio model in safetensors.
+    Raises: ModelError: there is no such folder or hub id, or it is not a model of a known family in safetensors.
     """
     source = EMBEDDED if section.path == "embedded" else Path(section.path)
     with atomic_dir(output) as partial:
@@ -58,6 +57,8 @@ def _model_type(config: Path, name: str) -> str:
     except (ValueError, AttributeError) as error:
         reason = f"its config.json is not a JSON object ({error})"
         raise ModelError(f"base.path {name!r}: {reason}; copy it again") from error
-    if model_type not in MODEL_TYPES:
-        raise ModelError(f"base.path {name!r}: model_type is {model_type!r}, expected {' or '.join(MODEL_TYPES)}")
+    from sap2.model.families import FAMILIES, OURS
+
+    if str(model_type).removeprefix(OURS) not in FAMILIES:
+        raise ModelError(f"base.path {name!r}: model_type is {model_type!r}, expected {' or '.join(FAMILIES)}")
     return model_type

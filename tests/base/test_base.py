@@ -9,6 +9,7 @@ from tiny import build_tiny_base
 from sap2.base import EMBEDDED, resolve_base
 from sap2.errors import ModelError
 from sap2.model import load_model, load_processor
+from sap2.model.families import FAMILIES
 from sap2.params import BaseSection
 
 
@@ -28,6 +29,14 @@ def test_a_folder_of_another_architecture_is_refused(tmp_path):
     with pytest.raises(ModelError, match="model_type is 'llama', expected qwen2_audio"):
         resolve_base(BaseSection(path=str(source)), tmp_path / "base")
     assert not (tmp_path / "base").exists()
+
+
+@pytest.mark.parametrize("model_type", [*FAMILIES, "sap_qwen3_asr"])
+def test_a_base_of_every_family_is_taken(model_type, tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": model_type}))
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    facts = resolve_base(BaseSection(path=str(tmp_path)), tmp_path / "base")
+    assert facts["model_type"] == model_type
 
 
 def test_of_a_hub_id_a_reference_holds_the_commit_alone(tmp_path, monkeypatch):
