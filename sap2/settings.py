@@ -51,6 +51,8 @@ class SearchSettings(Settings):
     batch_tokens: int = Field(16_384, ge=1)  # maximum prompt tokens decoded together, including padding
     max_new_tokens: int = Field(128, ge=1, le=4096)  # maximum tokens of an answer
     num_beams: int = Field(1, ge=1, le=64)  # 1 = greedy
+    # Share of CTC in a transcript's score (sap2/inference/joint.py), where the base has a CTC head; 0 = decoder alone.
+    ctc_weight: float = Field(0.3, ge=0, lt=1)
     # Decode only speech (sap2/data/speech_activity.py): silence, noise and tones give empty text.
     speech_only: bool = True
 

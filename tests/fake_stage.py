@@ -46,7 +46,7 @@ class FakeStage:
         self.answer, self.odds, self.logprob = answer, odds, logprob
         self.method, self.encoder, self.segment_limit, self.tagging = method, encoder, segment_limit, odds is not None
         self.spelling, self.heard = spelling, heard
-        self.processor, self.phonemes = SimpleNamespace(tokenizer=LetterTokenizer()), None
+        self.processor, self.phonemes = SimpleNamespace(tokenizer=LetterTokenizer()), ()
         self.vocabulary = Vocabulary(self.processor, spelling)
         self.lists: list[list[str]] = []  # of each question
         self.prompts: list[str] = []

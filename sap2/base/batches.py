@@ -16,19 +16,58 @@ from sap2.base.corpus import LECTURES, READ_ALOUD, SEED, Item
 from sap2.base.sampler import Example, Sampler
 from sap2.data.speech import SAMPLE_RATE
 
-__all__ = ["NO_PHONEME", "PIECES", "SLOTS", "WINDOWS", "Batches", "Labels", "collate", "phoneme_slots"]
+__all__ = [
+    "NO_PHONEME",
+    "PIECES",
+    "PRETRAINING",
+    "SETTLING",
+    "SLOTS",
+    "WINDOWS",
+    "Batches",
+    "Labels",
+    "Mixture",
+    "collate",
+    "phoneme_slots",
+]
 
-PHONICS, MATCHING = 0.03, 0.2  # progress at which these phases end: lists without speech, lists without answers
 RECORDINGS = "recordings"  # all sources that are not synthetic
-SOURCES = {RECORDINGS: 0.55, LECTURES: 0.16, READ_ALOUD: 0.29}  # shares of the batches with speech
-TEXT_ONLY = 0.14  # share of the batches without speech
 WINDOWS = {1: 0.2, 2: 0.6, 4: 0.2}  # window: its share of the batches
-SPEEDS = (0.9, 1.1)  # of playback
 LIST_SIZE = 100  # keywords of a list, at most
-KEYWORDS = 6400  # keywords of a batch, at most
 PIECES = 5  # leading tokens of a keyword that are predicted from its last window
 SLOTS = 7  # phonemes of a keyword that are predicted: the first four and the last three
 NO_PHONEME = "-"  # fills the slots of a shorter keyword
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """What a training's batches are made of.
+
+    Args:
+        phonics, matching: Progress at which these first phases end: lists without speech, lists without answers.
+        sources: Shares of the kinds of recordings among the batches with speech.
+        text_only: Share of the batches without speech.
+        tasks: Shares of transcription without a list, with a list, and selection from a list.
+        speeds: Range of the speed of playback.
+        keywords: Keywords of a batch, at most.
+    """
+
+    phonics: float
+    matching: float
+    sources: dict[str, float]
+    text_only: float
+    tasks: dict[str, float]
+    speeds: tuple[float, float]
+    keywords: int
+
+
+PRETRAINING = Mixture(
+    0.03, 0.2, {RECORDINGS: 0.55, LECTURES: 0.16, READ_ALOUD: 0.29}, 0.14,
+    {"none": 0.32, "list": 0.42, "select": 0.26}, (0.9, 1.1), 6400,
+)  # fmt: skip
+SETTLING = Mixture(
+    0.0, 0.0, {RECORDINGS: 0.82, LECTURES: 0.11, READ_ALOUD: 0.07}, 0.06,
+    {"none": 0.45, "list": 0.40, "select": 0.15}, (1.0, 1.0), 1600,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -130,6 +169,7 @@ class Batches(Dataset):
         steps: Length of the run.
         seconds: Speech per batch, at most.
         rows: Recordings per batch, at most.
+        mixture: What the batches are made of.
     """
 
     def __init__(
@@ -142,14 +182,16 @@ class Batches(Dataset):
         steps: int,
         seconds: float,
         rows: int,
+        mixture: Mixture = PRETRAINING,
     ) -> None:
+        self._mixture = mixture
         self._items, self._texts, self._sampler = items, texts, sampler
         self._processors, self._phonemes = processors, phonemes
         self._steps, self._seconds, self._rows = steps, seconds, rows
-        by_kind: dict[str, list[int]] = {kind: [] for kind in SOURCES}
+        by_kind: dict[str, list[int]] = {kind: [] for kind in mixture.sources}
         for number, item in enumerate(items):
             if not item.held_out:
-                by_kind[item.source if item.source in SOURCES else RECORDINGS].append(number)
+                by_kind[item.source if item.source in mixture.sources else RECORDINGS].append(number)
         self._by_length = {
             kind: sorted(numbers, key=lambda number: items[number].samples)
             for kind, numbers in by_kind.items()
@@ -163,30 +205,34 @@ class Batches(Dataset):
         """`inputs` and `labels` as of `collate`, the `window`, the `numbers` of the items, and their `lengths` in
         samples at the speed at which they are played."""
         rng = np.random.default_rng((SEED, 3, step))
-        progress = step / self._steps
+        progress, mixture = step / self._steps, self._mixture
         window = int(rng.choice(list(WINDOWS), p=list(WINDOWS.values())))
         processor, numbers, lengths, frames = self._processors[window], [], [], None
-        if progress < PHONICS:
+        if progress < mixture.phonics:
             examples = [self._sampler.listing(None, 12, rng) for _ in range(self._rows)]
-        elif rng.random() < TEXT_ONLY:
+        elif rng.random() < mixture.text_only:
             places = rng.integers(len(self._texts), size=2 * self._rows)
             examples = [self._sampler.reading(self._texts[place]) for place in places]
         else:
             numbers = self._draw(rng)
-            speeds = rng.uniform(*SPEEDS, size=len(numbers))
+            speeds = rng.uniform(*mixture.speeds, size=len(numbers))
             lengths = [int(self._items[n].samples / speed) for n, speed in zip(numbers, speeds, strict=True)]
             frames = [processor.frames(length) for length in lengths]
             items = [self._items[number] for number in numbers]
-            most = max(min(LIST_SIZE, KEYWORDS // len(items)), 2)
-            if progress < MATCHING:
+            most = max(min(LIST_SIZE, mixture.keywords // len(items)), 2)
+            if progress < mixture.matching:
                 if rng.random() < 0.5:
-                    grown = 4 + round((most // 2) * (progress - PHONICS) / (MATCHING - PHONICS))
+                    matched = (progress - mixture.phonics) / (mixture.matching - mixture.phonics)
+                    grown = 4 + round((most // 2) * matched)
                     examples = [self._sampler.listing(item, min(grown, most), rng) for item in items]
                 else:
                     examples = [self._sampler.example(item, 0, rng, task="none") for item in items]
             else:
                 largest = int(rng.integers(1, most + 1))
-                examples = [self._sampler.example(item, largest, rng) for item in items]
+                tasks, shares = list(mixture.tasks), list(mixture.tasks.values())
+                examples = [
+                    self._sampler.example(item, largest, rng, str(rng.choice(tasks, p=shares))) for item in items
+                ]
         batch = collate(examples, frames, processor, self._phonemes)
         return {
             **batch,
@@ -197,7 +243,7 @@ class Batches(Dataset):
 
     def _draw(self, rng: np.random.Generator) -> list[int]:
         """Items of similar length from one kind of source, as many as `seconds` and `rows` allow."""
-        shares = {kind: SOURCES[kind] for kind in self._by_length}
+        shares = {kind: self._mixture.sources[kind] for kind in self._by_length}
         total = sum(shares.values())
         kind = str(rng.choice(list(shares), p=[share / total for share in shares.values()]))
         ordered = self._by_length[kind]

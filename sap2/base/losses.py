@@ -13,13 +13,14 @@ from torch import Tensor, nn
 from sap2.base.batches import PIECES, SLOTS, Labels
 from sap2.model.modeling import SPOKEN_WEIGHT
 
-__all__ = ["Heads", "losses"]
+__all__ = ["PRETRAINING_WEIGHTS", "SETTLING_WEIGHTS", "Heads", "losses"]
 
 SOUND_LAYER = 2  # decoder layer whose output predicts a keyword's phonemes
 MATCH_LAYER = 4  # decoder layer whose output predicts its tokens and whether it is spoken
-WEIGHTS = {
+PRETRAINING_WEIGHTS = {
     "answer": 1.0, "ctc": 0.3, "tokens": 0.2, "slots": 0.2, "pieces": 0.3, "match": 0.5, "tags": 0.5, "pointer": 0.2,
 }  # fmt: skip
+SETTLING_WEIGHTS = {"answer": 1.0, "pieces": 0.1, "match": 0.2, "tags": 0.5, "pointer": 0.2}
 
 
 class Heads(nn.Module):
@@ -33,12 +34,15 @@ class Heads(nn.Module):
         self.pieces = nn.Linear(hidden, PIECES * hidden)
 
 
-def losses(model, heads: Heads, inputs: dict[str, Tensor], labels: Labels, frames: Tensor | None) -> dict[str, Tensor]:
-    """The losses of a batch, by name (those in `WEIGHTS` count), and how well keywords are tagged.
+def losses(
+    model, heads: Heads, inputs: dict[str, Tensor], labels: Labels, frames: Tensor | None, hearing: bool = True
+) -> dict[str, Tensor]:
+    """The losses of a batch, by name, and how well keywords are tagged.
 
     Args:
         inputs: The model's; speech as `speech_states` and `speech_mask`; `labels` if there are answers.
         frames: Frames of each recording, `(batch,)`; None without speech.
+        hearing: Whether to compute the losses of CTC.
     """
     projected: list[Tensor] = []
     hook = model.model.multi_modal_projector.register_forward_hook(
@@ -52,7 +56,7 @@ def losses(model, heads: Heads, inputs: dict[str, Tensor], labels: Labels, frame
     result: dict[str, Tensor] = {}
     if answered:
         result["answer"] = output.loss
-    if frames is not None:
+    if frames is not None and hearing:
         result |= _hearing(model, heads, projected[0], labels, frames)
     if len(labels.pointers):
         result["pointer"] = _pointing(model.model.language_model, output.hidden_states, labels.pointers)

@@ -1,14 +1,14 @@
 """How well the base under training transcribes held-out recordings, without and with a keyword list."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from sap2 import prompts
 from sap2.base.corpus import LECTURES, SEED, Item
 from sap2.base.sampler import Sampler
-from sap2.base.sound import Sounds
 from sap2.evaluation import align_all
 from sap2.inference.decoding import generate
 
@@ -16,15 +16,13 @@ __all__ = ["Probe", "word_error_rate"]
 
 RECORDINGS = 160  # at most, of each kind
 LIST_SIZE = 50  # keywords of a list, at most
-ENCODED_TOGETHER = 32
 LONGEST_ANSWER = 90  # tokens
 
 
 class Probe:
     """Transcribes held-out recordings of people and of the lectures, always the same ones with the same lists."""
 
-    def __init__(self, items: Sequence[Item], sampler: Sampler, sounds: Sounds) -> None:
-        self._sounds = sounds
+    def __init__(self, items: Sequence[Item], sampler: Sampler) -> None:
         rng = np.random.default_rng((SEED, 9))
         self._groups = {}
         for name in ("recordings", "lectures"):
@@ -39,17 +37,20 @@ class Probe:
                 for number in numbers
             ]
             if numbers:
-                lengths = torch.tensor([items[number].samples for number in numbers])
-                self._groups[name] = torch.tensor(numbers), lengths, examples
+                self._groups[name] = numbers, examples
 
     @torch.no_grad()
-    def __call__(self, model, processor) -> dict[str, float]:
-        """Word error rates and the share of the spoken keywords that are written, without (`none`) and with a list."""
+    def __call__(self, model, processor, encode: Callable[[list[int]], list[Tensor]]) -> dict[str, float]:
+        """Word error rates and the share of the spoken keywords that are written, without (`none`) and with a list.
+
+        Args:
+            encode: Returns the encoder states of items, by their numbers.
+        """
         model.eval()
         model.config.window = processor.window
         figures = {}
-        for name, (numbers, lengths, examples) in self._groups.items():
-            states = self._encode(model, numbers, lengths)
+        for name, (numbers, examples) in self._groups.items():
+            states = encode(numbers)
             lists = [[keyword.text for keyword in example.keywords] for example in examples]
             spoken = [[keyword.text for keyword in example.keywords if keyword.spoken] for example in examples]
             for context, given in (("none", [[] for _ in lists]), ("list", lists)):
@@ -62,15 +63,6 @@ class Probe:
                 figures[f"{name}_keywords_{context}"] = round(_share_written(spoken, answers), 4)
         model.train()
         return figures
-
-    def _encode(self, model, numbers: torch.Tensor, lengths: torch.Tensor) -> list[torch.Tensor]:
-        states = []
-        for start in range(0, len(numbers), ENCODED_TOGETHER):
-            rows = slice(start, start + ENCODED_TOGETHER)
-            mel, mask = self._sounds.features(numbers[rows], lengths[rows])
-            encoded, valid = model.encode_speech(mel, mask)
-            states += [one[frames].float() for one, frames in zip(encoded, valid, strict=True)]
-        return states
 
 
 def word_error_rate(references: Sequence[str], hypotheses: Sequence[str]) -> float:

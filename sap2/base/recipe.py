@@ -4,7 +4,10 @@
     initialise  a Whisper encoder in 8 bits, random projector and decoder -> skeleton/
     pretrain    hearing and matching first, then transcribing, transcribing with a list, selecting from a list
                                                                           -> checkpoint.pt, log.jsonl
-    export      a stock Qwen2-Audio folder with its model card            -> base/
+    freeze      the encoder rounded to 8 bits, and its states of the corpus -> frozen/, states/
+    hear        the CTC head on these states                              -> ctc.pt, ctc.jsonl
+    settle      the decoder on these states, with a falling learning rate -> settled.pt, settled.jsonl
+    export      a stock Qwen2-Audio folder with the CTC head and its model card -> base/
     listing     a training set for the adapters, with keyword lists       -> set/
     adapt       the pruner's or the recogniser's adapter on that base     -> pruner/, recogniser/
 
@@ -38,14 +41,17 @@ from sap2.base.corpus import (
     sentences,
     speech_section,
 )
+from sap2.base.hearing import HearingRecipe, ctc_head, train_ctc
 from sap2.base.lexicon import Lexicon, plain
-from sap2.base.pretraining import Recipe, phoneme_numbers
+from sap2.base.pretraining import Recipe
 from sap2.base.pretraining import pretrain as train
+from sap2.base.settling import SettlingRecipe, save_heads
+from sap2.base.settling import settle as train_decoder
+from sap2.base.states import encode_corpus
 from sap2.base.whisper import load_encoder
 from sap2.data.real_names import REAL_NAMES
 from sap2.errors import InputError, ParamsError
 from sap2.files import atomic_dir, atomic_file, sha256
-from sap2.inference.phonemes import PhonemeHead
 from sap2.model import load_processor
 from sap2.params import PrepareSection, Section
 from sap2.training.lists import Stage
@@ -65,6 +71,8 @@ class BaseParams(Section):
     text: list[Path]  # text files, plain or .zst
     names: list[Path]  # files with one name or term per line
     recipe: Recipe
+    hearing: HearingRecipe = HearingRecipe()
+    settling: SettlingRecipe = SettlingRecipe()
     adapters: AdapterRecipe = AdapterRecipe()
 
 
@@ -120,23 +128,19 @@ def make_skeleton(work: Path, recipe: Recipe) -> Path:
     processor = build_processor(vocabulary_texts(texts))
     model = build_model(processor, load_encoder(recipe.encoder, work))
     with atomic_dir(work / "skeleton") as partial:
-        compress(model, 0).save_pretrained(partial)
+        compress(model).save_pretrained(partial)
         processor.save_pretrained(partial)
     return work / "skeleton"
 
 
-def compress(model, tuned_layers: int):
-    """The model in float16, the matrices of the encoder's frozen layers in float8 (e4m3).
+def compress(model):
+    """The model in float16, the matrices of the encoder's layers in float8 (e4m3).
 
     `from_pretrained` converts both to the requested type. The encoder's states change by 7 % (relative error of their
     norm), which the training on top of them takes into account.
-
-    Args:
-        tuned_layers: Number of the encoder's last layers that were trained, which stay in float16.
     """
     model = model.half()
-    frozen = len(model.model.audio_tower.layers) - tuned_layers
-    for parameter in model.model.audio_tower.layers[:frozen].parameters():
+    for parameter in model.model.audio_tower.layers.parameters():
         if parameter.ndim == 2:
             parameter.data = parameter.data.to(torch.float8_e4m3fn)
     return model
@@ -151,25 +155,39 @@ def vocabulary_texts(texts: Sequence[str]) -> list[str]:
     return [f" {texts[index]}," for index in order] + [markers.sub("", text) for text in wording] * WORDING_COPIES
 
 
-def export_base(work: Path, output: Path, recipe: Recipe) -> str:
-    """Write a stock Qwen2-Audio folder with the phoneme head and a model card; returns the digest of the weights."""
-    from transformers import Qwen2AudioForConditionalGeneration
+def freeze_base(work: Path, device: str = "cpu") -> Path:
+    """Round the pretrained model's encoder to 8 bits and compute its states of the corpus.
 
-    from sap2.base.card import model_card
+    Writes `work/frozen`, a base with the auxiliary heads of its pretraining, and `work/states`.
+    """
+    from transformers import Qwen2AudioForConditionalGeneration
 
     model = Qwen2AudioForConditionalGeneration.from_pretrained(work / "skeleton", dtype=torch.float32)
     trained = torch.load(work / "checkpoint.pt", weights_only=True, map_location="cpu")
     model.load_state_dict(trained["model"])
-    numbers, heads = phoneme_numbers(Lexicon.load(work / "lexicon.tsv")), trained["heads"]
-    phonemes = PhonemeHead(
-        heads["phoneme.weight"].half(), heads["phoneme.bias"].half(), tuple(sorted(numbers, key=numbers.__getitem__))
-    )
-    with atomic_dir(output) as partial:
-        compress(model, recipe.tuned_layers).save_pretrained(partial)
+    with atomic_dir(work / "frozen") as partial:
+        compress(model).save_pretrained(partial)
         load_processor(work / "skeleton").save_pretrained(partial)
-        phonemes.save(partial)
+        save_heads(trained["heads"], partial)
+    return encode_corpus(work, work / "frozen", device)
+
+
+def export_base(work: Path, output: Path, params: BaseParams) -> str:
+    """Write a stock Qwen2-Audio folder with the CTC head and a model card; returns the digest of the weights."""
+    from transformers import Qwen2AudioForConditionalGeneration
+
+    from sap2.base.card import model_card
+
+    model = Qwen2AudioForConditionalGeneration.from_pretrained(work / "frozen", dtype=torch.float32)
+    model.load_state_dict(torch.load(work / "settled.pt", weights_only=True, map_location="cpu")["model"])
+    head = ctc_head(work, work / "frozen", params.hearing)
+    head.load_state_dict(torch.load(work / "ctc.pt", weights_only=True, map_location="cpu")["model"])
+    with atomic_dir(output) as partial:
+        compress(model).save_pretrained(partial)
+        load_processor(work / "frozen").save_pretrained(partial)
+        head.save(partial)
         digest = sha256(partial / "model.safetensors")
-        (partial / "README.md").write_text(model_card(work, recipe.model_dump(), digest), encoding="utf-8")
+        (partial / "README.md").write_text(model_card(work, params, digest), encoding="utf-8")
     return digest
 
 
@@ -180,6 +198,9 @@ def _write_lines(path: Path, lines: Sequence[str]) -> None:
 
 ParamsOption = Annotated[Path, typer.Option("--params", metavar="FILE", help="params.yaml of the base.")]
 WorkOption = Annotated[Path, typer.Option("--work", metavar="DIR", help="Folder of intermediate results.")]
+DeviceOption = Annotated[str, typer.Option("--device", help="cuda or cpu.")]
+WorkersOption = Annotated[int, typer.Option("--workers", min=0, help="Processes that prepare batches.")]
+BEST_DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
 @app.command()
@@ -209,11 +230,34 @@ def initialise(params: ParamsOption = PARAMS, work: WorkOption = WORK) -> None:
 def pretrain(
     params: ParamsOption = PARAMS,
     work: WorkOption = WORK,
-    device: Annotated[str, typer.Option(help="cuda or cpu.")] = "cuda" if torch.cuda.is_available() else "cpu",
-    workers: Annotated[int, typer.Option(min=0, help="Processes that prepare batches.")] = 2,
+    device: DeviceOption = BEST_DEVICE,
+    workers: WorkersOption = 2,
 ) -> None:
     """Train, or resume a training that was interrupted."""
     train(work, load_base_params(params).recipe, device, workers)
+
+
+@app.command()
+def freeze(work: WorkOption = WORK, device: DeviceOption = BEST_DEVICE) -> None:
+    """Round the encoder to 8 bits and compute its states of the corpus."""
+    print(freeze_base(work, device))
+
+
+@app.command()
+def hear(params: ParamsOption = PARAMS, work: WorkOption = WORK, device: DeviceOption = BEST_DEVICE) -> None:
+    """Train the CTC head, or resume its training."""
+    train_ctc(work, work / "frozen", load_base_params(params).hearing, device)
+
+
+@app.command()
+def settle(
+    params: ParamsOption = PARAMS,
+    work: WorkOption = WORK,
+    device: DeviceOption = BEST_DEVICE,
+    workers: WorkersOption = 2,
+) -> None:
+    """Train the decoder on the frozen encoder's states, or resume its training."""
+    train_decoder(work, work / "frozen", load_base_params(params).settling, device, workers)
 
 
 @app.command()
@@ -223,7 +267,7 @@ def export(
     output: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the base.")] = WORK / "base",
 ) -> None:
     """Write the trained base with its model card."""
-    print(f"{output}: {export_base(work, output, load_base_params(params).recipe)}")
+    print(f"{output}: {export_base(work, output, load_base_params(params))}")
 
 
 @app.command()

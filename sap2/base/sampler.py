@@ -12,7 +12,6 @@ from sap2.data.names import Sound, draw_sound, similar_sound
 
 __all__ = ["Example", "Keyword", "Sampler", "phonemes_in"]
 
-TASKS = {"none": 0.32, "list": 0.42, "select": 0.26}  # shares of the recordings
 UNSPOKEN = 0.1  # share of the lists without any spoken keyword
 FEW_DISTRACTORS = 0.3  # share of the lists for transcription with at most two distractors
 LISTED = 0.85  # share of the spoken rare words that are listed
@@ -60,12 +59,11 @@ class Sampler:
             for _ in range(sounds)
         ]
 
-    def example(self, item: Item, largest: int, rng: np.random.Generator, task: str | None = None) -> Example:
-        """An example with at most `largest` distractors; `task` is a key of `TASKS`, drawn if None."""
-        task = task or str(rng.choice(list(TASKS), p=list(TASKS.values())))
+    def example(self, item: Item, largest: int, rng: np.random.Generator, task: str) -> Example:
+        """An example with at most `largest` distractors; `task` is "none" (no list), "list" or "select"."""
         if task == "none":
             spelt = self._spoken(item, rng, respelt=0.0)[0]
-            return Example(prompts.recognition_prompt(False), [], spelt, spelt, self._sound(item))
+            return Example(prompts.recognition_prompt(False), [], spelt, spelt, self.phonemes(item))
         unspoken = rng.random() < UNSPOKEN
         text, spoken = self._spoken(item, rng, respelt=0.0 if unspoken else RESPELT)
         distractors = int(rng.integers(0, largest + 1))
@@ -75,9 +73,9 @@ class Sampler:
         if task == "select" and keywords:
             chosen = [keyword.text for keyword in keywords if keyword.spoken]
             return Example(
-                prompts.pruning_prompt(), keywords, prompts.pruning_target(chosen), text, self._sound(item)
+                prompts.pruning_prompt(), keywords, prompts.pruning_target(chosen), text, self.phonemes(item)
             )  # fmt: skip
-        return Example(prompts.recognition_prompt(bool(keywords)), keywords, text, text, self._sound(item))
+        return Example(prompts.recognition_prompt(bool(keywords)), keywords, text, text, self.phonemes(item))
 
     def listed(self, item: Item, distractors: int, rng: np.random.Generator) -> tuple[str, list[str]]:
         """The transcript as it is spelt, and a list of its rare words and `distractors` others, in random order."""
@@ -89,7 +87,7 @@ class Sampler:
         is None."""
         text, spoken = self._spoken(item, rng, respelt=RESPELT) if item else ("", [])
         keywords = self._listed(spoken, max(size - len(spoken), 1), item, text, rng)
-        return Example(prompts.pruning_prompt(), keywords, "", text, self._sound(item) if item else ())
+        return Example(prompts.pruning_prompt(), keywords, "", text, self.phonemes(item) if item else ())
 
     def reading(self, text: str) -> Example:
         """Text without speech, for the decoder as a language model."""
@@ -165,7 +163,7 @@ class Sampler:
             return Keyword(respell(entry, rng), self.lexicon.phonemes(entry), False)
         return Keyword(entry, self.lexicon.phonemes(entry), False)
 
-    def _sound(self, item: Item) -> tuple[str, ...]:
+    def phonemes(self, item: Item) -> tuple[str, ...]:
         if item.sentence is None:
             return self.lexicon.phonemes(item.text)
         sounds = iter(item.sentence.sounds)

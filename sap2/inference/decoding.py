@@ -3,7 +3,7 @@
 The frozen encoder runs once per utterance: `encode` returns states that all later prompts reuse.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass
 
@@ -22,11 +22,14 @@ from transformers import (
 
 from sap2.errors import InputError
 from sap2.inference.constraint import ListConstraint, Selection
+from sap2.inference.joint import IMPOSSIBLE, CtcPrefixScores, FrameScores, text_likelihoods
 from sap2.model import CACHE, SapProcessor
 from sap2.progress import track
 
 # Speech of a row: a waveform (16 kHz mono), encoded states `(frames, encoder_hidden)`, or none.
 Speech = np.ndarray | Tensor | None
+# Computes CTC's frame scores from states, `(batch, frames, encoder_hidden)`, and their mask.
+Scorer = Callable[[Tensor, Tensor], FrameScores]
 
 LOOP_PERIOD = 16  # maximum length of a repeated block, in tokens
 LOOP_TIMES = 6  # repetitions in a row that count as a loop
@@ -96,6 +99,7 @@ def answers(
     selecting: bool = False,
     stop_bias: float = 0.0,
     scored: bool = False,
+    frame_scores: Scorer | None = None,
     label: str | None = None,
 ) -> list[Answer]:
     """Answer each prompt about its speech; answer i belongs to item i, regardless of batching.
@@ -107,6 +111,7 @@ def answers(
         batch_size, batch_tokens, max_new_tokens, num_beams: See `sap2.settings.SearchSettings`.
         selecting: Constrain each answer to the row's list by `ListConstraint`, with `stop_bias`.
         scored: Return each token and its log-probability.
+        frame_scores: Answers are transcripts, decoded jointly with CTC: `sap2.inference.joint`; None = by the decoder.
         label: Name of the progress display; None = no progress.
     Raises: InputError: numbers of items, prompts and lists differ, or an item is unusable.
     """
@@ -119,7 +124,7 @@ def answers(
     for rows in _batches(lengths, batch_size, batch_tokens // num_beams, label):
         batch = _answer(
             model, processor, [items[i] for i in rows], [prompts[i] for i in rows], [keywords[i] for i in rows],
-            max_new_tokens, num_beams, stop_bias if selecting else None, scored,
+            max_new_tokens, num_beams, stop_bias if selecting else None, scored, frame_scores,
         )  # fmt: skip
         for row, answer in zip(rows, batch, strict=True):
             results[row] = answer
@@ -167,13 +172,14 @@ def likelihoods(
     *,
     batch_size: int = 16,
     batch_tokens: int = 16_384,
+    frame_scores: Scorer | None = None,
 ) -> list[list[float]]:
     """Compute the log-probability of each of a row's texts as the answer to its prompt, including the end.
 
     A prompt is processed once for all its texts.
 
     Args:
-        items, prompts, keywords, batch_size, batch_tokens: See `answers`.
+        items, prompts, keywords, batch_size, batch_tokens, frame_scores: See `answers`.
     """
     results = [[0.0] * len(several) for several in texts]
     for rows in _batches(_lengths(processor, items, prompts, keywords), batch_size, batch_tokens, None):
@@ -181,6 +187,7 @@ def likelihoods(
         targets = [processor.target(texts[rows[index]][number]) for index, number in pairs]
         speech, questions, lists = ([column[row] for row in rows] for column in (items, prompts, keywords))
         inputs = _inputs(model, processor, speech, questions, lists, "left")
+        scores = _frame_scores(frame_scores, inputs)
         read = model(**inputs, use_cache=True, logits_to_keep=1)
         mask, width = inputs["attention_mask"], inputs["attention_mask"].shape[1]
         for some in _batches([width + len(target) for target in targets], batch_size, batch_tokens, None):
@@ -193,7 +200,12 @@ def likelihoods(
             ).logits[:, :-1]  # fmt: skip
             logprobs = torch.cat([read.logits[indices], written], 1).float().log_softmax(-1)
             chosen = logprobs.gather(-1, labels.clamp(min=0)[..., None])[..., 0]
-            for item, total in zip(some, (chosen * (labels != -100)).sum(-1).tolist(), strict=True):
+            totals = (chosen * (labels != -100)).sum(-1)
+            if scores is not None:
+                written = [[token for token in targets[item] if token not in processor.end_ids] for item in some]
+                by_ctc = text_likelihoods(scores, indices.tolist(), written).clamp(min=IMPOSSIBLE)
+                totals = (1 - scores.weight) * totals + scores.weight * by_ctc
+            for item, total in zip(some, totals.tolist(), strict=True):
                 index, number = pairs[item]
                 results[rows[index]][number] = total
     return results
@@ -285,7 +297,7 @@ def _loop_length(period: int) -> int:
 @torch.no_grad()
 def _answer(
     model, processor, items, prompts, keywords, max_new_tokens: int, num_beams: int, stop_bias: float | None,
-    scored: bool,
+    scored: bool, frame_scores: Scorer | None,
 ) -> list[Answer]:  # fmt: skip
     inputs = _inputs(model, processor, items, prompts, keywords, "left")
     prompt_length = inputs["input_ids"].shape[1]
@@ -302,6 +314,9 @@ def _answer(
     if stop_bias is not None:
         selections = [Selection(processor, words, ends) for words in keywords]
         processors.append(ListConstraint(selections, prompt_length, stop_bias))
+    frames = _frame_scores(frame_scores, inputs)
+    if frames is not None:
+        processors.append(CtcPrefixScores(frames, prompt_length, num_beams, ends))
     likeliest = Likeliest((1 + len(ends)) * num_beams)
     if scored:
         processors.append(likeliest)
@@ -319,6 +334,12 @@ def _answer(
         pieces = [tokenizer.decode([token], skip_special_tokens=True) for token in tokens[span]] if scored else ()
         results.append(Answer(text, tuple(pieces), tuple(row[: len(tokens)][span])))
     return results
+
+
+def _frame_scores(scorer: Scorer | None, inputs: dict[str, Tensor]) -> FrameScores | None:
+    if scorer is None or "speech_states" not in inputs:
+        return None
+    return scorer(inputs["speech_states"], inputs["speech_mask"])
 
 
 def _inputs(model, processor, items, prompts, keywords, padding_side: str) -> dict[str, Tensor]:

@@ -11,12 +11,12 @@ import torch
 
 from sap2.accelerators import check_accelerators, wanted
 from sap2.errors import ModelError
-from sap2.inference.phonemes import PhonemeHead
 from sap2.inference.pruner import Pruner
 from sap2.inference.recogniser import Recogniser
 from sap2.inference.stage_model import StageModel
 from sap2.inference.transcriber import TPI
 from sap2.model import add_adapter, has_own_rows, load_model, load_processor, processor_fields, sap_settings
+from sap2.model.ctc import CtcHead
 from sap2.settings import PrunerSettings, RecogniserSettings
 
 __all__ = ["best_device", "load_checkpoints", "load_pruner", "load_recogniser"]
@@ -46,11 +46,11 @@ def load_recogniser(
     """
     adapters = {name: path for name, path in ((PRUNER, pruner), (RECOGNISER, recogniser)) if path is not None}
     model, processor = _load(base, adapters, device, dtype, sap_overrides)
-    phonemes = PhonemeHead.load(base)
-    stage_2 = StageModel(model, processor, RECOGNISER, phonemes=phonemes)
+    ctc = CtcHead.load(base)
+    stage_2 = StageModel(model, processor, RECOGNISER, ctc=ctc)
     if stage_2.method != TPI:
         return Recogniser(settings or RecogniserSettings(), stage_2)
-    stage_1, bare = StageModel(model, processor, PRUNER), StageModel(model, processor, phonemes=phonemes)
+    stage_1, bare = StageModel(model, processor, PRUNER, ctc=ctc), StageModel(model, processor, ctc=ctc)
     return Recogniser(settings or RecogniserSettings(), stage_2, stage_1, bare)
 
 
@@ -70,7 +70,7 @@ def load_pruner(
     stage = StageModel(model, processor, PRUNER)
     if stage.method != TPI:
         raise ModelError(f"{pruner}: its method is {stage.method}, which has no stage 1; load the recogniser alone")
-    bare = StageModel(model, processor, phonemes=PhonemeHead.load(base))
+    bare = StageModel(model, processor, ctc=CtcHead.load(base))
     return Pruner(stage, bare, settings or PrunerSettings())
 
 

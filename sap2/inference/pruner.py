@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
+from torch import Tensor
 
 from sap2.data.segmentation import join
 from sap2.inference.encoded import AudioEncoder, AudioInput, EncodedAudio
@@ -146,9 +147,8 @@ class Pruner:
     ) -> Iterator[tuple[list[Written], list[float]]]:
         """Yield the keywords tried in the base's transcript of each tagged segment, and the gain of each."""
         states = [speech[utterance].by(self.base)[segment] for utterance, segment in tagged]
-        prompts = [recognition_prompt(False)] * len(states)
-        no_lists: list[list[str]] = [[]] * len(states)
-        texts = [answer.text for answer in self.base.answers(states, prompts, no_lists, self.settings)]
+        prompts, no_lists = _without_context(len(states))
+        texts = self._transcripts(states)
         weights = self.settings.first_pass or FirstPassWeights()
         tried = [written(text, odds, weights) for text, odds in zip(texts, tagged.values(), strict=True)]
         variants = [
@@ -172,10 +172,13 @@ class Pruner:
     def _first_pass(self, speech: Sequence[EncodedAudio]) -> list[str]:
         """Transcribe each recording with the base, without context."""
         states = [segment for recording in speech for segment in recording.by(self.base)]
-        prompts = [recognition_prompt(False)] * len(states)
-        no_lists: list[list[str]] = [[]] * len(states)
-        texts = iter(answer.text for answer in self.base.answers(states, prompts, no_lists, self.settings))
+        texts = iter(self._transcripts(states))
         return [join(recording.spans, [next(texts) for _ in recording.spans]) for recording in speech]
+
+    def _transcripts(self, states: Sequence[Tensor]) -> list[str]:
+        """Transcribe each segment with the base, without context."""
+        replies = self.base.answers(states, *_without_context(len(states)), self.settings, transcribing=True)
+        return [answer.text for answer in replies]
 
     def _merge(self, words: list[str], several: list[dict[str, float]]) -> dict[str, float]:
         """Merge the scores of an utterance's chunks and segments: the `max_list` best keywords, in list order."""
@@ -189,7 +192,12 @@ def _vocabulary(stage: StageModel, base: StageModel) -> Vocabulary:
     """That of the base, with the spelling that stage 1 reads."""
     if stage.spelling == base.spelling:
         return base.vocabulary
-    return Vocabulary(base.processor, stage.spelling, base.phonemes.marks if base.phonemes else ())
+    return Vocabulary(base.processor, stage.spelling, base.phonemes)
+
+
+def _without_context(count: int) -> tuple[list[str], list[list[str]]]:
+    """Prompts and lists of transcriptions without context."""
+    return [recognition_prompt(False)] * count, [[]] * count
 
 
 def _chunks(words: list[str], size: int) -> list[list[str]]:

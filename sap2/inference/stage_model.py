@@ -1,6 +1,6 @@
 """A speech language model in one of the two stages: with the stage's adapter, or as the bare base."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
@@ -14,7 +14,8 @@ from sap2.constants import SAMPLE_RATE
 from sap2.errors import ModelError
 from sap2.inference.decoding import Answer, answers, encode, likelihoods, tags
 from sap2.inference.index import Vocabulary
-from sap2.inference.phonemes import PhonemeHead
+from sap2.inference.joint import FrameScores
+from sap2.model.ctc import PHONEME_BLANK, CtcHead
 from sap2.settings import SearchSettings
 
 __all__ = ["BARE_ENCODER", "StageModel"]
@@ -34,7 +35,7 @@ class StageModel:
         processor: Configured for the model's window.
         adapter: The adapter's name; None or an unloaded name = the bare base.
         encoder: Name of its encoder if not the base's; stage models with the same name share encoded audio.
-        phonemes: The base's phoneme head, if it has one.
+        ctc: The base's CTC head, if it has one; unused where the adapter changes the encoder.
     """
 
     def __init__(
@@ -43,12 +44,18 @@ class StageModel:
         processor,
         adapter: str | None = None,
         encoder: str | None = None,
-        phonemes: PhonemeHead | None = None,
+        ctc: CtcHead | None = None,
     ):
-        self.model, self.processor, self.phonemes = model.eval(), processor, phonemes
+        self.model, self.processor = model.eval(), processor
         adapters = model.peft_config if isinstance(model, PeftModel) else {}
         self.adapter = adapter if adapter in adapters else None
         self.encoder: str = encoder or (self.adapter if self.adapter and self._encoder_adapted() else BARE_ENCODER)
+        self.ctc = ctc if self.encoder == BARE_ENCODER else None
+
+    @property
+    def phonemes(self) -> tuple[str, ...]:
+        """Phonemes that the CTC head knows; none without a head."""
+        return self.ctc.phonemes if self.ctc else ()
 
     @property
     def method(self) -> str:
@@ -63,7 +70,7 @@ class StageModel:
     @cached_property
     def vocabulary(self) -> Vocabulary:
         """How the base reads keywords: spelling, and tokens or phonemes."""
-        return Vocabulary(self.processor, self.spelling, self.phonemes.marks if self.phonemes else ())
+        return Vocabulary(self.processor, self.spelling, self.phonemes)
 
     @property
     def spelling(self) -> str:
@@ -96,6 +103,7 @@ class StageModel:
         *,
         selecting: bool = False,
         stop_bias: float = 0.0,
+        transcribing: bool = False,
         scored: bool = False,
         label: str | None = None,
     ) -> list[Answer]:
@@ -104,6 +112,7 @@ class StageModel:
         Args:
             states: Encoded speech, `(frames, encoder_hidden)` each.
             selecting: Constrain each answer to its list, with `stop_bias`, and score its tokens.
+            transcribing: The answers are transcripts; they are decoded jointly with the base's CTC head, if any.
             scored: Score tokens also without `selecting`.
         """
         with self.switched_on():
@@ -111,6 +120,7 @@ class StageModel:
                 self.model, self.processor, states, prompts, keywords, batch_size=search.batch_size,
                 batch_tokens=search.batch_tokens, max_new_tokens=search.max_new_tokens, num_beams=search.num_beams,
                 selecting=selecting, stop_bias=stop_bias, scored=scored or selecting, label=label,
+                frame_scores=self._scores_of(search) if transcribing else None,
             )  # fmt: skip
 
     def tag(
@@ -138,13 +148,13 @@ class StageModel:
         texts: Sequence[Sequence[str]],
         search: SearchSettings,
     ) -> list[list[float]]:
-        """Compute the log-probability of each of an utterance's texts as the answer to its prompt."""
+        """Compute the log-probability of each of an utterance's transcripts, by the decoder and the CTC head if any."""
         rows = [row for row, several in enumerate(texts) if several]
         with self.switched_on():
             scored = likelihoods(
                 self.model, self.processor, [states[row] for row in rows], [prompts[row] for row in rows],
                 [keywords[row] for row in rows], [texts[row] for row in rows],
-                batch_size=search.batch_size, batch_tokens=search.batch_tokens,
+                batch_size=search.batch_size, batch_tokens=search.batch_tokens, frame_scores=self._scores_of(search),
             )  # fmt: skip
         by_row = dict(zip(rows, scored, strict=True))
         return [by_row.get(row, []) for row in range(len(texts))]
@@ -153,18 +163,21 @@ class StageModel:
     def frame_scores(self, states: Tensor) -> tuple[np.ndarray, int]:
         """The log-probability of each unit of `vocabulary` in each frame, `(frames, units)`, and which is CTC's blank.
 
-        A base of "sap2 base" was trained with CTC over phonemes, whose head may lie beside it, and over the dot
-        products of projected speech with the embeddings of tokens, whose blank is the audio placeholder.
+        Units are the phonemes of the base's CTC head. Without a head they are tokens, by the dot products of projected
+        speech with the embeddings of tokens, with which bases of "sap2 base" are trained; their blank is the audio
+        placeholder.
 
         Raises: ModelError: the base was not trained so.
         """
         model: Any = self.model.get_base_model() if isinstance(self.model, PeftModel) else self.model
+        if self.ctc:
+            head = self.ctc.to(model.device)
+            mask = torch.ones(1, len(states), dtype=torch.bool, device=model.device)
+            return head(states[None].to(model.device).float(), mask)[1][0].cpu().numpy(), PHONEME_BLANK
         blank = model.config.audio_token_index
         projector = model.model.multi_modal_projector
         with self.switched_on():
             speech = projector(states.to(model.device, projector.linear.weight.dtype))
-            if self.phonemes:
-                return self.phonemes(speech).cpu().numpy(), 0
             scores = model.lm_head(speech).float().log_softmax(-1)
         if len(states) and scores[:, blank].exp().mean() < LEAST_BLANK:
             raise ModelError(
@@ -173,6 +186,17 @@ class StageModel:
                 "pruning.prefilter.method=phonetic, or use a base of sap2 base"
             )
         return scores.cpu().numpy(), blank
+
+    def _scores_of(self, search: SearchSettings) -> Callable[[Tensor, Tensor], FrameScores] | None:
+        """What computes CTC's frame scores of a batch of states; None if the base has no head, or its weight is 0."""
+        if self.ctc is None or search.ctc_weight == 0:
+            return None
+        head = self.ctc.to(self.model.device)
+
+        def scores(states: Tensor, mask: Tensor) -> FrameScores:
+            return FrameScores(head(states.float(), mask)[0], mask, head.blank, search.ctc_weight)
+
+        return scores
 
     def _encoder_adapted(self) -> bool:
         """Return whether the adapter changes the encoder, as with `freeze_vit: false`."""

@@ -44,6 +44,8 @@ class Transcriber:
         settings: Settings of stage 2.
     """
 
+    answers_are_text = True  # and nothing else
+
     def __init__(self, stage: StageModel, settings: TranscriberSettings):
         self.stage, self.settings = stage, settings
         cut = settings.max_segment, settings.segment_overlap, settings.speech_only
@@ -75,7 +77,9 @@ class Transcriber:
         given = [ReadList(words, self.stage.spelling) for words in keywords]
         lists = [listed.read for recording, listed in zip(speech, given, strict=True) for _ in recording.spans]
         prompts = [self._prompt(words) for words in lists]
-        answers = self.stage.answers(states, prompts, lists, self.settings, scored=True, label=label)
+        answers = self.stage.answers(
+            states, prompts, lists, self.settings, transcribing=self.answers_are_text, scored=True, label=label
+        )
         read = self._read(states, lists, [answer.text for answer in answers])
         written = iter(
             Written(text, used, confidence_of(answer.logprobs))
@@ -117,6 +121,8 @@ class Transcriber:
 
 class JointTranscriber(Transcriber):
     """JPI transcriber, whose answers contain a selection from the list and the transcript."""
+
+    answers_are_text = False
 
     def _prompt(self, keywords: Sequence[str]) -> str:
         return joint_prompt()

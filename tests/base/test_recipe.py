@@ -11,13 +11,26 @@ from transformers import Qwen2AudioForConditionalGeneration
 from sap2.base import EMBEDDED, recipe
 from sap2.base.adapters import AdapterRecipe, train_adapter, write_set
 from sap2.base.corpus import read_items, speech_section
+from sap2.base.hearing import HearingRecipe, ctc_head, train_ctc
 from sap2.base.pretraining import Recipe, pretrain
-from sap2.base.recipe import BaseParams, collect_corpus, compress, export_base, load_base_params, make_skeleton
+from sap2.base.recipe import (
+    BaseParams,
+    collect_corpus,
+    compress,
+    export_base,
+    freeze_base,
+    load_base_params,
+    make_skeleton,
+)
+from sap2.base.settling import SettlingRecipe, settle
+from sap2.base.states import States, encode_corpus
 from sap2.data.speech import Synthesiser
 from sap2.errors import InputError, ModelError
-from sap2.inference.phonemes import PhonemeHead
+from sap2.inference import load_recogniser
+from sap2.inference.decoding import encode
 from sap2.manifest import audio_path, read_manifest, spoken
-from sap2.model import load_model
+from sap2.model import load_model, load_processor
+from sap2.model.ctc import CtcHead
 from sap2.params import TrainSection
 
 TEXTS = [
@@ -86,7 +99,7 @@ def test_a_stopped_run_ends_like_one_in_one_go(work, tmp_path):
         raise Stop
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sap2.base.pretraining.LOG_STEPS", 3)
+        patch.setattr("sap2.base.running.LOG_STEPS", 3)
         with pytest.raises(Stop):
             pretrain(stopped, SMALL, workers=0, save_minutes=0, on_log=stop)
     pretrain(stopped, SMALL, workers=0)
@@ -99,16 +112,65 @@ def test_a_stopped_run_ends_like_one_in_one_go(work, tmp_path):
     row = json.loads((stopped / "log.jsonl").read_text().splitlines()[-1])
     assert row["step"] == 6 and {"answer", "ctc", "tags", "lectures_wer_list"} <= row.keys()
 
-    facts = json.loads((work / "corpus.json").read_text())
-    (whole / "corpus.json").write_text(json.dumps(facts))
-    digest = export_base(whole, tmp_path / "base", SMALL)
+
+def test_a_pretrained_model_becomes_a_base_with_its_head_and_card(work, tmp_path):
+    for part in ("corpus", "corpus.json", "lexicon.tsv", "skeleton", "texts.txt"):
+        (tmp_path / part).symlink_to(work / part)
+    params = BaseParams(
+        speech={}, text=[], names=[], recipe=SMALL,
+        hearing=HearingRecipe(epochs=2, frames=500, hidden=16, blocks=1, kernel=3),
+        settling=SettlingRecipe(steps=2, seconds=10, rows=4),
+    )  # fmt: skip
+    pretrain(tmp_path, SMALL, workers=0)
+    freeze_base(tmp_path)
+    states = {path.name: path.read_bytes() for path in (tmp_path / "states").iterdir()}
+    freeze_base(tmp_path)
+    assert states == {path.name: path.read_bytes() for path in (tmp_path / "states").iterdir()}
+    train_ctc(tmp_path, tmp_path / "frozen", params.hearing)
+    settle(tmp_path, tmp_path / "frozen", params.settling, workers=0)
+    for log, figures in (
+        ("ctc.jsonl", {"tokens", "phonemes", "lectures_wer_ctc"}),
+        ("settled.jsonl", {"answer", "tags", "lectures_wer_list"}),
+    ):
+        assert figures <= json.loads((tmp_path / log).read_text().splitlines()[-1]).keys()
+
+    digest = export_base(tmp_path, tmp_path / "base", params)
     card = (tmp_path / "base" / "README.md").read_text()
-    assert digest in card and "| speech | 9 |" in card and "{" not in card
+    assert digest in card and "| speech | 9 |" in card and "{" not in card and "settling: 2 steps" in card
     model = Qwen2AudioForConditionalGeneration.from_pretrained(tmp_path / "base", dtype=torch.float32)
-    head, heads = PhonemeHead.load(tmp_path / "base"), torch.load(whole / "checkpoint.pt", weights_only=True)["heads"]
-    assert torch.equal(head.weight, heads["phoneme.weight"].half()) and "S" in head.marks
-    trained = weights[0]["model.language_model.layers.0.mlp.up_proj.weight"]
-    assert torch.allclose(model.model.language_model.layers[0].mlp.up_proj.weight, trained, atol=1e-3)
+    trained = torch.load(tmp_path / "settled.pt", weights_only=True)["model"]
+    name = "model.language_model.layers.0.mlp.up_proj.weight"
+    assert torch.allclose(model.model.language_model.layers[0].mlp.up_proj.weight, trained[name], atol=1e-3)
+    frozen = load_model(tmp_path / "frozen", dtype=torch.float32)
+    assert all(
+        torch.equal(ours, theirs)
+        for ours, theirs in zip(
+            model.model.audio_tower.parameters(), frozen.model.audio_tower.parameters(), strict=True
+        )
+    ), "the encoder is the one whose states were trained on"
+    head = CtcHead.load(tmp_path / "base")
+    assert "S" in head.phonemes and not torch.equal(
+        head.to_tokens.weight, ctc_head(tmp_path, tmp_path / "frozen", params.hearing).to_tokens.weight.half().float()
+    )
+    assert load_recogniser(tmp_path / "base")(np.zeros(16_000, np.float32)).text == ""
+
+
+def test_states_are_the_encoders_own_and_masked_in_time(work, tmp_path):
+    for part in ("corpus", "skeleton"):
+        (tmp_path / part).symlink_to(work / part)
+    encode_corpus(tmp_path, tmp_path / "skeleton")
+    processor, model = load_processor(tmp_path / "skeleton"), load_model(tmp_path / "skeleton", dtype=torch.float32)
+    items = read_items(tmp_path / "corpus")
+    states = States(tmp_path / "states", items, processor, model.config.audio_config.d_model)
+    number = next(place for place, item in enumerate(items) if item.source == "speech")
+    samples = np.fromfile(tmp_path / "corpus" / "speech" / "samples.i16", np.int16)[: items[number].samples]
+    (expected,) = encode(model, processor, [samples.astype(np.float32) / 32768])
+    assert states[number].shape == expected.shape
+    assert (states[number] - expected).norm() < 0.05 * expected.norm()
+    padded, mask, frames = states.batch([number, number + 1], seed=3)
+    assert padded.shape[:2] == mask.shape and frames.tolist() == mask.sum(-1).tolist()
+    assert torch.equal(states.batch([number, number + 1], seed=3)[0], padded)
+    assert (padded[0] == 0).all(-1).sum() > (states.batch([number])[0][0] == 0).all(-1).sum()
 
 
 def test_the_encoder_is_kept_in_eight_bits_and_hardly_changes(work):
@@ -116,9 +178,8 @@ def test_the_encoder_is_kept_in_eight_bits_and_hardly_changes(work):
     mel, mask = torch.randn(1, 80, 200), torch.ones(1, 200)
     states = [model.encode_speech(mel, mask)[0] for model in (original, rounded)]
     assert (states[0] - states[1]).norm() < 0.15 * states[0].norm()
-    layers = compress(rounded, tuned_layers=1).model.audio_tower.layers
-    assert layers[0].fc1.weight.dtype == torch.float8_e4m3fn and layers[0].fc1.bias.dtype == torch.float16
-    assert layers[-1].fc1.weight.dtype == torch.float16
+    layer = compress(rounded).model.audio_tower.layers[-1]
+    assert layer.fc1.weight.dtype == torch.float8_e4m3fn and layer.fc1.bias.dtype == torch.float16
 
 
 def test_adapters_train_on_the_corpus_with_its_lists(work, tmp_path):
@@ -145,6 +206,8 @@ def test_what_is_declared_is_valid():
     declared = load_base_params(recipe.PARAMS)
     assert (
         declared.recipe == Recipe()
+        and declared.hearing == HearingRecipe()
+        and declared.settling == SettlingRecipe()
         and declared.adapters == AdapterRecipe()
         and declared.speech["train-clean-5"].source == "librispeech"
     )

@@ -29,7 +29,7 @@ def recording(text=TEXT, sentence=None):
 def test_each_spoken_keyword_is_written_in_the_text(sampler):
     rng = np.random.default_rng(0)
     for _ in range(300):
-        example = sampler.example(recording(), 6, rng)
+        example = sampler.example(recording(), 6, rng, str(rng.choice(["none", "list", "select"])))
         for keyword in example.keywords:
             assert keyword.spoken == (f" {keyword.text} " in f" {example.text} ")
         if example.prompt == prompts.pruning_prompt():
