@@ -149,7 +149,7 @@ class _Journal:
                 self.answers[row["step"]].update(zip(row["segments"], row["answers"], strict=True))
         # A last line that was cut when the process was killed does not count as damaged.
         if damaged := [line for line, row in rows[:-1] if row is None]:
-            self.notices.append(f"{path}: {len(damaged)} of its lines are damaged; their segments were done again")
+            self.notices.append(f"{path}: damaged lines: {len(damaged)}; their segments were recognised again")
         kept = b"".join(line + b"\n" for line in (head, *(line for line, row in rows[:-1] if row is not None)))
         if kept != content:
             with atomic_file(path) as partial:

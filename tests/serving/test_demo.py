@@ -91,12 +91,12 @@ def text(browser, selector):
 
 def lines(browser):
     """Return each line of the transcript."""
-    shown = browser.value("[...document.querySelectorAll('.line')].map(line => line.innerText)")
+    shown = browser.value("[...document.querySelectorAll('.line')].map(element => element.innerText)")
     return [" ".join(line.split()) for line in shown]
 
 
 def keywords(browser):
-    return browser.value("[...document.querySelectorAll('.keyword')].map(line => line.getAttribute('aria-label'))")
+    return browser.value("[...document.querySelectorAll('.keyword')].map(element => element.getAttribute('aria-label'))")
 
 
 def fetched(address, **headers):
@@ -131,9 +131,9 @@ def test_names_are_correct_and_show_their_slide(page):
 
 
 def test_slides_are_shown_with_the_origin_of_their_times(page):
-    cards = page.value("[...document.querySelectorAll('.shown')].map(line => line.querySelector('img').alt)")
+    cards = page.value("[...document.querySelectorAll('.shown')].map(element => element.querySelector('img').alt)")
     assert cards == ["Slide 1: Zorvan's graphs", "Slide 2: A proof by Kathryn Meyer"]
-    page.wait_for("[...document.querySelectorAll('.shown img')].every(line => line.naturalWidth === 1024)")
+    page.wait_for("[...document.querySelectorAll('.shown img')].every(element => element.naturalWidth === 1024)")
     used, timed = text(page, "#about").splitlines()
     assert used.startswith("deck.pdf: 3 pages, ") and timed == "slides: estimated from the speech"
     assert text(page, "#unshown summary") == "1 slide without words"
@@ -190,7 +190,7 @@ def test_changes_by_the_context_are_shown_as_a_diff(page):
 
 
 def test_downloads_hold_the_transcript(page, address):
-    links = page.value("[...document.querySelectorAll('#downloads a')].map(line => line.href)")
+    links = page.value("[...document.querySelectorAll('#downloads a')].map(element => element.href)")
     srt, markdown, transcript, html = (fetched(link)[0] for link in links)
     assert srt.startswith("1\n00:00:00,000 --> 00:00:02,000\nof Zorvan\n")
     assert "by **Kathryn Meyer** (slide 2)" in markdown
@@ -299,7 +299,7 @@ def test_a_list_alone_is_enough(page, address, uploads):
 
 
 def test_files_may_be_dropped_on_a_field_or_anywhere(page, address, uploads):
-    chosen = "[...document.getElementById('{}').files].map(line => line.name).join()"
+    chosen = "[...document.getElementById('{}').files].map(element => element.name).join()"
     page.open(address)
     assert "drop it" in text(page, "label[for=file]") and "drop them" in text(page, "label[for=slides]")
     page.drop("#slides", uploads / "deck.pdf")
@@ -311,7 +311,7 @@ def test_files_may_be_dropped_on_a_field_or_anywhere(page, address, uploads):
 
 
 def test_the_language_of_the_slides_determines_rare_words(page, address, uploads):
-    offered = page.value("[...document.querySelectorAll('#language option')].map(line => line.value)")
+    offered = page.value("[...document.querySelectorAll('#language option')].map(element => element.value)")
     assert offered[0] == "" == page.value("document.getElementById('language').value"), "it is guessed"
     assert sorted(offered[1:]) == languages()
     listed = {}

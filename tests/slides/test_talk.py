@@ -136,7 +136,7 @@ def test_segments_of_a_damaged_line_are_recognised_again(wave, tmp_path, monkeyp
     again = Hearing()
     result = transcribe_talk(again, wave, DECK, **given)
     assert result.segments == expected.segments and [index for index, _ in again.asked] == [1]
-    assert result.notices == (f"{journal}: 1 of its lines are damaged; their segments were done again",)
+    assert result.notices == (f"{journal}: damaged lines: 1; their segments were recognised again",)
     assert not transcribe_talk(again, wave, DECK, **given).notices, "the damage is gone from the file"
 
 
