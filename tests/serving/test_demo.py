@@ -96,7 +96,7 @@ def lines(browser):
 
 
 def keywords(browser):
-    return browser.value("[...document.querySelectorAll('.keyword')].map(element => element.getAttribute('aria-label'))")
+    return browser.value("[...document.querySelectorAll('.keyword')].map(word => word.getAttribute('aria-label'))")
 
 
 def fetched(address, **headers):
