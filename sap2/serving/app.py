@@ -327,8 +327,8 @@ def create_app(
     @app.get("/v1/models", tags=["transcription"])
     async def models() -> dict[str, Any]:
         """The served model, in OpenAI's list format."""
-        held = [{"id": service.source.uri, "object": "model", "owned_by": "sap2", "version": service.engine.model}]
-        return {"object": "list", "data": held if service.engine.model else []}
+        served = [{"id": service.source.uri, "object": "model", "owned_by": "sap2", "version": service.engine.model}]
+        return {"object": "list", "data": served if service.engine.model else []}
 
     @app.post(TRANSCRIPTIONS, tags=["transcription"], openapi_extra=_form(many=False))
     async def transcribe(request: Request) -> Response:

@@ -89,8 +89,8 @@ class Engine:
     @property
     def model(self) -> str | None:
         """Name of the model for the next batch."""
-        held = self._model
-        return held and held[0]
+        current = self._model
+        return current and current[0]
 
     @property
     def depth(self) -> int:

@@ -32,7 +32,7 @@ class IndexFolder:
         if not folder.is_dir():
             raise InputError(f'--indexes {folder}: no such folder, expected a folder of files written by "sap2 index"')
         self._folder, self._most = folder, most
-        self._held: OrderedDict[str, _LoadedIndex] = OrderedDict()
+        self._loaded: OrderedDict[str, _LoadedIndex] = OrderedDict()
         self._lock = threading.Lock()
 
     def names(self) -> list[str]:
@@ -50,15 +50,15 @@ class IndexFolder:
         state = path.stat()
         stamp = (state.st_mtime_ns, state.st_size)
         with self._lock:
-            held = self._held.pop(name, None)
-            if held is None or held.stamp != stamp:
-                held = _LoadedIndex(KeywordIndex.load(path), stamp)
-            self._held[name] = held
-            while len(self._held) > 1 and self.nbytes > self._most:
-                self._held.popitem(last=False)
-        return held.index
+            loaded = self._loaded.pop(name, None)
+            if loaded is None or loaded.stamp != stamp:
+                loaded = _LoadedIndex(KeywordIndex.load(path), stamp)
+            self._loaded[name] = loaded
+            while len(self._loaded) > 1 and self.nbytes > self._most:
+                self._loaded.popitem(last=False)
+        return loaded.index
 
     @property
     def nbytes(self) -> int:
         """Approximate memory of the loaded indexes, in bytes."""
-        return sum(held.index.nbytes for held in list(self._held.values()))
+        return sum(loaded.index.nbytes for loaded in list(self._loaded.values()))

@@ -47,13 +47,13 @@ class ModelSource:
 
         name, _, alias = self.uri.removeprefix("models:/").rpartition("@")
         with reporting(tracking_uri(self._tracking), f"gives no {self.uri}"):
-            held = aliases(new_client(self._tracking), name)
-        if alias not in held:
-            known = ", ".join(sorted(held)) or "none"
+            versions = aliases(new_client(self._tracking), name)
+        if alias not in versions:
+            known = ", ".join(sorted(versions)) or "none"
             raise TrackingError(
                 f'{self.uri}: no version has this alias (there are: {known}); run "sap2 promote", or name a version'
             )
-        return f"models:/{name}/{held[alias]}"
+        return f"models:/{name}/{versions[alias]}"
 
     def load(self, current: str) -> BatchRecogniser:
         """Load a model and run it once, so that the first request is not slower than others.

@@ -226,7 +226,7 @@ def _remove_gap(characters: Sequence[_Character], kept: list[_Character | None],
 
 
 def _without_line_end_hyphens(characters: Sequence[_Character]) -> list[_Character]:
-    """Join words that are hyphenated at a line's end; the joined word stands at the end of the first line."""
+    """Join words that are hyphenated at a line's end; the joined word ends the first line."""
     if not any(character.text in LINE_END_HYPHEN for character in characters):
         return list(characters)
     kept: list[_Character] = []

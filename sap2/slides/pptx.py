@@ -1,6 +1,6 @@
 """PowerPoint decks: each slide's text, tables, SmartArt, charts, pictures, and optionally notes.
 
-A slide is a tree of shapes. Its other content lies in parts of the archive that relationships refer to:
+A slide is a tree of shapes. Its other content is in parts of the archive that relationships refer to:
 slide1.xml ─ r:dm ─► diagrams/data1.xml · c:chart ─► charts/chart1.xml · r:embed ─► media/image1.png
 """
 
