@@ -1,4 +1,4 @@
-"""The command line answers at once, says what went wrong in one line, and keeps its exit codes."""
+"""The command line starts quickly, reports errors in a single line, and has stable exit codes."""
 
 import json
 import subprocess
@@ -64,7 +64,7 @@ def test_help_names_every_command():
     assert "..." not in listed, "a command's first line is too long for the list"
 
 
-def test_help_imports_no_heavy_room():
+def test_help_imports_no_heavy_package():
     code = "import sys, sap2.cli; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT).stdout.split()
     heavy = {"torch", "transformers", "mlflow", "numpy", "pydantic", "librosa", "rich", "ruamel", "sap2.stages"}
@@ -72,14 +72,14 @@ def test_help_imports_no_heavy_room():
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_explains_itself_with_an_example(command):
+def test_every_command_has_help_with_an_example(command):
     shown = CliRunner().invoke(cli.app, [command, "--help"], prog_name="sap2")
     assert shown.exit_code == 0
     assert "Example: " in shown.output
     assert f"sap2 {command}" in shown.output
 
 
-def test_help_loads_the_commands_and_no_room():
+def test_help_imports_only_the_commands():
     code = "import sys, sap2.cli; print(*(name for name in sys.modules if name.startswith('sap2.')))"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT).stdout.split()
     assert {name for name in loaded if not name.startswith("sap2.cli")} == {"sap2.errors"}
@@ -90,7 +90,7 @@ def test_version_is_printed():
     assert (shown.exit_code, shown.output) == (0, f"sap2 {__version__}\n")
 
 
-def test_directory_is_where_it_works(tmp_path, monkeypatch):
+def test_commands_run_in_the_given_directory(tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
     (tmp_path / "params.yaml").write_text("profiles: {here: {}}\n", encoding="utf-8")
     failed = CliRunner().invoke(cli.app, ["-C", str(tmp_path), "decode", "--profile", "there"])
@@ -179,8 +179,8 @@ def test_transcripts_are_printed_with_found_keywords(monkeypatch, tmp_path):
     assert (shown.exit_code, shown.stdout) == (1, "a.wav: ask meyer\nb.wav: ask meyer\n")
     assert shown.stderr == "sap2: bad.wav: no such file\n"
     assert calls["model"] == "models:/sap2-asr/1"
-    run(cli.app, ["transcribe", "a.wav", "--pruner-model", "one", "--model", "two"])
-    assert (calls["pruner_model"], calls["model"]) == ("one", "two")
+    run(cli.app, ["transcribe", "a.wav", "--pruner-model", "stage-1", "--model", "stage-2"])
+    assert (calls["pruner_model"], calls["model"]) == ("stage-1", "stage-2")
     changes = ["-S", "inference.num_beams=4", "--max-segment", "20", "--segment-overlap", "0"]
     run(cli.app, ["transcribe", "a.wav", *changes])
     assert calls["overrides"] == [
@@ -188,7 +188,7 @@ def test_transcripts_are_printed_with_found_keywords(monkeypatch, tmp_path):
     ]  # fmt: skip
 
 
-def test_serve_and_demo_pass_changes_of_the_models_settings_on(monkeypatch, tmp_path):
+def test_serve_and_demo_accept_changes_to_the_models_settings(monkeypatch, tmp_path):
     from sap2 import stages
     from sap2.serving import server
 
@@ -203,7 +203,7 @@ def test_serve_and_demo_pass_changes_of_the_models_settings_on(monkeypatch, tmp_
 
 
 @pytest.mark.parametrize(("promoted", "code"), [(True, 0), (False, 3)])
-def test_a_refusal_of_the_gate_exits_3_with_the_table_on_stdout(monkeypatch, promoted, code):
+def test_rejection_by_the_gate_exits_3_with_the_table_on_stdout(monkeypatch, promoted, code):
     from sap2 import stages
 
     summary = stages.Summary("promote", [], {"promoted": promoted, "rules": "the table"})
@@ -215,16 +215,16 @@ def test_a_refusal_of_the_gate_exits_3_with_the_table_on_stdout(monkeypatch, pro
 @pytest.fixture
 def files(tmp_path):
     (tmp_path / "ref.tsv").write_text('a\task jon\t["jon"]\t["jon", "meyer"]\nb\tbye\t[]\t["jon"]\n')
-    (tmp_path / "one.trn").write_text("ask john (a)\nbye (b)\n")
-    (tmp_path / "two.txt").write_text("b bye\na ask jon\n")
+    (tmp_path / "first.trn").write_text("ask john (a)\nbye (b)\n")
+    (tmp_path / "second.txt").write_text("b bye\na ask jon\n")
     return tmp_path
 
 
 def test_a_file_is_scored_printed_and_written(files):
-    run = ["score", "one.trn", "--ref", "ref.tsv", "--json", "out.json", "--report", "out.html", "--samples", "20"]
+    run = ["score", "first.trn", "--ref", "ref.tsv", "--json", "out.json", "--report", "out.html", "--samples", "20"]
     done = sap2(*run, cwd=files)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith("one\n")
+    assert done.stdout.startswith("first\n")
     assert "B-WER  100.00" in done.stdout
     assert "normaliser: none (text and list as they are)" in done.stdout
     assert json.loads((files / "out.json").read_text())["systems"][0]["counts"]["biased"]["substitutions"] == 1
@@ -232,9 +232,9 @@ def test_a_file_is_scored_printed_and_written(files):
 
 
 def test_systems_are_compared_with_the_first(files):
-    done = sap2("compare", "one.trn", "two.txt", "--ref", "ref.tsv", "--json", "out.json", cwd=files)
+    done = sap2("compare", "first.trn", "second.txt", "--ref", "ref.tsv", "--json", "out.json", cwd=files)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith("two compared with one\n")
+    assert done.stdout.startswith("second compared with first\n")
     assert "jon: now found in a" in done.stdout
     assert json.loads((files / "out.json").read_text())[0]["better"] == [{"id": "a", "errors_a": 1, "errors_b": 0}]
 
@@ -265,20 +265,20 @@ def without_extra(*arguments, cwd):
     return subprocess.run([sys.executable, "-c", WITHOUT_EXTRA, *arguments], capture_output=True, text=True, cwd=cwd)
 
 
-def test_scoring_needs_nothing_of_the_pipeline(files):
-    done = without_extra("score", "one.trn", "--ref", "ref.tsv", "--report", "out.html", cwd=files)
+def test_scoring_works_without_the_extra_pipeline(files):
+    done = without_extra("score", "first.trn", "--ref", "ref.tsv", "--report", "out.html", cwd=files)
     assert (done.returncode, done.stderr) == (0, "")
-    assert without_extra("compare", "one.trn", "two.txt", "--ref", "ref.tsv", cwd=files).returncode == 0
+    assert without_extra("compare", "first.trn", "second.txt", "--ref", "ref.tsv", cwd=files).returncode == 0
 
 
-def test_a_command_of_the_pipeline_says_how_to_install_it(files):
+def test_a_missing_extra_is_an_error_with_its_installation(files):
     done = without_extra("evaluate", cwd=files)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("sap2: this command needs ")
     assert done.stderr.endswith("which is not installed; run \"pip install 'sap2-asr[pipeline]'\"\n")
 
 
-def test_a_models_folder_without_its_parts_says_what_is_missing(tmp_path):
+def test_an_incomplete_models_folder_is_an_error_with_its_gaps(tmp_path):
     import numpy as np
 
     from sap2.data.audio import save_audio
@@ -296,11 +296,11 @@ def test_every_command_is_a_typer_command():
 
 
 @pytest.mark.parametrize(
-    "error, said",
+    "error, message",
     [
         (
             MemoryError(),
-            "out of memory (of this machine); lower the stage's batch_size or give it more",
+            "out of memory (of this machine); lower the stage's batch_size, or provide more memory",
         ),
         (
             RuntimeError("DefaultCPUAllocator: can't allocate memory: 9 bytes\n a page"),
@@ -308,17 +308,17 @@ def test_every_command_is_a_typer_command():
         ),
     ],
 )
-def test_out_of_memory_is_a_single_sentence(monkeypatch, capsys, error, said):
+def test_out_of_memory_is_a_single_sentence(monkeypatch, capsys, error, message):
     def fails(**_):
         raise error
 
     monkeypatch.setattr(cli, "app", fails)
     with pytest.raises(SystemExit) as ended:
         cli.main()
-    assert ended.value.code == 1 and said in capsys.readouterr().err
+    assert ended.value.code == 1 and message in capsys.readouterr().err
 
 
-def test_an_error_that_is_ours_is_not_taken_for_a_lack_of_memory(monkeypatch):
+def test_other_runtime_errors_are_not_reported_as_out_of_memory(monkeypatch):
     def fails(**_):
         raise RuntimeError("a bug")
 
@@ -327,7 +327,7 @@ def test_an_error_that_is_ours_is_not_taken_for_a_lack_of_memory(monkeypatch):
         cli.main()
 
 
-def test_a_training_told_to_stop_exits_as_kubernetes_expects(monkeypatch, capsys):
+def test_a_stopped_training_exits_with_143(monkeypatch, capsys):
     def fails(**_):
         raise Stopped("pruner: stopped at step 3")
 

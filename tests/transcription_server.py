@@ -1,4 +1,4 @@
-"""A server in a thread with a model that answers at once: what is tested is the server."""
+"""A server in a thread with a fake model, for tests of the server itself."""
 
 import http.client
 import json
@@ -16,9 +16,9 @@ from sap2.transcripts.transcript import Segment, Transcript
 
 
 class Model:
-    """Says how long each recording is and which words it was given; may be slow, or fail for some."""
+    """Answers with each recording's length and keywords; may be slow, or fail for recordings of a given length."""
 
-    def __init__(self, name="one", seconds=0.0, fails_at=None):
+    def __init__(self, name="first", seconds=0.0, fails_at=None):
         self.name, self.seconds, self.fails_at = name, seconds, fails_at
         self.batches = []
 
@@ -38,7 +38,7 @@ class Model:
 
 
 class Source:
-    """Stands for a registry whose alias the test moves."""
+    """A fake registry whose alias the test moves."""
 
     uri, name, moves = "models:/m@champion", "m", True
 

@@ -1,8 +1,8 @@
-"""What is compared of a name and a stretch of the first pass: letters and sounds, by several measures, and their sums.
+"""Recall@K of the phonetic match by similarity measure: letters, sounds, and their sums.
 
     python benchmarks/prefilter/keys.py --json benchmarks/prefilter/records/keys.json
 
-First pass (the bare base's) and list are recall.py's; the sum is that of the same stretch's similarities.
+The first pass (by the bare base) and the list are those of recall.py; similarities of the same stretch are summed.
 """
 
 from collections.abc import Callable, Sequence
@@ -29,43 +29,43 @@ COMPARED: dict[str, list[Measure]] = {
 
 def main() -> None:
     options = parser(__doc__)
-    options.add_argument("--size", type=int, default=10_000, help="N: names of the list")
-    options.add_argument("--keep", type=int, nargs="+", default=[50, 100, 200], help="K: names kept of it")
+    options.add_argument("--size", type=int, default=10_000, help="N: names in the list")
+    options.add_argument("--keep", type=int, nargs="+", default=[50, 100, 200], help="K: names kept")
     arguments = options.parse_args()
 
-    said, heard = first_passes(arguments.models, arguments.data, arguments.utterances)
-    texts, words = next(iter(heard.values())), glossary(said, arguments.size)
+    names, transcripts = first_passes(arguments.models, arguments.data, arguments.utterances)
+    texts, words = next(iter(transcripts.values())), glossary(names, arguments.size)
     print("| compared | " + " | ".join(f"recall@{keep}" for keep in arguments.keep) + " |")
     print("|---" * (len(arguments.keep) + 1) + "|")
     rows = []
     for name, measures in COMPARED.items():
-        places = ranks(texts, said, words, measures)
-        found = {keep: round(float(np.mean(places < keep)), 4) for keep in arguments.keep}
-        rows.append({"compared": name, "recall": found})
-        print(f"| {name} | " + " | ".join(f"{recall:.3f}" for recall in found.values()) + " |", flush=True)
-    record(arguments, names=sum(map(len, said)), rows=rows)
+        positions = ranks(texts, names, words, measures)
+        recalls = {keep: round(float(np.mean(positions < keep)), 4) for keep in arguments.keep}
+        rows.append({"compared": name, "recall": recalls})
+        print(f"| {name} | " + " | ".join(f"{recall:.3f}" for recall in recalls.values()) + " |", flush=True)
+    record(arguments, names=sum(map(len, names)), rows=rows)
 
 
 def ranks(
-    texts: Sequence[str], said: Sequence[Sequence[str]], words: list[str], measures: Sequence[Measure]
+    texts: Sequence[str], names: Sequence[Sequence[str]], words: list[str], measures: Sequence[Measure]
 ) -> np.ndarray:
-    """The place of every name said in the list ordered by similarity, of equals the first in the list first."""
+    """Return the rank of every spoken name in the list sorted by similarity; ties keep the list's order."""
     listed = [[key(word) for word in words] for key, _ in measures]
-    position = {word: place for place, word in enumerate(words)}
-    places = []
-    for text, one in zip(texts, said, strict=True):
+    position = {word: index for index, word in enumerate(words)}
+    rank_list: list[int] = []
+    for text, spoken in zip(texts, names, strict=True):
         stretches = _stretches(text.split())
         scores = sum(
             cdist([key(stretch) for stretch in stretches], keys, scorer=scorer, dtype=np.float32)
             for (key, scorer), keys in zip(measures, listed, strict=True)
         ).max(axis=0)
         order = np.argsort(-scores, kind="stable")
-        places += [int(np.flatnonzero(order == position[word])[0]) for word in one]
-    return np.array(places)
+        rank_list += [int(np.flatnonzero(order == position[word])[0]) for word in spoken]
+    return np.array(rank_list)
 
 
 def _stretches(spoken: list[str]) -> list[str]:
-    """Words and neighbours joined: what the prefilter tries for lists of single words."""
+    """Return words and joined pairs of neighbours, as the prefilter tries them for lists of single words."""
     return list(dict.fromkeys("".join(spoken[i : i + size]) for size in (1, 2) for i in range(len(spoken) - size + 1)))
 
 

@@ -1,10 +1,10 @@
-"""Recall@K of the prefilter: is what was said among the K names that are kept of N?
+"""Recall@K of the prefilter: the share of spoken names among the K names kept of N.
 
     python benchmarks/prefilter/recall.py --json benchmarks/prefilter/records/recall.json
 
-The prefilter's first pass is the bare base's, in `sap2 prune` and in a served model alike; the recogniser's stands
-beside it for comparison. What they leave is what `sap2.inference.prefilter.shortlist` returns. One list serves all
-utterances, as a glossary does: every name said in any of them and others of the test split, in random order.
+The prefilter's first pass is by the bare base, both in `sap2 prune` and in a served model; the recogniser's is measured
+for comparison. The kept names are those of `sap2.inference.prefilter.shortlist`. All utterances share a list, like a
+glossary: every name spoken in any utterance, and other names of the test split, in random order.
 """
 
 import argparse
@@ -35,46 +35,46 @@ WEIGHTS = {
 
 def main() -> None:
     options = parser(__doc__)
-    options.add_argument("--sizes", type=int, nargs="+", default=SIZES, help="N: names of the list")
-    options.add_argument("--keep", type=int, nargs="+", default=[50, 100, 200, 500], help="K: names kept of it")
+    options.add_argument("--sizes", type=int, nargs="+", default=SIZES, help="N: names in the list")
+    options.add_argument("--keep", type=int, nargs="+", default=[50, 100, 200, 500], help="K: names kept")
     arguments = options.parse_args()
 
-    said, heard = first_passes(arguments.models, arguments.data, arguments.utterances)
-    # What a first pass of both would leave: each transcript's stretches, and the few that run from one into the other.
-    first, second = heard
-    heard["both"] = [" ".join(texts) for texts in zip(heard[first], heard[second], strict=True)]
-    names = sum(map(len, said))
+    spoken_names, transcripts = first_passes(arguments.models, arguments.data, arguments.utterances)
+    # Both first passes together: the stretches of each transcript, and a few that cross from the first to the second.
+    first, second = transcripts
+    transcripts["both"] = [" ".join(texts) for texts in zip(transcripts[first], transcripts[second], strict=True)]
+    names = sum(map(len, spoken_names))
     right = {
-        name: sum(word in text.split() for words, text in zip(said, texts, strict=True) for word in words)
-        for name, texts in heard.items()
+        name: sum(word in text.split() for words, text in zip(spoken_names, texts, strict=True) for word in words)
+        for name, texts in transcripts.items()
     }
-    print(f"{len(said)} utterances with {names} names; right in the first pass: {right}\n")
+    print(f"{len(spoken_names)} utterances with {names} names; right in the first pass: {right}\n")
     print("| first pass | N | " + " | ".join(f"recall@{keep}" for keep in arguments.keep) + " |")
     print("|---" * (len(arguments.keep) + 2) + "|")
     rows = []
-    for name, texts in heard.items():
+    for name, texts in transcripts.items():
         for size in arguments.sizes:
-            found = recalls(texts, said, glossary(said, size), arguments.keep)
-            rows.append({"first_pass": name, "names": size, "recall": found})
+            by_keep = recalls(texts, spoken_names, glossary(spoken_names, size), arguments.keep)
+            rows.append({"first_pass": name, "names": size, "recall": by_keep})
             print(
-                f"| {name} | {size:,} | " + " | ".join(f"{found[keep]:.3f}" for keep in arguments.keep) + " |",
+                f"| {name} | {size:,} | " + " | ".join(f"{by_keep[keep]:.3f}" for keep in arguments.keep) + " |",
                 flush=True,
             )
-    record(arguments, utterances=len(said), names=names, right_in_first_pass=right, rows=rows)
+    record(arguments, utterances=len(spoken_names), names=names, right_in_first_pass=right, rows=rows)
 
 
 def parser(description: str) -> argparse.ArgumentParser:
-    """The options both scripts have."""
+    """Create a parser with the options common to both scripts."""
     made = argparse.ArgumentParser(description=description.split("\n")[0])
     made.add_argument("--models", type=Path, default=Path("models"), help="folder with base, pruner and recogniser")
-    made.add_argument("--data", type=Path, default=Path("data/lists"), help='what "sap2 lists" wrote')
-    made.add_argument("--utterances", type=int, help="of the test split; all when left out")
-    made.add_argument("--json", type=Path, help="write the figures there, too")
+    made.add_argument("--data", type=Path, default=Path("data/lists"), help='folder written by "sap2 lists"')
+    made.add_argument("--utterances", type=int, help="utterances of the test split; default: all")
+    made.add_argument("--json", type=Path, help="file for the figures")
     return made
 
 
 def first_passes(models: Path, data: Path, count: int | None) -> tuple[list[list[str]], dict[str, list[str]]]:
-    """The names said in each utterance that has some, and its transcripts without context, by what made them."""
+    """Return the spoken names of each utterance with names, and its transcripts without context by model."""
     manifest = data / "test.jsonl"
     rows = [row for row in read_manifest(manifest)[:count] if spoken(row)]
     audio = [audio_path(row, manifest) for row in rows]
@@ -84,41 +84,41 @@ def first_passes(models: Path, data: Path, count: int | None) -> tuple[list[list
         "bare base": load_recogniser(base, adapters[0], settings=settings, device=device),
         "recogniser": load_recogniser(base, *adapters, settings, device=device),
     }
-    heard = {name: model.transcribe(audio, label=name) for name, model in loaded.items()}
-    return [spoken(row) for row in rows], heard
+    transcripts = {name: model.transcribe(audio, label=name) for name, model in loaded.items()}
+    return [spoken(row) for row in rows], transcripts
 
 
-def glossary(said: Sequence[Sequence[str]], size: int, seed: int = 0) -> list[str]:
-    """All that is said and names of the test split, `size` in all, each once.
+def glossary(spoken_names: Sequence[Sequence[str]], size: int, seed: int = 0) -> list[str]:
+    """Return a list of `size` distinct names: all spoken names, and names of the test split.
 
-    In random order: of equally similar names the first in the list stays, and many are equally similar.
+    The order is random: of equally similar names the first is kept, and many are equally similar.
     """
     rng = np.random.default_rng(seed)
-    words = dict.fromkeys(word for one in said for word in one)
+    words = dict.fromkeys(word for names in spoken_names for word in names)
     if len(words) > size:
         raise SystemExit(
-            f"{len(words)} names are said, the list has {size}; give --sizes more, or take --utterances fewer"
+            f"{len(words)} names are spoken, but the list has {size}; increase --sizes, or reduce --utterances"
         )
     while len(words) < size:
         words[draw_sound("test", rng).spell(rng)] = None
     listed = list(words)
-    return [listed[place] for place in rng.permutation(size)]
+    return [listed[index] for index in rng.permutation(size)]
 
 
 def recalls(
-    texts: Sequence[str], said: Sequence[Sequence[str]], words: list[str], keep: Sequence[int]
+    texts: Sequence[str], spoken_names: Sequence[Sequence[str]], words: list[str], keep: Sequence[int]
 ) -> dict[int, float]:
-    """The share of the names said that stays, by how many are kept."""
-    found, lists = {}, [words] * len(texts)
+    """Return the share of spoken names that are kept, by the number of names kept."""
+    shares, lists = {}, [words] * len(texts)
     for most in sorted(keep, reverse=True):
         lists = shortlist(texts, lists, most)  # the best of the best are the best of all
-        stays = [word in kept for one, kept in zip(said, map(set, lists), strict=True) for word in one]
-        found[most] = round(float(np.mean(stays)), 4)
-    return {most: found[most] for most in keep}
+        hits = [word in kept for names, kept in zip(spoken_names, map(set, lists), strict=True) for word in names]
+        shares[most] = round(float(np.mean(hits)), 4)
+    return {most: shares[most] for most in keep}
 
 
 def record(arguments: argparse.Namespace, **figures) -> None:
-    """Write figures to `--json`, with the command and the weights they are of."""
+    """Write figures to `--json`, with their command and the hashes of the weights."""
     if arguments.json is None:
         return
     content = {

@@ -1,12 +1,12 @@
-"""Recall@K of the prefilter's methods, and what an utterance costs: CTC word spotting, phonetic match, and their sum.
+"""Recall@K and time per utterance of the prefilter's methods: CTC word spotting, phonetic match, and their sum.
 
     python benchmarks/prefilter/spotting.py --split dev --nbest 5 --json benchmarks/prefilter/records/spotting_dev.json
     python benchmarks/prefilter/spotting.py --json benchmarks/prefilter/records/spotting.json
     python benchmarks/prefilter/spotting.py --speech DIR --words all_rare_words.txt --base BASE --utterances 150
 
-By default the utterances, names and lists are those of recall.py. With `--speech` they are those of a folder with
-utterances.tsv (id, audio, text): what is said of the file of words, in a list with others of them. Phonemes are spotted
-where the base has a phoneme head, else tokens.
+By default the utterances, names and lists are those of recall.py. With `--speech`, utterances come from a folder with
+utterances.tsv (id, audio, text), and the list holds their words that are in the file of words, and others of that file.
+Phonemes are spotted if the base has a phoneme head, otherwise tokens.
 """
 
 import argparse
@@ -35,41 +35,42 @@ from sap2.progress import track
 from sap2.prompts import recognition_prompt
 
 KEEP = (50, 100, 200, 500)
-UNHEARD = -1_000.0  # score of a keyword that the beam has lost, where scores are added
+UNHEARD = -1_000.0  # score of a keyword outside the beam, in sums of scores
 
 
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    options.add_argument("--data", type=Path, default=Path("data/lists"), help='what "sap2 lists" wrote')
+    options.add_argument("--data", type=Path, default=Path("data/lists"), help='folder written by "sap2 lists"')
     options.add_argument("--split", default="test", help="of --data")
     options.add_argument("--base", type=Path, default=Path("models/base"))
     options.add_argument(
-        "--sizes", type=int, nargs="+", default=[2_000, 10_000, 100_000], help="N: keywords of the list"
+        "--sizes", type=int, nargs="+", default=[2_000, 10_000, 100_000], help="N: keywords in the list"
     )
     options.add_argument("--utterances", type=int, help="drawn from --speech, or the first of --split; all by default")
     options.add_argument("--speech", type=Path, help="folder of recordings, with --words")
-    options.add_argument("--words", type=Path, help="keywords, one a line")
-    options.add_argument("--bonus", type=float, nargs="+", help="per token or phoneme; that of the package by default")
-    options.add_argument("--nbest", type=int, default=0, help="hypotheses for the phonetic match; 0 = none is made")
-    options.add_argument("--json", type=Path, help="write the figures there, too")
+    options.add_argument("--words", type=Path, help="keywords, one per line")
+    options.add_argument("--bonus", type=float, nargs="+", help="per token or phoneme; default: the package's")
+    options.add_argument("--nbest", type=int, default=0, help="hypotheses for the phonetic match; 0 = no match")
+    options.add_argument("--json", type=Path, help="file for the figures")
     arguments = options.parse_args()
 
     stage = load_recogniser(arguments.base).transcriber.stage
-    audio, said = _speech(arguments) if arguments.speech else _split(arguments)
+    audio, spoken_words = _speech(arguments) if arguments.speech else _split(arguments)
     states = stage.encode([load_audio(path) for path in audio], 8, "encode")
     hypotheses = _hypotheses(stage, states, arguments.nbest) if arguments.nbest else None
-    scores = [stage.frame_scores(one) for one in states]
-    seconds = float(np.mean([len(one) for one in states])) * stage.frame_seconds
+    scores = [stage.frame_scores(frames) for frames in states]
+    seconds = float(np.mean([len(frames) for frames in states])) * stage.frame_seconds
     rows = []
-    print(f"{len(said)} utterances of {seconds:.1f} s on average, {sum(map(len, said))} keywords said\n")
-    print("| method | N | " + " | ".join(f"recall@{keep}" for keep in KEEP) + " | ms an utterance |")
+    total = sum(map(len, spoken_words))
+    print(f"{len(spoken_words)} utterances of {seconds:.1f} s on average, {total} spoken keywords\n")
+    print("| method | N | " + " | ".join(f"recall@{keep}" for keep in KEEP) + " | ms per utterance |")
     print("|---" * (len(KEEP) + 3) + "|")
     for size in arguments.sizes:
-        words = _listed(arguments.words, said, size) if arguments.words else glossary(said, size)
+        words = _listed(arguments.words, spoken_words, size) if arguments.words else glossary(spoken_words, size)
         tree = PrefixTree.of(stage.vocabulary.tokenise(words))
         started = time.perf_counter()
         spotted = [spot(without_pauses(frames, blank), blank, tree, token_bonus=0.0) for frames, blank in scores]
-        taken = (time.perf_counter() - started) / len(said)
+        taken = (time.perf_counter() - started) / len(spoken_words)
         methods = {
             f"ctc, {stage.vocabulary.unit}, bonus {bonus:g}": [
                 np.maximum(row + bonus * tree.lengths, UNHEARD) for row in spotted
@@ -82,39 +83,39 @@ def main() -> None:
             for count in sorted({1, arguments.nbest}):
                 started = time.perf_counter()
                 alike = [np.maximum.reduce([similarity(text, words) for text in texts[:count]]) for texts in hypotheses]
-                costs[f"phonetic, {count}-best"] = (time.perf_counter() - started) / len(said)
+                costs[f"phonetic, {count}-best"] = (time.perf_counter() - started) / len(spoken_words)
                 methods[f"phonetic, {count}-best"] = alike
                 for weight in (2.0, 4.0, 8.0):
                     methods[f"ctc + {weight:g} × phonetic, {count}-best"] = [
-                        one + weight * other for one, other in zip(ctc, alike, strict=True)
+                        row + weight * similarities for row, similarities in zip(ctc, alike, strict=True)
                     ]
         for name, rankings in methods.items():
-            found = recall(rankings, words, said)
+            shares = recall(rankings, words, spoken_words)
             cost = costs.get(name)
-            rows.append({"method": name, "names": size, "recall": found, "ms": cost and round(1000 * cost, 1)})
-            shown = " | ".join(f"{share:.3f}" for share in found.values())
+            rows.append({"method": name, "names": size, "recall": shares, "ms": cost and round(1000 * cost, 1)})
+            shown = " | ".join(f"{share:.3f}" for share in shares.values())
             print(f"| {name} | {size:,} | {shown} | {'' if cost is None else f'{1000 * cost:.0f}'} |", flush=True)
     if arguments.json:
         content = {
             "command": " ".join(["python", *sys.argv]),
             "machine": f"cpu ({platform.machine()}), {torch.get_num_threads()} threads, torch {torch.__version__}",
             "weights": {"base": sha256(arguments.base / "model.safetensors")},
-            "utterances": len(said), "names": sum(map(len, said)), "mean_seconds": round(seconds, 2), "rows": rows,
+            "utterances": len(spoken_words), "names": total, "mean_seconds": round(seconds, 2), "rows": rows,
         }  # fmt: skip
         arguments.json.parent.mkdir(parents=True, exist_ok=True)
         arguments.json.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
 def recall(
-    scores: Sequence[np.ndarray], words: Sequence[str], said: Sequence[Sequence[str]], keep: Sequence[int] = KEEP
+    scores: Sequence[np.ndarray], words: Sequence[str], spoken: Sequence[Sequence[str]], keep: Sequence[int] = KEEP
 ) -> dict[int, float]:
-    """The share of the keywords said that are among the best K, of equals the first in the list first."""
-    place = {word: number for number, word in enumerate(words)}
+    """Return the share of spoken keywords among the best K; ties keep the list's order."""
+    position = {word: number for number, word in enumerate(words)}
     ranks = []
-    for row, spoken_words in zip(scores, said, strict=True):
+    for row, spoken_words in zip(scores, spoken, strict=True):
         order = np.empty(len(row), np.int64)
         order[np.argsort(-row, kind="stable")] = np.arange(len(row))
-        ranks += [order[place[word]] for word in spoken_words]
+        ranks += [order[position[word]] for word in spoken_words]
     return {most: round(float(np.mean(np.array(ranks) < most)), 4) for most in keep}
 
 
@@ -125,25 +126,25 @@ def _split(arguments: argparse.Namespace) -> tuple[list[Path], list[list[str]]]:
 
 
 def _speech(arguments: argparse.Namespace) -> tuple[list[Path], list[list[str]]]:
-    """Utterances in random order in which some of the words are said."""
+    """Return utterances with some of the words, in random order, and their words."""
     rare = set(arguments.words.read_text(encoding="utf-8").lower().split())
     with (arguments.speech / "utterances.tsv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
-    audio, said = [], []
+    audio, spoken_words = [], []
     for number in np.random.default_rng(0).permutation(len(rows)):
         words = dict.fromkeys(re.sub(r"[^a-z' ]", " ", rows[number]["text"].lower()).split())
         if wanted := [word for word in words if word in rare]:
             audio.append(arguments.speech / rows[number]["audio"])
-            said.append(wanted)
-        if len(said) == arguments.utterances:
+            spoken_words.append(wanted)
+        if len(spoken_words) == arguments.utterances:
             break
-    return audio, said
+    return audio, spoken_words
 
 
-def _listed(path: Path, said: Sequence[Sequence[str]], size: int) -> list[str]:
-    """All that is said and others of the file, in random order."""
+def _listed(path: Path, spoken: Sequence[Sequence[str]], size: int) -> list[str]:
+    """Return all spoken words and others of the file, in random order."""
     rng = np.random.default_rng(0)
-    words = dict.fromkeys(word for one in said for word in one)
+    words = dict.fromkeys(word for row in spoken for word in row)
     others = path.read_text(encoding="utf-8").lower().split()
     for number in rng.permutation(len(others)):
         if len(words) >= size:
@@ -154,19 +155,19 @@ def _listed(path: Path, said: Sequence[Sequence[str]], size: int) -> list[str]:
 
 @torch.no_grad()
 def _hypotheses(stage, states: Sequence[torch.Tensor], count: int) -> list[list[str]]:
-    """The likeliest transcripts without context, of a beam search with as many beams."""
+    """Return the most likely transcripts without context, by a beam search with `count` beams."""
     config = GenerationConfig(
         max_new_tokens=64, num_beams=count, num_return_sequences=count, do_sample=False,
         eos_token_id=[stage.processor.end_id], pad_token_id=stage.processor.tokenizer.pad_token_id,
     )  # fmt: skip
-    found = []
-    for one in track(states, len(states), f"{count}-best"):
-        inputs = dict(stage.processor([recognition_prompt(False)], [[]], frames=[len(one)], padding_side="left"))
-        inputs |= {"speech_states": one[None], "speech_mask": torch.ones(1, len(one), dtype=torch.bool)}
+    hypotheses = []
+    for frames in track(states, len(states), f"{count}-best"):
+        inputs = dict(stage.processor([recognition_prompt(False)], [[]], frames=[len(frames)], padding_side="left"))
+        inputs |= {"speech_states": frames[None], "speech_mask": torch.ones(1, len(frames), dtype=torch.bool)}
         answers = stage.model.generate(**inputs, generation_config=config)[:, inputs["input_ids"].shape[1] :]
         texts = stage.processor.tokenizer.batch_decode(answers, skip_special_tokens=True)
-        found.append([text.strip() for text in texts])
-    return found
+        hypotheses.append([text.strip() for text in texts])
+    return hypotheses
 
 
 if __name__ == "__main__":

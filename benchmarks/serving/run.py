@@ -1,9 +1,9 @@
-"""How many recordings a second `sap2 serve` answers, how fast, with and without micro-batches; and whether it grows.
+"""Throughput, latency and memory of `sap2 serve`, with and without micro-batches.
 
     OMP_NUM_THREADS=1 python benchmarks/serving/run.py --json benchmarks/serving/records/serving.json
 
-Starts the server as a process, once with and once without micro-batches, and lets 1, 4 and 16 clients ask for the
-manifest's recordings, each with its list, one after another without a pause. Prints a table in Markdown.
+Starts the server as a process, with and without micro-batches, and lets 1, 4 and 16 clients send the manifest's
+recordings, each with its list, without pauses. Prints a table in Markdown.
 """
 
 import argparse
@@ -57,7 +57,7 @@ class Server:
                 if self.get("/readyz") == 200:
                     return
             except OSError:
-                pass  # it does not listen yet
+                pass  # the server does not listen yet
             if self.process.poll() is not None:
                 raise SystemExit("the server did not start; try the same with `sap2 serve`")
             time.sleep(0.2)
@@ -68,7 +68,7 @@ class Server:
         return connection.getresponse().status
 
     def memory(self) -> float:
-        """Resident, in MB."""
+        """Return the resident memory in MB."""
         return psutil.Process(self.process.pid).memory_info().rss / 1e6
 
     def stop(self) -> None:
@@ -77,9 +77,9 @@ class Server:
 
 
 def load(server: Server, requests: list[tuple[bytes, str]], clients: int, count: int) -> tuple[float, list[float]]:
-    """Seconds for `count` requests, and each request's.
+    """Send `count` requests; return the total seconds, and the latency of each request.
 
-    Raises: SystemExit: one was not answered; figures of the others would say too much.
+    Raises: SystemExit: a request failed, so the other figures would mislead.
     """
     refused: list[str] = []
     turns, lock, latencies = itertools.islice(itertools.cycle(requests), count), threading.Lock(), []
@@ -111,7 +111,7 @@ def load(server: Server, requests: list[tuple[bytes, str]], clients: int, count:
 
 
 def grown(server: Server, requests: list[tuple[bytes, str]], count: int) -> list[dict[str, int]]:
-    """Its memory before, at each quarter of, and after `count` requests of 16 clients."""
+    """Measure the server's memory before, during and after `count` requests of 16 clients."""
     quarter, seen = count // 4, []
     for done in range(0, count + 1, quarter):
         seen.append({"requests": done, "mb": round(server.memory())})
@@ -122,7 +122,7 @@ def grown(server: Server, requests: list[tuple[bytes, str]], count: int) -> list
 
 
 def origin() -> dict[str, str | int | None]:
-    """When, by which command, from which code and on what it was measured."""
+    """Return date, command, code version and machine of the measurement."""
     threads = os.environ.get("OMP_NUM_THREADS")
     command = (f"OMP_NUM_THREADS={threads} " if threads else "") + shlex.join(["python", *sys.argv])
     machine = {"cores": os.cpu_count(), "machine": platform.machine()}
@@ -133,13 +133,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="models", help="as `sap2 serve --model` takes it")
     parser.add_argument("--manifest", type=Path, default=Path("data/lists/test.jsonl"))
-    parser.add_argument("--requests", type=int, default=48, help="for each number of clients")
-    parser.add_argument("--memory", type=int, default=2000, metavar="N", help="requests of the memory's run; 0 = none")
-    parser.add_argument("--json", type=Path, help="figures, too")
+    parser.add_argument("--requests", type=int, default=48, help="requests per number of clients")
+    parser.add_argument(
+        "--memory", type=int, default=2000, metavar="N", help="requests of the memory measurement; 0 = none"
+    )
+    parser.add_argument("--json", type=Path, help="file for the figures")
     given = parser.parse_args()
     utterances = read_manifest(given.manifest)
-    requests = [body(audio_path(one, given.manifest).read_bytes(), one.keywords) for one in utterances]
-    seconds = statistics.fmean(one.duration for one in utterances)
+    requests = [body(audio_path(row, given.manifest).read_bytes(), row.keywords) for row in utterances]
+    seconds = statistics.fmean(row.duration for row in utterances)
     figures: list[dict[str, float]] = []
     memory: list[dict[str, int]] = []
     print(f"{len(requests)} recordings of {seconds:.2f} s on average\n")

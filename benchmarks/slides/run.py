@@ -1,4 +1,4 @@
-"""Which of a deck's first keywords are useful, harmless or junk, and how many of its names are kept; time and memory.
+"""Shares of useful, harmless and junk keywords among a deck's first 40, recall of its names, time and memory.
 
     python benchmarks/slides/run.py DECKS --json benchmarks/slides/records/after.json
 
@@ -27,11 +27,11 @@ FIRST = 40
 
 @dataclass(frozen=True)
 class Measured:
-    """What one deck's keywords are: counts of the first ones by mark, and of names kept whole among all of them."""
+    """Counts of a deck's first keywords by mark, and of complete names among all its keywords."""
 
     deck: str
-    keywords: int  # distinct ones, all of them
-    first: int  # how many of the best are judged
+    keywords: int  # distinct
+    first: int  # number of judged keywords
     useful: int
     harmless: int
     junk: int
@@ -50,7 +50,9 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("decks", type=Path)
     options.add_argument("--root", type=Path, default=Path(__file__).parents[2], help="checkout to be measured")
-    options.add_argument("--unranked", action="store_true", help="take the first rows: it knows no --max-keywords")
+    options.add_argument(
+        "--unranked", action="store_true", help="take the first rows, if the checkout has no --max-keywords"
+    )
     options.add_argument("--json", type=Path, help="where the record goes")
     arguments = options.parse_args()
 
@@ -74,7 +76,7 @@ def main() -> None:
 
 
 def read_gold(path: Path = GOLD) -> dict[str, dict[str, str]]:
-    """By deck the mark of each keyword, which is compared without regard to case."""
+    """Read the marks of keywords by deck; keywords are compared ignoring case."""
     gold: dict[str, dict[str, str]] = {}
     with path.open(encoding="utf-8", newline="") as file:
         for entry in csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE):
@@ -87,7 +89,7 @@ def read_gold(path: Path = GOLD) -> dict[str, dict[str, str]]:
 
 
 def keywords(path: Path, root: Path, *options: str) -> tuple[list[str], float, float]:
-    """A deck's keywords, each once, as the command prints them; its seconds, and its peak memory in MB."""
+    """Run the command on a deck; return its distinct keywords, seconds, and peak memory in MB."""
     command = [sys.executable, "-m", "sap2", "keywords", str(path.resolve()), *options]
     with tempfile.TemporaryFile() as out:
         started = time.perf_counter()
@@ -113,7 +115,7 @@ def distinct(words: Iterable[str]) -> list[str]:
 
 
 def compared(keyword: str) -> str:
-    """A keyword as gold and output are compared: composed, without case, with plain hyphens and apostrophes."""
+    """Normalise a keyword for comparison: composed, casefolded, with plain hyphens and apostrophes."""
     plain = unicodedata.normalize("NFC", keyword).translate({0x2010: "-", 0x2011: "-", 0x2019: "'"})
     return " ".join(plain.casefold().split())
 
@@ -121,7 +123,7 @@ def compared(keyword: str) -> str:
 def measure(
     deck: str, gold: dict[str, str], every: Sequence[str], best: Sequence[str], seconds: float, megabytes: float
 ) -> Measured:
-    """Compare a deck's keywords with its gold ones; a keyword without a mark counts as junk."""
+    """Compare a deck's keywords with the gold marks; a keyword without a mark counts as junk."""
     marks = Counter(gold.get(compared(word), "junk") for word in best)
     kept, kept_first = set(map(compared, every)), set(map(compared, best))
     persons = {word for word, mark in gold.items() if mark == "person"}
@@ -136,7 +138,7 @@ def measure(
 
 
 def total(measured: Sequence[Measured]) -> Measured:
-    """All decks as if they were one; time and memory are the worst deck's."""
+    """Sum up all decks; time and memory are those of the worst deck."""
     added = "keywords first useful harmless junk persons persons_kept persons_first names names_kept names_first"
     sums = {name: sum(getattr(deck, name) for deck in measured) for name in added.split()}
     return Measured(

@@ -1,9 +1,9 @@
-"""The command line: a command parses, calls one stage, prints its summary.
+"""The command line: each command parses its options, calls a stage and prints the summary.
 
 Results go to stdout, progress and logs to stderr. Exit codes: 0 done, 1 unusable input or params, 2 bad usage,
-3 refused by the gate, 143 a training stopped by SIGTERM, which resumes when started again. A training on several nodes
-whose pipeline's step is gone exits 0, so that Kubernetes does not restart it.
-Heavy rooms are imported inside the commands: `sap2 --help` answers at once. One module per group of commands.
+3 rejected by the gate, 143 a training stopped by SIGTERM, which resumes when started again. A training on several nodes
+whose pipeline step has ended exits 0, so that Kubernetes does not restart it.
+Heavy packages are imported inside the commands, which keeps `sap2 --help` fast. One module per group of commands.
 """
 
 import os
@@ -25,7 +25,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    help="Contextual speech recognition: prune the keyword list by listening, then transcribe with what is left.",
+    help="Contextual speech recognition: prune the keyword list by the audio, then transcribe with the rest.",
     epilog='Example: sap2 transcribe talk.wav --keywords "Meyer, Kathryn, Zorvan"',
 )
 # In the order of `sap2 --help`.
@@ -41,7 +41,7 @@ EXTRAS |= dict.fromkeys(["kfp", "kfp_server_api", "kubernetes"], "kubeflow")
 
 
 def main() -> None:
-    """Run the command line; an error a user can act on becomes one line on stderr and exit code 1."""
+    """Run the command line; errors that a user can fix are printed as a single line, with exit code 1."""
     try:
         app(prog_name="sap2")
     except SapError as error:
@@ -49,10 +49,10 @@ def main() -> None:
     except (MemoryError, RuntimeError) as error:
         if not out_of_memory(error):
             raise
-        said = str(error).strip().partition("\n")[0][:200]
-        _fail(f"out of memory ({said or 'of this machine'}); lower the stage's batch_size or give it more")
+        cause = str(error).strip().partition("\n")[0][:200]
+        _fail(f"out of memory ({cause or 'of this machine'}); lower the stage's batch_size, or provide more memory")
     except ModuleNotFoundError as error:
-        # `pip install sap2-asr` brings what scoring needs; training and recognition are an extra.
+        # `pip install sap2-asr` installs what scoring needs; training and recognition are an extra.
         if error.name is None or error.name.partition(".")[0] == "sap2":
             raise
         extra = EXTRAS.get(error.name.partition(".")[0], "pipeline")
@@ -77,7 +77,7 @@ def _root(
     ] = False,
     directory: Annotated[
         Path | None,
-        typer.Option("--directory", "-C", metavar="DIR", help="Work there, as if started in it."),
+        typer.Option("--directory", "-C", metavar="DIR", help="Run in this folder."),
     ] = None,
 ) -> None:
     if directory is not None:

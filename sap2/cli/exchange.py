@@ -1,4 +1,4 @@
-"""Adapters of ms-swift and plain PEFT, in and out."""
+"""Conversion of adapters from and to ms-swift and plain PEFT."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -12,20 +12,20 @@ BASE = Path("models/base")
 @app.command(epilog="Example: sap2 import-adapter output/checkpoint-4000 models/pruner --base models/base")
 def import_adapter(
     source: Annotated[Path, typer.Argument(metavar="DIR", help="An adapter of ms-swift or of plain PEFT.")],
-    output: Annotated[Path, typer.Argument(metavar="OUT", help="The folder to write, as models/pruner.")],
+    output: Annotated[Path, typer.Argument(metavar="OUT", help="The folder to write, such as models/pruner.")],
     base: Annotated[Path, typer.Option(metavar="DIR", help="The base it was trained on.")] = BASE,
-    window: Annotated[int, typer.Option(min=1, help="Tokens of a window, as it was trained.")] = 2,
+    window: Annotated[int, typer.Option(min=1, help="Tokens per window in its training.")] = 2,
     weighting: Annotated[
-        Literal["mean", "speech"], typer.Option(help="How a window's tokens are weighted; the public code's is mean.")
+        Literal["mean", "speech"], typer.Option(help="Weighting of a window's tokens; mean in the public code.")
     ] = "mean",
     windows: Annotated[
-        Literal["fixed", "keyword"], typer.Option(help="Where windows end; the public code's are fixed.")
+        Literal["fixed", "keyword"], typer.Option(help="Where windows end; fixed in the public code.")
     ] = "fixed",
-    method: Annotated[Literal["tpi", "pc", "jpi"], typer.Option(help="What it was trained to do with a list.")] = "tpi",
+    method: Annotated[Literal["tpi", "pc", "jpi"], typer.Option(help="The method it was trained for.")] = "tpi",
 ) -> None:
-    """Convert an adapter of ms-swift or plain PEFT to ours.
+    """Import an adapter of ms-swift or plain PEFT.
 
-    It is refused unless its tensors are exactly those of an adapter of this base."""
+    Fails unless its tensors match an adapter of this base exactly."""
     from sap2.hub import present
     from sap2.model.exchange import import_adapter as convert
 
@@ -41,12 +41,14 @@ def export_adapter(
     base: Annotated[Path, typer.Option(metavar="DIR", help="The base it was trained on.")] = BASE,
     layout: Annotated[
         Literal["ms-swift", "peft"],
-        typer.Option(help="Names of transformers 4, for ms-swift; or of 5, for PEFT on transformers' own class."),
+        typer.Option(help="Tensor names of transformers 4, for ms-swift, or of transformers 5, for plain PEFT."),
     ] = "ms-swift",
 ) -> None:
-    """Write an adapter as ms-swift or plain PEFT read it."""
+    """Write an adapter for ms-swift or plain PEFT."""
     from sap2.hub import present
     from sap2.model.exchange import export_adapter as convert
 
     modules = convert(adapter, present(base), output, layout)
-    print(f"export-adapter: wrote {output}, with LoRA on {len(modules)} modules; how the list is pooled stays behind")
+    print(
+        f"export-adapter: wrote {output}, with LoRA on {len(modules)} modules; the pooling of the list is not exported"
+    )

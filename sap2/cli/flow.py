@@ -1,4 +1,4 @@
-"""The stages of dvc.yaml, and what surrounds them: corpora in, message rows out."""
+"""The stages of dvc.yaml, fetching of corpora, and export of message rows."""
 
 import json
 from pathlib import Path
@@ -16,14 +16,15 @@ def prepare(
     source: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME", help="As prepare.source; or a folder of recordings with one TSV (id, text, keywords)."
+            metavar="NAME", help="As prepare.source, or a folder of recordings with a TSV (id, text, keywords)."
         ),
     ] = None,
-    root: Annotated[str | None, typer.Option(metavar="DIR", help="Where that source lies.")] = None,
+    root: Annotated[str | None, typer.Option(metavar="DIR", help="The source's folder.")] = None,
     part: Annotated[
-        str | None, typer.Option(metavar="N/PARTS", help="Do part N (0/8 to 7/8) alone, on a machine of its own.")
+        str | None,
+        typer.Option(metavar="N/PARTS", help="Prepare only part N (0/8 to 7/8), on one of several machines."),
     ] = None,
-    join: Annotated[int | None, typer.Option(min=1, metavar="PARTS", help="Put the parts together.")] = None,
+    join: Annotated[int | None, typer.Option(min=1, metavar="PARTS", help="Join the parts.")] = None,
     ray: Annotated[
         int | None,
         typer.Option(min=1, metavar="PARTS", help="Split the work into PARTS tasks on the Ray cluster at RAY_ADDRESS."),
@@ -32,15 +33,15 @@ def prepare(
     profile: ProfileOption = None,
     set_: SetOption = None,
 ) -> None:
-    """Make the manifests and audio.
+    """Prepare the manifests and audio.
 
-    They go to data/prepared: train, dev and test.jsonl, audio, quarantine.jsonl and card.json. Several machines share
-    the work by --part, then --join, in a folder they all see; or by --ray."""
+    Writes train, dev and test.jsonl, audio, quarantine.jsonl and card.json to data/prepared. To distribute the work,
+    run --part on several machines with a shared folder, then --join; or use --ray."""
     from sap2 import stages
     from sap2.params import source_names
 
     if root is not None and source is None:
-        raise typer.BadParameter("--root says where a --source lies; name that, too")
+        raise typer.BadParameter("--root is the folder of a --source; give --source, too")
     if source is not None and root is None and source not in source_names():
         source, root = "folder", source
     chosen = [] if source is None else [f"prepare.source={json.dumps(source)}"]
@@ -52,11 +53,11 @@ def prepare(
         number, slash, parts = part.partition("/")
         if not (slash and number.isdecimal() and parts.isdecimal() and len(part) < 12):
             raise typer.BadParameter(f"--part {part}: expected N/PARTS, such as 0/8")
-        place = stages.INGESTED / f"parts-of-{parts}" / str(int(number))
-        print(stages.prepare_part(section, int(number), int(parts), place))
+        folder = stages.INGESTED / f"parts-of-{parts}" / str(int(number))
+        print(stages.prepare_part(section, int(number), int(parts), folder))
     elif join is not None:
-        places = [stages.INGESTED / f"parts-of-{join}" / str(number) for number in range(join)]
-        print(stages.join_parts(section, places))
+        folders = [stages.INGESTED / f"parts-of-{join}" / str(number) for number in range(join)]
+        print(stages.join_parts(section, folders))
     else:
         print(stages.prepare(section) if ray is None else stages.prepare_over_ray(section, ray))
 
@@ -65,7 +66,7 @@ def prepare(
 def lists(params: ParamsOption = PARAMS, profile: ProfileOption = None, set_: SetOption = None) -> None:
     """Give each utterance its keyword list.
 
-    The manifests of data/prepared go to data/lists, with the corpus's keywords or rare words and distractors."""
+    Copies the manifests of data/prepared to data/lists, with the corpus's keywords or rare words, and distractors."""
     from sap2 import stages
 
     print(stages.lists(load(params, profile, set_).lists))
@@ -74,9 +75,9 @@ def lists(params: ParamsOption = PARAMS, profile: ProfileOption = None, set_: Se
 @app.command(epilog="Example: sap2 fetch librispeech --split dev-clean --split test-clean --to /data/LibriSpeech")
 def fetch(
     corpus: Annotated[
-        Literal["librispeech", "slidespeech", "sap2-metadata"], typer.Argument(metavar="CORPUS", help="What to fetch.")
+        Literal["librispeech", "slidespeech", "sap2-metadata"], typer.Argument(metavar="CORPUS", help="The corpus.")
     ],
-    to: Annotated[Path, typer.Option(metavar="DIR", help="Where to.")],
+    to: Annotated[Path, typer.Option(metavar="DIR", help="The folder to write.")],
     split: Annotated[
         list[str] | None,
         typer.Option(
@@ -85,32 +86,32 @@ def fetch(
         ),
     ] = None,
     mirror: Annotated[
-        str, typer.Option(metavar="URL", help="LibriSpeech: a mirror of OpenSLR's resources.")
+        str, typer.Option(metavar="URL", help="For LibriSpeech: a mirror of OpenSLR.")
     ] = "https://www.openslr.org/resources",
 ) -> None:
     """Fetch a published corpus and check it.
 
-    Space is estimated first; a download that was cut goes on where it was, is checked, and unpacked safely. Of
-    SlideSpeech it is all but the recordings, which https://www.openslr.org/144 has."""
-    from sap2.data import fetch as room
+    Estimates the space first, resumes interrupted downloads, verifies checksums and unpacks safely. SlideSpeech is
+    fetched without its recordings, which are at https://www.openslr.org/144."""
+    from sap2.data import fetch as corpora
 
     if corpus == "librispeech":
-        whole = [part for part in room.LIBRISPEECH_MD5 if part not in room.MINI_LIBRISPEECH]
-        found = room.fetch_librispeech(to, split or whole, mirror)
+        all_parts = [part for part in corpora.LIBRISPEECH_MD5 if part not in corpora.MINI_LIBRISPEECH]
+        paths = corpora.fetch_librispeech(to, split or all_parts, mirror)
     elif split:
-        raise typer.BadParameter("--split is for librispeech; the others come whole")
+        raise typer.BadParameter("--split is for librispeech; the other corpora have no parts")
     else:
-        found = room.fetch_slidespeech(to) if corpus == "slidespeech" else room.fetch_metadata(to)
-    print(f"fetch: {', '.join(map(str, found))}")
+        paths = corpora.fetch_slidespeech(to) if corpus == "slidespeech" else corpora.fetch_metadata(to)
+    print(f"fetch: {', '.join(map(str, paths))}")
 
 
 @app.command(epilog="Example: sap2 export data/lists/train.jsonl train.jsonl --lists full")
 def export(
-    manifest: Annotated[Path, typer.Argument(metavar="MANIFEST", help="Utterances of data/lists or data/pruned.")],
+    manifest: Annotated[Path, typer.Argument(metavar="MANIFEST", help="A manifest of data/lists or data/pruned.")],
     output: Annotated[Path, typer.Argument(metavar="OUT", help="The JSONL to write.")],
     format_: Annotated[Literal["swift"], typer.Option("--format", help="ms-swift messages.")] = "swift",
     stage: Annotated[
-        Literal["pruner", "recogniser"], typer.Option(help="Whose prompt and answer a row holds.")
+        Literal["pruner", "recogniser"], typer.Option(help="The stage whose prompt and answer the rows hold.")
     ] = "recogniser",
     lists: Annotated[Literal["full", "spoken", "predicted"], typer.Option(help="The keywords in the prompt.")] = "full",
 ) -> None:
@@ -124,7 +125,7 @@ def export(
 
 @app.command(epilog="Example: sap2 base -S base.path=Qwen/Qwen2-Audio-7B-Instruct")
 def base(params: ParamsOption = PARAMS, profile: ProfileOption = None, set_: SetOption = None) -> None:
-    """Put the speech language model in models/base."""
+    """Install the speech language model in models/base."""
     from sap2 import stages
 
     print(stages.base(load(params, profile, set_).base))
@@ -134,7 +135,7 @@ def base(params: ParamsOption = PARAMS, profile: ProfileOption = None, set_: Set
 def train_pruner(params: ParamsOption = PARAMS, profile: ProfileOption = None, set_: SetOption = None) -> None:
     """Train models/pruner, which selects keywords.
 
-    It hears the speech, reads the list and names the keywords that are spoken."""
+    Given the speech and the keyword list, it answers with the keywords that are spoken."""
     from sap2 import stages
 
     loaded = load(params, profile, set_)
@@ -146,8 +147,8 @@ def train_pruner(params: ParamsOption = PARAMS, profile: ProfileOption = None, s
 def prune(params: ParamsOption = PARAMS, profile: ProfileOption = None, set_: SetOption = None) -> None:
     """Add the pruner's answers to the manifests.
 
-    Every split goes to data/pruned, each utterance with the keywords that the pruner heard in `predicted`; those of
-    train only with pruning.train."""
+    Writes every split to data/pruned, with each utterance's selected keywords in `predicted`; the train split only
+    with pruning.train."""
     from sap2 import stages
 
     print(stages.prune(load(params, profile, set_).pruning))
@@ -157,7 +158,7 @@ def prune(params: ParamsOption = PARAMS, profile: ProfileOption = None, set_: Se
 def train_recogniser(params: ParamsOption = PARAMS, profile: ProfileOption = None, set_: SetOption = None) -> None:
     """Train models/recogniser, which transcribes.
 
-    It hears the speech and reads the few keywords that are left of the list."""
+    Given the speech and the few selected keywords, it answers with the transcript."""
     from sap2 import stages
 
     loaded = load(params, profile, set_)
@@ -173,7 +174,7 @@ def train_recogniser(params: ParamsOption = PARAMS, profile: ProfileOption = Non
 def decode(params: ParamsOption = PARAMS, profile: ProfileOption = None, set_: SetOption = None) -> None:
     """Transcribe the test split into results.
 
-    Once a context: without keywords, with the whole list, with the pruned one and with the oracle."""
+    In four contexts: without keywords, with the full list, with the pruned list and with the oracle list."""
     from sap2 import stages
 
     print(stages.decode(load(params, profile, set_).inference))
@@ -181,10 +182,10 @@ def decode(params: ParamsOption = PARAMS, profile: ProfileOption = None, set_: S
 
 @app.command(epilog="Example: sap2 settings")
 def settings() -> None:
-    """Write models/settings.json, by which the models decode.
+    """Write models/settings.json, the decoding settings.
 
-    The settings that `sap2 prune` and `sap2 decode` ran with, the tuned threshold among them. `sap2 transcribe`,
-    `serve`, `demo` and `register` read it."""
+    The settings of `sap2 prune` and `sap2 decode`, including the tuned threshold. `sap2 transcribe`, `serve`, `demo`
+    and `register` read them."""
     from sap2 import stages
 
     print(stages.settings())
@@ -192,9 +193,9 @@ def settings() -> None:
 
 @app.command(epilog="Example: sap2 evaluate -S evaluation.definition=slidespeech")
 def evaluate(params: ParamsOption = PARAMS, profile: ProfileOption = None, set_: SetOption = None) -> None:
-    """Score the results; table and report in reports.
+    """Score the results; write a table and a report.
 
-    WER, U-WER, B-WER and keyword scores for every context: metrics.json, table.md, plots and report.html."""
+    WER, U-WER, B-WER and keyword scores of every context, in reports: metrics.json, table.md, plots and report.html."""
     from sap2 import stages
 
     print(stages.evaluate(load(params, profile, set_).evaluation))
@@ -204,7 +205,7 @@ def evaluate(params: ParamsOption = PARAMS, profile: ProfileOption = None, set_:
 def register(params: ParamsOption = PARAMS, profile: ProfileOption = None, set_: SetOption = None) -> None:
     """Log the run and register the model in MLflow.
 
-    Params, metrics, plots, report and hashes become a run, the models a new version with its scores as tags."""
+    The run holds params, metrics, plots, report and hashes; the models become a new version with scores as tags."""
     from sap2 import stages
 
     print(stages.register(load(params, profile, set_)))

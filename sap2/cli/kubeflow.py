@@ -1,7 +1,7 @@
 """Kubeflow pipelines and TrainJobs: compile, run, submit.
 
-They are made by the folders `components` and `pipelines`, which lie beside `sap2` in the repository and in the image,
-but are not part of the installed package: as top-level packages their names would shadow others.
+They are built by the folders `components` and `pipelines`, next to `sap2` in the repository and in the image. These are
+not part of the installed package: as top-level packages their names would shadow others.
 """
 
 import os
@@ -19,7 +19,7 @@ app = typer.Typer()
 pipeline = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="Kubeflow pipelines: compile, run here, submit.\n\nThe stages as containers in a cluster, or here.",
+    help="Kubeflow pipelines: compile, run locally, submit.\n\nThe stages as containers in a cluster, or locally.",
     epilog="Example: sap2 pipeline run --local --profile test",
 )
 PipelineArgument = Annotated[
@@ -28,19 +28,21 @@ PipelineArgument = Annotated[
 ]
 ArgumentOption = Annotated[
     list[str] | None,
-    typer.Option("--argument", "-a", metavar="KEY=VALUE", help="A parameter of the pipeline, as talks=/data/talks."),
+    typer.Option(
+        "--argument", "-a", metavar="KEY=VALUE", help="A parameter of the pipeline, such as talks=/data/talks."
+    ),
 ]
-WHOLE_FLOW: Literal["train-and-evaluate"] = "train-and-evaluate"
+FULL_FLOW: Literal["train-and-evaluate"] = "train-and-evaluate"
 HostOption = Annotated[
     str | None,
     typer.Option(
         metavar="URL",
         envvar="KF_PIPELINES_ENDPOINT",
-        help="Address of Kubeflow Pipelines. A login: SAP2_KFP_TOKEN, SAP2_KFP_TOKEN_FILE or SAP2_KFP_TOKEN_COMMAND.",
+        help="URL of Kubeflow Pipelines. Login by SAP2_KFP_TOKEN, SAP2_KFP_TOKEN_FILE or SAP2_KFP_TOKEN_COMMAND.",
     ),
 ]
 NamespaceOption = Annotated[
-    str | None, typer.Option(metavar="NAME", help="Whose runs, where several users share the cluster.")
+    str | None, typer.Option(metavar="NAME", help="Namespace of the runs, if several users share the cluster.")
 ]
 
 
@@ -49,23 +51,25 @@ def trainjob(
     nodes: Annotated[
         int | None,
         typer.Option(
-            min=1, metavar="N", help="Each with resources.training_accelerators; else resources.training_nodes."
+            min=1, metavar="N", help="Nodes of resources.training_accelerators each; default: resources.training_nodes."
         ),
     ] = None,
-    stage: Annotated[Literal["pruner", "recogniser"], typer.Option(help="Which of the two trainings.")] = "pruner",
-    name: Annotated[str | None, typer.Option(metavar="NAME", help="Of the job; else sap2-STAGE-PROFILE.")] = None,
+    stage: Annotated[Literal["pruner", "recogniser"], typer.Option(help="The training.")] = "pruner",
+    name: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Name of the job; default: sap2-STAGE-PROFILE.")
+    ] = None,
     run: Annotated[
-        bool, typer.Option("--run", help="Run it in kubectl's cluster: follow its logs, delete it at the end.")
+        bool, typer.Option("--run", help="Run it in kubectl's cluster, follow its logs, and delete it at the end.")
     ] = False,
-    namespace: Annotated[str, typer.Option(metavar="NAME", help="With --run: where.")] = "kubeflow",
+    namespace: Annotated[str, typer.Option(metavar="NAME", help="Namespace for --run.")] = "kubeflow",
     params: ParamsOption = PARAMS,
     profile: ProfileOption = None,
     set_: SetOption = None,
 ) -> None:
-    """Print a Kubeflow TrainJob, on several nodes, or run it.
+    """Print a Kubeflow TrainJob for several nodes, or run it.
 
-    Its nodes share the volume resources.checkpoints: what earlier stages made lies in its folder `flow`, as in a
-    repository, and the adapter appears there. The runtime is in deploy/trainjobs."""
+    Its nodes share the volume resources.checkpoints, whose folder `flow` holds the outputs of earlier stages, laid out
+    as in a repository, and receives the adapter. The runtime is in deploy/trainjobs."""
     _import_from_repository()
     from pipelines.trainjob import trainjob as manifest
     from pipelines.trainjob import trainjob_yaml
@@ -82,9 +86,9 @@ def trainjob(
 
 @pipeline.command("compile", epilog="Example: sap2 pipeline compile --profile qwen2-audio-7b -o flow.yaml")
 def compile_(
-    name: PipelineArgument = WHOLE_FLOW,
+    name: PipelineArgument = FULL_FLOW,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Else PIPELINE-PROFILE.yaml.")
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Default: PIPELINE-PROFILE.yaml.")
     ] = None,
     params: ParamsOption = PARAMS,
     profile: ProfileOption = None,
@@ -92,7 +96,7 @@ def compile_(
 ) -> None:
     """Write a pipeline as YAML for Kubeflow.
 
-    The profile's sections are the defaults of its parameters, the section `resources` is built in."""
+    The profile's sections become the defaults of the pipeline's parameters; the section `resources` is fixed."""
     _import_from_repository()
     from pipelines.running import compile_pipeline
 
@@ -102,23 +106,23 @@ def compile_(
 
 @pipeline.command("run", epilog="Example: sap2 pipeline run --local --profile test --folder kubeflow")
 def run_pipeline(
-    name: PipelineArgument = WHOLE_FLOW,
-    local: Annotated[bool, typer.Option("--local", help="On this machine, by KFP's local runner.")] = False,
+    name: PipelineArgument = FULL_FLOW,
+    local: Annotated[bool, typer.Option("--local", help="Run on this machine, with KFP's local runner.")] = False,
     folder: Annotated[
         Path, typer.Option(metavar="DIR", help="For the compiled pipeline, artifacts, cache and checkpoints.")
     ] = Path("kubeflow"),
-    cache: Annotated[bool, typer.Option(help="Take outputs of equal steps in earlier runs.")] = True,
+    cache: Annotated[bool, typer.Option(help="Reuse outputs of identical steps in earlier runs.")] = True,
     argument: ArgumentOption = None,
     params: ParamsOption = PARAMS,
     profile: ProfileOption = None,
     set_: SetOption = None,
 ) -> None:
-    """Run a pipeline on this machine, as it is compiled.
+    """Run a compiled pipeline on this machine.
 
-    A step that fails is tried again as in a cluster, a training that was interrupted goes on from its checkpoint."""
+    Failed steps are retried as in a cluster; an interrupted training resumes from its checkpoint."""
     if not local:
         raise typer.BadParameter(
-            "expected --local; in a cluster a pipeline is run by `sap2 pipeline submit --host URL`"
+            "expected --local; to run a pipeline in a cluster, use `sap2 pipeline submit --host URL`"
         )
     _import_from_repository()
     from pipelines.running import run_locally
@@ -130,17 +134,20 @@ def run_pipeline(
 
 @pipeline.command(epilog="Example: sap2 pipeline submit --host http://localhost:8080 --profile qwen2-audio-7b --wait")
 def submit(
-    name: PipelineArgument = WHOLE_FLOW,
+    name: PipelineArgument = FULL_FLOW,
     host: HostOption = None,
     namespace: NamespaceOption = None,
     experiment: Annotated[
-        str | None, typer.Option(metavar="NAME", help="One that exists; else that of the section tracking, made new.")
+        str | None,
+        typer.Option(
+            metavar="NAME", help="An existing experiment; default: that of the section tracking, created if missing."
+        ),
     ] = None,
     service_account: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Of the pods; else the cluster's default for the namespace.")
+        str | None, typer.Option(metavar="NAME", help="Service account of the pods; default: the namespace's.")
     ] = None,
     utterances: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Of the corpus, for the count of what pods download.")
+        int | None, typer.Option(min=1, metavar="N", help="Size of the corpus, to estimate the pods' downloads.")
     ] = None,
     argument: ArgumentOption = None,
     wait: Annotated[bool, typer.Option("--wait", help="Follow the run; exit 1 when it fails.")] = False,
@@ -150,7 +157,7 @@ def submit(
 ) -> None:
     """Upload a version to a cluster and start a run.
 
-    A version that is there already is used again. What the pods will download is counted, the run's page printed."""
+    An existing version is reused. Prints an estimate of the pods' downloads, and the run's URL."""
     loaded = load(params, profile, set_)
     cluster = _cluster(host, namespace)
     run = cluster.submit(
@@ -164,12 +171,12 @@ def submit(
 
 @pipeline.command(epilog="Example: sap2 pipeline status 5f2c9a --host http://localhost:8080 --wait")
 def status(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="Its id, as submit prints it.")],
+    run: Annotated[str, typer.Argument(metavar="RUN", help="The run's id, as printed by submit.")],
     host: HostOption = None,
     namespace: NamespaceOption = None,
     wait: Annotated[bool, typer.Option("--wait", help="Follow the run; exit 1 when it fails.")] = False,
 ) -> None:
-    """Say what has become of a run, step by step."""
+    """Print the state of a run, step by step."""
     cluster = _cluster(host, namespace)
     if wait:
         _follow(cluster, run)
@@ -180,7 +187,7 @@ def status(
 def _cluster(host: str | None, namespace: str | None) -> Any:
     if not host:
         raise typer.BadParameter(
-            "expected the address of Kubeflow Pipelines; give --host http://localhost:8080 after "
+            "the URL of Kubeflow Pipelines is missing; give --host http://localhost:8080 after "
             "`kubectl port-forward -n kubeflow svc/ml-pipeline-ui 8080:80`, or set KF_PIPELINES_ENDPOINT"
         )
     _import_from_repository()
@@ -197,9 +204,9 @@ def _follow(cluster: Any, run_id: str) -> None:
 
 
 def _import_from_repository() -> None:
-    """Make `components` and `pipelines` importable, here and in the processes that the local runner starts.
+    """Make `components` and `pipelines` importable, also in the processes that the local runner starts.
 
-    Raises: InputError: they do not lie beside the package `sap2`.
+    Raises: InputError: they are not next to the package `sap2`.
     """
     root = Path(sap2.__file__).resolve().parents[1]
     if not all((root / name).is_file() for name in ("components/nodes.py", "pipelines/trainjob.py")):

@@ -1,4 +1,4 @@
-"""Options and checks that several groups of commands share."""
+"""Options and checks shared by several groups of commands."""
 
 import math
 from pathlib import Path
@@ -13,17 +13,22 @@ ParamsOption = Annotated[Path, typer.Option("--params", metavar="FILE", help="Th
 ProfileOption = Annotated[
     str | None,
     typer.Option(
-        "--profile", metavar="NAME", help="Profile of the params file; else SAP2_PROFILE, else its own choice."
+        "--profile", metavar="NAME", help="Profile of the params file; default: SAP2_PROFILE, or the file's default."
     ),
 ]
 SetOption = Annotated[
     list[str] | None,
-    typer.Option("--set", "-S", metavar="KEY=VALUE", help="Change one param, as inference.num_beams=2. Repeatable."),
+    typer.Option(
+        "--set", "-S", metavar="KEY=VALUE", help="Override a param, such as inference.num_beams=2. Repeatable."
+    ),
 ]
 ModelSetOption = Annotated[
     list[str] | None,
     typer.Option(
-        "--set", "-S", metavar="KEY=VALUE", help="Change a setting of the model, as inference.num_beams=2. Repeatable."
+        "--set",
+        "-S",
+        metavar="KEY=VALUE",
+        help="Override a setting of the model, such as inference.num_beams=2. Repeatable.",
     ),
 ]
 PARAMS = Path("params.yaml")
@@ -39,13 +44,13 @@ def load(path: Path, profile: str | None, overrides: list[str] | None) -> "Param
 def setting_changes(
     overrides: list[str] | None, max_segment: float | None = None, segment_overlap: float | None = None
 ) -> list[str]:
-    """What a command's options change in the settings of a model, as KEY=VALUE texts."""
+    """Return a command's changes to the settings of a model as KEY=VALUE texts."""
     options = {"max_segment": max_segment, "segment_overlap": segment_overlap}
     return [*(overrides or ()), *(f"inference.{name}={value}" for name, value in options.items() if value is not None)]
 
 
 def finite(value: float | None) -> float | None:
-    """Refuse nan and infinity, which pass typer's bounds."""
+    """Reject nan and infinity, which pass typer's bounds."""
     if value is not None and not math.isfinite(value):
         raise typer.BadParameter(f"{value} is not a finite number")
     return value

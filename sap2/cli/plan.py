@@ -1,4 +1,4 @@
-"""What a training would need."""
+"""Estimates of a training's resources."""
 
 from pathlib import Path
 from typing import Annotated
@@ -14,23 +14,26 @@ MANIFEST = Path("data/lists/train.jsonl")
 
 @app.command(epilog="Example: sap2 plan --profile qwen2-audio-7b --gpus 8")
 def plan(
-    gpus: Annotated[int | None, typer.Option(metavar="N", help="Processes, one a GPU; else nproc of params.")] = None,
+    gpus: Annotated[
+        int | None, typer.Option(metavar="N", help="Processes, one per GPU; default: nproc of the params.")
+    ] = None,
     manifest: Annotated[
-        Path, typer.Option(metavar="FILE", help="Training manifest to measure; lengths are assumed without one.")
+        Path,
+        typer.Option(metavar="FILE", help="Training manifest for the lengths, which are assumed if it is missing."),
     ] = MANIFEST,
     utterances: Annotated[
-        int | None, typer.Option(metavar="N", help="Training utterances; else those of the manifest.")
+        int | None, typer.Option(metavar="N", help="Training utterances; default: the manifest's.")
     ] = None,
-    tflops: Annotated[float, typer.Option(help="Peak of one GPU, 10^12 operations a second (A100: 312).")] = 312.0,
+    tflops: Annotated[float, typer.Option(help="Peak of a GPU, in 10^12 operations per second (A100: 312).")] = 312.0,
     params: ParamsOption = PARAMS,
     profile: ProfileOption = None,
     set_: SetOption = None,
 ) -> None:
-    """Say what a training would need.
+    """Estimate what a training needs.
 
-    Parameters, GPU memory by ZeRO stage, tokens, steps and time, without a download and with its assumptions."""
+    Parameters, GPU memory by ZeRO stage, tokens, steps and time, with all assumptions and without any download."""
     from sap2.training.plan import plan_training
 
     if manifest != MANIFEST and not manifest.is_file():
-        raise InputError(f"{manifest}: no such manifest; correct --manifest, or leave it out")
+        raise InputError(f"{manifest}: no such manifest; correct --manifest, or omit it")
     print(plan_training(load(params, profile, set_), gpus, manifest, tflops, utterances))

@@ -1,4 +1,4 @@
-"""Versions of the model in MLflow: promotion, rollback, reproduction, and metrics sent later."""
+"""Model versions in MLflow: promotion, rollback, reproduction, publication, and upload of unsent metrics."""
 
 from pathlib import Path
 from typing import Annotated
@@ -14,39 +14,41 @@ REFUSED = 3
 @app.command(epilog="Example: sap2 resend models/.checkpoints/pruner-run.1a2b3c4d.unsent.jsonl")
 def resend(
     files: Annotated[
-        list[Path] | None, typer.Argument(metavar="FILE", help="What a run kept; else all in models/.checkpoints.")
+        list[Path] | None,
+        typer.Argument(metavar="FILE", help="Files of unsent metrics; default: all in models/.checkpoints."),
     ] = None,
     params: ParamsOption = PARAMS,
     profile: ProfileOption = None,
     set_: SetOption = None,
 ) -> None:
-    """Send MLflow what runs could not.
+    """Upload metrics that runs could not send.
 
-    A training whose server is away goes on and keeps its curve in a file; `sap2 register` sends it, too."""
+    If MLflow's server is unavailable, a training continues and stores its metrics in a file. `sap2 register` uploads
+    them, too."""
     from sap2.stages import CHECKPOINTS
     from sap2.tracking.runs import UNSENT
     from sap2.tracking.runs import resend as send
 
     runs = send(load(params, profile, set_).tracking, files or sorted(CHECKPOINTS.glob(f"*{UNSENT}")))
-    print(f"resend: {', '.join(runs) or 'nothing was kept'}")
+    print(f"resend: {', '.join(runs) or 'no unsent metrics'}")
 
 
 @app.command(epilog="Example: sap2 promote 7 --force 'the champion fails on German names'")
 def promote(
     version: Annotated[
-        str, typer.Argument(metavar="VERSION", help="Number or alias; the challenger is the newest one registered.")
+        str, typer.Argument(metavar="VERSION", help="Number or alias; challenger is the newest version.")
     ] = "challenger",
     force: Annotated[
-        str | None, typer.Option(metavar="REASON", help="Promote whatever the rules say, and record why.")
+        str | None, typer.Option(metavar="REASON", help="Promote regardless of the rules, and record the reason.")
     ] = None,
     params: ParamsOption = PARAMS,
     profile: ProfileOption = None,
     set_: SetOption = None,
 ) -> None:
-    """Make a version the champion, if the gate holds.
+    """Make a version the champion, if it passes the gate.
 
-    It is held against the champion on the same test set, by the rules in the section `gate`: B-WER better by more than
-    noise, WER and U-WER no worse than a margin, false alarms and time within limits. A refusal exits 3."""
+    Compares it with the champion on the same test set, by the rules in the section `gate`: B-WER better by more than
+    noise, WER and U-WER no worse than a margin, false alarms and time within limits. Exits 3 if it is rejected."""
     from sap2 import stages
 
     loaded = load(params, profile, set_)
@@ -58,7 +60,7 @@ def promote(
 
 @app.command(epilog="Example: sap2 rollback --reason 'mishears numbers'")
 def rollback(
-    reason: Annotated[str, typer.Option(metavar="REASON", help="Why; kept with the version that goes.")] = "",
+    reason: Annotated[str, typer.Option(metavar="REASON", help="The reason, stored with the demoted version.")] = "",
     params: ParamsOption = PARAMS,
     profile: ProfileOption = None,
     set_: SetOption = None,
@@ -82,22 +84,22 @@ def models(params: ParamsOption = PARAMS, profile: ProfileOption = None, set_: S
 @app.command(epilog="Example: sap2 reproduce models:/sap2-asr@champion --run")
 def reproduce(
     which: Annotated[str, typer.Argument(metavar="RUN", help="A run's id, a version's number, or models:/….")],
-    run: Annotated[bool, typer.Option("--run", help="Carry the commands out, not only print them.")] = False,
+    run: Annotated[bool, typer.Option("--run", help="Run the commands instead of only printing them.")] = False,
     params: ParamsOption = PARAMS,
     profile: ProfileOption = None,
     set_: SetOption = None,
 ) -> None:
-    """Print the commands that make a run again.
+    """Print the commands that reproduce a run.
 
-    With its commit and changes, its params, and the hashes of its data: a shell script. Each run gets a work tree of
-    its own beside this repository."""
+    A shell script with its commit and changes, its params, and the hashes of its data. Each run gets its own work tree
+    next to this repository."""
     from sap2.tracking.reproduce import recipe
     from sap2.tracking.reproduce import run as carry_out
 
-    found = recipe(load(params, profile, set_).tracking, which)
-    print(found)
+    script = recipe(load(params, profile, set_).tracking, which)
+    print(script)
     if run:
-        carry_out(found)
+        carry_out(script)
 
 
 @app.command(epilog="Example: sap2 push-to-hub my-lab/sap2-lectures")
@@ -108,13 +110,13 @@ def push_to_hub(
     models: Annotated[Path, typer.Option(metavar="DIR", help="Folder with base, pruner and recogniser.")] = Path(
         "models"
     ),
-    lists: Annotated[Path, typer.Option(metavar="DIR", help="Where the data card is.")] = Path("data/lists"),
-    reports: Annotated[Path, typer.Option(metavar="DIR", help="Where the figures are.")] = Path("reports"),
-    public: Annotated[bool, typer.Option("--public", help="For everybody to see, if the command creates it.")] = False,
+    lists: Annotated[Path, typer.Option(metavar="DIR", help="Folder with the data card.")] = Path("data/lists"),
+    reports: Annotated[Path, typer.Option(metavar="DIR", help="Folder with the metrics.")] = Path("reports"),
+    public: Annotated[bool, typer.Option("--public", help="Create the repository as public.")] = False,
 ) -> None:
     """Upload the models to the Hugging Face hub.
 
-    With a card that states data, figures and use. Log in first: hf auth login."""
+    With a card that states data, metrics and intended use. Log in first: hf auth login."""
     from sap2.publishing import publish
 
     print(f"push-to-hub: {publish(models, repo, lists, reports, private=not public)}")

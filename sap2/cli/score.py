@@ -1,4 +1,4 @@
-"""Scoring and comparison of files; needs nothing of the extra `pipeline`."""
+"""Scoring and comparison of files; works without the extra `pipeline`."""
 
 import json
 from collections.abc import Callable
@@ -12,41 +12,43 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 RefOption = Annotated[
-    Path | None, typer.Option(metavar="REF", help="What was said; else the references in the file of hypotheses.")
+    Path | None, typer.Option(metavar="REF", help="References; default: those in the file of hypotheses.")
 ]
 ListsOption = Annotated[
     Path | None,
     typer.Option(
-        metavar="LISTS", help="Keyword lists by utterance, or one for all, an entry a line; else those in REF."
+        metavar="LISTS",
+        help="Keyword lists by utterance, or a common list with an entry per line; default: those in REF.",
     ),
 ]
 DefinitionOption = Annotated[
-    Literal["deep-bias", "slidespeech"], typer.Option(help="How words are aligned, and which count in B-WER.")
+    Literal["deep-bias", "slidespeech"], typer.Option(help="Alignment of words, and the words that count in B-WER.")
 ]
 NormaliserOption = Annotated[
-    Literal["none", "basic", "whisper-en"], typer.Option(help="What is done to text and lists, alike, before scoring.")
+    Literal["none", "basic", "whisper-en"], typer.Option(help="Normalisation of text and lists before scoring.")
 ]
 MissingOption = Annotated[
     bool, typer.Option("--missing-as-deletions", help="Count an utterance without hypothesis as all deleted.")
 ]
 TrainingOption = Annotated[
     Path | None,
-    typer.Option(metavar="FILE", help="Training text, or lines of word, tab, count: tells seen keywords from unseen."),
+    typer.Option(
+        metavar="FILE", help="Training text, or lines of word, tab, count, to separate seen from unseen keywords."
+    ),
 ]
 UnitOption = Annotated[
-    Literal["auto", "utterance", "speaker", "talk"], typer.Option(help="What the bootstrap draws; auto prefers talks.")
+    Literal["auto", "utterance", "speaker", "talk"],
+    typer.Option(help="Resampling unit of the bootstrap; auto prefers talks."),
 ]
 SamplesOption = Annotated[int, typer.Option(min=0, help="Bootstrap samples; 0 = no intervals.")]
 SeedOption = Annotated[int, typer.Option(min=0, help="Seed of the draws.")]
 JsonOption = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write all figures as JSON.")]
-ReportOption = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="Write an HTML report, one file without links.")
-]
+ReportOption = Annotated[Path | None, typer.Option(metavar="FILE", help="Write a self-contained HTML report.")]
 
 
 @app.command(epilog="Example: sap2 score hyp.tsv --ref ref.tsv --report report.html")
 def score(
-    hypothesis: Annotated[Path, typer.Argument(metavar="HYP", help="What the system wrote.")],
+    hypothesis: Annotated[Path, typer.Argument(metavar="HYP", help="Hypotheses of a system.")],
     ref: RefOption = None,
     lists: ListsOption = None,
     definition: DefinitionOption = "deep-bias",
@@ -62,7 +64,7 @@ def score(
     """Score a file: WER, U-WER, B-WER, keywords, intervals.
 
     The file format is detected from its content: deep-bias TSV (id, text, rare words, list), our manifests and
-    results, ms-swift results, Kaldi text, trn. Utterances are matched by id; missing, extra and double ids are
+    results, ms-swift results, Kaldi text, trn. Utterances are matched by id; missing, extra and duplicate ids are
     errors."""
     _without_garbage_collection()
     from sap2.evaluation import score_files
@@ -80,7 +82,7 @@ def score(
         unit=unit,
         missing_as_deletions=missing_as_deletions,
     )
-    # Files first: a reader of the text may go away early, as `head` does.
+    # Files first: a reader of the text may close the pipe early, as `head` does.
     _write_json(json_, lambda: scores_json(scores))
     _write_report(report, scores)
     print(scores_text(scores))
@@ -88,7 +90,7 @@ def score(
 
 @app.command(epilog="Example: sap2 compare baseline.trn ours.trn --ref ref.tsv")
 def compare(
-    hypotheses: Annotated[list[Path], typer.Argument(metavar="A B...", help="What two or more systems wrote.")],
+    hypotheses: Annotated[list[Path], typer.Argument(metavar="A B...", help="Hypotheses of two or more systems.")],
     ref: RefOption = None,
     lists: ListsOption = None,
     definition: DefinitionOption = "deep-bias",
@@ -102,15 +104,15 @@ def compare(
 ) -> None:
     """Compare systems: differences, intervals, p, changes.
 
-    Each of B... is held against A, on the same utterances and draws; then the utterances and keywords that changed
-    sides."""
+    Compares each of B... with A, on the same utterances and bootstrap draws, then lists the utterances and keywords
+    that differ."""
     _without_garbage_collection()
     from sap2.evaluation import compare as compare_systems
     from sap2.evaluation import score_files
     from sap2.evaluation.output import comparison_json, comparison_text, made_how
 
     if len(hypotheses) < 2:
-        raise typer.BadParameter("expected two files or more; one alone is scored by `sap2 score`")
+        raise typer.BadParameter("expected at least two files; score a single file with `sap2 score`")
     scores = score_files(
         hypotheses,
         ref,
@@ -131,7 +133,7 @@ def compare(
 
 
 def _without_garbage_collection() -> None:
-    """Scoring makes millions of objects and no cycles: looking for some, also at exit, takes a third of the time."""
+    """Disable garbage collection: scoring creates many objects but no cycles, and is a third faster without it."""
     import atexit
     import gc
 

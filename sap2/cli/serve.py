@@ -1,4 +1,4 @@
-"""The HTTP server, and what is learnt from what it served."""
+"""The HTTP server, drift metrics of its requests, and training data from corrections."""
 
 from pathlib import Path
 from typing import Annotated
@@ -9,9 +9,9 @@ from sap2.cli.options import PARAMS, ParamsOption, ProfileOption, SetOption, fin
 
 app = typer.Typer()
 RequestsOption = Annotated[
-    Path, typer.Option("--requests", metavar="DIR", help="Folder that `sap2 serve --requests DIR` wrote.")
+    Path, typer.Option("--requests", metavar="DIR", help="Folder written by `sap2 serve --requests DIR`.")
 ]
-feedback = typer.Typer(no_args_is_help=True, help="Learn from what was served.", rich_markup_mode=None)
+feedback = typer.Typer(no_args_is_help=True, help="Collect training data from served requests.", rich_markup_mode=None)
 
 
 @app.command(epilog="Example: sap2 serve --model models:/sap2-asr@champion")
@@ -20,29 +20,33 @@ def serve(
         str,
         typer.Option(metavar="MODEL", help="models:/NAME@ALIAS (followed), models:/NAME/VERSION, or a folder."),
     ] = "models",
-    host: Annotated[str, typer.Option(help="Where to listen; beyond this machine only with SAP2_API_KEY set.")] = (
-        "127.0.0.1"
-    ),
+    host: Annotated[str, typer.Option(help="Address to listen on; other machines need SAP2_API_KEY.")] = ("127.0.0.1"),
     port: Annotated[int, typer.Option(min=1, max=65535)] = 8000,
-    max_batch: Annotated[int, typer.Option(min=1, help="Recordings recognised together; 1 = none.")] = 16,
-    queue: Annotated[int, typer.Option(min=1, help="Recordings that may wait; then 429.")] = 64,
+    max_batch: Annotated[int, typer.Option(min=1, help="Maximum recordings per batch; 1 = no batching.")] = 16,
+    queue: Annotated[int, typer.Option(min=1, help="Maximum queued recordings; more get status 429.")] = 64,
     timeout: Annotated[
-        float, typer.Option(min=1, callback=finite, help="Seconds from a request to its answer.")
+        float, typer.Option(min=1, callback=finite, help="Maximum seconds from a request to its response.")
     ] = 120.0,
-    max_mb: Annotated[int, typer.Option("--max-mb", min=1, help="Megabytes of a request.")] = 64,
-    max_minutes: Annotated[float, typer.Option(min=0.1, callback=finite, help="Minutes of a recording.")] = 10.0,
-    max_keywords: Annotated[int, typer.Option(min=0, help="Keywords of a list.")] = 2000,
+    max_mb: Annotated[int, typer.Option("--max-mb", min=1, help="Maximum megabytes of a request.")] = 64,
+    max_minutes: Annotated[
+        float, typer.Option(min=0.1, callback=finite, help="Maximum minutes of a recording.")
+    ] = 10.0,
+    max_keywords: Annotated[int, typer.Option(min=0, help="Maximum keywords in a list.")] = 2000,
     poll: Annotated[
-        float, typer.Option(min=0.1, callback=finite, help="Seconds between two looks at the alias.")
+        float, typer.Option(min=0.1, callback=finite, help="Seconds between two queries of the alias.")
     ] = 5.0,
     requests: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Keep recordings, lists and texts, for monitor and feedback.")
+        Path | None, typer.Option(metavar="DIR", help="Store recordings, lists and texts, for monitor and feedback.")
     ] = None,
     indexes: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Lists that requests may name: NAME.index of `sap2 index`.")
+        Path | None,
+        typer.Option(metavar="DIR", help="Folder of NAME.index files by `sap2 index`, which requests may name."),
     ] = None,
     index_mb: Annotated[
-        int, typer.Option("--index-mb", min=1, help="Megabytes of memory for indexes; then the oldest goes.")
+        int,
+        typer.Option(
+            "--index-mb", min=1, help="Maximum megabytes of loaded indexes; the least recently used is unloaded."
+        ),
     ] = 1024,
     params: ParamsOption = PARAMS,
     profile: ProfileOption = None,
@@ -51,7 +55,7 @@ def serve(
     """Serve a model by OpenAI's transcription API.
 
     POST /v1/audio/transcriptions takes a recording and a keyword list; /docs describes it, /healthz, /readyz and
-    /metrics are for operation. A new champion is taken without a pause. Keys of clients: SAP2_API_KEY."""
+    /metrics are for operation. A new champion is loaded without interruption. Clients' keys: SAP2_API_KEY."""
     from sap2.params import TrackingSection
     from sap2.serving.indexes import IndexFolder
     from sap2.serving.limits import Limits
@@ -67,8 +71,8 @@ def serve(
         queue=queue,
         max_batch=max_batch,
     )
-    offered = IndexFolder(indexes, index_mb << 20) if indexes else None
-    run(model, tracking, limits, host, port, poll, requests, offered, settings_overrides(set_ or ()))
+    index_folder = IndexFolder(indexes, index_mb << 20) if indexes else None
+    run(model, tracking, limits, host, port, poll, requests, index_folder, settings_overrides(set_ or ()))
 
 
 @app.command(epilog="Example: sap2 monitor --requests served")
@@ -78,10 +82,10 @@ def monitor(
     profile: ProfileOption = None,
     set_: SetOption = None,
 ) -> None:
-    """Show and log how what is served drifts.
+    """Print and log drift metrics of served requests.
 
-    By day: requests with a found keyword, keywords found and kept of those listed, how sure stage 1 is, errors of
-    corrected ones. The curves become a run in MLflow."""
+    By day: requests with a recognised keyword, shares of listed keywords recognised and selected, confidence of
+    stage 1, word errors of corrected requests. The curves become a run in MLflow."""
     from sap2.serving import keeping
     from sap2.tracking.monitoring import drift, drift_table, log_drift
 
@@ -93,11 +97,9 @@ def monitor(
 @feedback.command("add", epilog="Example: sap2 feedback add 4f1c… 'ask jon meyer' --requests served")
 def feedback_add(
     id: Annotated[str, typer.Argument(metavar="ID", help="The answer's header x-sap2-id.")],
-    text: Annotated[str, typer.Argument(metavar="TEXT", help="What was really said.")],
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="The correct transcript.")],
     requests: RequestsOption,
-    manifest: Annotated[Path, typer.Option(metavar="FILE", help="Manifest that gains the utterance.")] = Path(
-        "data/feedback.jsonl"
-    ),
+    manifest: Annotated[Path, typer.Option(metavar="FILE", help="Manifest to extend.")] = Path("data/feedback.jsonl"),
 ) -> None:
     """Add a corrected transcript to a manifest, as training data."""
     from sap2.serving.keeping import add_correction

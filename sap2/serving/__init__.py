@@ -1,5 +1,5 @@
-"""A trained recogniser behind HTTP: `POST /v1/audio/transcriptions` as OpenAI's clients send it, plus keyword lists.
+"""HTTP server for a trained recogniser: OpenAI's `POST /v1/audio/transcriptions`, extended by keyword lists.
 
-upload (what a request holds) → engine (queue, micro-batches, the model) → sap2.transcripts (json, text, srt, vtt);
-`app` joins them, `models` says which model is served and fetches a new champion, `server` runs it all until it ends.
+upload (parsing of requests) → engine (queue, micro-batches, the model) → sap2.transcripts (json, text, srt, vtt).
+`app` combines them, `models` resolves and loads the served model, `server` runs the process.
 """

@@ -1,6 +1,6 @@
-"""`sap2 demo`: a page on this machine, for one person: a talk and its slides in, names coloured by slide out.
+"""`sap2 demo`: a local page for a single user that transcribes a talk with its slides and colours names by slide.
 
-The last few talks are kept in memory; nothing is written but temporary uploads, and nothing leaves the machine.
+The most recent talks are kept in memory. Only temporary uploads are written to disk, and no data leaves the machine.
 """
 
 import io
@@ -9,7 +9,7 @@ import shutil
 import threading
 import uuid
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
@@ -21,6 +21,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
+from starlette.middleware.base import RequestResponseEndpoint
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from sap2.data.biasing import read_list
@@ -28,7 +29,7 @@ from sap2.errors import InputError, SapError
 from sap2.pages import look, page_file
 from sap2.serving.engine import Engine
 from sap2.serving.limits import Limits
-from sap2.serving.upload import SHORTEST, Refused, printable, read_body, read_form
+from sap2.serving.upload import SHORTEST, RequestError, printable, read_body, read_form
 from sap2.slides import Options
 from sap2.slides.keywords import Keyword, keywords_tsv, read_keywords
 from sap2.slides.talk import transcribe_talk
@@ -45,21 +46,21 @@ if TYPE_CHECKING:
 __all__ = ["LIMITS", "create_demo", "serve_demo"]
 
 LIMITS = Limits(max_bytes=512 << 20, max_duration=3 * 3600.0, timeout=3600.0, batch_wait=0.0)
-KEPT = 4  # talks in memory
-MOST_LIST = 4 << 20  # bytes of an edited list
-# By address: what it shares with the page of `sap2 talk`, its own file, and the kind.
-PAGE = {
+MAX_TALKS = 4  # in memory
+MAX_LIST = 4 << 20  # bytes of an edited list
+# By URL: the part shared with the page of `sap2 talk`, the file of the demo, and the media type.
+PAGE: dict[str, tuple[Callable[[], str], str, str]] = {
     "": (str, "page.html", "text/html"),
     "page.js": (talk_script, "page.js", "text/javascript"),
     "page.css": (lambda: look() + talk_style(), "page.css", "text/css"),
 }
 POLICY = "default-src 'self'; img-src data:; media-src blob:; frame-ancestors 'none'"
-READING = threading.Lock()  # PDFium serves one thread at a time
+READING = threading.Lock()  # PDFium is not thread-safe
 DOWNLOADS = {"srt": "application/x-subrip", "md": "text/markdown", "json": "application/json", "html": "text/html"}
 
 
-class _Queued:
-    """The engine as `transcribe_talk` needs a recogniser: what several pages ask is recognised one after another."""
+class _QueuedRecogniser:
+    """A recogniser for `transcribe_talk` that sends segments through the engine's queue."""
 
     def __init__(self, engine: Engine, recogniser: Any, limits: Limits):
         self._engine, self._limits = engine, limits
@@ -70,12 +71,12 @@ class _Queued:
         return [future.result().transcript for future in futures]
 
     def transcribe(self, audio: "Sequence[AudioSegment]") -> list[str]:
-        return [one.text for one in self.recognise(audio, [[]] * len(audio))]
+        return [transcript.text for transcript in self.recognise(audio, [[]] * len(audio))]
 
 
 @dataclass
-class _Held:
-    """A talk, how far it is, and what became of it."""
+class _DemoTalk:
+    """A talk with its progress and its result."""
 
     name: str
     given: TalkInput
@@ -88,7 +89,7 @@ class _Held:
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     def track(self, groups: Iterable[list[int]], _count: int, label: str) -> Iterator[list[int]]:
-        """For `transcribe_talk`: notes how many segments are done."""
+        """Track progress over groups of segments, for `transcribe_talk`."""
         todo = list(groups)
         self.step, self.finished, self.total = label, 0, sum(map(len, todo))
         for group in todo:
@@ -97,39 +98,40 @@ class _Held:
 
     @property
     def about(self) -> list[str]:
-        """What the talk was made from."""
+        """Summaries of the talk's inputs."""
         return [*self.given.used, *([f"slides: {self.given.timed_by}"] if self.given.texts else [])]
 
     def state(self) -> dict[str, Any]:
+        """Return progress and result for the page."""
         state: dict[str, Any] = {"step": self.step, "finished": self.finished, "total": self.total}
         state |= {"done": self.talk is not None, "error_text": self.error, "notices": self.given.notices}
         if self.talk is not None:
             transcript = self.talk.transcript
-            said = filter(None, (left_out_notice(transcript), warning_of(transcript)))
+            warnings = filter(None, (left_out_notice(transcript), warning_of(transcript)))
             rows = keywords_tsv(self.given.keywords).splitlines()[1:]
             state |= {"view": talk_view(self.talk, self.slides), "about": self.about, "keywords": "\n".join(rows)}
-            state["notices"] = [*self.given.notices, *(f"{self.name}: {one}" for one in said)]
+            state["notices"] = [*self.given.notices, *(f"{self.name}: {warning}" for warning in warnings)]
         return state
 
     def file(self, kind: str) -> str:
-        """The transcript as a file of a kind."""
+        """Format the transcript as a file for download."""
         assert self.talk is not None
         if kind == "html":
-            address = f"./{quote(PurePath(self.name).name)}"  # where it is saved beside the recording, words play
+            address = f"./{quote(PurePath(self.name).name)}"  # words play if it is saved next to the recording
             return render_talk(self.talk, self.name, self.slides, address, self.about, self.given.notices)
         return rendered(self.talk, self.name, kind)  # type: ignore[arg-type]
 
 
 def create_demo(recogniser: Any, limits: Limits = LIMITS) -> FastAPI:
-    """The page and what it asks for.
+    """Create the application: the page and its endpoints.
 
     Args:
         recogniser: A `sap2.inference.Recogniser`.
     """
     engine = Engine(limits)
     engine.switch("demo", recogniser)
-    queued = _Queued(engine, recogniser, limits)
-    talks: OrderedDict[str, _Held] = OrderedDict()
+    queued = _QueuedRecogniser(engine, recogniser, limits)
+    talks: OrderedDict[str, _DemoTalk] = OrderedDict()
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -137,44 +139,44 @@ def create_demo(recogniser: Any, limits: Limits = LIMITS) -> FastAPI:
         engine.close(1.0)
 
     app = FastAPI(title="SAP²-ASR demo", lifespan=lifespan, openapi_url=None)
-    # Another site's page may send its visitor here by a name of its own, or by a form: neither is answered.
+    # Requests from other sites, through DNS rebinding or a form, are rejected.
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost"])
 
     @app.middleware("http")
-    async def _own_page_only(request: Request, call_next) -> Response:
+    async def _own_page_only(request: Request, call_next: RequestResponseEndpoint) -> Response:
         origin = request.headers.get("origin")
         if origin is not None and origin != f"http://{request.headers.get('host')}":
-            return JSONResponse({"error": {"message": "asked from another page"}}, 403)
+            return JSONResponse({"error": {"message": "the request comes from another page"}}, 403)
         response = await call_next(request)
         response.headers["content-security-policy"] = POLICY
         response.headers["x-content-type-options"] = "nosniff"
         return response
 
-    @app.exception_handler(Refused)
-    async def _refused(_: Request, error: Refused) -> Response:
+    @app.exception_handler(RequestError)
+    async def _refused(_: Request, error: RequestError) -> Response:
         return JSONResponse({"error": {"message": error.message}}, error.status)
 
     @app.exception_handler(InputError)
     async def _unusable(_: Request, error: InputError) -> Response:
         return JSONResponse({"error": {"message": str(error)}}, 400)
 
-    def begin(held: _Held) -> dict[str, str]:
-        talks[held.id] = held
-        while len(talks) > KEPT:
+    def begin(talk: _DemoTalk) -> dict[str, str]:
+        talks[talk.id] = talk
+        while len(talks) > MAX_TALKS:
             talks.popitem(last=False)
-        threading.Thread(target=_run, args=[held, queued], daemon=True).start()
-        return {"id": held.id}
+        threading.Thread(target=_run, args=[talk, queued], daemon=True).start()
+        return {"id": talk.id}
 
-    def found(id: str) -> _Held:
+    def kept(id: str) -> _DemoTalk:
         if id not in talks:
-            raise Refused(404, "this talk is no longer kept; upload it again")
+            raise RequestError(404, "this talk is no longer in memory; upload it again")
         return talks[id]
 
     @app.get("/")
     @app.get("/{name}")
     async def page(name: str = "") -> Response:
         if name not in PAGE:
-            raise Refused(404, "there is no such page")
+            raise RequestError(404, "there is no such page")
         shared, file, kind = PAGE[name]
         content = shared() + page_file("sap2.serving", f"demo_page/{file}")
         return Response(content, media_type=kind, headers={"cache-control": "no-store"})
@@ -189,73 +191,73 @@ def create_demo(recogniser: Any, limits: Limits = LIMITS) -> FastAPI:
 
     @app.post("/talks/{id}/again")
     async def again(id: str, request: Request) -> dict[str, str]:
-        held = found(id)
-        text = (await read_body(request, MOST_LIST)).decode("utf-8", "replace")
+        previous = kept(id)
+        text = (await read_body(request, MAX_LIST)).decode("utf-8", "replace")
         keywords = _edited(text, limits)
-        given = replace(held.given, keywords=keywords, used=[f"{len(keywords)} keywords, as edited"], notices=[])
-        return begin(_Held(held.name, given, held.slides))
+        given = replace(previous.given, keywords=keywords, used=[f"{len(keywords)} keywords, as edited"], notices=[])
+        return begin(_DemoTalk(previous.name, given, previous.slides))
 
     @app.get("/talks/{id}")
     async def state(id: str) -> dict[str, Any]:
-        return found(id).state()
+        return kept(id).state()
 
     @app.get("/talks/{id}/audio.wav")
     def audio(id: str) -> Response:
         import soundfile
 
         out = io.BytesIO()
-        soundfile.write(out, found(id).given.wave, 16_000, format="WAV", subtype="PCM_16")
+        soundfile.write(out, kept(id).given.wave, 16_000, format="WAV", subtype="PCM_16")
         return Response(out.getvalue(), media_type="audio/wav")
 
     @app.get("/talks/{id}/talk.{kind}")
     async def download(id: str, kind: str) -> Response:
-        held = found(id)
-        if held.talk is None or kind not in DOWNLOADS:
-            raise Refused(404, "there is no such file")
+        talk = kept(id)
+        if talk.talk is None or kind not in DOWNLOADS:
+            raise RequestError(404, "there is no such file")
         attached = {"content-disposition": f'attachment; filename="talk.{kind}"'}
-        return Response(held.file(kind), media_type=DOWNLOADS[kind], headers=attached)
+        return Response(talk.file(kind), media_type=DOWNLOADS[kind], headers=attached)
 
     return app
 
 
-def _read(form: Any, limits: Limits) -> _Held:
-    """The talk that a form holds. Raises: Refused, InputError: what is wrong with it."""
+def _read(form: Any, limits: Limits) -> _DemoTalk:
+    """Read the talk in a form. Raises: RequestError, InputError: an upload is missing or unusable."""
     recordings, decks, times = (_uploaded(form, field) for field in ("file", "slides", "times"))
     if not recordings:
-        raise Refused(400, "there is no recording, expected an audio file or a video", "file")
+        raise RequestError(400, "the recording is missing, expected an audio file or a video", "file")
     if times and not decks:
-        raise Refused(400, "there are times of slides without slides, expected both", "times")
+        raise RequestError(400, "times of slides need slides, expected both", "times")
     everywhere = read_list(str(form.get("keywords") or ""))
     language = str(form.get("language") or "") or None
     options = Options("always" if form.get("ocr") else "auto", notes=bool(form.get("notes")))
     with TemporaryDirectory(prefix="sap2-demo-") as folder, READING:
-        room = _Room(Path(folder))
+        uploads = _UploadFolder(Path(folder))
         try:
-            saved = [room.saved(deck, f"slides-{n}") for n, deck in enumerate(decks, start=1)]
-            recording = room.saved(recordings[0], "recording")
-            shown = room.saved(times[0], "times") if times else None
+            saved = [uploads.saved(deck, f"slides-{n}") for n, deck in enumerate(decks, start=1)]
+            recording = uploads.saved(recordings[0], "recording")
+            shown = uploads.saved(times[0], "times") if times else None
             given = read_talk(recording, saved, everywhere, shown, language, options, SHORTEST, limits.max_duration)
             slides, undrawn = drawn_slides(given)
         except InputError as error:
-            raise InputError(room.as_named(str(error))) from error
+            raise InputError(uploads.as_named(str(error))) from error
     given = replace(
         given,
-        timed_by=room.as_named(given.timed_by),
-        used=list(map(room.as_named, given.used)),
-        notices=[room.as_named(notice) for notice in (*given.notices, *undrawn)],
+        timed_by=uploads.as_named(given.timed_by),
+        used=list(map(uploads.as_named, given.used)),
+        notices=[uploads.as_named(notice) for notice in (*given.notices, *undrawn)],
     )
-    return _Held(recordings[0].filename or "", given, slides)
+    return _DemoTalk(recordings[0].filename or "", given, slides)
 
 
-class _Room:
-    """A folder of uploads: of a client's name only the ending, which tells the kind, names a file in it."""
+class _UploadFolder:
+    """A folder of uploads under names of its own; only the extension, for the format, is the client's."""
 
     def __init__(self, folder: Path):
         self._folder = folder
         self._names: dict[str, str] = {}
 
     def saved(self, upload: UploadFile, name: str) -> Path:
-        """The upload as a file."""
+        """Save an upload as a file."""
         given = upload.filename or ""
         ending = re.sub(r"[^.a-z0-9]", "", PurePath(given).suffix.lower())[:8]
         path = self._folder / f"{name}{ending}"
@@ -265,43 +267,43 @@ class _Room:
         return path
 
     def as_named(self, message: str) -> str:
-        """A message in which files have the names they came with."""
-        # At once, lest a name that reads like one of ours be replaced in turn; the longest first.
+        """Replace the paths of uploads in a message by the clients' names."""
+        # In a single pass, so that a client's name is never replaced in turn; longest path first.
         paths = "|".join(map(re.escape, sorted(self._names, key=len, reverse=True)))
-        return re.sub(paths, lambda path: self._names[path[0]], message) if paths else message
+        return re.sub(paths, lambda match: self._names[match[0]], message) if paths else message
 
 
 def _uploaded(form: Any, field: str) -> list[UploadFile]:
-    return [one for one in form.getlist(field) if isinstance(one, UploadFile) and one.filename]
+    return [upload for upload in form.getlist(field) if isinstance(upload, UploadFile) and upload.filename]
 
 
 def _edited(text: str, limits: Limits) -> list[Keyword]:
     keywords = read_keywords(text, "keywords", headed=False) or []
     if len(keywords) > 50 * limits.max_keywords:
-        raise Refused(400, f"{len(keywords)} keywords, expected at most {50 * limits.max_keywords}")
+        raise RequestError(400, f"{len(keywords)} keywords, expected at most {50 * limits.max_keywords}")
     return keywords
 
 
-def _run(held: _Held, recogniser: Any) -> None:
+def _run(talk: _DemoTalk, recogniser: Any) -> None:
     try:
-        held.talk = transcribe_talk(
+        talk.talk = transcribe_talk(
             recogniser,
-            held.given.wave,
-            held.given.keywords,
-            held.given.texts,
-            held.given.times,
+            talk.given.wave,
+            talk.given.keywords,
+            talk.given.texts,
+            talk.given.times,
             explain=True,
-            progress=held.track,
+            progress=talk.track,
         )
     except SapError as error:
-        held.error = str(error)
-    except Exception as error:  # the page must not wait for ever
-        held.error = f"the talk could not be recognised ({type(error).__name__}); the server's log says why"
+        talk.error = str(error)
+    except Exception as error:  # the page must not wait forever
+        talk.error = f"the talk could not be recognised ({type(error).__name__}); see the server's log"
         raise
 
 
 def serve_demo(recogniser: Any, port: int) -> None:
-    """Serve the page on 127.0.0.1 until the process is told to stop."""
+    """Serve the page on 127.0.0.1 until the process is stopped."""
     import uvicorn
 
     uvicorn.run(create_demo(recogniser), host="127.0.0.1", port=port, log_level="warning", server_header=False)

@@ -1,4 +1,4 @@
-"""One model, one thread, many requests: a bounded queue whose recordings are recognised in micro-batches."""
+"""Recognition of concurrent requests in micro-batches: a bounded queue, a worker thread and a model."""
 
 import contextlib
 import ctypes
@@ -15,23 +15,23 @@ from typing import Any, Protocol
 from sap2.constants import SAMPLE_RATE, Seconds
 from sap2.serving.limits import Limits
 
-__all__ = ["Answer", "Engine", "EngineClosed", "QueueFull", "Recognising", "RequestTimeout"]
+__all__ = ["Answer", "Engine", "EngineClosed", "QueueFull", "BatchRecogniser", "RequestTimeout"]
 
 TIDY_EVERY: Seconds = 10.0
-# oneDNN keeps compiled kernels of 1,024 shapes, and every batch has another: hundreds of MB, and no faster. It reads
-# this when it compiles the first.
+# By default oneDNN caches compiled kernels of 1,024 shapes. Almost every batch has a new shape, so the cache takes
+# hundreds of MB without a gain. The variable is read when the first kernel is compiled.
 KERNELS_KEPT = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "16")
-LONGEST_WAIT = 5  # times `Limits.batch_wait` that the first of a batch waits
+LONGEST_WAIT = 5  # maximum wait of a batch's first recording, in multiples of `Limits.batch_wait`
 
 
-class Recognising(Protocol):
-    """What the engine needs of `sap2.inference.Recogniser`."""
+class BatchRecogniser(Protocol):
+    """The part of `sap2.inference.Recogniser` that the engine uses."""
 
     def recognise(self, audio: Sequence[Any], keywords: Sequence[Sequence[str]]) -> list[Any]: ...
 
 
 class QueueFull(Exception):
-    """The queue has no room; `retry_after` says when it may have some."""
+    """The queue is full; `retry_after` is the expected time until it has room."""
 
     def __init__(self, retry_after: Seconds):
         super().__init__(f"try again in {retry_after:.0f} s")
@@ -39,16 +39,16 @@ class QueueFull(Exception):
 
 
 class EngineClosed(Exception):
-    """The server is stopping, has no model yet, or can recognise nothing any more."""
+    """The engine is stopping, has no model yet, or its thread has died."""
 
 
 class RequestTimeout(Exception):
-    """The request's time was over before its turn came."""
+    """The request timed out in the queue."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """A transcript, which model it is from, and the id under which it is kept, if it is."""
+    """A transcript, the name of its model, and the id under which it is stored, if any."""
 
     transcript: Any
     model: str
@@ -68,11 +68,11 @@ class _Job:
 
 
 class Engine:
-    """Recognises what is submitted, in the order it came.
+    """Recognises submitted recordings in order of arrival.
 
     Args:
-        limits: Those of the queue and of a batch count here.
-        observe: Told of each batch: recordings, seconds of audio, seconds of computing.
+        limits: The bounds of the queue and of batches are used.
+        observe: Called after each batch with its number of recordings, seconds of audio and seconds of computation.
     """
 
     def __init__(self, limits: Limits, observe: Callable[[int, Seconds, Seconds], None] = lambda *_: None):
@@ -80,39 +80,39 @@ class Engine:
         self._limits, self._observe = limits, observe
         self._waiting: deque[_Job] = deque()
         self._changed = threading.Condition()
-        self._model: tuple[str, Recognising] | None = None
+        self._model: tuple[str, BatchRecogniser] | None = None
         self._closed = False
-        self._seconds_each = 0.2  # of computing a recording: a moving average, for Retry-After
+        self._seconds_each = 0.2  # of computation per recording: a moving average, for Retry-After
         self._thread = threading.Thread(target=self._work, name="recogniser", daemon=True)
         self._thread.start()
 
     @property
     def model(self) -> str | None:
-        """Name of the model that the next batch goes to."""
-        held = self._model
-        return held and held[0]
+        """Name of the model for the next batch."""
+        current = self._model
+        return current and current[0]
 
     @property
     def depth(self) -> int:
-        """Recordings that wait, and that somebody waits for."""
+        """Number of queued recordings whose requests are not cancelled."""
         with self._changed:
             return sum(not job.future.cancelled() for job in self._waiting)
 
     @property
     def alive(self) -> bool:
-        """Whether its thread is there; without one nothing will be recognised any more."""
+        """Whether the worker thread is running; without it nothing can be recognised."""
         return self._thread.is_alive()
 
-    def switch(self, name: str, model: Recognising) -> None:
-        """Take another model from the next batch on; the batch that is being recognised ends with the one it has."""
+    def switch(self, name: str, model: BatchRecogniser) -> None:
+        """Use another model from the next batch on; a batch in progress finishes with its model."""
         with self._changed:
             self._model = (name, model)
             self._changed.notify()
 
     def submit(self, recordings: Sequence[tuple[Sized, Sequence[str]]], timeout: Seconds) -> list["Future[Answer]"]:
-        """Queue recordings with their lists, all or none.
+        """Queue recordings with their keyword lists, either all or none.
 
-        Raises: QueueFull: there is no room for all of them. EngineClosed: there is no model, or it closes or has died.
+        Raises: QueueFull: there is no room for all. EngineClosed: there is no model, or the engine is closed or dead.
         """
         until = time.monotonic() + timeout
         jobs = [_Job(audio, keywords, until) for audio, keywords in recordings]
@@ -127,7 +127,7 @@ class Engine:
         return [job.future for job in jobs]
 
     def close(self, patience: Seconds) -> None:
-        """Take nothing more, finish what waits, and end; what is not done within `patience` fails."""
+        """Reject new recordings, finish the queue, and stop; recordings not finished within `patience` fail."""
         with self._changed:
             self._closed = True
             self._changed.notify()
@@ -146,7 +146,7 @@ class Engine:
                 wanted = [job for job in batch if self._still_wanted(job)]
                 if wanted:
                     self._recognise(wanted)
-            except Exception as error:  # whatever it is, the next request must find this thread
+            except Exception as error:  # the thread must survive any error
                 print(f"serving: a batch of {len(batch)} failed: {error!r}", file=sys.stderr)
                 for job in batch:
                     _fail(job, error)
@@ -155,13 +155,13 @@ class Engine:
                 tidied = time.monotonic()
 
     def _next(self) -> list[_Job] | None:
-        """The next batch; None when there will be none."""
+        """Wait for the next batch; None = the engine is closed and the queue is empty."""
         with self._changed:
             while not (self._waiting and self._model):
                 if self._closed:
                     return None
                 self._changed.wait()
-            self._wait_for_company()
+            self._wait_for_batch()
             batch = [self._waiting.popleft()]
             duration = batch[0].duration
             while self._waiting and len(batch) < self._limits.max_batch:
@@ -171,8 +171,8 @@ class Engine:
                 batch.append(self._waiting.popleft())
             return batch
 
-    def _wait_for_company(self) -> None:
-        """Until the batch is full or nobody comes any more: those who are answered together ask again together."""
+    def _wait_for_batch(self) -> None:
+        """Wait until the batch is full or arrivals cease; clients that got answers together send again together."""
         wait = self._limits.batch_wait
         latest = time.monotonic() + LONGEST_WAIT * wait
         while (here := len(self._waiting)) < self._limits.max_batch and not self._closed:
@@ -193,13 +193,15 @@ class Engine:
         return True
 
     def _recognise(self, batch: list[_Job]) -> None:
-        name, model = self._model  # type: ignore[misc]  # there is one: else nothing was submitted
+        if self._model is None:  # unreachable: without a model nothing can be submitted
+            raise EngineClosed
+        name, model = self._model
         started = time.monotonic()
         try:
             transcripts = model.recognise([job.audio for job in batch], [job.keywords for job in batch])
             answers = [Answer(transcript, name) for _, transcript in zip(batch, transcripts, strict=True)]
-        except Exception as error:  # whatever a model raises, the next request must find a server
-            if len(batch) > 1:  # one of them is the culprit: the others must not suffer
+        except Exception as error:  # the server must survive any error of a model
+            if len(batch) > 1:  # a single recording may be the cause: recognise each by itself
                 for job in batch:
                     self._recognise([job])
                 return
@@ -214,13 +216,13 @@ class Engine:
 
 
 def _fail(job: _Job, error: Exception) -> None:
-    """Tell who waits for it, if that is still somebody and nothing has been told."""
+    """Set a job's exception, unless it is cancelled or already done."""
     with contextlib.suppress(InvalidStateError):
         job.future.set_exception(error)
 
 
 def _give_back_memory() -> None:
-    """Let the system have what glibc keeps of freed tensors: with batches of ever other sizes that would only grow."""
+    """Return freed memory that glibc retains to the system; with batches of varying size it would keep growing."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
-    if trim is not None:  # musl has none
+    if trim is not None:  # musl lacks it
         trim(0)

@@ -1,4 +1,4 @@
-"""The keyword indexes that an operator offers: files of a folder, loaded when a request names one."""
+"""Keyword indexes of a server: files in a folder, loaded when a request names them."""
 
 import threading
 from collections import OrderedDict
@@ -14,51 +14,51 @@ SUFFIX = ".index"
 
 
 @dataclass(frozen=True)
-class _Held:
+class _LoadedIndex:
     index: KeywordIndex
-    stamp: tuple[int, int]  # of the file: time of its last change, bytes
+    stamp: tuple[int, int]  # of the file: modification time, size
 
 
 class IndexFolder:
-    """Loads indexes by name, and keeps those used last in memory.
+    """Loads indexes by name, and keeps the most recently used in memory.
 
     Args:
-        folder: Holds `NAME.index` files, as "sap2 index" writes them; they may be replaced while it is served.
-        most: Bytes that the indexes in memory take together, about; the one used last may be above it alone.
+        folder: Folder of `NAME.index` files written by "sap2 index"; files may be replaced at any time.
+        most: Approximate maximum of the memory of all indexes, in bytes; the index used last is kept in any case.
     Raises: InputError: there is no such folder.
     """
 
     def __init__(self, folder: Path, most: int):
         if not folder.is_dir():
-            raise InputError(f'--indexes {folder}: no such folder, expected one of files that "sap2 index" wrote')
+            raise InputError(f'--indexes {folder}: no such folder, expected a folder of files written by "sap2 index"')
         self._folder, self._most = folder, most
-        self._held: OrderedDict[str, _Held] = OrderedDict()
+        self._loaded: OrderedDict[str, _LoadedIndex] = OrderedDict()
         self._lock = threading.Lock()
 
     def names(self) -> list[str]:
-        """The indexes there are."""
+        """Return the names of all indexes."""
         return sorted(path.stem for path in self._folder.glob(f"*{SUFFIX}"))
 
     def get(self, name: str) -> KeywordIndex:
-        """The index of this name. Blocks: for a thread.
+        """Return the index of a name, loading it if needed; blocks, so call it in a thread.
 
-        Raises: KeyError: there is none. InputError: its file is damaged.
+        Raises: KeyError: there is no such index. InputError: its file is damaged.
         """
-        if name not in self.names():  # never a path of the client's making
+        if name not in self.names():  # the client's name is never used as a path
             raise KeyError(name)
         path = self._folder / f"{name}{SUFFIX}"
         state = path.stat()
         stamp = (state.st_mtime_ns, state.st_size)
         with self._lock:
-            held = self._held.pop(name, None)
-            if held is None or held.stamp != stamp:
-                held = _Held(KeywordIndex.load(path), stamp)
-            self._held[name] = held
-            while len(self._held) > 1 and self.nbytes > self._most:
-                self._held.popitem(last=False)
-        return held.index
+            loaded = self._loaded.pop(name, None)
+            if loaded is None or loaded.stamp != stamp:
+                loaded = _LoadedIndex(KeywordIndex.load(path), stamp)
+            self._loaded[name] = loaded
+            while len(self._loaded) > 1 and self.nbytes > self._most:
+                self._loaded.popitem(last=False)
+        return loaded.index
 
     @property
     def nbytes(self) -> int:
-        """Memory that the indexes take, about."""
-        return sum(held.index.nbytes for held in list(self._held.values()))
+        """Approximate memory of the loaded indexes, in bytes."""
+        return sum(loaded.index.nbytes for loaded in list(self._loaded.values()))

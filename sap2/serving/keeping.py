@@ -1,6 +1,6 @@
-"""What was served, kept where the operator asks for it: for drift figures, and to learn from corrections.
+"""Storage of served requests, if the operator enables it: for drift metrics and for training on corrections.
 
-A folder with `requests.jsonl` (a line an answer), `audio/ID.flac`, and `corrections.jsonl` (what was really said).
+A folder with `requests.jsonl` (a line per answer), `audio/ID.flac`, and `corrections.jsonl` (correct transcripts).
 """
 
 import json
@@ -28,7 +28,7 @@ REQUESTS, CORRECTIONS, AUDIO = "requests.jsonl", "corrections.jsonl", "audio"
 
 
 class Keeper:
-    """Writes answers into a folder; several threads may."""
+    """Writes answers to a folder; thread-safe."""
 
     def __init__(self, folder: Path):
         self.folder, self._lock = folder, threading.Lock()
@@ -40,7 +40,7 @@ class Keeper:
             ) from error
 
     def add(self, id: str, audio: np.ndarray, keywords: Sequence[str], answer: Answer) -> None:
-        """Keep one answer; its audio is there before its line is."""
+        """Store an answer; its audio is written before its line."""
         path = Path(AUDIO) / f"{id}.flac"
         save_audio(self.folder / path, audio)
         transcript = answer.transcript
@@ -65,32 +65,32 @@ class Keeper:
 
 
 def requests(folder: Path) -> list[dict[str, Any]]:
-    """All answers kept, in their order.
+    """Read all stored answers in order.
 
-    Raises: InputError: there are none, or a line is none; the message names file, line and field.
+    Raises: InputError: there are no answers, or a line is malformed; the message names file, line and field.
     """
     path = folder / REQUESTS
-    rows = [_checked(_Kept, row, f"{path}:{number}") for number, row in read_jsonl(path)]
+    rows = [_checked(_StoredAnswer, row, f"{path}:{number}") for number, row in read_jsonl(path)]
     if not rows:
         raise InputError(f"{path}: holds no answers; they come from `sap2 serve --requests {folder}`")
     return rows
 
 
 def corrections(folder: Path) -> dict[str, str]:
-    """What was really said, by the answer's id; of several corrections the last."""
+    """Read the corrected transcripts by answer id; the last correction of an answer counts."""
     path = folder / CORRECTIONS
     if not path.is_file():
         return {}
-    rows = (_checked(_Corrected, row, f"{path}:{number}") for number, row in read_jsonl(path))
+    rows = (_checked(_Correction, row, f"{path}:{number}") for number, row in read_jsonl(path))
     return {row["id"]: row["text"] for row in rows}
 
 
 def add_correction(folder: Path, id: str, text: str, manifest: Path) -> Utterance:
-    """Note what was really said, and add it to a manifest as an utterance to train on.
+    """Store the correct transcript of an answer, and add it to a manifest as a training utterance.
 
     Args:
-        manifest: Gains the utterance, or has its text replaced by it; made when it is not there.
-    Raises: InputError: no such answer was kept, or no word is left of the text.
+        manifest: Manifest to which the utterance is added, or in which it is replaced; created if missing.
+    Raises: InputError: there is no such answer, or the text holds no word.
     """
     kept = next((row for row in requests(folder) if row["id"] == id), None)
     if kept is None:
@@ -100,27 +100,27 @@ def add_correction(folder: Path, id: str, text: str, manifest: Path) -> Utteranc
         raise InputError(f"the correction {text!r} holds no word")
     audio = (folder / kept["audio"]).absolute()
     utterance = Utterance(id=id, audio=str(audio), duration=kept["duration"], text=plain, keywords=kept["keywords"])
-    others = [one for one in read_manifest(manifest) if one.id != id] if manifest.exists() else []
+    others = [other for other in read_manifest(manifest) if other.id != id] if manifest.exists() else []
     write_manifest(manifest, [*others, utterance])
     _append(folder / CORRECTIONS, {"id": id, "text": plain})
     return utterance
 
 
-class _Corrected(BaseModel):
+class _Correction(BaseModel):
     model_config = ConfigDict(strict=True)
 
     id: str = Field(min_length=1)
     text: str
 
 
-class _Kept(_Corrected):
+class _StoredAnswer(_Correction):
     at: str
     audio: str = Field(min_length=1)
     duration: float = Field(gt=0, allow_inf_nan=False)
     keywords: list[str]
     predicted: list[str]
     found: list[str]
-    scores: dict[str, Annotated[float, Field(le=1)]]  # log probabilities, as near to 0 as rounding lets them
+    scores: dict[str, Annotated[float, Field(le=1)]]  # log-probabilities, which rounding may put slightly above 0
 
     @field_validator("at")
     @classmethod

@@ -1,4 +1,4 @@
-"""What a server takes on, so that no request can take it down."""
+"""Limits on requests and batches, which bound a server's load and memory."""
 
 from dataclasses import dataclass
 
@@ -9,18 +9,19 @@ __all__ = ["Limits"]
 
 @dataclass(frozen=True)
 class Limits:
-    """Bounds of a request, and of all of them together.
+    """Bounds of a request, of the queue and of a batch.
 
     Attributes:
-        max_bytes: Of a request's body.
-        max_duration: Of a recording.
-        max_keywords: Of a list.
-        max_files: Recordings in one batch request.
-        timeout: From a request's arrival to its answer.
-        queue: Recordings that wait; further ones are refused with 429.
-        max_batch: Recordings that are recognised together; 1 = no micro-batching.
-        batch_duration: Audio that is recognised together, whatever the number of recordings.
-        batch_wait: How long the last of a batch waits for company; the first at most `LONGEST_WAIT` times as long.
+        max_bytes: Maximum size of a request's body.
+        max_duration: Maximum length of a recording.
+        max_keywords: Maximum number of keywords in a list.
+        max_files: Maximum number of recordings in a batch request.
+        timeout: Maximum time from a request's arrival to its response.
+        queue: Maximum number of queued recordings; more are rejected with 429.
+        max_batch: Maximum number of recordings in a batch; 1 = no micro-batching.
+        batch_duration: Maximum length of all recordings in a batch together.
+        batch_wait: Time without a new recording after which an incomplete batch starts; the first recording of a batch
+            waits at most `LONGEST_WAIT` times as long.
     """
 
     max_bytes: int = 64 << 20

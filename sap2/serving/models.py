@@ -1,20 +1,20 @@
-"""Which model is served: a folder, a version, or whichever version an alias points to; and when that changes."""
+"""The source of the served model: a folder, a registered version, or the version that an alias points to."""
 
 from collections.abc import Sequence
 
 from sap2.errors import TrackingError
 from sap2.params import TrackingSection
-from sap2.serving.engine import Recognising
+from sap2.serving.engine import BatchRecogniser
 
 __all__ = ["ModelSource"]
 
 
 class ModelSource:
-    """Finds and loads what `uri` stands for now.
+    """Resolves and loads the model that a URI refers to.
 
     Args:
         uri: A folder with base, pruner and recogniser; `models:/NAME/VERSION`; or `models:/NAME@ALIAS`.
-        overrides: Changes of the model's settings, as `inference.num_beams=4`.
+        overrides: Changes to the model's settings, such as `inference.num_beams=4`.
     """
 
     def __init__(self, uri: str, tracking: TrackingSection, overrides: Sequence[str] = ()):
@@ -22,22 +22,23 @@ class ModelSource:
 
     @property
     def moves(self) -> bool:
-        """Whether another model may come to stand behind the same name."""
+        """Whether the URI is an alias, which may point to another version later."""
         return self.registered and "@" in self.uri
 
     @property
     def registered(self) -> bool:
+        """Whether the URI names a registered model rather than a folder."""
         return self.uri.startswith("models:/")
 
     @property
     def name(self) -> str:
-        """The registered model's name, without version or alias; a folder is its own."""
+        """The registered model's name without version or alias, or the folder."""
         return self.uri.removeprefix("models:/").partition("@")[0].partition("/")[0] if self.registered else self.uri
 
     def current(self) -> str:
-        """The version behind the alias, as `models:/NAME/VERSION`; what never moves is its own name.
+        """Resolve an alias to `models:/NAME/VERSION`; other URIs are returned unchanged.
 
-        Raises: TrackingError: there is no such alias, or the registry does not answer.
+        Raises: TrackingError: there is no such alias, or the registry is unavailable.
         """
         if not self.moves:
             return self.uri
@@ -46,16 +47,16 @@ class ModelSource:
 
         name, _, alias = self.uri.removeprefix("models:/").rpartition("@")
         with reporting(tracking_uri(self._tracking), f"gives no {self.uri}"):
-            held = aliases(new_client(self._tracking), name)
-        if alias not in held:
-            known = ", ".join(sorted(held)) or "none"
+            versions = aliases(new_client(self._tracking), name)
+        if alias not in versions:
+            known = ", ".join(sorted(versions)) or "none"
             raise TrackingError(
                 f'{self.uri}: no version has this alias (there are: {known}); run "sap2 promote", or name a version'
             )
-        return f"models:/{name}/{held[alias]}"
+        return f"models:/{name}/{versions[alias]}"
 
-    def load(self, current: str) -> Recognising:
-        """The model, warm: what is done only once is done before the first request.
+    def load(self, current: str) -> BatchRecogniser:
+        """Load a model and run it once, so that the first request is not slower than others.
 
         Raises: ModelError, TrackingError: it cannot be loaded.
         """
@@ -63,6 +64,6 @@ class ModelSource:
 
         from sap2.tracking.packaging import load_recogniser
 
-        recogniser = load_recogniser(self._tracking, current, self._overrides)
+        recogniser: BatchRecogniser = load_recogniser(self._tracking, current, self._overrides)
         recogniser.recognise([np.zeros(16_000, np.float32)], [["warm"]])
         return recogniser

@@ -1,4 +1,4 @@
-"""The server as a process: where it listens, who may ask, and how it ends."""
+"""The server process: its address, API keys, logging and shutdown."""
 
 import ipaddress
 import logging
@@ -22,8 +22,8 @@ from sap2.serving.models import ModelSource
 __all__ = ["KEYS_VARIABLE", "serve"]
 
 
-KEYS_VARIABLE = "SAP2_API_KEY"  # one key, or several separated by commas
-PROBES = {"/healthz", "/readyz", "/metrics"}  # asked every few seconds: their answers are not worth a line of log
+KEYS_VARIABLE = "SAP2_API_KEY"  # API keys, separated by commas
+PROBES = {"/healthz", "/readyz", "/metrics"}  # requested every few seconds, so excluded from the access log
 
 
 def serve(
@@ -37,18 +37,18 @@ def serve(
     indexes: IndexFolder | None = None,
     overrides: Sequence[str] = (),
 ) -> None:
-    """Serve a model until the process is told to stop; then finish what was begun.
+    """Serve a model until the process is stopped; requests in progress are then finished.
 
     Args:
-        keep: Folder in which what is served is kept; None = nothing is.
-        indexes: Keyword lists that requests may name.
-        overrides: Changes of the model's settings, as `inference.num_beams=4`.
-    Raises: InputError: the world could ask and no key is set. SapError: the model cannot be loaded.
+        keep: Folder in which requests and answers are stored; None = nothing is stored.
+        indexes: Keyword indexes that requests may name.
+        overrides: Changes to the model's settings, such as `inference.num_beams=4`.
+    Raises: InputError: the host is public but no API key is set. SapError: the model cannot be loaded.
     """
     keys = [key.strip() for key in os.environ.get(KEYS_VARIABLE, "").split(",") if key.strip()]
     if not keys and not _loopback(host):
         raise InputError(
-            f"--host {host} lets other machines in and {KEYS_VARIABLE} is not set; set it to a key that clients must "
+            f"--host {host} admits other machines, but {KEYS_VARIABLE} is not set; set it to a key that clients must "
             "send, or serve on 127.0.0.1 alone"
         )
     server: uvicorn.Server
@@ -66,10 +66,15 @@ def serve(
             timeout_graceful_shutdown=int(limits.timeout) + 1,
         )
     )  # fmt: skip
-    logging.getLogger("uvicorn.access").addFilter(lambda record: record.args[2] not in PROBES)
+    logging.getLogger("uvicorn.access").addFilter(_is_not_probe)
     server.run()
     if app.state.service.failed is not None:
         raise app.state.service.failed
+
+
+def _is_not_probe(record: logging.LogRecord) -> bool:
+    # uvicorn's arguments: client, method, path, HTTP version, status
+    return not isinstance(record.args, tuple) or len(record.args) < 3 or record.args[2] not in PROBES
 
 
 def _loopback(host: str) -> bool:

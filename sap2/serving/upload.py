@@ -1,4 +1,4 @@
-"""What a request holds, read within limits: recordings, keyword lists, the form of the answer."""
+"""Parsing of requests within limits: recordings, keyword lists and the response format."""
 
 import math
 import re
@@ -23,38 +23,38 @@ from sap2.serving.limits import Limits
 __all__ = [
     "FIELDS",
     "FORMATS",
-    "Asked",
-    "Refused",
+    "ParsedRequest",
+    "RequestError",
     "ResponseFormat",
     "printable",
     "read_audio",
     "read_body",
     "read_form",
-    "understood",
+    "parse_form",
 ]
 
 ResponseFormat = Literal["json", "text", "verbose_json", "srt", "vtt"]
 FORMATS: tuple[ResponseFormat, ...] = ("json", "text", "verbose_json", "srt", "vtt")
 FIELDS = {
     "file": f"The recording: {AUDIO_FORMATS}, any rate, mono or stereo.",
-    "model": "Name of the served model, or nothing.",
-    "prompt": "Keyword list, separated by commas or lines; # begins a comment.",
-    "keywords": "The same, as text or as a file; may be given more than once.",
-    "index": "Name of an index that the server has, instead of a list.",
-    "response_format": f"One of {', '.join(FORMATS)}; json when not given.",
-    "language": "Taken as it is; the model knows one language.",
-    "temperature": "0: the same recording always gets the same text.",
-    "timestamp_granularities[]": "segment.",
-    "stream": "false.",
+    "model": "Name of the served model, or empty.",
+    "prompt": "Keyword list, separated by commas or line breaks; # begins a comment.",
+    "keywords": "Keyword list in the same format, as text or as a file; repeatable.",
+    "index": "Name of a keyword index on the server, instead of a list.",
+    "response_format": f"Either of {', '.join(FORMATS)}; default: json.",
+    "language": "Repeated in the response; the model supports a single language.",
+    "temperature": "Must be 0: decoding is deterministic.",
+    "timestamp_granularities[]": "Must be segment.",
+    "stream": "Must be false.",
 }
-SHORTEST = 0.1  # seconds of a recording that can hold a word
-DRAINED = 4  # times the limit: a larger body is not even read to be thrown away
-LENGTH = re.compile(r"\d{1,18}", re.ASCII)  # of a body, as its header says it
-SHOWN = 80  # characters of what a client sent that an error repeats
+SHORTEST = 0.1  # seconds: a shorter recording cannot hold a word
+DRAINED = 4  # multiple of the limit up to which a body that is too large is read and discarded
+LENGTH = re.compile(r"\d{1,18}", re.ASCII)  # a Content-Length
+SHOWN = 80  # maximum characters of a client's input in an error message
 
 
-class Refused(Exception):
-    """A request that cannot be answered: becomes a JSON error in OpenAI's form."""
+class RequestError(Exception):
+    """An error response to a request, sent as JSON in OpenAI's format."""
 
     def __init__(self, status: int, message: str, param: str | None = None, code: str | None = None, **headers: str):
         super().__init__(message)
@@ -63,8 +63,8 @@ class Refused(Exception):
 
 
 @dataclass(frozen=True)
-class Asked:
-    """A request that was understood."""
+class ParsedRequest:
+    """The fields of a valid transcription request."""
 
     files: list[UploadFile]
     keywords: Sequence[str]
@@ -75,18 +75,18 @@ class Asked:
 
 
 async def read_form(request: Request, limits: Limits) -> FormData:
-    """The form's fields and files; large files are on disk.
+    """Read a form's fields and files; large files are spooled to disk.
 
-    Raises: Refused: 413 too large, declared or sent; 415 no form; 400 no valid form, or text that is not UTF-8.
+    Raises: RequestError: 413 too large, declared or sent; 415 not a form; 400 a malformed form, or text not in UTF-8.
     """
     kind = request.headers.get("content-type", "")
     if not kind.lower().startswith("multipart/form-data"):
-        raise Refused(415, f"content type is {printable(kind) or 'missing'}, expected multipart/form-data")
+        raise RequestError(415, f"content type is {printable(kind) or 'missing'}, expected multipart/form-data")
     declared = request.headers.get("content-length", "0")
     size = int(declared) if LENGTH.fullmatch(declared) else math.inf
     if size > limits.max_bytes:
         if size <= DRAINED * limits.max_bytes:
-            # A client that is still sending when we hang up sees a broken connection, not the reason.
+            # Read the body to its end: a client that is cut off while sending would not see the response.
             async for _ in request.stream():
                 pass
         raise _too_large(f"{declared} bytes", limits)
@@ -94,13 +94,13 @@ async def read_form(request: Request, limits: Limits) -> FormData:
     try:
         return await parser.parse()
     except MultiPartException as error:
-        raise Refused(400, f"no valid form: {error.message}") from error
+        raise RequestError(400, f"the form is malformed: {error.message}") from error
 
 
 async def read_body(request: Request, most: int) -> bytes:
-    """A body of at most `most` bytes, whatever its headers say.
+    """Read a body of at most `most` bytes, regardless of its headers.
 
-    Raises: Refused: 413, it is longer; what is beyond is read, that the client hears why, but not kept.
+    Raises: RequestError: 413, it is longer. The excess is read and discarded, so that the client sees the response.
     """
     kept, received = bytearray(), 0
     async for chunk in request.stream():
@@ -110,48 +110,48 @@ async def read_body(request: Request, most: int) -> bytes:
         if received <= most:
             kept += chunk
     if received > most:
-        raise Refused(413, f"the request has more than {most >> 20} MB", connection="close")
+        raise RequestError(413, f"the request has more than {most >> 20} MB", connection="close")
     return bytes(kept)
 
 
-async def understood(form: FormData, limits: Limits) -> Asked:
-    """A form's meaning.
+async def parse_form(form: FormData, limits: Limits) -> ParsedRequest:
+    """Parse a transcription request.
 
-    Raises: Refused: 400, with the field it is about.
+    Raises: RequestError: 400, with the name of the invalid field.
     """
     for name in form:
         if name not in FIELDS:
-            raise Refused(400, f"unknown field {printable(name)!r}; known: {', '.join(FIELDS)}", name[:SHOWN])
-    files = form.getlist("file")
-    if not files:
-        raise Refused(400, 'there is no field "file", expected a recording in it', "file")
-    for file in files:
+            raise RequestError(400, f"unknown field {printable(name)!r}; known: {', '.join(FIELDS)}", name[:SHOWN])
+    files: list[UploadFile] = []
+    for file in form.getlist("file"):
         if isinstance(file, str):
-            raise Refused(400, 'field "file" is text, expected a file with a file name', "file")
-    chosen = _text(form, "response_format") or "json"
-    if chosen not in FORMATS:
-        raise Refused(
-            400, f"response_format is {printable(chosen)!r}, expected one of {', '.join(FORMATS)}", "response_format"
-        )
+            raise RequestError(400, 'field "file" is text, expected a file with a file name', "file")
+        files.append(file)
+    if not files:
+        raise RequestError(400, 'field "file" is missing, expected a recording', "file")
+    response_format = _response_format(_text(form, "response_format") or "json")
     _check_unsupported(form)
     keywords, index = await _keywords(form, limits), _text(form, "index") or None
     if keywords and index:
-        raise Refused(400, "both a list and an index are given, expected one of them", "index")
-    return Asked(
-        files,  # type: ignore[arg-type]  # checked above
-        keywords,
-        index,
-        chosen,  # type: ignore[arg-type]  # one of FORMATS
-        _text(form, "model") or "",
-        _text(form, "language"),
+        raise RequestError(400, "both a list and an index are given, expected at most one of them", "index")
+    return ParsedRequest(files, keywords, index, response_format, _text(form, "model") or "", _text(form, "language"))
+
+
+def _response_format(name: str) -> ResponseFormat:
+    for known in FORMATS:
+        if name == known:
+            return known
+    raise RequestError(
+        400, f"response_format is {printable(name)!r}, expected one of {', '.join(FORMATS)}", "response_format"
     )
 
 
 def read_audio(file: UploadFile, limits: Limits) -> np.ndarray:
-    """The recording as 16 kHz mono. Blocks: for a thread.
+    """Decode a recording as 16 kHz mono; blocks, so call it in a thread.
 
-    Its name, which the client chose, names no file here: it only stands in errors.
-    Raises: Refused: 400, the file is empty, too short, broken or no audio; 413, it lasts too long.
+    The client's file name is only used in error messages, never as a path.
+
+    Raises: RequestError: 400, the file is empty, too short, damaged or not audio; 413, it is too long.
     """
     name = printable(file.filename or "file")
     with tempfile.TemporaryDirectory(prefix="sap2-upload-") as folder:
@@ -165,11 +165,11 @@ def read_audio(file: UploadFile, limits: Limits) -> np.ndarray:
         except InputError as error:
             message = str(error).replace(str(path), name).replace(path.name, name).replace(path.stem, Path(name).stem)
             status = 413 if "expected at most" in message and "lasts" in message else 400
-            raise Refused(status, message, "file") from error
+            raise RequestError(status, message, "file") from error
 
 
 class _Parser(MultiPartParser):
-    """Starlette's, which takes a field that is not UTF-8 for Latin-1; here it is an error."""
+    """Starlette's parser, except that a field not in UTF-8 is an error instead of being read as Latin-1."""
 
     def on_part_end(self) -> None:
         part = self._current_part
@@ -182,7 +182,7 @@ class _Parser(MultiPartParser):
 
 
 async def _bounded(stream: AsyncIterator[bytes], limits: Limits) -> AsyncIterator[bytes]:
-    """A body that is longer than it said, or did not say."""
+    """Pass a body on, up to the limit, as its declared length may be missing or wrong."""
     received = 0
     async for chunk in stream:
         received += len(chunk)
@@ -191,48 +191,50 @@ async def _bounded(stream: AsyncIterator[bytes], limits: Limits) -> AsyncIterato
         yield chunk
 
 
-def _too_large(got: str, limits: Limits) -> Refused:
-    return Refused(
+def _too_large(got: str, limits: Limits) -> RequestError:
+    return RequestError(
         413, f"the request has {printable(got)}, expected at most {limits.max_bytes}", "file", connection="close"
     )
 
 
 def _check_unsupported(form: FormData) -> None:
-    """What OpenAI's interface has and this one has not: refused, not ignored."""
+    """Reject options of OpenAI's interface that are not supported here, rather than ignoring them."""
     if (_text(form, "stream") or "false").lower() not in ("false", "0"):
-        raise Refused(400, "stream is true; answers come whole, leave it out", "stream")
+        raise RequestError(400, "stream is true, but streaming is not supported; omit it", "stream")
     granularities = set(form.getlist("timestamp_granularities[]"))
     if granularities - {"segment"}:
-        raise Refused(400, "only times of segments are known, not of words", "timestamp_granularities[]")
+        raise RequestError(400, "only timestamps of segments are supported, not of words", "timestamp_granularities[]")
     temperature = _text(form, "temperature") or "0"
     try:
         zero = math.isclose(float(temperature), 0)
     except ValueError:
         zero = False
     if not zero:
-        raise Refused(
-            400, f"temperature is {printable(temperature)}, expected 0: nothing is drawn by chance", "temperature"
+        raise RequestError(
+            400, f"temperature is {printable(temperature)}, expected 0: decoding does not sample", "temperature"
         )
 
 
 async def _keywords(form: FormData, limits: Limits) -> list[str]:
-    found: list[str] = []
+    keywords: list[str] = []
     for field in ("keywords", "prompt"):
-        for given in form.getlist(field):
-            text = given if isinstance(given, str) else _utf_8(await given.read(), field)
-            found += [word for _, word in split_list(text)]
-            if len(found) > limits.max_keywords:
-                raise Refused(400, f"a list of {len(found)} keywords, expected at most {limits.max_keywords}", field)
-            for word in found:
+        for value in form.getlist(field):
+            text = value if isinstance(value, str) else _utf_8(await value.read(), field)
+            keywords += [word for _, word in split_list(text)]
+            if len(keywords) > limits.max_keywords:
+                raise RequestError(
+                    400, f"a list of {len(keywords)} keywords, expected at most {limits.max_keywords}", field
+                )
+            for word in keywords:
                 if fault := keyword_fault(word):
-                    raise Refused(400, f"{field}: {printable(fault, 200)}", field)
-    return unique_keywords(found)
+                    raise RequestError(400, f"{field}: {printable(fault, 200)}", field)
+    return unique_keywords(keywords)
 
 
 def _text(form: FormData, field: str) -> str | None:
     value = form.get(field)
     if isinstance(value, UploadFile):
-        raise Refused(400, f"field {field!r} is a file, expected text", field)
+        raise RequestError(400, f"field {field!r} is a file, expected text", field)
     return value
 
 
@@ -240,12 +242,12 @@ def _utf_8(content: bytes, field: str) -> str:
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise Refused(
+        raise RequestError(
             400, f"{printable(field)} is not UTF-8: {error.reason} at byte {error.start}", field[:SHOWN]
         ) from error
 
 
-def printable(text: Sequence, most: int = SHOWN) -> str:
-    """What a client sent, as it may stand in an answer: short, without line ends, controls and marks of direction."""
+def printable(text: str, most: int = SHOWN) -> str:
+    """Make a client's text safe for a response: short, without line ends, control and direction characters."""
     shown = "".join(character if character.isprintable() else "�" for character in text[:most])
     return shown + ("…" if len(text) > most else "")

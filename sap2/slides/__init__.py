@@ -1,4 +1,7 @@
-"""Decks, agendas and lists to keywords by page, and which page was shown when. Needs no torch."""
+"""Extraction of keywords from decks, agendas and lists, page by page, and of the times at which pages were shown.
+
+Does not need torch.
+"""
 
 from sap2.slides.keywords import Keyword, deck_keywords, read_keywords
 from sap2.slides.reading import Deck, Options, Page, read_deck

@@ -1,4 +1,4 @@
-"""Candidates for keywords on a deck's pages: names, terms and acronyms, each with its reason and how useful it is."""
+"""Keyword candidates on a deck's pages: names, terms and acronyms, each with its reason and usefulness."""
 
 import copy
 import math
@@ -14,7 +14,8 @@ from sap2.slides.wordlists import GIVEN_NAMES, ORGANISATION_WORDS, PARTICLES
 
 __all__ = ["Candidate", "Vocabulary", "page_candidates"]
 
-# A word with what its spelling needs: don't, scikit-learn, GPT-4, AT&T, TCP/IP, C++, Node.js; no genitive's s.
+# A word with the marks that belong to its spelling: don't, scikit-learn, GPT-4, AT&T, TCP/IP, C++, Node.js; without a
+# genitive's s.
 WORD = re.compile(
     rf"(?P<initials>(?<!\w){INITIALS}(?!\w))"
     r"|[A-Z]{1,3}/[A-Z]{1,3}(?![\w/])"
@@ -24,7 +25,7 @@ WORD = re.compile(
 ELISION = re.compile(r"(?:[cdjlmnst]|qu|jusqu|lorsqu|puisqu|un|dell|all|nell|sull|dall)['’](?=\w)", re.IGNORECASE)
 ELIDING = frozenset(["fr", "it", "ca"])
 CITED = re.compile(r"([^\W\d_][\w’'-]+)(?=\s+et al\b|\s*[,(]\s*(?:19|20)\d\d[a-z]?\b)")
-# A capitalised word that ends a line after others; and such a word that begins the next, and no list of its own.
+# A capitalised word that ends a line after other words, and a capitalised word that begins the next line.
 LAST_WORD = re.compile(r"(?:([,;:(])|\s[a-zß-ÿ]\S*|&)\s+([A-ZÀ-Þ][^\W\d_]+)$")
 FIRST_WORD = re.compile(r"([A-ZÀ-Þ][^\W\d_]+(?:-[A-ZÀ-Þ][^\W\d_]+)?)(?=[,;.)]|\s+[^\sA-ZÀ-Þ])")
 PREFIXES = ("un", "re", "non", "sub", "pre", "mis", "over", "inter", "multi")
@@ -32,7 +33,7 @@ ENDINGS = (
     ("s", ""), ("es", ""), ("ies", "y"), ("ed", ""), ("ed", "e"), ("ing", ""), ("ing", "e"), ("ly", ""), ("ally", ""),
     ("ness", ""), ("er", ""), ("er", "e"), ("ers", ""), ("ers", "e"), ("able", ""), ("able", "e"),
 )  # fmt: skip
-DERIVED = "en"  # the language of PREFIXES and ENDINGS; of others only endings are tried
+DERIVED = "en"  # the language of PREFIXES and ENDINGS; other languages use OTHER_ENDINGS
 OTHER_ENDINGS = ("", "e", "er", "é", "es", "r", "re", "n", "en", "a", "ar", "o", "s", "t")
 UNITS = frozenset("GHz MHz kHz Hz GB MB KB kB TB GiB MiB Mbps Gbps kW MW kWh mW dB".split())
 CASELESS = frozenset(["ar", "bn", "fa", "he", "hi", "ta", "ur"])
@@ -43,22 +44,22 @@ OTHER_SCRIPT = re.compile(r"(?<=[A-Za-z])(?=[\u0370-\uffff])(?=\w)|(?<=[\u0370-\
 DEFINED = re.compile(r"((?:[A-Z][\w-]+ ){1,5}[A-Z][\w-]+) ?\(([A-Z]{2,6})s?\)")
 MARKS = re.compile(r"[*∗†‡§¶˘´`¨]|(?<=[^\W\d_])[¹²³⁰-⁹]+")
 ROMAN = re.compile(r"[IVXL]+")
-LONGEST = 40  # letters of a word
-RARE = 3.0  # Zipf frequency (log10 per 1e9 words): a word said less than once in a million
-UNCOMMON = 3.5  # of a name of several words one is
-NAME = 4.6  # below which a capitalised word may be a name
-ACRONYM = 4.6  # above which capitals are emphasis, or an acronym that every recogniser knows
-JOINING = 5.8  # from which a word is grammar (the, with, and): it ends a name
-NAME_WORDS = 5
-ACRONYM_LETTERS = 5
-LONG_ACRONYM = 6
+LONGEST = 40  # maximum letters of a word
+RARE = 3.0  # Zipf frequency (log10 per 1e9 words): less than one occurrence in a million words
+UNCOMMON = 3.5  # a name of several words needs a word below this frequency
+NAME = 4.6  # below this frequency a capitalised word may be a name
+ACRONYM = 4.6  # above this frequency capitals are emphasis, or an acronym that every recogniser knows
+JOINING = 5.8  # from this frequency on a word is a function word (the, with, and), which ends a name
+NAME_WORDS = 5  # maximum words of a name
+ACRONYM_LETTERS = 5  # maximum letters of a capitalised word that ends a name as an acronym
+LONG_ACRONYM = 6  # letters above which capitals are more likely emphasis than an acronym
 NOUNS_CAPITALISED = frozenset(["de"])
-FULL, SINGLE, TERM, PART, WEAK = 5.0, 4.0, 3.0, 2.5, 1.0  # how useful, before how often and how rare
+FULL, SINGLE, TERM, PART, WEAK = 5.0, 4.0, 3.0, 2.5, 1.0  # usefulness by kind, before count and rarity are added
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A word or phrase, why it was taken, and how useful it is to a recogniser (more = better)."""
+    """A word or phrase, why it was extracted, and its usefulness to a recogniser (higher = more useful)."""
 
     text: str
     reason: str
@@ -66,12 +67,12 @@ class Candidate:
 
 
 class Vocabulary:
-    """What a deck's words are elsewhere: in its own running text, and in its languages."""
+    """Statistics of a deck's words: their counts in the deck, and their frequency in its languages."""
 
     def __init__(self, pages: Iterable[Sequence[str]], languages: Sequence[str]):
         self.languages = tuple(dict.fromkeys(languages))
-        self.lower: Counter[str] = Counter()  # words written small
-        self.counts: Counter[str] = Counter()  # words, in any writing
+        self.lower: Counter[str] = Counter()  # words in lower case
+        self.counts: Counter[str] = Counter()  # casefolded words
         self.cited: set[str] = set()
         for page in pages:
             for line in map(sayable, page):
@@ -80,8 +81,8 @@ class Vocabulary:
                 self.lower.update(word for word in words if word.islower())
                 self.cited.update(CITED.findall(line))
 
-    def beside(self, language: str | None) -> "Vocabulary":
-        """The same words where another language is written as well."""
+    def with_language(self, language: str | None) -> "Vocabulary":
+        """Return a copy that also uses the word frequencies of `language`."""
         if language is None or language in self.languages:
             return self
         other = copy.copy(self)
@@ -89,44 +90,44 @@ class Vocabulary:
         return other
 
     def frequency(self, word: str) -> float:
-        """How common a word is (Zipf); of a compound its rarest part, over languages the most common."""
+        """Return a word's Zipf frequency: that of its rarest part, in the language where it is most common."""
         return max(_frequency(word, language) for language in self.languages)
 
-    def rarity(self, word: str) -> float:
-        """How common a word or what it is derived from is: classifiers as classifier, unsubscribed as subscribe."""
+    def stem_frequency(self, word: str) -> float:
+        """Return the highest Zipf frequency of a word and its stems, such as subscribe for unsubscribed."""
         small = word.casefold()
         if "-" in small.strip("-"):
-            return min(map(self.rarity, filter(None, small.split("-"))))
+            return min(map(self.stem_frequency, filter(None, small.split("-"))))
         if not small.isalpha():
             return self.frequency(word)
         if self.languages[0] != DERIVED:
             ends = {small[:-cut] + end for cut in range(1, 6) for end in OTHER_ENDINGS if len(small) - cut > 3}
             return max(map(self.frequency, (small, *ends)))
-        bare = [small, *(small[len(one) :] for one in PREFIXES if small.startswith(one))]
+        bare = [small, *(small[len(prefix) :] for prefix in PREFIXES if small.startswith(prefix))]
         stems = [form[: -len(ending)] + other for form in bare for ending, other in ENDINGS if form.endswith(ending)]
         return max([self.frequency(form) for form in (*bare, *stems) if len(form) > 3] or [self.frequency(word)])
 
     def ordinary(self, word: str) -> bool:
-        """Whether a word, capitals aside, is one of the dictionary rather than a name."""
+        """Whether a word, ignoring case, is a dictionary word rather than a name."""
         small = word.casefold()
         return (small in self.lower and self.frequency(word) > 0) or self.inflected(small)
 
     def written_small(self, word: str) -> bool:
-        """Whether the deck has a word, or without its s, in small letters."""
+        """Whether the deck has a word, or the word without its final s, in lower case."""
         small = word.casefold()
         return small in self.lower or (small.endswith("s") and small[:-1] in self.lower)
 
     def inflected(self, small: str) -> bool:
-        """Whether English inflects a word: blocks of block; names and acronyms are not."""
+        """Whether English has inflected forms of a word, such as blocks of block; names and acronyms have none."""
         if len(small) < 4 or not small.isascii() or self.frequency(small) < UNCOMMON:
             return False
-        forms = (small + "s", small + "es", small[:-1] + "ies", small + "ed", small + "ing", small[:-1])
+        forms = [small + "s", small + "es", small[:-1] + "ies", small + "ed", small + "ing", small[:-1]]
         forms = forms[:5] if not small.endswith("s") else forms
         return any(_frequency(form, "en") >= max(2.8, self.frequency(small) - 2) for form in forms)
 
 
 def page_candidates(lines: Sequence[str], vocabulary: Vocabulary) -> Iterator[Candidate]:
-    """The candidates of a page's lines, in reading order; some occur more than once."""
+    """Yield the candidates of a page's lines in reading order; a candidate may occur more than once."""
     for line in _unwrapped(lines, vocabulary):
         line = _without_marks(sayable(line), vocabulary)
         if vocabulary.languages[0] in ELIDING:
@@ -136,14 +137,14 @@ def page_candidates(lines: Sequence[str], vocabulary: Vocabulary) -> Iterator[Ca
 
 
 def _without_marks(line: str, vocabulary: Vocabulary) -> str:
-    """A line without marks of footnotes (Chi Wang1, 1The code), and with scripts told apart (Pythonمن)."""
+    """Remove footnote marks (Chi Wang1, 1The code) and separate adjoining scripts (Pythonمن)."""
     line = OTHER_SCRIPT.sub(" ", FOOTNOTE.sub(r"\1", MARKS.sub("", line)))
     note = re.match(r"\d{1,2}([A-Z][a-z]+)\b", line)
     return line[note.start(1) :] if note and vocabulary.frequency(note[1]) >= 2.5 else line
 
 
 def _unwrapped(lines: Sequence[str], vocabulary: Vocabulary) -> list[str]:
-    """Lines of which none ends within a name: "thanks to Kathryn" + "Zorvan and others"."""
+    """Join names that are split between two lines: "thanks to Kathryn" + "Zorvan and others"."""
     joined: list[str] = []
     for line in lines:
         before, after = LAST_WORD.search(joined[-1]) if joined else None, FIRST_WORD.match(line)
@@ -157,24 +158,24 @@ def _unwrapped(lines: Sequence[str], vocabulary: Vocabulary) -> list[str]:
 
 
 def _defined(line: str, vocabulary: Vocabulary) -> Iterator[Candidate]:
-    """Names written out before their acronym: Sender Policy Framework (SPF)."""
+    """Yield names that are spelled out before their acronym: Sender Policy Framework (SPF)."""
     for match in DEFINED.finditer(line):
         words, acronym = match[1].split(), match[2]
         if len(words) >= len(acronym) and "".join(word[0] for word in words[-len(acronym) :]) == acronym:
-            yield _weighed(" ".join(words[-len(acronym) :]), "name", TERM + 0.5, vocabulary)
+            yield _ranked(" ".join(words[-len(acronym) :]), "name", TERM + 0.5, vocabulary)
 
 
 class _Line:
-    """A line's words, runs of capitalised ones among them."""
+    """The words of a line, and the runs of capitalised words among them."""
 
     def __init__(self, line: str, vocabulary: Vocabulary):
         self.line, self.vocabulary = line, vocabulary
         self.words = [match for match in WORD.finditer(line) if len(match.group()) <= LONGEST]
         letters = [match.group() for match in self.words if match.group()[0].isalpha()]
         shouted = len(letters) > 1 and line.upper() == line and line.lower() != line
-        self.shouted = shouted and any(_emphasised(word, vocabulary) for word in letters)  # else acronyms in a row
+        self.shouted = shouted and any(_emphasised(word, vocabulary) for word in letters)  # otherwise a row of acronyms
         content = [word for word in letters if vocabulary.frequency(word) < JOINING]
-        # Capitals of a heading say nothing of its words.
+        # In a heading, capitals do not mark names.
         self.heading = (
             len(content) > 1
             and content[0][0].isupper()
@@ -196,7 +197,7 @@ class _Line:
                 yield candidate
 
     def _lists_names(self) -> bool:
-        """Whether the line names one person after the other."""
+        """Whether the line is a list of people's names."""
         parts = [part.strip(" .;&") for part in re.split(r",|;|\band\b|&", self.line) if part.strip()]
         named = [part for part in parts if is_full_name(part) and len(part.split()) <= 4]
         return len(named) >= 3 and len(named) >= 0.6 * len(parts) and not self._mostly_ordinary(named)
@@ -235,7 +236,7 @@ class _Line:
 
     def _of_run(self, run: Sequence[re.Match]) -> Iterator[Candidate]:
         starts = self._starts(run[0])
-        run = [match for place, match in enumerate(run) if place == 0 or match.group() != run[place - 1].group()]
+        run = [match for index, match in enumerate(run) if index == 0 or match.group() != run[index - 1].group()]
         words = [match.group() for match in run]
         initials = [bool(match["initials"]) for match in run]
         while words and words[-1] in PARTICLES | CONNECTING:
@@ -245,17 +246,17 @@ class _Line:
         if name:
             yield self._candidate(name, "name", FULL)
         in_name = name.split()
-        for place, word in enumerate(words):
-            if word in PARTICLES | CONNECTING or initials[place]:
+        for index, word in enumerate(words):
+            if word in PARTICLES | CONNECTING or initials[index]:
                 continue
-            candidate = self._single(word, starts and place == 0)
+            candidate = self._single(word, starts and index == 0)
             if word in in_name and (not candidate or candidate.reason in ("name", "rare word")):
                 yield from self._part(word, in_name, candidate is not None)
             elif candidate:
                 yield candidate
 
     def _part(self, word: str, name: Sequence[str], notable: bool) -> Iterator[Candidate]:
-        """A word of a whole name by itself: the family name, and what the deck says without the rest."""
+        """Yield a word of a full name by itself: the family name, and words that the deck also uses alone."""
         given = word.casefold() in GIVEN_NAMES
         family = word == name[-1] and (self.listing or name[0].casefold() in GIVEN_NAMES)
         alone = self.vocabulary.counts[word.casefold()] > 1
@@ -263,16 +264,16 @@ class _Line:
             yield self._candidate(word, "part of a name", PART if word == name[-1] or alone else WEAK)
 
     def _name(self, words: list[str], initials: list[bool], starts: bool) -> str:
-        """The name that a run of capitalised words is or holds; "" = none of several words."""
+        """Return the name in a run of capitalised words; "" = it holds no name of several words."""
         if initials and initials[0] and not any(initials[1:]):
-            return ""  # "J. Zorvan" is said without its initial: the single word does
+            return ""  # "J. Zorvan" is pronounced without its initial: the family name alone is the keyword
         if any(word.casefold() in ORGANISATION_WORDS for word in words) and words[0].casefold() not in GIVEN_NAMES:
             return " ".join(words) if 2 <= len(words) <= NAME_WORDS else ""
         return self._person(words, initials) or self._rare_name(words, starts)
 
     def _person(self, words: list[str], initials: list[bool]) -> str:
-        """From a given name on, or where persons are listed from the start, without words of the running text."""
-        given = (place for place, word in enumerate(words) if word.casefold() in GIVEN_NAMES and not initials[place])
+        """Return a person's name, from a given name on (in a list of people from the start), without ordinary words."""
+        given = (index for index, word in enumerate(words) if word.casefold() in GIVEN_NAMES and not initials[index])
         first = 0 if self.listing else next(given, len(words))
         kept = words[first : first + NAME_WORDS]
         while kept and (
@@ -283,7 +284,7 @@ class _Line:
         return " ".join(kept) if 2 <= len(full) <= 4 and self.vocabulary.frequency(full[-1]) < JOINING else ""
 
     def _rare_name(self, words: list[str], starts: bool) -> str:
-        """Capitalised words of which one is rare, without ordinary ones around them; in headings all must be names."""
+        """Return capitalised words with a rare word among them; in headings all must be names."""
         vocabulary, kept = self.vocabulary, list(words)
         while kept and (vocabulary.ordinary(kept[-1]) or kept[-1].endswith(".")):
             kept.pop()
@@ -293,7 +294,7 @@ class _Line:
             kept.pop(0)
             starts = False
         if not 2 <= len(kept) < NAME_WORDS or not all(map(_plainly_capitalised, kept)):
-            return ""  # OpenSMTPD, NASA: by themselves
+            return ""  # OpenSMTPD, NASA: keywords by themselves
         rarest = min(map(vocabulary.frequency, kept))
         if self.heading and (rarest >= RARE or any(map(vocabulary.ordinary, kept))):
             return ""
@@ -302,7 +303,7 @@ class _Line:
     # ---- single words -----------------------------------------------------------------------------------------
 
     def _single(self, word: str, starts: bool) -> Candidate | None:
-        """A single word as a keyword; None = it is none."""
+        """Return a single word as a candidate; None = it is not a keyword."""
         vocabulary = self.vocabulary
         if word.endswith(".") or word in PARTICLES:
             return None
@@ -311,7 +312,7 @@ class _Line:
             use = SINGLE if reason == "spelling" and not _capitals(text) else TERM
             return self._candidate(text, reason, use) if text else None
         frequency = vocabulary.frequency(word)
-        plain = "".join(one for one in word if one.isalpha())
+        plain = "".join(filter(str.isalpha, word))
         if len(plain) < 3 or any(map(str.isdigit, word)) or not _pronounceable(plain):
             return None
         repeated = vocabulary.counts[word.casefold()] > 1
@@ -320,7 +321,7 @@ class _Line:
             return self._candidate(word, "name", SINGLE)
         if word.isascii() and vocabulary.languages[0] in OTHER_SCRIPTS:
             return self._candidate(word, "rare word", TERM)
-        if frequency < RARE and (capital and frequency < 1.5 or vocabulary.rarity(word) < RARE):
+        if frequency < RARE and (capital and frequency < 1.5 or vocabulary.stem_frequency(word) < RARE):
             if len(plain) < 4 and not (capital or repeated):
                 return None
             named = capital and not starts and word.casefold() not in vocabulary.lower and not self._german()
@@ -339,11 +340,11 @@ class _Line:
         return self.vocabulary.languages[0] in NOUNS_CAPITALISED
 
     def _candidate(self, text: str, reason: str, use: float) -> Candidate:
-        return _weighed(text, reason, use, self.vocabulary)
+        return _ranked(text, reason, use, self.vocabulary)
 
 
-def _weighed(text: str, reason: str, use: float, vocabulary: Vocabulary) -> Candidate:
-    """A candidate whose use grows with how rare it is and with how often the deck says it."""
+def _ranked(text: str, reason: str, use: float, vocabulary: Vocabulary) -> Candidate:
+    """Make a candidate whose usefulness grows with its rarity and with its count in the deck."""
     count = min((vocabulary.counts[word.casefold()] for word in text.split() if not word.endswith(".")), default=1)
     rarity = max(0.0, 5 - vocabulary.frequency(text.replace(" ", "-"))) / 10
     return Candidate(text, reason, use + rarity + 0.2 * math.log2(max(count, 1)))
@@ -354,14 +355,17 @@ def _plainly_capitalised(word: str) -> bool:
 
 
 def _capitals(word: str) -> bool:
-    letters = [one for one in word if one.isalpha()]
+    letters = list(filter(str.isalpha, word))
     return len(letters) > 1 and all(map(str.isupper, letters))
 
 
 def _spelling(word: str, vocabulary: Vocabulary) -> tuple[str, str] | None:
-    """An acronym, or a word whose spelling nobody guesses, with its reason; ("", "") = what nobody says or needs."""
+    """Return an acronym, or a word of unpredictable spelling, with its reason.
+
+    Returns: None = an ordinary word; ("", "") = not worth listing: never spoken, or known to every recogniser.
+    """
     nothing = "", ""
-    letters = "".join(one for one in word if one.isalpha())
+    letters = "".join(filter(str.isalpha, word))
     digits = any(map(str.isdigit, word))
     if len(letters) < 2:
         model = re.fullmatch(r"[A-Z]\d{3,4}", word)  # A100
@@ -398,7 +402,7 @@ def _spelling(word: str, vocabulary: Vocabulary) -> tuple[str, str] | None:
         if re.fullmatch(r"[a-z]{3,}\d[a-z]{3,}", word):
             return word, "spelling"  # wav2vec
         return (word, "spelling") if not word.islower() and re.search(r"[A-Za-z]{2}|[A-Z]\d[A-Z]", word) else nothing
-    inner = any(one.isupper() for part in re.split(r"[-’'./&·]", word) for one in part[1:])
+    inner = any(letter.isupper() for part in re.split(r"[-’'./&·]", word) for letter in part[1:])
     if inner or word[-1] in "+#" or "." in word:
         short = re.fullmatch(r"[a-z]{1,2}[A-Z][a-z]?", word)
         if len(letters) < 5 and word[0].islower() and vocabulary.frequency(word) < (3.5 if short else 1):
@@ -413,7 +417,7 @@ def _spelling(word: str, vocabulary: Vocabulary) -> tuple[str, str] | None:
 
 
 def _emphasised(word: str, vocabulary: Vocabulary) -> bool:
-    """Whether a word in capitals is an ordinary one (NOT, WITH, SECTION) rather than an acronym."""
+    """Whether a word in capitals is an ordinary word (NOT, WITH, SECTION) rather than an acronym."""
     small = word.casefold()
     if "&" in word or "/" in word or "." in word:
         return False
@@ -424,7 +428,7 @@ def _emphasised(word: str, vocabulary: Vocabulary) -> bool:
 
 
 def _pronounceable(letters: str) -> bool:
-    """Whether letters can be a word: Latin ones without a vowel are a fragment or a command."""
+    """Whether letters can form a word: Latin letters without a vowel are a fragment or a command."""
     bare = letters.casefold()
     return not re.search(r"(.)\1\1", bare) and (not bare.isascii() or bool(re.search(r"[aeiouy]", bare)))
 

@@ -1,4 +1,4 @@
-"""What a reader of a file format hands over: lines by page, and notices of what it could not read."""
+"""The result of reading a file of slides: lines by page, and notices of content that could not be read."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -6,22 +6,22 @@ from typing import Literal
 
 from sap2.errors import InputError
 
-__all__ = ["MOST_CHARACTERS", "MOST_PAGES", "Contents", "OcrMode", "Options", "check_page_count"]
+__all__ = ["MAX_CHARACTERS", "MAX_PAGES", "Contents", "OcrMode", "Options", "check_page_count"]
 
 OcrMode = Literal["auto", "always", "never"]
 
-MOST_PAGES = 1000
-MOST_CHARACTERS = 100_000  # of a page
+MAX_PAGES = 1000
+MAX_CHARACTERS = 100_000  # of a page
 
 
 @dataclass(frozen=True)
 class Options:
-    """How decks are read.
+    """Options for reading decks.
 
     Args:
-        ocr: `auto` reads scanned pages, pages whose text layer is garbage, and pictures of PPTX and ODP slides;
-            `always` every PDF page, instead of its text layer, and every picture; `never` none.
-        notes: Whether the speaker's notes of PPTX and ODP belong to their slides.
+        ocr: `auto` runs OCR on scanned pages, pages whose text layer is garbage, and pictures of PPTX and ODP slides;
+            `always` on every PDF page, instead of reading its text layer, and every picture; `never` on nothing.
+        notes: Whether to read the speaker's notes of PPTX and ODP as part of their slides.
     """
 
     ocr: OcrMode = "auto"
@@ -30,21 +30,22 @@ class Options:
 
 @dataclass
 class Contents:
-    """The lines of each page, and notices; those of a page are collected by reason."""
+    """The lines of each page, and notices; page notices are grouped by reason."""
 
     pages: list[list[str]] = field(default_factory=list)
     general: list[str] = field(default_factory=list)
     _by_reason: dict[str, list[int]] = field(default_factory=dict)
 
     def notice(self, page: int, reason: str) -> None:
-        """Note something about a page, once a page."""
+        """Add a notice about a page; repeating it has no effect."""
         pages = self._by_reason.setdefault(reason, [])
         if page not in pages:
             pages.append(page)
 
     @property
     def notices(self) -> list[str]:
-        """
+        """All notices, general ones first.
+
         >>> contents = Contents(general=["holds macros"])
         >>> for page in (1, 2, 3, 5): contents.notice(page, "a video was left out")
         >>> contents.notices
@@ -65,8 +66,8 @@ def _pages(numbers: list[int]) -> str:
 
 
 def check_page_count(path: Path, count: int) -> None:
-    """Raises: InputError: a file has more pages than are read."""
-    if count > MOST_PAGES:
+    """Check that a file has at most MAX_PAGES pages. Raises: InputError."""
+    if count > MAX_PAGES:
         raise InputError(
-            f"{path}: has {count:,} pages, expected at most {MOST_PAGES:,}; cut it to the part that was shown"
+            f"{path}: has {count:,} pages, expected at most {MAX_PAGES:,}; remove the pages that were not shown"
         )

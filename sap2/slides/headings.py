@@ -1,4 +1,4 @@
-"""What the columns of a table of people hold, by their headings in several languages and any spelling of them."""
+"""Detection of a people table's columns (names, organisations) from headings in several languages and spellings."""
 
 import re
 import unicodedata
@@ -58,7 +58,7 @@ PERSON = "full", "given", "family"
 
 @dataclass(frozen=True)
 class Columns:
-    """Indices of a table's columns by what they hold."""
+    """Indices of a table's columns by content."""
 
     full: tuple[int, ...] = ()
     given: int | None = None
@@ -67,12 +67,12 @@ class Columns:
 
     @property
     def people(self) -> tuple[int, ...]:
-        """Every column that holds a person's name or a part of it."""
+        """All columns that hold a person's name or a part of it."""
         return (*self.full, *(column for column in (self.given, self.family) if column is not None))
 
 
 def columns_of(heading: Sequence[str]) -> Columns:
-    """The columns of people and of organisations by a table's first line.
+    """Return the columns of people and of organisations, given a table's first line.
 
     >>> columns_of(["person_name", "person_institution", "event_year"])
     Columns(full=(0,), given=None, family=None, organisation=(1,))
@@ -93,9 +93,9 @@ def columns_of(heading: Sequence[str]) -> Columns:
 
 
 def field_kind(heading: str) -> str | None:
-    """What a column or field holds: names of people ("full", "given" or "family"), "organisation", or None.
+    """Classify a column or field by its heading: "full", "given" or "family" name, "organisation", or None.
 
-    >>> [field_kind(one) for one in ("Presenter", "firstName", "Nom de famille", "company name", "Speaker e-mail")]
+    >>> [field_kind(cell) for cell in ("Presenter", "firstName", "Nom de famille", "company name", "Speaker e-mail")]
     ['full', 'given', 'family', 'organisation', None]
     """
     words = words_of(heading) - _words("a and d da de der des die do du e et i l la le les of the und y")
@@ -113,11 +113,11 @@ def field_kind(heading: str) -> str | None:
 
 
 def words_of(heading: str) -> frozenset[str]:
-    """The words of a heading, of snake case and camel case as well, without accents and in lower case.
+    """Split a heading, also in snake case or camel case, into lower-case words without accents.
 
     >>> sorted(words_of("fullName")), sorted(words_of("PRÉNOM_2"))
     (['full', 'name'], ['2', 'prenom'])
     """
     heading = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", heading)
-    bare = "".join(one for one in unicodedata.normalize("NFKD", heading) if not unicodedata.combining(one))
+    bare = "".join(char for char in unicodedata.normalize("NFKD", heading) if not unicodedata.combining(char))
     return frozenset(re.findall(r"[^\W_]+", bare.casefold()))

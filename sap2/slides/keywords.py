@@ -1,4 +1,4 @@
-"""Pages to keywords, each with its page and the reason it was taken; and such lists as files that people edit."""
+"""Extraction of keywords from pages, each with its page and reason; reading and writing of editable keyword lists."""
 
 import csv
 import io
@@ -20,19 +20,20 @@ __all__ = [
 ]  # fmt: skip
 
 DEFAULT_LANGUAGE = "en"
-DIGITS = 5  # of a page's number in a list: several decks; a longer one is a typing error
-MOST_LIST = 16 << 20  # bytes of a list: half a million keywords
+DIGITS = 5  # maximum digits of a page number in a list; a longer number is a typing error
+MAX_LIST = 16 << 20  # bytes of a list, enough for half a million keywords
 COLUMNS = ("page", "keyword", "reason", "spoken")
-GIVEN = 9.0  # use of what a file or a person lists: more than that of anything extracted
+GIVEN = 9.0  # usefulness of listed keywords: above that of any extracted keyword
 
 
 @dataclass(frozen=True)
 class Keyword:
-    """A word or phrase to expect while a page is shown; pages count from 1, and 0 means all the time.
+    """A word or phrase that is likely to be spoken while a page is shown.
 
     Args:
-        spoken: How it is said, where that differs from how it is written.
-        use: How much a recogniser needs it, compared with others of the same files; not part of a written list.
+        page: Number of the page, from 1 on; 0 = expected during the entire talk.
+        spoken: Its pronunciation in words, if that differs from its spelling.
+        use: Its usefulness to a recogniser, relative to others of the same files; not part of a written list.
     """
 
     page: int
@@ -43,16 +44,16 @@ class Keyword:
 
 
 def deck_keywords(deck: Deck, language: str | None = "en") -> list[Keyword]:
-    """What on a deck's pages a recogniser would misspell, page by page, the most useful first, each once a page.
+    """Extract the words and phrases of a deck that a recogniser would misspell, page by page, the most useful first.
 
-    Names come first (people, products, organisations), then terms and acronyms, then rare words. Names of several words
-    come whole and, where they are rare, also as single words; the spelling is the page's.
+    Names come first (people, products, organisations), then terms and acronyms, then rare words. A name of several
+    words is a keyword, and so are its rare words. The spelling is that of the page; a keyword occurs once per page.
 
     Args:
-        language: Of the deck: rarity is that of `wordfreq`'s lists, such as en, de, fr or ru; None = it is guessed.
-    Raises: InputError: there is no list for the language.
+        language: Language of the deck, such as en, de, fr or ru, which selects word frequencies; None = guess it.
+    Raises: InputError: there are no word frequencies for the language.
 
-    >>> [(one.keyword, one.reason) for one in deck_keywords(Deck.of([["We thank Kathryn Zorvan for LoRA and NASA"]]))]
+    >>> [(row.keyword, row.reason) for row in deck_keywords(Deck.of([["We thank Kathryn Zorvan for LoRA and NASA"]]))]
     [('Kathryn Zorvan', 'name'), ('LoRA', 'spelling'), ('NASA', 'acronym'), ('Zorvan', 'part of a name')]
     """
     language = language or guess_language(_text(deck)) or DEFAULT_LANGUAGE
@@ -63,13 +64,16 @@ def deck_keywords(deck: Deck, language: str | None = "en") -> list[Keyword]:
         named = [Keyword(page.number, name.strip(), page.reason) for name in page.given]
         lines, text = page.lines, "\n".join(page.lines)
         if script := script_without_words(text):
-            lines = [without_script(line, script) for line in lines]
-        found = page_candidates(lines, vocabulary.beside(guess_language(text)))
-        for keyword in (*named, *(Keyword(page.number, one.text, one.reason, use=one.use) for one in found)):
+            lines = tuple(without_script(line, script) for line in lines)
+        candidates = page_candidates(lines, vocabulary.with_language(guess_language(text)))
+        extracted = (
+            Keyword(page.number, candidate.text, candidate.reason, use=candidate.use) for candidate in candidates
+        )
+        for keyword in (*named, *extracted):
             key = keyword.page, keyword.keyword.casefold()
             if not keyword_fault(keyword.keyword) and (key not in best or keyword.use > best[key].use):
                 best[key] = replace(keyword, spoken=spoken_form(keyword.keyword, language))
-    return sorted(best.values(), key=lambda one: (one.page, -one.use))
+    return sorted(best.values(), key=lambda keyword: (keyword.page, -keyword.use))
 
 
 def _text(deck: Deck) -> str:
@@ -78,13 +82,13 @@ def _text(deck: Deck) -> str:
 
 @dataclass(frozen=True)
 class Listed:
-    """The keywords of files, their pages, and what to tell people.
+    """The keywords and pages of files, and notices for the user.
 
     Args:
-        texts: The text of each page; it tells when the page was shown.
-        notices: What was dropped or guessed.
-        sources: Of each page its file, and its number in it.
-        used: What each file gave: pages, keywords, language.
+        texts: The text of each page, from which its time can be estimated.
+        notices: Content that was dropped, and settings that were guessed.
+        sources: The file of each page, and the page's number in that file.
+        used: A summary of each file: its pages, keywords and language.
     """
 
     keywords: list[Keyword]
@@ -97,53 +101,55 @@ class Listed:
 def slides_keywords(
     files: Sequence[Path], language: str | None = None, options: Options = DEFAULTS, most: int | None = None
 ) -> Listed:
-    """The keywords of several files, each a deck, what stands beside one, or a list: see `read_keywords`.
+    """Read the keywords of several files: decks, documents that accompany them, and keyword lists (`read_keywords`).
 
-    The pages of decks and lists count on. Text, Markdown and HTML are a deck only where nothing else has pages and they
-    have more than one; else, and for people and references always, their keywords are those of page 0.
+    Pages are numbered consecutively over all decks and lists. Text, Markdown and HTML count as a deck only if they have
+    several pages and no other file has pages; otherwise their keywords belong to page 0, as those of people and
+    references always do.
 
     Args:
-        language: Of the decks; None = that of each is guessed, and a notice says which where it is not English.
-        most: How many different keywords are kept: the most useful ones of all files.
+        language: Language of the decks; None = guess it for each, with a notice if it is not English.
+        most: Maximum number of distinct keywords, the most useful of all files; None = no limit.
     Raises: InputError: a file cannot be used.
     """
-    read = [(path, _read(path, options)) for path in files]
-    shown = any(one.slides if isinstance(one, Deck) else any(row.page for row in one) for _, one in read)
-    found = Listed([], [], [])
-    for path, one in read:
-        before = len(found.texts)
-        if isinstance(one, Deck):
-            if not one.slides and (shown or len(one.pages) < 2):
-                one = one.without_pages()
-            keywords = deck_keywords(one, language)
-            found.notices.extend(f"{path}: {notice}" for notice in _language_notices(_text(one), language))
+    contents = [(path, _read(path, options)) for path in files]
+    have_pages = any(
+        content.slides if isinstance(content, Deck) else any(row.page for row in content) for _, content in contents
+    )
+    listed = Listed([], [], [])
+    for path, content in contents:
+        before = len(listed.texts)
+        if isinstance(content, Deck):
+            deck = content.without_pages() if not content.slides and (have_pages or len(content.pages) < 2) else content
+            keywords = deck_keywords(deck, language)
+            listed.notices.extend(f"{path}: {notice}" for notice in _language_notices(_text(deck), language))
             if not keywords:
-                found.notices.append(f"{path}: no keywords were found in it")
-            texts = ["\n".join(page.lines) for page in one.pages if page.number]
-            found.notices.extend(f"{path}: {notice}" for notice in one.notices)
-            found.used.append(f"{path}: {_counted(texts, keywords)}{_language(one, language)}")
+                listed.notices.append(f"{path}: gave no keywords")
+            texts = ["\n".join(page.lines) for page in deck.pages if page.number]
+            listed.notices.extend(f"{path}: {notice}" for notice in deck.notices)
+            listed.used.append(f"{path}: {_counted(texts, keywords)}{_language(deck, language)}")
         else:
-            keywords = one
-            pages: list[list[str]] = [[] for _ in range(max((row.page for row in one), default=0))]
-            for row in one:
+            keywords = content
+            pages: list[list[str]] = [[] for _ in range(max((row.page for row in keywords), default=0))]
+            for row in keywords:
                 if row.page:
                     pages[row.page - 1].append(row.keyword)
             texts = list(map("\n".join, pages))
-            found.used.append(f"{path}: {_counted(texts, keywords)}, as listed")
-        found.texts.extend(texts)
-        found.sources.extend((path, number) for number in range(1, len(texts) + 1))
-        found.keywords.extend(replace(row, page=row.page + before) if row.page else row for row in keywords)
-    return found if most is None else replace(found, keywords=best_keywords(found.keywords, most))
+            listed.used.append(f"{path}: {_counted(texts, keywords)}, as listed")
+        listed.texts.extend(texts)
+        listed.sources.extend((path, number) for number in range(1, len(texts) + 1))
+        listed.keywords.extend(replace(row, page=row.page + before) if row.page else row for row in keywords)
+    return listed if most is None else replace(listed, keywords=best_keywords(listed.keywords, most))
 
 
 def _counted(texts: Sequence[str], keywords: Sequence[Keyword]) -> str:
-    different = len({one.keyword.casefold() for one in keywords})
+    distinct = len({row.keyword.casefold() for row in keywords})
     pages = f"{len(texts)} page{'' if len(texts) == 1 else 's'}, " if texts else ""
-    return f"{pages}{different} keyword{'' if different == 1 else 's'}"
+    return f"{pages}{distinct} keyword{'' if distinct == 1 else 's'}"
 
 
 def _language(deck: Deck, language: str | None) -> str:
-    """The language that a deck was read as, and why; nothing of lists of names, which have none."""
+    """Describe the language that a deck was read in, and how it was chosen; "" for lists of names, which have none."""
     if language:
         return f", language {language}"
     if guessed := guess_language(_text(deck)):
@@ -152,22 +158,22 @@ def _language(deck: Deck, language: str | None) -> str:
 
 
 def best_keywords(keywords: Sequence[Keyword], most: int) -> list[Keyword]:
-    """The rows of the `most` most useful of different keywords, in their order.
+    """Keep the rows of the `most` most useful distinct keywords, in their order.
 
-    >>> [one.keyword for one in best_keywords(deck_keywords(Deck.of([["NASA and Jon Zorvan"], ["of NASA"]])), 1)]
+    >>> [row.keyword for row in best_keywords(deck_keywords(Deck.of([["NASA and Jon Zorvan"], ["of NASA"]])), 1)]
     ['Jon Zorvan']
     """
     use: dict[str, float] = {}
-    for one in keywords:
-        use[one.keyword.casefold()] = max(one.use, use.get(one.keyword.casefold(), 0.0))
+    for row in keywords:
+        use[row.keyword.casefold()] = max(row.use, use.get(row.keyword.casefold(), 0.0))
     kept = set(sorted(use, key=lambda word: -use[word])[:most])
-    return [one for one in keywords if one.keyword.casefold() in kept]
+    return [row for row in keywords if row.keyword.casefold() in kept]
 
 
 def _language_notices(text: str, language: str | None) -> Iterator[str]:
     guessed = guess_language(text)
     if script := script_without_words(text):
-        yield f"the words of {script} cannot be told apart; only words in other scripts were taken"
+        yield f"words of {script} cannot be segmented; only words in other scripts were extracted"
     elif language is None and guessed not in (None, DEFAULT_LANGUAGE):
         yield f"language {guessed}, as guessed; if it is another, give --language"
     elif language and guessed and guessed != language:
@@ -176,36 +182,37 @@ def _language_notices(text: str, language: str | None) -> Iterator[str]:
 
 def _read(path: Path, options: Options) -> Deck | list[Keyword]:
     if path.suffix.lower() in (".tsv", ".json") and path.is_file():
-        if (size := path.stat().st_size) > MOST_LIST:
-            raise InputError(f"{path}: has {size >> 20} MB, expected a list of at most {MOST_LIST >> 20}")
+        if (size := path.stat().st_size) > MAX_LIST:
+            raise InputError(f"{path}: has {size >> 20} MB, expected a list of at most {MAX_LIST >> 20}")
         try:
             listed = read_keywords(path.read_text(encoding="utf-8"), str(path))
         except (OSError, UnicodeDecodeError):
-            listed = None  # `read_deck` says why
+            listed = None  # `read_deck` reports the cause
         if listed is not None:
             return listed
     return read_deck(path, options)
 
 
 def keywords_tsv(keywords: Iterable[Keyword]) -> str:
-    """A table with a heading: page, keyword, reason, and how it is said where that differs."""
-    rows = [COLUMNS, *((str(one.page), one.keyword, one.reason, one.spoken) for one in keywords)]
+    """Format keywords as a table with the columns page, keyword, reason and spoken."""
+    rows = [COLUMNS, *((str(row.page), row.keyword, row.reason, row.spoken) for row in keywords)]
     return "".join("\t".join(row).rstrip("\t") + "\n" for row in rows)
 
 
 def keywords_json(keywords: Iterable[Keyword]) -> str:
-    """The same as JSON, an object a line within one list."""
-    rows = (json.dumps({key: getattr(one, key) for key in COLUMNS}, ensure_ascii=False) for one in keywords)
+    """Format keywords as a JSON list of objects, each on its own line."""
+    rows = (json.dumps({key: getattr(row, key) for key in COLUMNS}, ensure_ascii=False) for row in keywords)
     return "[\n" + ",\n".join(rows) + "\n]\n"
 
 
 def read_keywords(text: str, where: str, headed: bool = True) -> list[Keyword] | None:
-    """A list that `sap2 keywords` wrote and a person may have edited; None = it is something else.
+    """Parse a keyword list as written by `sap2 keywords`, possibly edited by hand; None = the text is something else.
+
+    The reason may be omitted.
 
     Args:
-        headed: Whether a table's first line names its columns; else it is always taken for a table.
-
-    The reason may be left out. Raises: InputError: a row cannot be used; the message names its line or number.
+        headed: Whether a table's first line names its columns; False = the text is always parsed as a table.
+    Raises: InputError: a row cannot be used; the message names its line or number.
     """
     if headed and text.lstrip("\ufeff").lstrip().startswith("["):
         try:
@@ -219,7 +226,7 @@ def read_keywords(text: str, where: str, headed: bool = True) -> list[Keyword] |
     table = csv.DictReader(io.StringIO(text.lstrip("\ufeff")), columns, delimiter="\t", quoting=csv.QUOTE_NONE)
     try:
         heading = list(table.fieldnames or ())
-    except csv.Error:  # a line end of old within it
+    except csv.Error:  # a bare carriage return in it
         return None
     if heading[:2] != list(COLUMNS[:2]):
         return None

@@ -1,4 +1,4 @@
-"""The language of a text, by its function words; and the languages whose rare words are known."""
+"""Detection of a text's language from its function words, and the languages with known word frequencies."""
 
 import re
 from collections import Counter
@@ -113,27 +113,27 @@ FUNCTION_WORDS = {
         के है में की से और को का हैं पर भी एक तो नहीं ने कर ही हो लिए कि इस था यह गया किया जो ये आप करने रहे साथ
         अपने रहा क्या अब कुछ कोई थे दिया तक थी भारत बाद वो हम""",
 }
-SCRIPTS = {  # of languages whose words cannot be told apart without a segmenter
+SCRIPTS = {  # scripts of languages that need a segmenter
     "ja": re.compile("[\u3040-\u30ff]"),
     "zh": re.compile("[\u3400-\u9fff]"),
     "ko": re.compile("[\uac00-\ud7af]"),
     "th": re.compile("[\u0e00-\u0e7f]"),
 }
 WORD = re.compile(r"[^\W\d_]+")
-LEAST = 0.08  # share of a text's words that must be function words of its language
-SURE = 5  # function words at least
-JUDGED = 20_000  # words of a text that are looked at
+MIN_SHARE = 0.08  # minimum share of a text's words that are function words of its language
+MIN_HITS = 5  # minimum number of function words
+MAX_WORDS = 20_000  # words of a text that are examined
 
 
 def languages() -> list[str]:
-    """Codes of the languages whose rare words are known."""
+    """Return the codes of the languages with known word frequencies."""
     from wordfreq import available_languages
 
     return sorted(set(available_languages()) - set(SCRIPTS))
 
 
 def check_language(language: str) -> None:
-    """Raises: InputError: there are no word frequencies for a language."""
+    """Check that there are word frequencies for a language. Raises: InputError."""
     from sap2.errors import InputError
 
     if language not in (known := languages()):
@@ -141,24 +141,24 @@ def check_language(language: str) -> None:
 
 
 def guess_language(text: str) -> str | None:
-    """The language of a text; None = too few words, or none that is known.
+    """Guess the language of a text; None = too few words, or an unknown language.
 
     >>> guess_language("Nous proposons une méthode pour résumer et interroger des logs, et les tests sur le log")
     'fr'
     >>> guess_language("Zorvan 2019")
     """
-    words = [word.casefold() for word in WORD.findall(text)[:JUDGED]]
+    words = [word.casefold() for word in WORD.findall(text)[:MAX_WORDS]]
     counts = Counter(words)
     scores = {
         language: sum(counts[word] * weight for word, weight in known.items()) for language, known in _weights().items()
     }
     best = max(scores, key=lambda language: scores[language])
     hits = sum(counts[word] for word in _weights()[best])
-    return best if hits >= SURE and hits >= LEAST * len(words) else None
+    return best if hits >= MIN_HITS and hits >= MIN_SHARE * len(words) else None
 
 
 def script_without_words(text: str) -> str | None:
-    """The language of a text most of whose letters are of a script that writes no blanks between words; or None.
+    """Return the language of a text that is mostly in a script that needs a segmenter, else None.
 
     >>> script_without_words("할인점 주유 LPG"), script_without_words("Zorvan 주유")
     ('ko', None)
@@ -171,7 +171,7 @@ def script_without_words(text: str) -> str | None:
 
 
 def without_script(text: str, language: str) -> str:
-    """A text without the letters of a language's script, for a language that `script_without_words` returned.
+    """Remove the letters of a language's script from a text, which `script_without_words` returned.
 
     >>> without_script("할인점 by Zorvan", "ko")
     ' by Zorvan'
@@ -181,7 +181,7 @@ def without_script(text: str, language: str) -> str:
 
 @lru_cache(maxsize=1)
 def _weights() -> dict[str, dict[str, float]]:
-    """Function words by language; a word of several languages counts less in each."""
+    """Return the weights of function words by language; a word of several languages weighs less in each."""
     shared = Counter(word for words in FUNCTION_WORDS.values() for word in words.split())
     return {
         language: {word: 1 / shared[word] ** 0.5 for word in words.split()}

@@ -1,4 +1,4 @@
-"""Text, Markdown and HTML as pages: one a form feed, one a heading or rule."""
+"""Text, Markdown and HTML as pages, split at form feeds, headings and rules."""
 
 import re
 from html.parser import HTMLParser
@@ -17,9 +17,9 @@ FRONT_LINES = 200  # of front matter, at most
 
 
 def read_content(path: Path) -> str:
-    """The text of a file in UTF-8.
+    """Read a text file in UTF-8.
 
-    Raises: InputError: it is in another encoding, or no text.
+    Raises: InputError: it is in another encoding, or is not text.
     """
     try:
         return path.read_text(encoding="utf-8-sig")
@@ -31,19 +31,20 @@ def read_content(path: Path) -> str:
 
 
 def read_text(path: Path) -> Contents:
+    """Read plain text; form feeds separate pages."""
     return Contents([page.splitlines() for page in read_content(path).split("\f")])
 
 
 def read_markdown(path: Path) -> Contents:
-    """A page for each heading or rule; of links, pictures and emphasis the words are kept.
+    """Read Markdown; headings and rules begin pages. Only the words of links, pictures and emphasis are kept.
 
-    Front matter (Marp, Slidev, Quarto) is not a page. A file that has it, and rules, is a deck whose slides the rules
-    part: there a slide may hold several headings, unless Marp's `headingDivider` says that they part slides, too.
+    Front matter (Marp, Slidev, Quarto) is not a page. A file with front matter and rules is a deck whose slides are
+    separated by rules alone; a slide may then hold several headings, unless Marp's `headingDivider` is set.
     """
     front, text = _front_matter(read_content(path))
     text = re.sub(r"```.*?```|<!--(?:(?!<!--).)*?-->", "", text, flags=re.DOTALL)
-    # What opens cannot hold another opening: else a page of brackets takes minutes.
-    text = re.sub(r"!\[(?:bg|[wh]:|width:|height:)[^\[\]]*\]\([^()]*\)", "", text)  # Marp: how a picture is laid out
+    # Patterns exclude nested openings: a page of brackets would otherwise take minutes.
+    text = re.sub(r"!\[(?:bg|[wh]:|width:|height:)[^\[\]]*\]\([^()]*\)", "", text)  # Marp: layout of a picture
     text = re.sub(r"!?\[([^\[\]]*)\]\([^()]*\)", r"\1", text)
     text = re.sub(r"<[^<|>\s][^<|>]*>|[*`]+|(?<!\w)_+|(?<!_)_+(?!\w)", "", text)
     if front and RULE.search(text) and "headingDivider" not in front:
@@ -55,7 +56,7 @@ def read_markdown(path: Path) -> Contents:
 
 
 def _front_matter(text: str) -> tuple[str, str]:
-    """A Markdown file's YAML block, if it begins with one, and the rest."""
+    """Split off the YAML block at the beginning of a Markdown file; "" if there is none."""
     first, *lines = text.lstrip().split("\n")
     if first.rstrip() != "---" or not lines or ":" not in lines[0]:
         return "", text
@@ -68,7 +69,7 @@ def _front_matter(text: str) -> tuple[str, str]:
 
 
 class _Html(HTMLParser):
-    """Text by heading; scripts, styles and what they would load are not looked at."""
+    """Collects text by heading; ignores scripts, styles and embedded content."""
 
     UNSEEN = frozenset(["script", "style", "template", "noscript", "head", "title", "svg"])
     INLINE = frozenset("a abbr b bdi cite code em i mark q small span strong sub sup u wbr".split())
@@ -78,7 +79,7 @@ class _Html(HTMLParser):
         self.pages: list[list[str]] = [[""]]
         self._unseen: list[str] = []
 
-    def handle_starttag(self, tag: str, attrs) -> None:
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         if tag in self.UNSEEN:
             self._unseen.append(tag)
         elif re.fullmatch(r"h[1-3]", tag):
@@ -98,6 +99,7 @@ class _Html(HTMLParser):
 
 
 def read_html(path: Path) -> Contents:
+    """Read HTML; headings begin pages."""
     parser = _Html()
     parser.feed(read_content(path))
     return Contents([page for page in parser.pages if any(map(str.strip, page))])

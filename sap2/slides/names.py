@@ -1,4 +1,4 @@
-"""Names of people as text writes them: with titles, degrees, initials and particles, given name first or last."""
+"""Parsing of people's names as written in text: with titles, degrees, initials, particles, in either order."""
 
 import re
 from collections.abc import Iterator
@@ -19,11 +19,11 @@ DEGREES = re.compile(
 )
 ASIDE = re.compile(r"\([^()]*\)|\[[^\[\]]*\]|<[^<>]*>|\S+@\S+|https?:\S+|[*†‡§¶]")
 BETWEEN = re.compile(r"\s*[;|/\n]\s*|\s+(?:&|and|und|et|och|og)\s+")
-WORDS = 6
+WORDS = 6  # maximum words of a name
 
 
 def persons(text: str) -> Iterator[str]:
-    """The people that a cell or field names, without titles and degrees, the given name first.
+    """Yield the people named in a cell or field, without titles and degrees, given name first.
 
     >>> list(persons("Zorvan, Kathryn")), list(persons("Dr. Jon Quine, PhD (EMBL) and Ann Meyer"))
     (['Kathryn Zorvan'], ['Jon Quine', 'Ann Meyer'])
@@ -41,9 +41,9 @@ def persons(text: str) -> Iterator[str]:
 
 
 def is_full_name(text: str) -> bool:
-    """Whether a text looks like the name of a person: two to five capitalised words, particles and initials aside.
+    """Whether a text looks like a person's name: two to five capitalised words, not counting particles.
 
-    >>> [is_full_name(one) for one in ("Ludwig van der Zorvan", "Allen L. Meyer", "Meyer", "on the graph", "Room 3")]
+    >>> [is_full_name(text) for text in ("Ludwig van der Zorvan", "Allen L. Meyer", "Meyer", "on the graph", "Room 3")]
     [True, True, False, False, False]
     """
     words = text.split()

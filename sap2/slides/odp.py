@@ -1,4 +1,4 @@
-"""OpenDocument decks (LibreOffice Impress): text, tables, charts and pictures of each slide, and its notes."""
+"""OpenDocument decks (LibreOffice Impress): each slide's text, tables, charts, pictures, and optionally notes."""
 
 import posixpath
 import re
@@ -17,7 +17,7 @@ __all__ = ["is_opendocument", "read_odp"]
 BREAK = "\v"
 UNITS = {"cm": 1.0, "mm": 0.1, "in": 2.54, "pt": 2.54 / 72, "pc": 2.54 / 6, "px": 2.54 / 96}
 SLIDE = 28.0 * 15.75  # cm²: LibreOffice's default
-MOST_DEPTH = 50
+MAX_DEPTH = 50
 UNSEEN = frozenset(["notes", "forms", "title", "desc", "event-listeners", "annotation", "glue-point", "sequence"])
 GAPS = {"s": " ", "tab": " ", "line-break": "\n"}
 
@@ -28,11 +28,11 @@ def is_opendocument(start: bytes) -> bool:
 
 
 def read_odp(path: Path, options: Options) -> Contents:
-    """The lines of an ODP's slides.
+    """Read the lines of an ODP's slides.
 
-    Raises: InputError: it is damaged, encrypted, larger than what is read, or another kind of document.
+    Raises: InputError: it is damaged, encrypted, above a size limit, or another kind of document.
     """
-    with opened(path, "an ODP", "export it as PDF") as archive:
+    with opened(path, "ODP file", "export it as PDF") as archive:
         if "META-INF/manifest.xml" in archive:
             if archive.xml("META-INF/manifest.xml").find(".//{*}encryption-data") is not None:
                 raise InputError(f"{path}: is encrypted; save it without a password")
@@ -47,12 +47,13 @@ def read_odp(path: Path, options: Options) -> Contents:
             pieces = list(_Slide(archive, contents, pictures, number).pieces(slide))
             contents.pages.append([line for row in rows(pieces, BREAK) for line in row.text.split(BREAK)])
             if options.notes:
-                contents.pages[-1] += [line for one in slide.iterfind("{*}notes//{*}text-box") for line in _lines(one)]
+                notes = slide.iterfind("{*}notes//{*}text-box")
+                contents.pages[-1] += [line for note in notes for line in _lines(note)]
     return contents
 
 
 class _Slide:
-    """The shapes of a slide as pieces, each with a line for each paragraph."""
+    """Reads the shapes of a slide as pieces, with a line per paragraph."""
 
     def __init__(self, archive: Archive, contents: Contents, pictures: SlidePictures, number: int) -> None:
         self._archive, self._contents, self._pictures, self._number = archive, contents, pictures, number
@@ -60,7 +61,7 @@ class _Slide:
     def pieces(self, parent: Any, depth: int = 0) -> Iterator[Piece]:
         for shape in parent:
             kind = _name(shape)
-            if kind in UNSEEN or not kind or depth > MOST_DEPTH:
+            if kind in UNSEEN or not kind or depth > MAX_DEPTH:
                 continue
             if kind in ("g", "a"):
                 yield from self.pieces(shape, depth + 1)
@@ -69,13 +70,13 @@ class _Slide:
                 yield Piece(left, top, left + max(width, 0.01), top + max(height, 0.01), BREAK.join(lines))
 
     def _shape(self, shape: Any) -> list[str]:
-        """A frame's content (a table, a chart, or else its picture), and the text of a shape."""
+        """Return the text of a shape, or the content of a frame: a table, a chart, or otherwise its picture."""
         lines = _lines(shape)
-        for one in shape.iterfind("{*}object"):
-            lines += self._chart(attribute(one, "href"))
+        for chart in shape.iterfind("{*}object"):
+            lines += self._chart(attribute(chart, "href"))
         if not lines:
-            for one in shape.iterfind("{*}image"):
-                if lines := self._picture(shape, attribute(one, "href")):
+            for image in shape.iterfind("{*}image"):
+                if lines := self._picture(shape, attribute(image, "href")):
                     break
         if shape.find("{*}plugin") is None and shape.find("{*}object-ole") is not None and not lines:
             self._contents.notice(self._number, "an object of another program was left out")
@@ -88,15 +89,15 @@ class _Slide:
         body = self._archive.xml(name).find("{*}body")
         if body is None:
             return []
-        # Numbers have a value of their own beside what is shown.
-        cells = [one for one in body.iter("{*}table-cell") if attribute(one, "value-type", "string") == "string"]
-        titles = [line for kind in ("title", "subtitle") for one in body.iter("{*}" + kind) for line in _lines(one)]
-        return list(dict.fromkeys([*titles, *(line for one in cells for line in _lines(one))]))
+        # Cells of numbers have a value type of their own; they are skipped.
+        cells = [cell for cell in body.iter("{*}table-cell") if attribute(cell, "value-type", "string") == "string"]
+        titles = [title for kind in ("title", "subtitle") for title in body.iter("{*}" + kind)]
+        return list(dict.fromkeys(line for element in (*titles, *cells) for line in _lines(element)))
 
     def _picture(self, frame: Any, href: str) -> list[str]:
         _, _, width, height = _box(frame)
         if "://" in href:
-            self._contents.notice(self._number, "has links to elsewhere, which were not followed")
+            self._contents.notice(self._number, "has external links, which were not followed")
             return []
         return self._pictures.lines(self._number, posixpath.normpath(href), width * height / SLIDE)
 
@@ -106,7 +107,7 @@ def _name(element: Any) -> str:
 
 
 def _lines(element: Any) -> list[str]:
-    """The paragraphs and headings in an element; one that breaks its line is several."""
+    """Return the lines of an element's paragraphs and headings, split at line breaks."""
     lines = []
     for paragraph in element.iter("{*}p", "{*}h"):
         lines += [" ".join(part.split()) for part in _text(paragraph).split("\n")]
@@ -114,20 +115,20 @@ def _lines(element: Any) -> list[str]:
 
 
 def _text(element: Any, depth: int = 0) -> str:
-    """The text of a paragraph without its notes; spaces and breaks are elements."""
+    """Return the text of a paragraph without its notes; spaces and breaks are elements in ODP."""
     text = element.text or ""
     for child in element:
         kind = _name(child)
         if kind in GAPS:
             text += GAPS[kind]
-        elif kind and kind not in UNSEEN and kind not in ("p", "h") and depth < MOST_DEPTH:
+        elif kind and kind not in UNSEEN and kind not in ("p", "h") and depth < MAX_DEPTH:
             text += _text(child, depth + 1)
         text += child.tail or ""
     return text
 
 
 def _box(shape: Any) -> tuple[float, float, float, float]:
-    """Left, top, width and height in cm; a shape that is turned or shifted names its place in a transformation."""
+    """Return left, top, width and height in cm; rotated or shifted shapes give their position as a transformation."""
     left, top, width, height = (_length(attribute(shape, name)) for name in ("x", "y", "width", "height"))
     if shift := re.search(r"translate\s*\(\s*(\S+?)[\s,]+(\S+?)\s*\)", attribute(shape, "transform")[:500]):
         left, top = left + _length(shift[1]), top + _length(shift[2])
@@ -135,7 +136,8 @@ def _box(shape: Any) -> tuple[float, float, float, float]:
 
 
 def _length(text: str) -> float:
-    """
+    """Parse a length as cm; 0 = malformed.
+
     >>> _length("2.54cm"), _length("1in"), _length("")
     (2.54, 2.54, 0.0)
     """

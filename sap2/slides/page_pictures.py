@@ -1,4 +1,4 @@
-"""Pictures of decks' pages for people to look at: of PDF files and pictures. Other formats nothing here can draw."""
+"""Pictures of decks' pages for display, from PDF files and pictures; other formats cannot be rendered."""
 
 import io
 from collections.abc import Sequence
@@ -6,22 +6,23 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from sap2.slides.ocr import MOST_PIXELS, PictureError, shrunk_picture
+from sap2.slides.ocr import MAX_PIXELS, PictureError, shrunk_picture
 from sap2.slides.reading import IMAGES
 
 __all__ = ["MEDIA_TYPE", "page_pictures"]
 
 MEDIA_TYPE = "image/webp"
 LONG_SIDE = 1024  # pixels of a picture
-QUALITY = 78  # of WebP, at which letters of 8 pixels stay clean; a page of text takes 20 to 50 KB
-MOST = 300  # pages that are drawn
+QUALITY = 78  # of WebP: letters of 8 pixels stay clean, and a page of text takes 20 to 50 KB
+MAX_PAGES = 300  # maximum number of rendered pages
 
 
 def page_pictures(sources: Sequence[tuple[Path, int]]) -> tuple[list[bytes | None], list[str]]:
-    """A WebP picture of each page, None where there can be none, and notices of what was not drawn.
+    """Render each page as WebP.
 
     Args:
-        sources: Of each page its file, and its number in it: see `sap2.slides.keywords.Listed`.
+        sources: The file of each page, and the page's number in that file: see `sap2.slides.keywords.Listed`.
+    Returns: The pictures, None for pages that cannot be rendered, and notices of the latter.
     """
     pictures: list[bytes | None] = []
     missing: dict[tuple[Path, str], int] = {}
@@ -29,8 +30,8 @@ def page_pictures(sources: Sequence[tuple[Path, int]]) -> tuple[list[bytes | Non
         documents: dict[Path, Any] = {}
         for path, number in sources:
             try:
-                if len(pictures) >= MOST:
-                    raise PictureError(f"beyond the first {MOST}")
+                if len(pictures) >= MAX_PAGES:
+                    raise PictureError(f"beyond the first {MAX_PAGES}")
                 pictures.append(_webp(_image(path, number, documents, opened)))
             except PictureError as error:
                 pictures.append(None)
@@ -42,12 +43,12 @@ def page_pictures(sources: Sequence[tuple[Path, int]]) -> tuple[list[bytes | Non
 
 
 def _image(path: Path, number: int, documents: dict[Path, Any], opened: ExitStack) -> Any:
-    """A page as a PIL image. Raises: PictureError: the message says why there is none."""
+    """Render a page as a PIL image. Raises: PictureError: it cannot be rendered."""
     with path.open("rb") as file:
         if not file.read(128).startswith(b"%PDF"):
             if path.suffix.lower() in IMAGES:
                 return shrunk_picture(path, LONG_SIDE)
-            raise PictureError("only PDF files and pictures can be drawn; export it as PDF to see its slides")
+            raise PictureError("only PDF files and pictures can be rendered; export it as PDF to see its slides")
     import pypdfium2
 
     try:
@@ -55,21 +56,21 @@ def _image(path: Path, number: int, documents: dict[Path, Any], opened: ExitStac
             documents[path] = opened.enter_context(pypdfium2.PdfDocument(path))
         return _pdf_page(documents[path][number - 1])
     except pypdfium2.PdfiumError as error:
-        raise PictureError(f"cannot be drawn ({error})") from error
+        raise PictureError(f"cannot be rendered ({error})") from error
 
 
 def _pdf_page(page: Any) -> Any:
     from pypdfium2.raw import FPDF_PAGEOBJ_IMAGE
 
     try:
-        for image in page.get_objects(filter=[FPDF_PAGEOBJ_IMAGE]):
-            width, height = image.get_px_size()
-            if width * height > MOST_PIXELS:
-                raise PictureError(f"a picture of more than {MOST_PIXELS:,} pixels is on it")
+        for picture in page.get_objects(filter=[FPDF_PAGEOBJ_IMAGE]):
+            width, height = picture.get_px_size()
+            if width * height > MAX_PIXELS:
+                raise PictureError(f"it holds a picture of more than {MAX_PIXELS:,} pixels")
         bitmap = page.render(scale=LONG_SIDE / max(page.get_size()))
-        drawn = bitmap.to_pil().convert("RGB")  # a copy
+        image = bitmap.to_pil().convert("RGB")  # a copy
         bitmap.close()
-        return drawn
+        return image
     finally:
         page.close()
 

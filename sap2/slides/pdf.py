@@ -1,4 +1,4 @@
-"""PDFs: the words are PDFium's own text, their order that of the boxes they lie in; pages without text go to OCR."""
+"""PDFs: words come from PDFium's text layer, their order from their boxes; pages without text are read by OCR."""
 
 import re
 import unicodedata
@@ -11,25 +11,25 @@ from typing import Any
 import numpy as np
 
 from sap2.errors import InputError
-from sap2.slides.contents import MOST_CHARACTERS, Contents, Options, check_page_count
+from sap2.slides.contents import MAX_CHARACTERS, Contents, Options, check_page_count
 from sap2.slides.layout import Piece, rows
-from sap2.slides.ocr import LONG_SIDE, MOST_PIXELS, read_pixels
-from sap2.slides.typesetting import ACCENTS, composed, is_contraction, is_garbage, whole_names
+from sap2.slides.ocr import LONG_SIDE, MAX_PIXELS, read_pixels
+from sap2.slides.typesetting import ACCENTS, composed, is_contraction, is_garbage, join_wrapped_names
 
 __all__ = ["read_pdf"]
 
 LINE_END_HYPHEN = "\u0002\ufffe"  # PDFium's characters for a hyphen at a line's end
-LONGEST = 60  # characters of a word
-NEAR = 8  # characters between an accent and its letter in PDFium's order, at most
-COLUMN_GAP = 1.2  # character heights between two words that are not of one line of text
-TOUCHING = 0.15  # character heights between two letters of one word, at most
-SHADOW = 0.5  # line heights by which a text may lie beside its shadow
+LONGEST = 60  # maximum characters of a word
+NEAR = 8  # maximum number of characters between an accent and its letter in PDFium's order
+COLUMN_GAP = 1.2  # character heights above which a gap separates columns
+TOUCHING = 0.15  # maximum gap between two letters of a word, in character heights
+SHADOW = 0.5  # maximum distance of a text from its shadow, in line heights
 BULLET = re.compile(r"\W{1,2}|\(?\w{1,2}[.)]")
-SHOWN_PICTURE = 0.05  # share of a page from which its picture may hold text
+SHOWN_PICTURE = 0.05  # minimum share of the page that a picture with text takes
 
 
 def read_pdf(path: Path, options: Options) -> Contents:
-    """The lines of a PDF's pages.
+    """Read the lines of a PDF's pages.
 
     Raises: InputError: it is encrypted, damaged or has too many pages.
     """
@@ -40,7 +40,7 @@ def read_pdf(path: Path, options: Options) -> Contents:
     except pypdfium2.PdfiumError as error:
         if "password" in str(error).lower() or "security" in str(error).lower():
             raise InputError(f"{path}: is encrypted; save it without a password") from error
-        raise InputError(f"{path}: is not a PDF that can be read ({error}); export it again") from error
+        raise InputError(f"{path}: is not a readable PDF ({error}); export it again") from error
     contents = Contents()
     with document:
         check_page_count(path, len(document))
@@ -57,17 +57,17 @@ def read_pdf(path: Path, options: Options) -> Contents:
 
 
 def _page(page: Any, number: int, options: Options, contents: Contents) -> tuple[list[str], np.ndarray | None]:
-    """The lines of a page's text layer, and the page as rendered where OCR is to read it instead."""
+    """Return the lines of a page's text layer, and the rendered page if OCR must read it instead."""
     if options.ocr == "always":
         return [], _rendered(page, number, contents)
     textpage = page.get_textpage()
-    if textpage.count_chars() > MOST_CHARACTERS:
-        return [textpage.get_text_range(0, MOST_CHARACTERS + 1)], None  # too many: the caller refuses them
+    if textpage.count_chars() > MAX_CHARACTERS:
+        return [textpage.get_text_range(0, MAX_CHARACTERS + 1)], None  # too many: the caller rejects the file
     characters, unmapped = _characters(page, textpage)
     textpage.close()
-    text = "".join(one.text for one in characters)
+    text = "".join(character.text for character in characters)
     pieces = _pieces(_without_line_end_hyphens(_with_accents(characters)))
-    lines = [row.text for row in whole_names(rows(_without_shadows(pieces)))]
+    lines = [row.text for row in join_wrapped_names(rows(_without_shadows(pieces)))]
     if not lines:
         if options.ocr == "auto":
             return [], _rendered(page, number, contents)
@@ -79,7 +79,7 @@ def _page(page: Any, number: int, options: Options, contents: Contents) -> tuple
             return lines, _rendered(page, number, contents)
         contents.notice(number, "its text layer seems to be garbage; --ocr auto reads the page instead")
     elif any(share >= SHOWN_PICTURE for share in _pictures(page)):
-        contents.notice(number, "pictures beside text were not read; --ocr always reads whole pages")
+        contents.notice(number, "pictures beside text were not read; --ocr always reads the entire page")
     return lines, None
 
 
@@ -87,12 +87,12 @@ def _page(page: Any, number: int, options: Options, contents: Contents) -> tuple
 
 
 def _rendered(page: Any, number: int, contents: Contents) -> np.ndarray | None:
-    """A page's pixels, `(height, width, BGR)`; None = there is nothing on it, or too much."""
+    """Render a page, `(height, width, BGR)`; None = it is blank, or holds a picture above the size limit."""
     from pypdfium2.raw import FPDF_PAGEOBJ_IMAGE
 
     for image in page.get_objects(filter=[FPDF_PAGEOBJ_IMAGE]):
         width, height = image.get_px_size()
-        if width * height > MOST_PIXELS:
+        if width * height > MAX_PIXELS:
             contents.notice(number, f"left out a picture of {width} × {height} pixels")
             return None
     if not any(True for _ in page.get_objects()):
@@ -104,7 +104,7 @@ def _rendered(page: Any, number: int, contents: Contents) -> np.ndarray | None:
 
 
 def _pictures(page: Any) -> list[float]:
-    """What share of the page each of its pictures takes."""
+    """Return the share of the page that each of its pictures takes."""
     from pypdfium2.raw import FPDF_PAGEOBJ_IMAGE
 
     width, height = page.get_size()
@@ -120,9 +120,9 @@ def _pictures(page: Any) -> list[float]:
 
 @dataclass
 class _Character:
-    """A character and its box, y growing downwards; those of a page that lies on its side are turned upright.
+    """A character and its box on the upright page; y grows downwards.
 
-    `made`: whether PDFium put it there: spaces and line ends that the file does not have.
+    `made`: whether PDFium generated it: a space or line end that is not in the file.
     """
 
     text: str
@@ -138,7 +138,7 @@ class _Character:
 
 
 def _characters(page: Any, textpage: Any) -> tuple[list[_Character], int]:
-    """The characters in PDFium's order, and how many of them the file gives no meaning."""
+    """Return the characters in PDFium's order, and how many of them the file maps to no Unicode character."""
     from ctypes import byref, c_double
 
     from pypdfium2 import raw
@@ -151,7 +151,7 @@ def _characters(page: Any, textpage: Any) -> tuple[list[_Character], int]:
         text = chr(code) if 0 < code < 0x110000 and not 0xD800 <= code < 0xE000 else "\ufffd"
         made = raw.FPDFText_IsGenerated(handle, index) == 1
         unmapped += not made and (raw.FPDFText_HasUnicodeMapError(handle, index) == 1 or code == 0)
-        if text in ACCENTS:  # where it is drawn; other characters: the height of their font
+        if text in ACCENTS:  # its tight box; other characters get the height of their font
             raw.FPDFText_GetCharBox(handle, index, byref(left), byref(right), byref(bottom), byref(top))
             box = left.value, bottom.value, right.value, top.value
         else:
@@ -162,7 +162,7 @@ def _characters(page: Any, textpage: Any) -> tuple[list[_Character], int]:
 
 
 def _upright(box: tuple[float, float, float, float], turns: int) -> tuple[float, float, float, float]:
-    """Left, bottom, right and top as left, top, right and bottom of the page as it is shown."""
+    """Convert left, bottom, right and top to left, top, right and bottom of the page as displayed."""
     left, bottom, right, top = box
     return [
         (left, -top, right, -bottom),
@@ -173,23 +173,22 @@ def _upright(box: tuple[float, float, float, float], turns: int) -> tuple[float,
 
 
 def _with_accents(characters: list[_Character]) -> list[_Character]:
-    """Spacing accents as parts of their letters: those they lie over, or else that before which they were written."""
-    if not any(one.text in ACCENTS for one in characters):
+    """Compose spacing accents with the letter below them, or otherwise with an adjacent letter."""
+    if not any(character.text in ACCENTS for character in characters):
         return characters
     kept: list[_Character | None] = list(characters)
-    for place, accent in enumerate(characters):
+    for index, accent in enumerate(characters):
         if accent.text not in ACCENTS:
             continue
-        near = [one for one in range(max(place - NEAR, 0), min(place + NEAR + 1, len(characters))) if kept[one]]
-        over = [one for one in near if one != place and _lies_over(accent, characters[one])]
-        beside = [] if over else [one for one in _neighbours(characters, place)]
-        for one in (*over, *beside):
-            if whole := composed(characters[one].text, accent.text):
-                characters[one].text = whole
-                kept[place] = None
-                _close(characters, kept, place)
+        near = range(max(index - NEAR, 0), min(index + NEAR + 1, len(characters)))
+        below = [i for i in near if kept[i] and i != index and _lies_over(accent, characters[i])]
+        for i in below or list(_neighbours(characters, index)):
+            if letter := composed(characters[i].text, accent.text):
+                characters[i].text = letter
+                kept[index] = None
+                _remove_gap(characters, kept, index)
                 break
-    return [one for one in kept if one is not None]
+    return [character for character in kept if character is not None]
 
 
 def _lies_over(accent: _Character, letter: _Character) -> bool:
@@ -201,89 +200,90 @@ def _lies_over(accent: _Character, letter: _Character) -> bool:
     )
 
 
-def _neighbours(characters: Sequence[_Character], place: int) -> Iterator[int]:
-    """The letter after an accent that lies over none, then the one before it."""
-    after = "".join(one.text for one in characters[place + 1 : place + 5])
-    before = characters[place - 1].text if place else ""
+def _neighbours(characters: Sequence[_Character], index: int) -> Iterator[int]:
+    """Yield the indices of the letter after an accent, then of the letter before it; turn apostrophes into ’."""
+    after = "".join(character.text for character in characters[index + 1 : index + 5])
+    before = characters[index - 1].text if index else ""
     if is_contraction(after) and before.isalpha():
-        characters[place].text = "’"
+        characters[index].text = "’"
     elif after[:1].isalpha() or before.isalpha():
-        yield from (one for one in (place + 1, place - 1) if 0 <= one < len(characters))
+        yield from (i for i in (index + 1, index - 1) if 0 <= i < len(characters))
 
 
-def _close(characters: Sequence[_Character], kept: list[_Character | None], place: int) -> None:
-    """Take out spaces and line ends that PDFium made of an accent's own place within a word."""
-    before, after = place - 1, place + 1
+def _remove_gap(characters: Sequence[_Character], kept: list[_Character | None], index: int) -> None:
+    """Remove spaces and line ends that PDFium generated around an accent within a word."""
+    before, after = index - 1, index + 1
     while before >= 0 and characters[before].made:
         before -= 1
     while after < len(characters) and characters[after].made:
         after += 1
     if before >= 0 and after < len(characters):
-        one, other = characters[before], characters[after]
-        level = min(one.bottom, other.bottom) - max(one.top, other.top) > one.height / 2
-        if level and abs(other.left - one.right) < TOUCHING * one.height:
+        left, right = characters[before], characters[after]
+        level = min(left.bottom, right.bottom) - max(left.top, right.top) > left.height / 2
+        if level and abs(right.left - left.right) < TOUCHING * left.height:
             for made in range(before + 1, after):
                 kept[made] = None
 
 
 def _without_line_end_hyphens(characters: Sequence[_Character]) -> list[_Character]:
-    """Each word that a hyphen cuts in two at a line's end as one, at the end of its first line."""
-    if not any(one.text in LINE_END_HYPHEN for one in characters):
+    """Join words that are hyphenated at a line's end; the joined word ends the first line."""
+    if not any(character.text in LINE_END_HYPHEN for character in characters):
         return list(characters)
     kept: list[_Character] = []
-    moving: _Character | None = None  # the last letter before a hyphen, whose place the rest of its word takes
-    for place, one in enumerate(characters):
-        if one.text in LINE_END_HYPHEN:
-            after = characters[place + 1] if place + 1 < len(characters) else None
+    moving: _Character | None = None  # the last letter before a hyphen; the rest of the word gets its box
+    for index, character in enumerate(characters):
+        if character.text in LINE_END_HYPHEN:
+            after = characters[index + 1] if index + 1 < len(characters) else None
             if not kept or after is None or after.text.isspace() or _level(kept[-1], after):
-                kept.append(replace(one, text="-"))
+                kept.append(replace(character, text="-"))
             else:
                 moving = kept[-1]
-                if _keeps_hyphen(_word(reversed(kept))[::-1], _word(characters[place + 1 : place + 1 + LONGEST])):
+                if _keeps_hyphen(_word(reversed(kept))[::-1], _word(characters[index + 1 : index + 1 + LONGEST])):
                     kept.append(replace(moving, text="-"))
         elif moving is None:
-            kept.append(one)
-        elif one.text.isspace():
-            kept.append(replace(one, text="\n"))
+            kept.append(character)
+        elif character.text.isspace():
+            kept.append(replace(character, text="\n"))
             moving = None
         else:
-            kept.append(replace(moving, text=one.text))
+            kept.append(replace(moving, text=character.text))
     return kept
 
 
 def _pieces(characters: Sequence[_Character]) -> list[Piece]:
-    """Words side by side, as PDFium has them, parted at line ends and where a column's gap or another box begins."""
+    """Split PDFium's text into pieces at line ends, at gaps between columns, and where another box begins."""
     pieces: list[Piece] = []
     for right_to_left, line in _lines(characters):
         part: list[_Character] = []
         seen: _Character | None = None
-        for one in line:
-            if seen and not one.text.isspace() and not right_to_left and _apart(seen, one, part):
+        for character in line:
+            space = character.text.isspace()
+            if seen and not space and not right_to_left and _apart(seen, character, part):
                 pieces.extend(_piece(part))
                 part = []
-            part.append(one)
-            seen = seen if one.text.isspace() else one
+            part.append(character)
+            seen = seen if space else character
         pieces.extend(_piece(part))
     return pieces
 
 
 def _lines(characters: Sequence[_Character]) -> Iterator[tuple[bool, list[_Character]]]:
-    """PDFium's lines, and whether each holds right-to-left script, whose boxes say nothing of its order."""
+    """Yield PDFium's lines, and whether each holds right-to-left script, whose order cannot be read off its boxes."""
     line: list[_Character] = []
-    for one in chain(characters, [_Character("\n", True)]):
-        if one.text in "\r\n":
+    for character in chain(characters, [_Character("\n", True)]):
+        if character.text in "\r\n":
             yield any(unicodedata.bidirectional(each.text) in ("R", "AL") for each in line), line
             line = []
         else:
-            line.append(one)
+            line.append(character)
 
 
-def _level(one: _Character, other: _Character) -> bool:
-    return min(one.bottom, other.bottom) - max(one.top, other.top) > min(one.height, other.height) / 2
+def _level(a: _Character, b: _Character) -> bool:
+    return min(a.bottom, b.bottom) - max(a.top, b.top) > min(a.height, b.height) / 2
 
 
 def _word(characters: Iterable[_Character]) -> str:
-    return "".join(takewhile(lambda text: not text.isspace(), (one.text for one in characters)))
+    return "".join(takewhile(lambda text: not text.isspace(), (character.text for character in characters)))
 
 
 def _keeps_hyphen(first: str, second: str) -> bool:
@@ -291,36 +291,37 @@ def _keeps_hyphen(first: str, second: str) -> bool:
     stem = re.sub(r"^\W+", "", first)
     return (
         not second[:1].islower()
-        or any(one.isdigit() for one in stem)
+        or any(map(str.isdigit, stem))
         or (len(stem) > 1 and stem.isupper())
         or "-" in stem
         or "-" in second
     )
 
 
-def _apart(seen: _Character, one: _Character, line: Sequence[_Character]) -> bool:
-    """Whether a character is too far from the one before it to be of the same line of text."""
-    height = max(min(seen.height, one.height), 1e-3)
-    gap = max(one.left - seen.right, seen.left - one.right)
-    if not _level(seen, one) and min(abs(one.top - seen.bottom), abs(one.bottom - seen.top)) > height / 2:
+def _apart(last: _Character, character: _Character, line: Sequence[_Character]) -> bool:
+    """Whether a character is too far from the last character to belong to the same line of text."""
+    height = max(min(last.height, character.height), 1e-3)
+    gap = max(character.left - last.right, last.left - character.right)
+    distance = min(abs(character.top - last.bottom), abs(character.bottom - last.top))
+    if not _level(last, character) and distance > height / 2:
         return True
     if gap <= COLUMN_GAP * height:
         return False
-    return one.left < seen.left or not BULLET.fullmatch("".join(each.text for each in line).strip())
+    return character.left < last.left or not BULLET.fullmatch("".join(each.text for each in line).strip())
 
 
 def _piece(line: Sequence[_Character]) -> Iterator[Piece]:
-    text = " ".join("".join(one.text for one in line).split())
-    shown = [one for one in line if not one.text.isspace()]
+    text = " ".join("".join(character.text for character in line).split())
+    shown = [character for character in line if not character.text.isspace()]
     if shown and text:
         yield Piece(
-            min(one.left for one in shown), min(one.top for one in shown),
-            max(one.right for one in shown), max(one.bottom for one in shown), text,
+            min(each.left for each in shown), min(each.top for each in shown),
+            max(each.right for each in shown), max(each.bottom for each in shown), text,
         )  # fmt: skip
 
 
 def _without_shadows(pieces: Sequence[Piece]) -> list[Piece]:
-    """Each text once that is drawn twice, a little apart: a shadow, or bold letters of a font without them."""
+    """Remove texts that are drawn twice, slightly shifted: shadows, or bold letters of a font without them."""
     kept: list[Piece] = []
     cells: set[tuple[str, int, int]] = set()
     for piece in pieces:

@@ -1,6 +1,6 @@
-"""People and organisations of files that list them: tables, address books, calendars, schedules, bibliographies.
+"""People and organisations in files that list them: tables, address books, calendars, schedules, bibliographies.
 
-Of every format only what it says is a name, or the text of a title, is taken; never the name of a field.
+Only values that the format marks as names or titles are read, never the names of fields.
 """
 
 import csv
@@ -20,10 +20,10 @@ from sap2.slides.schedules import schedule_entries
 __all__ = ["AUTHOR", "ORGANISATION", "PERSON", "People", "read_people"]
 
 PERSON, ORGANISATION, AUTHOR = "person", "organisation", "author"  # reasons of the names
-MOST_BYTES = 16 << 20
+MAX_BYTES = 16 << 20
 DELIMITERS = ",;\t|"
-JUDGED = 200  # rows by which the delimiter is chosen
-SHARE = 0.6  # of a column's cells that must look like names of people, where no heading says so
+MAX_ROWS = 200  # rows that are examined to choose the delimiter
+SHARE = 0.6  # minimum share of name-like cells in a column of people without a heading
 KINDS = {
     ".vcf": "vcard", ".vcard": "vcard", ".ics": "calendar", ".ical": "calendar", ".csv": "table", ".tsv": "table",
     ".bib": "bibliography", ".json": "schedule",
@@ -32,7 +32,7 @@ KINDS = {
 
 @dataclass(frozen=True)
 class People:
-    """What a list of people holds: names with the reason each was taken, lines of text, and notices."""
+    """The content of a list of people: names with their reasons, lines of text, and notices."""
 
     names: tuple[tuple[str, str], ...]
     lines: tuple[str, ...] = ()
@@ -40,25 +40,25 @@ class People:
 
 
 def read_people(path: Path) -> People | None:
-    """Read a list of people; None = the file is something else.
+    """Read a list of people; None = the file is not such a list.
 
-    Reads CSV and TSV with any heading or none, vCard, iCalendar, BibTeX, and schedules and speakers as JSON. vCard and
-    iCalendar are detected from their first line, the others from the ending of the file's name.
+    Reads CSV and TSV with or without a heading, vCard, iCalendar, BibTeX, and schedules and speakers as JSON. vCard and
+    iCalendar are detected from their first line, the others from the file name's extension.
 
-    Raises: InputError: the file holds no name, or cannot be read; the message says what is read.
+    Raises: InputError: the file holds no name, or cannot be read; the message names the expected content.
     """
     kind = _kind(path)
     if kind is None:
         return None
-    if (size := path.stat().st_size) > MOST_BYTES:
-        raise InputError(f"{path}: has {size >> 20} MB, expected a list of at most {MOST_BYTES >> 20}")
+    if (size := path.stat().st_size) > MAX_BYTES:
+        raise InputError(f"{path}: has {size >> 20} MB, expected a list of at most {MAX_BYTES >> 20}")
     read, expected = READERS[kind]
     text, notices = _content(path)
     people = read(text, path)
     tidied = ((plain(name)[0].strip(" ,;"), reason) for name, reason in people.names)
     names = tuple(dict.fromkeys((name, reason) for name, reason in tidied if any(map(str.isalpha, name))))
     if not names and not any(people.lines):
-        raise InputError(f"{path}: no names were found in it; expected {expected}")
+        raise InputError(f"{path}: holds no names, expected {expected}")
     return People(names, people.lines, (*notices, *people.notices))
 
 
@@ -72,7 +72,7 @@ def _kind(path: Path) -> str | None:
 
 
 def _content(path: Path) -> tuple[str, list[str]]:
-    """The text of a file in UTF-8, in UTF-16 with a byte order mark, or else in Windows-1252, with a notice."""
+    """Read text as UTF-8, as UTF-16 with a byte order mark, or otherwise as Windows-1252 with a notice."""
     content = path.read_bytes()
     encoding = "utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
     try:
@@ -87,9 +87,9 @@ def _content(path: Path) -> tuple[str, list[str]]:
 
 
 def _table(text: str, path: Path) -> People:
-    """Names of the columns that hold people or organisations, by heading or else by what their cells look like.
+    """Read the names in columns of people or organisations, detected from the headings or else from the cells.
 
-    The cells of a table without such headings are lines of text as well.
+    Without headings of people, the other cells become lines of text.
     """
     rows = _rows(text, path)
     if not rows:
@@ -119,14 +119,15 @@ def _of_columns(rows: Sequence[Sequence[str]], columns: Columns) -> Iterator[tup
     for row in rows:
         cells = dict(enumerate(row))
         if columns.given is not None or columns.family is not None:
-            yield f"{cells.get(columns.given, '')} {cells.get(columns.family, '')}", PERSON
+            parts = (cells.get(column, "") for column in (columns.given, columns.family) if column is not None)
+            yield " ".join(parts), PERSON
         for column in columns.full:
             yield from ((name, PERSON) for name in persons(cells.get(column, "")))
         yield from ((cells[column], ORGANISATION) for column in columns.organisation if column in cells)
 
 
 def _rows(text: str, path: Path) -> list[list[str]]:
-    """The rows of a table, its delimiter being the one that cuts the first rows most evenly."""
+    """Parse the rows of a table with the delimiter that gives the first rows the most uniform length."""
     delimiters = DELIMITERS
     if separator := re.match(r"sep=(.)\r?\n", text):  # as Excel writes it
         text, delimiters = text[separator.end() :], separator.group(1)
@@ -136,14 +137,14 @@ def _rows(text: str, path: Path) -> list[list[str]]:
         return [row for row in table if any(map(str.strip, row))]
 
     def evenness(rows: list[list[str]]) -> tuple[float, int]:
-        widths = [len(row) for row in rows[:JUDGED]] or [1]
+        widths = [len(row) for row in rows[:MAX_ROWS]] or [1]
         usual = max(set(widths), key=lambda width: (widths.count(width), width))
         return (widths.count(usual) / len(widths) if usual > 1 else 0.0, usual)
 
     try:
         rows = max((parsed(delimiter) for delimiter in delimiters), key=evenness)
     except csv.Error as error:
-        raise InputError(f"{path}: is not a table that can be read ({error}); export it again as CSV") from error
+        raise InputError(f"{path}: is not a readable table ({error}); export it again as CSV") from error
     return [[" ; ".join(plain(line)[0] for line in cell.splitlines() if line.strip()) for cell in row] for row in rows]
 
 
@@ -152,7 +153,7 @@ def _column(rows: Sequence[Sequence[str]], column: int) -> list[str]:
 
 
 def _may_be_heading(rows: Sequence[Sequence[str]]) -> bool:
-    """Whether the first row names no person; else its known headings are cells, such as "speaker"."""
+    """Whether the first row holds no person's name; otherwise words such as "speaker" in it are cells."""
     return not any(
         is_full_name(cell) and field_kind(cell) is None and not words_of(cell) & OTHER and _holds_people(below)
         for cell, below in ((cell, _column(rows, column)) for column, cell in enumerate(rows[0]))
@@ -160,7 +161,7 @@ def _may_be_heading(rows: Sequence[Sequence[str]]) -> bool:
 
 
 def _looks_like_heading(rows: Sequence[Sequence[str]]) -> bool:
-    """Whether a first row of unknown headings differs from the cells below it as headings do."""
+    """Whether a first row of unknown headings differs in form from the cells below it."""
     first, body = rows[0], rows[1:]
     if not body or not all(first) or any(re.search(r"\d\s*$|@", cell) for cell in first):
         return False
@@ -168,7 +169,7 @@ def _looks_like_heading(rows: Sequence[Sequence[str]]) -> bool:
         return True
     below = [_column(body, column) for column in range(len(first))]
     return any(
-        cells and (_holds_people(cells) and not is_full_name(cell) or all(re.search(r"\d|@", one) for one in cells))
+        cells and (_holds_people(cells) and not is_full_name(cell) or all(re.search(r"\d|@", value) for value in cells))
         for cell, cells in zip(first, below, strict=True)
     )
 
@@ -181,7 +182,7 @@ def _holds_people(cells: Sequence[str]) -> bool:
 
 
 def _properties(text: str) -> Iterator[tuple[str, str, str]]:
-    """Name, parameters and value of each property of vCard (RFC 6350) or iCalendar (RFC 5545), unfolded, unescaped."""
+    """Yield name, parameters and unfolded value of each property of vCard (RFC 6350) or iCalendar (RFC 5545)."""
     for line in re.sub(r"\r?\n[ \t]", "", text.replace("=\r\n", "").replace("=\n", "")).splitlines():
         match = re.match(r'(?:[\w-]+\.)?([\w-]+)((?:;(?:[^":;]|"[^"]*")*)*):(.*)', line)
         if not match:
@@ -199,7 +200,7 @@ def _unescaped(value: str) -> str:
 
 
 def _vcards(text: str, path: Path) -> People:
-    """Formatted names, or names by part where a card lacks one, and organisations."""
+    """Read the formatted name of each card, or its name parts if there is none, and organisations."""
     names: list[tuple[str, str]] = []
     parts, formatted = "", ""
     for name, _, value in (*_properties(text), ("END", "", "")):
@@ -213,11 +214,11 @@ def _vcards(text: str, path: Path) -> People:
         elif name == "END" and (formatted or parts):
             names.extend((person, PERSON) for person in persons(formatted or parts))
             parts = formatted = ""
-    return People(tuple(sorted(names, key=lambda one: one[1] != PERSON)))
+    return People(tuple(sorted(names, key=lambda entry: entry[1] != PERSON)))
 
 
 def _calendar(text: str, path: Path) -> People:
-    """Organisers and attendees by name; summaries, descriptions and locations are lines of text."""
+    """Read the names of organisers and attendees; summaries, descriptions and locations become lines of text."""
     names: list[tuple[str, str]] = []
     lines: list[str] = []
     for name, parameters, value in _properties(text):
@@ -237,7 +238,7 @@ def _schedule(text: str, path: Path) -> People:
     try:
         content = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: is not JSON that can be read ({error}); export it again") from error
+        raise InputError(f"{path}: is not readable JSON ({error}); export it again") from error
     try:
         entries = list(schedule_entries(content))
     except RecursionError as error:
@@ -247,10 +248,10 @@ def _schedule(text: str, path: Path) -> People:
     return People(tuple(names), tuple(dict.fromkeys(text for kind, text in entries if kind == "title")))
 
 
-class _Macros(dict):
-    """BibTeX's string macros; an undefined one stands for its own name, as BibTeX itself goes on after a warning."""
+class _Macros(dict[str, str]):
+    """BibTeX's string macros; an undefined macro expands to its own name, as in BibTeX, which only warns."""
 
-    def __init__(self, known: dict) -> None:
+    def __init__(self, known: dict[str, str]) -> None:
         super().__init__(known)
         self.undefined: set[str] = set()
 
@@ -260,7 +261,7 @@ class _Macros(dict):
 
 
 def _bibliography(text: str, path: Path) -> People:
-    """Authors and editors; titles are lines of text."""
+    """Read authors and editors; titles become lines of text."""
     import bibtexparser
     from bibtexparser.bparser import BibTexParser
     from bibtexparser.customization import convert_to_unicode, splitname
@@ -271,7 +272,7 @@ def _bibliography(text: str, path: Path) -> People:
     try:
         entries = bibtexparser.loads(text, parser).entries
     except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError) as error:
-        raise InputError(f"{path}: is not BibTeX that can be read ({error!r:.80}); export it again") from error
+        raise InputError(f"{path}: is not readable BibTeX ({error!r:.80}); export it again") from error
     names: list[tuple[str, str]] = []
     for entry in entries:
         people = " and ".join(filter(None, (entry.get("author"), entry.get("editor"))))
@@ -279,9 +280,11 @@ def _bibliography(text: str, path: Path) -> People:
             if not name or name == "others" or name in macros.undefined:
                 continue
             parts = splitname(name, strict_mode=False)
-            whole = " ".join(word for part in ("first", "von", "last") for word in parts.get(part, ()))
-            names.append((re.sub(r"[{}\\]", "", whole), AUTHOR))
-    notices = [f"undefined macros left as they are: {', '.join(sorted(macros.undefined))}"] if macros.undefined else []
+            full_name = " ".join(word for part in ("first", "von", "last") for word in parts.get(part, ()))
+            names.append((re.sub(r"[{}\\]", "", full_name), AUTHOR))
+    notices = (
+        [f"undefined macros, read as their names: {', '.join(sorted(macros.undefined))}"] if macros.undefined else []
+    )
     titles = dict.fromkeys(re.sub(r"[{}]", "", entry.get("title", "")) for entry in entries)
     return People(tuple(names), tuple(filter(None, titles)), tuple(notices))
 

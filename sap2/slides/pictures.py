@@ -1,4 +1,4 @@
-"""The pictures of slides in an Office file: which are read, each once, and notices of those that are not."""
+"""OCR of the pictures on an Office file's slides, each only once, and notices of pictures that are not read."""
 
 import hashlib
 import io
@@ -12,19 +12,19 @@ from sap2.slides.ocr import PictureError, read_picture
 
 __all__ = ["SlidePictures"]
 
-SHOWN = 0.03  # share of its slide from which an audience can read what a picture says
-MOST = 60  # of a deck that are read unless OCR is forced: some 40 s on two cores
+SHOWN = 0.03  # minimum share of the slide at which an audience can read a picture's text
+MAX_PICTURES = 60  # maximum per deck unless OCR is forced: some 40 s on two cores
 
 
 class SlidePictures:
-    """Reads the pictures of a deck; a picture that several slides show is recognised once."""
+    """Reads the pictures of a deck; a picture on several slides is recognised only once."""
 
     def __init__(self, archive: Archive, options: Options, contents: Contents) -> None:
         self._archive, self._mode, self._contents = archive, options.ocr, contents
         self._known: dict[bytes, list[str] | PictureError] = {}
 
     def lines(self, page: int, name: str, share: float) -> list[str]:
-        """What OCR reads in a picture of a page; `share` is what it takes of the slide."""
+        """Return the lines of a picture; `share` is the share of the slide that it takes."""
         if self._mode != "always" and share < SHOWN:
             return []
         if self._mode == "never":
@@ -41,12 +41,12 @@ class SlidePictures:
     def _read(self, content: bytes) -> list[str]:
         key = hashlib.sha256(content).digest()
         if key not in self._known:
-            if self._mode != "always" and len(self._known) >= MOST:
-                raise PictureError(f"more than {MOST} in the deck; --ocr always reads all")
+            if self._mode != "always" and len(self._known) >= MAX_PICTURES:
+                raise PictureError(f"more than {MAX_PICTURES} in the deck; --ocr always reads all")
             try:
                 self._known[key] = read_picture(io.BytesIO(content))
             except PictureError as error:
                 self._known[key] = error
-        if isinstance(found := self._known[key], PictureError):
-            raise found
-        return found
+        if isinstance(result := self._known[key], PictureError):
+            raise result
+        return result

@@ -1,6 +1,6 @@
-"""PowerPoint decks: text, tables, SmartArt, charts and pictures of each slide, and its notes where they are wanted.
+"""PowerPoint decks: each slide's text, tables, SmartArt, charts, pictures, and optionally notes.
 
-A slide is a tree of shapes. What it holds beside text lies in other parts of the archive, which relationships name:
+A slide is a tree of shapes. Its other content is in parts of the archive that relationships refer to:
 slide1.xml ─ r:dm ─► diagrams/data1.xml · c:chart ─► charts/chart1.xml · r:embed ─► media/image1.png
 """
 
@@ -21,8 +21,8 @@ __all__ = ["read_pptx"]
 Box = tuple[float, float, float, float]  # left, top, width, height; English Metric Units
 
 BREAK = "\v"  # between the lines of a shape
-SLIDE = (9_144_000.0, 6_858_000.0)  # a slide's size where the file names none
-MOST_DEPTH = 50  # of groups in groups
+SLIDE = (9_144_000.0, 6_858_000.0)  # default size of a slide
+MAX_DEPTH = 50  # of nested groups
 OTHER_FILES = {
     "word/": "a Word document", "xl/": "an Excel workbook", "Index/": "a Keynote deck", "index.apxl": "a Keynote deck",
     "Index.zip": "a Keynote deck", "META-INF/container.xml": "an EPUB book",
@@ -30,11 +30,11 @@ OTHER_FILES = {
 
 
 def read_pptx(path: Path, options: Options) -> Contents:
-    """The lines of a PPTX's slides (PPTM and PPSX are the same), in both of its dialects.
+    """Read the lines of the slides of a PPTX, PPTM or PPSX, in the transitional and the strict dialect.
 
-    Raises: InputError: it is damaged, encrypted, larger than what is read, or another kind of file.
+    Raises: InputError: it is damaged, encrypted, above a size limit, or another kind of file.
     """
-    with opened(path, "a PPTX", "export it as PDF") as archive:
+    with opened(path, "PPTX file", "export it as PDF") as archive:
         _check_kind(archive)
         contents = Contents()
         if any(name.endswith("vbaProject.bin") for name in archive.names):
@@ -56,16 +56,17 @@ def _check_kind(archive: Archive) -> None:
 
 @dataclass
 class _Part:
-    """An XML part, and the parts and addresses that it refers to by id."""
+    """An XML part, and its relationships by id."""
 
     name: str
     root: Any
-    targets: dict[str, str]  # of parts in the archive
-    kinds: dict[str, str]  # of all: what each is
+    targets: dict[str, str]  # names of the parts that internal relationships refer to
+    kinds: dict[str, str]  # kinds of all relationships
     external: frozenset[str]
 
     def of_kind(self, kind: str) -> str | None:
-        return next((self.targets[key] for key, one in self.kinds.items() if one == kind and key in self.targets), None)
+        keys = (key for key, other in self.kinds.items() if other == kind)
+        return next((self.targets[key] for key in keys if key in self.targets), None)
 
 
 @dataclass
@@ -82,7 +83,7 @@ class _Deck:
         start = self.part("", root=None)
         presentation = self.part(start.of_kind("officeDocument") or "ppt/presentation.xml")
         listed = presentation.root.iterfind("{*}sldIdLst/{*}sldId")
-        names = [presentation.targets.get(_reference(one, "id"), "") for one in listed]
+        names = [presentation.targets.get(_reference(slide, "id"), "") for slide in listed]
         self.slides = [name for name in names if name]
         if (size := presentation.root.find("{*}sldSz")) is not None:
             self.size = float(size.get("cx", SLIDE[0])), float(size.get("cy", SLIDE[1]))
@@ -91,22 +92,22 @@ class _Deck:
         folder, base = posixpath.split(name)
         targets, kinds, external = {}, {}, set()
         if (relations := posixpath.join(folder, "_rels", base + ".rels")) in self.archive:
-            for one in self.archive.xml(relations).iterfind("{*}Relationship"):
-                key = one.get("Id", "")
-                kinds[key] = one.get("Type", "").rpartition("/")[2]
-                if one.get("TargetMode") == "External":
+            for relation in self.archive.xml(relations).iterfind("{*}Relationship"):
+                key = relation.get("Id", "")
+                kinds[key] = relation.get("Type", "").rpartition("/")[2]
+                if relation.get("TargetMode") == "External":
                     external.add(key)
                 else:
-                    target = one.get("Target", "")
+                    target = relation.get("Target", "")
                     targets[key] = posixpath.normpath(posixpath.join("/" + folder, target)).lstrip("/")
         root = given["root"] if "root" in given else self.archive.xml(name)
         return _Part(name, root, targets, kinds, frozenset(external))
 
     def lines(self, name: str, number: int) -> list[str]:
-        """The lines of a slide in reading order, then those of its notes."""
+        """Return the lines of a slide in reading order, followed by the lines of its notes."""
         slide = self.part(name)
         if slide.external:
-            self.contents.notice(number, "has links to elsewhere, which were not followed")
+            self.contents.notice(number, "has external links, which were not followed")
         tree = slide.root.find("{*}cSld/{*}spTree")
         pieces = [] if tree is None else list(_Slide(self, slide, number).pieces(tree))
         lines = [line for row in rows(pieces, BREAK) for line in row.text.split(BREAK)]
@@ -117,19 +118,19 @@ class _Deck:
         return lines
 
     def inherited(self, slide: _Part, holder: Any) -> Box | None:
-        """The box of a placeholder that has none of its own: its layout's, or its master's."""
+        """Return the box that a placeholder inherits from its layout or master."""
         kind, index = holder.get("type", "obj"), holder.get("idx", "0")
         name = slide.of_kind("slideLayout")
         while name:
             above, boxes = self._placeholders(name)
             keys = [("", index), (kind, ""), ("title" if kind == "ctrTitle" else "body", "")]
-            if found := next((boxes[key] for key in keys if key in boxes), None):
-                return found
+            if box := next((boxes[key] for key in keys if key in boxes), None):
+                return box
             name = above
         return None
 
     def _placeholders(self, name: str) -> tuple[str | None, dict[tuple[str, str], Box]]:
-        """What a layout is made of, and the boxes of its placeholders by index and by kind."""
+        """Return the name of a layout's master, and the boxes of its placeholders by index and by kind."""
         if name not in self._boxes:
             part = self.part(name)
             boxes: dict[tuple[str, str], Box] = {}
@@ -145,29 +146,30 @@ class _Deck:
 
 @dataclass
 class _Slide:
-    """The shapes of a slide as pieces, each with a line for each paragraph."""
+    """Reads the shapes of a slide as pieces, with a line per paragraph."""
 
     deck: _Deck
     part: _Part
     number: int
 
     def pieces(self, tree: Any, scale: Box = (1, 1, 0, 0), depth: int = 0) -> Iterator[Piece]:
-        """
+        """Yield the shapes of a tree as pieces.
+
         Args:
-            scale: What coordinates are multiplied by, across and down, and what is added: that of the groups around.
+            scale: Factors and offsets of the enclosing groups: x factor, y factor, x offset, y offset.
         """
         for shape in _shapes(tree):
             kind = shape.tag.rpartition("}")[2]
             if kind == "grpSp":
-                if depth < MOST_DEPTH:
+                if depth < MAX_DEPTH:
                     yield from self.pieces(shape, _scaled(shape, scale), depth + 1)
                 continue
             lines = {"sp": self._text, "graphicFrame": self._frame, "pic": self._picture}.get(kind, _nothing)(shape)
             if lines:
                 left, top, width, height = self._box(shape)
-                across, down, right, below = scale
-                left, top = left * across + right, top * down + below
-                yield Piece(left, top, left + width * across, top + height * down, BREAK.join(lines))
+                x_factor, y_factor, x_offset, y_offset = scale
+                left, top = left * x_factor + x_offset, top * y_factor + y_offset
+                yield Piece(left, top, left + width * x_factor, top + height * y_factor, BREAK.join(lines))
 
     def _box(self, shape: Any) -> Box:
         holder = shape.find("*/{*}nvPr/{*}ph")
@@ -176,11 +178,11 @@ class _Slide:
         return left, top, max(width, 1.0), max(height, 1.0)
 
     def _text(self, shape: Any) -> list[str]:
-        found = [] if _fill(shape) is None else self._picture(shape)
-        return [*_paragraphs(shape), *found]
+        background = [] if _fill(shape) is None else self._picture(shape)
+        return [*_paragraphs(shape), *background]
 
     def _frame(self, frame: Any) -> list[str]:
-        """A table, a SmartArt, a chart, or an object of another program, which is a picture here."""
+        """Return the lines of a table, a SmartArt, a chart, or the picture of an embedded object."""
         data = frame.find("{*}graphic/{*}graphicData")
         if data is None:
             return []
@@ -190,13 +192,13 @@ class _Slide:
             return _chart(self._xml(_reference(chart, "id"), "a chart"))
         if (table := data.find("{*}tbl")) is not None:
             return [line for cell in table.iterfind("{*}tr/{*}tc") for line in _paragraphs(cell)]
-        pictures = [line for one in data.iterfind(".//{*}pic") for line in self._picture(one)]
+        pictures = [line for picture in data.iterfind(".//{*}pic") for line in self._picture(picture)]
         if not pictures:
             self.deck.contents.notice(self.number, "an object of another program was left out")
         return pictures
 
     def _xml(self, key: str, what: str) -> Any:
-        """The root of a part that the slide refers to; None = it is not in the archive."""
+        """Return the root of a part that the slide refers to; None = it is missing in the archive."""
         name = self.part.targets.get(key, "")
         if name not in self.deck.archive:
             self.deck.contents.notice(self.number, f"{what} is missing in the file")
@@ -206,7 +208,7 @@ class _Slide:
     def _picture(self, shape: Any) -> list[str]:
         blip = shape.find("{*}blipFill/{*}blip") if _fill(shape) is None else _fill(shape)
         if blip is None or not (key := _reference(blip, "embed")):
-            return []  # linked: the slide's links are noted as such
+            return []  # an external picture, which the notice of external links covers
         _, _, width, height = self._box(shape)
         share = width * height / (self.deck.size[0] * self.deck.size[1])
         return self.deck.pictures.lines(self.number, self.part.targets.get(key, ""), share)
@@ -217,39 +219,39 @@ def _nothing(_shape: Any) -> list[str]:
 
 
 def _shapes(tree: Any) -> Iterator[Any]:
-    """The shapes of a tree; of alternatives the first, which is what PowerPoint shows."""
-    for one in tree:
-        if not isinstance(one.tag, str):
+    """Yield the shapes of a tree; of alternatives only the first, which PowerPoint shows."""
+    for shape in tree:
+        if not isinstance(shape.tag, str):
             continue
-        if one.tag.endswith("}AlternateContent"):
-            choices = [_shapes(choice) for choice in one if isinstance(choice.tag, str)]
+        if shape.tag.endswith("}AlternateContent"):
+            choices = [_shapes(choice) for choice in shape if isinstance(choice.tag, str)]
             yield from next(filter(None, map(list, choices)), [])
         else:
-            yield one
+            yield shape
 
 
 def _fill(shape: Any) -> Any:
-    """The picture that fills a shape, or None."""
+    """Return the picture that fills a shape, or None."""
     return shape.find("{*}spPr/{*}blipFill/{*}blip")
 
 
 def _reference(element: Any, name: str) -> str:
-    """The id of a relationship: an attribute in the namespace of relationships."""
+    """Return the id of a relationship: an attribute in the namespace of relationships."""
     return next((value for key, value in element.attrib.items() if key.endswith(f"elationships}}{name}")), "")
 
 
 def _own_box(shape: Any) -> Box | None:
     frame = shape.find("{*}spPr/{*}xfrm") if shape.find("{*}xfrm") is None else shape.find("{*}xfrm")
-    if frame is None or (place := frame.find("{*}off")) is None or (size := frame.find("{*}ext")) is None:
+    if frame is None or (offset := frame.find("{*}off")) is None or (size := frame.find("{*}ext")) is None:
         return None
     try:
-        return float(place.get("x")), float(place.get("y")), float(size.get("cx")), float(size.get("cy"))
+        return float(offset.get("x")), float(offset.get("y")), float(size.get("cx")), float(size.get("cy"))
     except (TypeError, ValueError):
         return None
 
 
 def _scaled(group: Any, outer: Box) -> Box:
-    """What coordinates in a group are multiplied by, and what is added."""
+    """Return the factors and offsets of coordinates in a group, combined with those of its enclosing groups."""
     frame = group.find("{*}grpSpPr/{*}xfrm")
     values = [] if frame is None else [
         float(frame.find(name).get(key))
@@ -270,29 +272,28 @@ def _scaled(group: Any, outer: Box) -> Box:
 
 
 def _paragraphs(element: Any) -> list[str]:
-    """The paragraphs of a shape, cell or node, formulas too; one that breaks its line is several."""
-    found = []
+    """Return the lines of the paragraphs of a shape, cell or node, including formulas, split at line breaks."""
+    lines = []
     for paragraph in element.iterfind(".//{*}p"):
-        parts = []
-        for one in paragraph.iter("{*}t", "{*}br"):
-            parts.append("\n" if one.tag.endswith("}br") else one.text or "")
-        found += [line.strip() for line in "".join(parts).replace(BREAK, "\n").split("\n")]
-    return list(filter(None, found))
+        runs = paragraph.iter("{*}t", "{*}br")
+        text = "".join("\n" if run.tag.endswith("}br") else run.text or "" for run in runs)
+        lines += [line.strip() for line in text.replace(BREAK, "\n").split("\n")]
+    return list(filter(None, lines))
 
 
 def _diagram(root: Any) -> list[str]:
-    """The texts of a SmartArt's nodes, each before its children."""
+    """Return the texts of a SmartArt's nodes in depth-first order."""
     if root is None:
         return []
-    nodes = {one.get("modelId", ""): _paragraphs(one) for one in root.iterfind("{*}ptLst/{*}pt")}
+    nodes = {node.get("modelId", ""): _paragraphs(node) for node in root.iterfind("{*}ptLst/{*}pt")}
     children: dict[str, list[tuple[int, str]]] = {}
-    for one in root.iterfind("{*}cxnLst/{*}cxn"):
-        if one.get("type", "parOf") == "parOf":
-            order = one.get("srcOrd", "")
-            child = int(order) if order.isdecimal() else 0, one.get("destId", "")
-            children.setdefault(one.get("srcId", ""), []).append(child)
+    for edge in root.iterfind("{*}cxnLst/{*}cxn"):
+        if edge.get("type", "parOf") == "parOf":
+            order = edge.get("srcOrd", "")
+            child = int(order) if order.isdecimal() else 0, edge.get("destId", "")
+            children.setdefault(edge.get("srcId", ""), []).append(child)
     lines, left = [], [*reversed(nodes)]
-    while left:  # the roots, and what no connection leads to, in the file's order
+    while left:  # roots, and nodes without a connection, in the file's order
         key = left.pop()
         lines += nodes.pop(key, [])
         left.extend(child for _, child in sorted(children.pop(key, []), reverse=True) if child in nodes)
@@ -300,10 +301,10 @@ def _diagram(root: Any) -> list[str]:
 
 
 def _chart(root: Any) -> list[str]:
-    """A chart's titles and labels, then the names of its series and categories; numbers are nobody's words."""
+    """Return a chart's titles and labels, then the names of its series and categories, without numbers."""
     if root is None:
         return []
-    written = [line for one in root.iterfind(".//{*}rich") for line in _paragraphs(one)]
+    written = [line for label in root.iterfind(".//{*}rich") for line in _paragraphs(label)]
     names = texts(root, ".//{*}ser/{*}tx//{*}v") + texts(root, ".//{*}series/{*}tx//{*}v")
     for path in (".//{*}cat//{*}strCache//{*}v", ".//{*}cat//{*}multiLvlStrCache//{*}v", ".//{*}strDim//{*}pt"):
         names += texts(root, path)

@@ -9,7 +9,7 @@ __all__ = ["read_chapters"]
 
 
 def read_chapters(path: Path) -> list[tuple[Seconds, str]] | None:
-    """Start and title of the chapter marks of a video, in order; None of a file that is not a container.
+    """Read start and title of a video's chapter marks, in order; None = the file is not a container.
 
     Raises: InputError: it cannot be read.
     """

@@ -1,7 +1,7 @@
-"""People, organisations and titles of conference schedules as JSON, whatever their layout.
+"""People, organisations and titles in conference schedules as JSON, in any layout.
 
-Read by the names of fields and of what they lie in, as pretalx, Sessionize and frab write them and as exports of tables
-do: a `name` among `speakers` or `persons` is a person, among `rooms` or `tracks` it is none.
+Values are classified by the names of their field and its parent, as written by pretalx, Sessionize, frab and exports of
+tables: a `name` in `speakers` or `persons` is a person, in `rooms` or `tracks` it is not.
 """
 
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from sap2.slides.names import is_full_name
 
 __all__ = ["schedule_entries"]
 
-# Fields whose contents hold no person and no title, whatever the fields within are called.
+# Fields whose contents are never people or titles, whatever the names of the fields in them.
 ELSEWHERE = frozenset(
     """answers attachments categories category category_items categoryitems collections conferenceinfo generator items
     language languages license links map options organizer question question_answers questionanswers questions resources
@@ -28,10 +28,10 @@ FULL_FIELDS = ("full_public_name", "public_name", "fullname", "full_name", "disp
 
 
 def schedule_entries(content: Any) -> Iterator[tuple[str, str]]:
-    """Entries of a schedule in their order: ("person" | "organisation" | "title", text).
+    """Yield the entries of a schedule in order: ("person" | "organisation" | "title", text).
 
-    >>> list(schedule_entries({"talks": [{"title": "On Things", "speakers": [{"name": "Jon Quine", "id": 3}]}]}))
-    [('title', 'On Things'), ('person', 'Jon Quine')]
+    >>> list(schedule_entries({"talks": [{"title": "On Graphs", "speakers": [{"name": "Jon Quine", "id": 3}]}]}))
+    [('title', 'On Graphs'), ('person', 'Jon Quine')]
     """
     yield from _entries(content, "")
 
@@ -47,7 +47,7 @@ def _entries(content: Any, field: str) -> Iterator[tuple[str, str]]:
         yield from _record(content, field)
 
 
-def _record(record: dict, field: str) -> Iterator[tuple[str, str]]:
+def _record(record: dict[Any, Any], field: str) -> Iterator[tuple[str, str]]:
     keys = {key.casefold(): key for key in record if isinstance(key, str)}
     yield from _named(record, keys, field)
     for lower, key in keys.items():
@@ -69,8 +69,8 @@ def _record(record: dict, field: str) -> Iterator[tuple[str, str]]:
             yield from _entries(value, key if not lower.isdecimal() else field)
 
 
-def _named(record: dict, keys: dict[str, str], field: str) -> Iterator[tuple[str, str]]:
-    """The name of a record: a person's, or in a talk the title."""
+def _named(record: dict[Any, Any], keys: dict[str, str], field: str) -> Iterator[tuple[str, str]]:
+    """Yield the name in a record: a person's or organisation's, or the title of a talk."""
 
     def value(*names: str) -> str:
         texts = (record[keys[name]] for name in names if name in keys)
@@ -83,7 +83,9 @@ def _named(record: dict, keys: dict[str, str], field: str) -> Iterator[tuple[str
         yield from _person(name if name and family in name else f"{given} {family}")
     elif not name:
         return
-    elif field.casefold() in TALKS or (not field and any(isinstance(one, list | dict) for one in record.values())):
+    elif field.casefold() in TALKS or (
+        not field and any(isinstance(nested, list | dict) for nested in record.values())
+    ):
         yield "title", name
     elif words_of(field) & ORGANISATIONS or field_kind(field) == "organisation":
         yield "organisation", name

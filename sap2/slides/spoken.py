@@ -1,12 +1,12 @@
-"""How a written keyword is said, where that differs: GPT-4 is "GPT four", SQL by a table "sequel"."""
+"""Spoken forms of keywords that are not pronounced as spelled: GPT-4 is "GPT four", SQL is "sequel"."""
 
 import re
 import unicodedata
 
 __all__ = ["spoken_form"]
 
-# Only what is said otherwise than it is spelt; letters said one by one need no entry.
-SAID = {
+# Words with an irregular pronunciation; words that are spelled out letter by letter need no entry.
+PRONUNCIATIONS = {
     "ascii": "askee", "c++": "C plus plus", "c#": "C sharp", "f#": "F sharp", "gif": "jif", "gui": "gooey",
     "ieee": "I triple E", "ipv4": "IP version four", "ipv6": "IP version six", "jpeg": "jay peg", "json": "jason",
     "mysql": "my sequel", "nginx": "engine X", "png": "ping", "postgresql": "postgres", "q&a": "Q and A",
@@ -23,18 +23,19 @@ SYMBOLS = {"&": "and", "+": "plus", "#": "sharp", ".": "point"}
 
 
 def spoken_form(keyword: str, language: str = "en") -> str:
-    """A keyword as it is said, or "" where that is as it is written. English alone.
+    """Return the spoken form of a keyword, or "" if it is the same as the written form. English only.
 
-    >>> [spoken_form(one) for one in ("GPT-4", "SQL", "BM25", "R&D", "naïve", "Kathryn Zorvan", "Qwen2.5", "E8400")]
+    >>> [spoken_form(word) for word in ("GPT-4", "SQL", "BM25", "R&D", "naïve", "Kathryn Zorvan", "Qwen2.5", "E8400")]
     ['GPT four', 'sequel', 'BM twenty five', 'R and D', 'naive', '', 'Qwen two point five', 'E eight four zero zero']
     """
     if language != "en":
         return ""
-    said = " ".join(SAID.get(word.casefold()) or _said(_without_accents(word)) for word in keyword.split())
-    return "" if said == keyword else said
+    words = (PRONUNCIATIONS.get(word.casefold()) or _word(_without_accents(word)) for word in keyword.split())
+    spoken = " ".join(words)
+    return "" if spoken == keyword else spoken
 
 
-def _said(word: str) -> str:
+def _word(word: str) -> str:
     if not re.search(r"[\d&+#]", word):
         return word
     return " ".join(_piece(piece) for piece in PIECE.findall(word))
@@ -50,9 +51,9 @@ def _piece(piece: str) -> str:
 
 
 def _without_accents(word: str) -> str:
-    """A word that English knows without its accents (naïve, José); else as it is."""
+    """Remove the accents of a word that English also writes without them (naïve, José)."""
     from wordfreq import zipf_frequency
 
     letters = unicodedata.normalize("NFD", word)
-    bare = "".join(one for one in letters if unicodedata.category(one) != "Mn")
+    bare = "".join(char for char in letters if unicodedata.category(char) != "Mn")
     return bare if bare != letters and zipf_frequency(bare, "en") >= KNOWN else word

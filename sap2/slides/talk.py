@@ -1,13 +1,12 @@
-"""A talk and its deck: each segment recognised with the keywords of what was shown, and what the keywords did.
+"""Recognition of a talk with its deck: each segment is recognised with the keywords of the pages shown around it.
 
-first pass without context ─► pages of each segment ─► their keywords ─► two stages ─► text, marked
+first pass without context ─► pages of each segment ─► their keywords ─► two stages ─► text with marked keywords
 """
 
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
-from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,8 @@ from sap2.transcripts.transcript import Transcript
 
 __all__ = ["transcribe_talk"]
 
-GROUP = 8  # segments that are recognised, then kept, at once
+PLAIN, FULL = "plain", "heard"  # steps, by their names in the journal: without and with keywords
+GROUP = 8  # segments that are recognised and written to the journal together
 
 
 def transcribe_talk(
@@ -38,84 +38,95 @@ def transcribe_talk(
     around: int = 2,
     explain: bool = False,
     journal: Path | None = None,
-    progress: Callable[[Iterable, int, str], Iterable] = lambda items, _total, _label: items,
+    progress: Callable[[Iterable[list[int]], int, str], Iterable[list[int]]] = lambda items, _total, _label: items,
 ) -> Talk:
-    """Recognise a talk, each segment with the keywords of its pages and of `around` before and after them.
+    """Recognise a talk, each segment with the keywords of its pages and of up to `around` pages before and after.
 
     Args:
         wave: 16 kHz mono.
-        keywords: With their pages; those of page 0 are listed all the time.
-        texts: Of the pages, to tell from what is said which one was shown.
-        times: When pages were shown; None = estimated, from a first pass without context.
-        explain: Whether to say what each segment would be without context.
-        journal: File that gains each group of segments as it is done; what stands in it is not done again, but for
-            lines that are damaged.
-        progress: Told of groups of segments: see `sap2.progress.track`.
-    Raises: InputError: the journal is that of another talk, model or setting.
+        keywords: Keywords with their pages; those of page 0 are listed for every segment.
+        texts: Text of each page, to estimate the pages' times from the speech.
+        times: Times at which pages were shown; None = estimate them from a first pass without context.
+        explain: Whether to recognise each segment without context as well, for comparison.
+        journal: File to which each finished group of segments is appended. Segments already in it are not recognised
+            again, except those of damaged lines.
+        progress: Reports progress over the groups of segments: see `sap2.progress.track`.
+    Raises: InputError: the journal belongs to another talk, model or setting.
     """
     cut = recogniser.cut(wave)
     spans = cut.spans
     made_by = "" if journal is None else identity(recogniser)
     done = _Journal(journal, len(spans), wave, made_by, keywords, texts, times, around, spans)
 
-    # Each is encoded once, for the first pass and the recognition alike.
+    # Each segment is encoded only once, for both the first pass and the recognition.
     segments = [AudioSegment(wave[round(a * SAMPLE_RATE) : round(b * SAMPLE_RATE)], (a, b)) for a, b in spans]
 
     estimated = times is None and bool(texts)
     if explain or estimated:
-        for places in progress(*done.groups("plain", "first pass")):
-            done.keep("plain", places, recogniser.transcribe([segments[place] for place in places]))
-    plain: list[str | None] = [done.plain.get(place) for place in range(len(spans))]
+        for group in progress(*done.groups(PLAIN, "first pass")):
+            done.keep(PLAIN, group, recogniser.transcribe([segments[index] for index in group]))
+    plain: list[str] = [done.answers[PLAIN].get(index, "") for index in range(len(spans))]
     pages: list[list[int]] = [[] for _ in spans]
     if estimated:
-        pages = [[page] for page in align([text or "" for text in plain], texts)]
+        pages = [[page] for page in align(plain, texts)]
     elif times is not None:
         pages = [shown_between(times, *span) for span in spans]
     lists = [_list(keywords, pages_around(shown, around)) for shown in pages]
-    for places in progress(*done.groups("heard", "talk")):
-        found = recogniser.recognise([segments[place] for place in places], [list(lists[place]) for place in places])
-        kept = [one.scores or dict.fromkeys(one.predicted, 0.0) for one in found]
-        rows = [[one.text, scores, _confidence(one)] for one, scores in zip(found, kept, strict=True)]
-        done.keep("heard", places, rows)
-        for place in places:
-            segments[place].encoded = None  # of a long talk it would be hundreds of MB
-    heard, doubtful = [done.heard[place] for place in range(len(spans))], recogniser.settings.inference.doubtful
-    texts = without_doubles(spans, [text for text, *_ in heard])
-    plain = without_doubles(spans, plain) if explain else [None] * len(spans)
-    return Talk(
-        [
-            TalkSegment(*span, text, tuple(shown), listed, dict(kept), bare, sure, sure is not None and sure < doubtful)
-            for span, text, shown, listed, (_, kept, sure), bare in zip(
-                spans, texts, pages, lists, heard, plain, strict=True
-            )
-        ],
-        len(wave) / SAMPLE_RATE,
-        tuple(done.notices),
-        tuple(cut.left_out),
+    for group in progress(*done.groups(FULL, "talk")):
+        transcripts = recogniser.recognise([segments[i] for i in group], [list(lists[i]) for i in group])
+        done.keep(FULL, group, [_answer(transcript) for transcript in transcripts])
+        for index in group:
+            segments[index].encoded = None  # would add up to hundreds of MB in a long talk
+    answers, doubtful = (
+        [done.answers[FULL][index] for index in range(len(spans))],
+        recogniser.settings.inference.doubtful,
     )
+    final = without_doubles(spans, [text for text, *_ in answers])
+    bare: Sequence[str | None] = without_doubles(spans, plain) if explain else [None] * len(spans)
+    talk_segments = []
+    for index, ((start, end), (_, kept, confidence)) in enumerate(zip(spans, answers, strict=True)):
+        talk_segments.append(
+            TalkSegment(
+                start,
+                end,
+                final[index],
+                tuple(pages[index]),
+                lists[index],
+                dict(kept),
+                bare[index],
+                confidence,
+                doubtful=confidence is not None and confidence < doubtful,
+            )
+        )
+    return Talk(talk_segments, len(wave) / SAMPLE_RATE, tuple(done.notices), tuple(cut.left_out))
 
 
-def _confidence(transcript: Transcript) -> float | None:
-    return min((one.confidence for one in transcript.segments if one.confidence is not None), default=None)
+def _answer(transcript: Transcript) -> list[Any]:
+    """Return text, selected keywords with scores, and confidence of a segment, as the journal holds them."""
+    confidences = (segment.confidence for segment in transcript.segments if segment.confidence is not None)
+    scores = transcript.scores or dict.fromkeys(transcript.predicted, 0.0)
+    return [transcript.text, scores, min(confidences, default=None)]
 
 
 def _list(keywords: Sequence[Keyword], pages: Sequence[int]) -> dict[str, int]:
-    """The keywords of the pages, nearest page first, then those of no page."""
-    found: dict[str, tuple[str, int]] = {}
+    """Return the keywords of the pages, each with its page, nearest page first, then keywords of page 0."""
+    listed: dict[str, tuple[str, int]] = {}
     for page in (*pages, 0):
-        for one in keywords:
-            if one.page == page:
-                found.setdefault(one.keyword.casefold(), (one.keyword, page))
-    return dict(found.values())
+        for row in keywords:
+            if row.page == page:
+                listed.setdefault(row.keyword.casefold(), (row.keyword, page))
+    return dict(listed.values())
 
 
 class _Journal:
-    """Answers by segment, in memory and, where there is a file, in it: a line a group, below one that says of what."""
+    """Answers by step and segment, in memory and optionally in a file.
+
+    The first line of the file identifies the talk, model and settings; each further line holds a group of answers.
+    """
 
     def __init__(self, path: Path | None, count: int, wave: np.ndarray, *made_of: Any):
         self.path, self._count = path, count
-        self.plain: dict[int, str] = {}
-        self.heard: dict[int, list] = {}
+        self.answers: dict[str, dict[int, Any]] = {PLAIN: {}, FULL: {}}
         self.notices: list[str] = []
         if path is None:
             return
@@ -123,47 +134,49 @@ class _Journal:
         digest.update(json.dumps(made_of, default=asdict).encode())
         head = json.dumps({"talk": digest.hexdigest()}).encode()
         try:
-            found = path.read_bytes() if path.exists() else b""
+            content = path.read_bytes() if path.exists() else b""
         except OSError as error:
             raise InputError(f"{path}: cannot be read ({error.strerror}); name another file") from error
-        begun, *lines = found.split(b"\n")
-        if found and begun != head:
+        first, *lines = content.split(b"\n")
+        if content and first != head:
             raise InputError(
-                f"{path}: is the journal of another recording, list, timing, model or setting, or no journal; name "
-                "another, or remove it"
+                f"{path}: is not the journal of this recording, list, timing, model and settings; name another file, "
+                "or remove it"
             )
         rows = [(line, self._row(line)) for line in lines]
-        for _, row in filter(itemgetter(1), rows):
-            getattr(self, row["step"]).update(zip(row["segments"], row["answers"], strict=True))
-        # A kill may have cut the last line: that is no damage.
+        for _, row in rows:
+            if row is not None:
+                self.answers[row["step"]].update(zip(row["segments"], row["answers"], strict=True))
+        # A last line that was cut when the process was killed does not count as damaged.
         if damaged := [line for line, row in rows[:-1] if row is None]:
-            self.notices.append(f"{path}: {len(damaged)} of its lines are damaged; their segments were done again")
+            self.notices.append(f"{path}: damaged lines: {len(damaged)}; their segments were recognised again")
         kept = b"".join(line + b"\n" for line in (head, *(line for line, row in rows[:-1] if row is not None)))
-        if kept != found:
+        if kept != content:
             with atomic_file(path) as partial:
                 partial.write_bytes(kept)
 
-    def _row(self, line: bytes) -> dict | None:
-        """A line's answers; None = it does not hold any."""
+    def _row(self, line: bytes) -> dict[str, Any] | None:
+        """Parse a line; None = it does not hold valid answers."""
         try:
-            row = json.loads(line)
-            places, answers = row["segments"], row["answers"]
-            whole = len(places) == len(answers) and all(type(one) is int and 0 <= one < self._count for one in places)
-            suits = {"plain": _is_text, "heard": _is_heard}[row["step"]]
-            return row if whole and all(map(suits, answers)) else None
+            row: dict[str, Any] = json.loads(line)
+            segments, answers = row["segments"], row["answers"]
+            valid = len(segments) == len(answers) and all(type(i) is int and 0 <= i < self._count for i in segments)
+            check = {PLAIN: _is_text, FULL: _is_answer}[row["step"]]
+            return row if valid and all(map(check, answers)) else None
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             return None
 
     def groups(self, step: str, label: str) -> tuple[Iterator[list[int]], int, str]:
-        """What is left to do, in groups; their number; and what to call it."""
-        left = [place for place in range(self._count) if place not in getattr(self, step)]
+        """Return the remaining segments in groups, the number of groups, and the label."""
+        left = [index for index in range(self._count) if index not in self.answers[step]]
         groups = [left[first : first + GROUP] for first in range(0, len(left), GROUP)]
         return iter(groups), len(groups), label
 
-    def keep(self, step: str, places: Sequence[int], answers: Sequence[Any]) -> None:
-        getattr(self, step).update(zip(places, answers, strict=True))
+    def keep(self, step: str, segments: Sequence[int], answers: Sequence[Any]) -> None:
+        """Store the answers of segments, and append them to the file."""
+        self.answers[step].update(zip(segments, answers, strict=True))
         if self.path is not None:
-            row = {"step": step, "segments": list(places), "answers": list(answers)}
+            row = {"step": step, "segments": list(segments), "answers": list(answers)}
             with writing(self.path), self.path.open("a", encoding="utf-8") as out:
                 out.write(json.dumps(row, ensure_ascii=False) + "\n")
 
@@ -172,7 +185,7 @@ def _is_text(answer: Any) -> bool:
     return isinstance(answer, str)
 
 
-def _is_heard(answer: Any) -> bool:
+def _is_answer(answer: Any) -> bool:
     text, scores, confidence = answer
     numbers = [*scores.values(), *([] if confidence is None else [confidence])]
-    return isinstance(text, str) and all(isinstance(one, (int, float)) for one in numbers)
+    return isinstance(text, str) and all(isinstance(number, (int, float)) for number in numbers)

@@ -1,4 +1,4 @@
-"""A recording and what was shown, read for `sap2.slides.talk.transcribe_talk`: for the commands and the demo alike."""
+"""Reading of a recording and its slides for `sap2.slides.talk.transcribe_talk`, by the commands and the demo."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,23 +10,23 @@ from sap2.constants import Seconds
 from sap2.data.audio import load_audio
 from sap2.slides.keywords import Keyword, slides_keywords
 from sap2.slides.reading import DEFAULTS, Options
-from sap2.slides.timing import Shown, times_known
+from sap2.slides.timing import Shown, known_times
 
 __all__ = ["TalkInput", "read_talk"]
 
 
 @dataclass(frozen=True)
 class TalkInput:
-    """What a talk is recognised from.
+    """The input of a talk's recognition.
 
     Args:
         wave: 16 kHz mono.
-        keywords: Of the slides, and those listed all the time.
-        texts, sources: Of each page its text, and its file with its number there.
-        times: When pages were shown; None = not known.
-        timed_by: Where the times are from, in words.
-        used: What each file of slides gave.
-        notices: What was dropped or guessed.
+        keywords: Keywords of the slides, and keywords that are listed for every segment.
+        texts, sources: For each page its text, and its file with the page's number in it.
+        times: Times at which pages were shown; None = unknown.
+        timed_by: Origin of the times, in words.
+        used: A summary of each file of slides.
+        notices: Content that was dropped, and settings that were guessed.
     """
 
     wave: np.ndarray
@@ -53,14 +53,14 @@ def read_talk(
 
     Args:
         slides: Decks, agendas, lists: see `sap2.slides.keywords.slides_keywords`.
-        everywhere: Keywords listed all the time.
-        slide_times: See `sap2.slides.timing.times_known`.
-        language: Of the slides; None = it is guessed.
-        min_duration, max_duration: Bounds of the recording.
+        everywhere: Keywords that are listed for every segment.
+        slide_times: See `sap2.slides.timing.known_times`.
+        language: Language of the slides; None = guess it.
+        min_duration, max_duration: Bounds of the recording's length.
     Raises: InputError: recording, slides or times cannot be used.
     """
     listed = slides_keywords(slides, language, options)
-    times, notices = times_known(recording, len(listed.texts), slide_times)
+    times, notices = known_times(recording, len(listed.texts), slide_times)
     wave = load_audio(recording, min_duration, max_duration)
     used = list(listed.used)
     if everywhere:
@@ -82,4 +82,4 @@ def _timed_by(slide_times: Path | None, times: Sequence[Shown] | None, texts: Se
         return f"at the times of {slide_times}"
     if times is not None:
         return "at the recording's chapter marks"
-    return "estimated from what is said" if texts else "none"
+    return "estimated from the speech" if texts else "none"

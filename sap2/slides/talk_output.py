@@ -1,10 +1,11 @@
-"""What `sap2 talk` writes: a folder with a talk's transcript as text, SubRip, JSON and a page."""
+"""The output of `sap2 talk`: a folder with a talk's transcript as text, SubRip, JSON and an HTML page."""
 
 import base64
 import os
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Literal
 from urllib.parse import quote
 
 from sap2.errors import InputError
@@ -18,12 +19,17 @@ from sap2.transcripts.talk_page import GENERATOR, Slide, render_talk
 __all__ = ["PAGE", "check_output", "default_output", "drawn_slides", "write_talk"]
 
 PAGE = "talk.html"
-KINDS = {"transcript.txt": "text", "transcript.srt": "srt", "transcript.json": "json"}
-HEAD = 2000  # bytes of a page in which its own mark stands
+KINDS: dict[str, Literal["text", "srt", "json"]] = {
+    "transcript.txt": "text",
+    "transcript.srt": "srt",
+    "transcript.json": "json",
+}
+HEAD = 2000  # bytes at the beginning of a page that hold its generator tag
 
 
 def default_output(recording: Path) -> Path:
-    """
+    """Return the default output folder of a recording.
+
     >>> default_output(Path("talks/monday.mp4")).as_posix()
     'talks/monday.talk'
     """
@@ -31,7 +37,7 @@ def default_output(recording: Path) -> Path:
 
 
 def check_output(folder: Path) -> None:
-    """Refuse a folder that `write_talk` did not make, as it will be replaced.
+    """Check that a folder can be replaced: it is absent, empty, or was written by `write_talk`.
 
     Raises: InputError: it is a file, or holds other files.
     """
@@ -47,7 +53,7 @@ def check_output(folder: Path) -> None:
         raise InputError(f"{folder}: holds {', '.join(others[:3])}, which sap2 talk did not write; {way_out}")
     page = folder / PAGE
     if not page.is_file() or f'content="{GENERATOR}"'.encode() not in page.read_bytes()[:HEAD]:
-        raise InputError(f"{folder}: holds no {PAGE} of sap2 talk, so its files are not replaced; {way_out}")
+        raise InputError(f"{folder}: holds no {PAGE} written by sap2 talk, so its files are not replaced; {way_out}")
 
 
 def write_talk(
@@ -59,13 +65,13 @@ def write_talk(
     notices: Sequence[str],
     model: str,
 ) -> list[str]:
-    """Write the folder, whole or not at all; one that is there is replaced: see `check_output`.
+    """Write the folder atomically, replacing an existing output folder: see `check_output`.
 
     Args:
         recording, slides: The files of `given`. The page links to the recording and names files without their folders.
-        notices: What was dropped or guessed.
+        notices: Content that was dropped, and settings that were guessed.
         model: The model's name, for the page.
-    Returns: Notices of slides that could not be drawn.
+    Returns: Notices of slides that could not be rendered.
     """
     shown, undrawn = drawn_slides(given)
     pages = [f"slides: {given.timed_by}"] if given.texts else []
@@ -79,31 +85,34 @@ def write_talk(
     )
     with atomic_dir(folder) as partial:
         for name, kind in KINDS.items():
-            (partial / name).write_text(rendered(talk, recording.name, kind), encoding="utf-8")  # type: ignore[arg-type]
+            (partial / name).write_text(rendered(talk, recording.name, kind), encoding="utf-8")
         (partial / PAGE).write_text(page, encoding="utf-8")
     return undrawn
 
 
 def drawn_slides(given: TalkInput) -> tuple[list[Slide], list[str]]:
-    """The pages of a talk with their pictures as data addresses, and notices of those without."""
+    """Return the pages of a talk with their pictures as data URLs, and notices of pages without a picture."""
     pictures, notices = page_pictures(given.sources)
-    encoded = (picture and f"data:{MEDIA_TYPE};base64,{base64.b64encode(picture).decode()}" for picture in pictures)
-    return [Slide(text, picture) for text, picture in zip(given.texts, encoded, strict=True)], notices
+    return [Slide(text, _data_url(picture)) for text, picture in zip(given.texts, pictures, strict=True)], notices
+
+
+def _data_url(picture: bytes | None) -> str | None:
+    return None if picture is None else f"data:{MEDIA_TYPE};base64,{base64.b64encode(picture).decode()}"
 
 
 def _address(recording: Path, folder: Path) -> str:
-    """The recording's address, relative to the page where they are on one drive."""
+    """Return the recording's URL, relative to the page if both are on the same drive."""
     try:
-        # Of the real places: the page may be opened by another name than it was written by.
+        # Resolved paths: the page may be opened through another path than it was written to.
         relative = os.path.relpath(recording.resolve(), folder.resolve())
     except ValueError:
         return recording.resolve().as_uri()
-    # "./": a first part with a colon would be read as a scheme.
+    # "./": a first component with a colon would be read as a scheme.
     return quote(f"./{Path(relative).as_posix()}")
 
 
 def _named(lines: Iterable[str], paths: Sequence[Path]) -> list[str]:
-    """Lines in which files have their names alone."""
+    """Replace the paths of files in lines by the files' names."""
     names = {str(path): path.name for path in paths}
     known = re.compile("|".join(map(re.escape, sorted(names, key=len, reverse=True))))
-    return [known.sub(lambda path: names[path[0]], line) for line in lines]
+    return [known.sub(lambda match: names[match[0]], line) for line in lines]

@@ -1,10 +1,10 @@
-"""What stands on slides and nobody says: addresses, hosts, paths, hashes, identifiers of code."""
+"""Removal of slide text that is never spoken: addresses, hosts, paths, hashes, identifiers of code."""
 
 import re
 
 __all__ = ["CUT", "sayable"]
 
-CUT = " | "  # stands where something was cut, so that the words around it do not look like neighbours
+CUT = " | "  # replaces removed text, so that the words around it do not look adjacent
 TOP_LEVEL = "|".join(
     "ai app at au be br ca cgi ch cloud cn co com cz de dev dk edu es eu fi fr gov in info int io it jp kr me net nl "
     "no org pl pt ru se tv ua uk us xyz".split()
@@ -35,7 +35,7 @@ PATTERNS = (
     r"[\"'“]\w+[\"'”]\s*:(?=\s)",  # fields of JSON
 )
 UNSAYABLE = re.compile("|".join(f"(?:{pattern})" for pattern in PATTERNS))
-ENDLESS = re.compile(r"[!-~]{100,}")  # without a blank: nobody's word, and quadratic time for some patterns
+ENDLESS = re.compile(r"[!-~]{100,}")  # without a space: never spoken, and quadratic time for some patterns
 CODE = re.compile(
     r"^\s*[{}]|[{}]\s*$|\w[=(].*;\s*$"
     r"|^\s*(?:import|from|def|class|return|void|#include|let|const|var)\s+\w+.*[;:({=]"
@@ -43,7 +43,7 @@ CODE = re.compile(
 
 
 def sayable(line: str) -> str:
-    """A line with what nobody says cut out; of a line of code nothing is left.
+    """Remove text that is never spoken from a line; a line of code becomes empty.
 
     >>> sayable("see 550e8400-e29b-41d4-a716-446655440000, zorvan.org and /var/log/maillog of OpenBSD's spamd(8)")
     "see  | ,  |  and  |  of OpenBSD's spamd(8)"

@@ -1,4 +1,4 @@
-"""Words that tell a name from other capitalised words."""
+"""Word lists that distinguish names from other capitalised words."""
 
 __all__ = ["GIVEN_NAMES", "ORGANISATION_WORDS", "PARTICLES"]
 
@@ -6,13 +6,13 @@ PARTICLES = frozenset(
     "af al ap av ben bin d da dal de degli dei del della den der di dos du el ibn la le st ten ter van vom von y zu "
     "zum zur".split()
 )
-# Words, small, of the names of organisations.
+# Lower-case words in names of organisations.
 ORGANISATION_WORDS = frozenset(
     "academy academia akademie association college consortium corporation corp école ecole forum foundation gmbh "
     "hochschule inc institut institute instituto istituto laboratories laboratory labs ltd politecnico polytechnic "
     "universidad universidade universitat università universität universitet universiteit university université".split()
 )
-# Common given names, in lower case, with accents as written. A name that is missing is known by its rarity.
+# Common given names, in lower case, with accents as written. Missing names are recognised by their rarity.
 GIVEN_NAMES = frozenset(
     """
     aaron abdul abigail abraham adam adrian adriana agnes agnieszka ahmad ahmed aidan aisha akira alain alan albert

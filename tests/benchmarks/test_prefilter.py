@@ -1,4 +1,4 @@
-"""The prefilter's recall is of what the recogniser keeps, and its record of the base that the package holds."""
+"""The benchmark measures the keywords that the prefilter keeps; its records belong to the package's base."""
 
 import json
 import runpy
@@ -24,14 +24,12 @@ def recall(monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["recall", "keys", "spotting", "spotting_dev"])
-def test_records_are_of_the_embedded_base(name):
+def test_records_belong_to_the_embedded_base(name):
     record = json.loads((BENCHMARK / "records" / f"{name}.json").read_text(encoding="utf-8"))
-    assert record["weights"]["base"] == sha256(EMBEDDED / "model.safetensors"), (
-        f"{record['command']} is to be run again"
-    )
+    assert record["weights"]["base"] == sha256(EMBEDDED / "model.safetensors"), f"run {record['command']} again"
 
 
-def test_readme_says_what_the_record_says():
+def test_the_readme_agrees_with_the_records():
     record = json.loads((BENCHMARK / "records" / "recall.json").read_text(encoding="utf-8"))
     readme = (BENCHMARK / "README.md").read_text(encoding="utf-8")
     for row in record["rows"]:
@@ -45,19 +43,19 @@ def test_readme_says_what_the_record_says():
         assert f"| {row['compared']} | " + " | ".join(f"{share:.3f}" for share in row["recall"].values()) in plain
 
 
-def test_recall_is_of_what_the_recogniser_keeps(recall):
+def test_recall_is_measured_on_the_keywords_that_are_kept(recall):
     texts = ["the cathrin graph", "we thank my er"]
-    said = [["kathryn"], ["maier", "zorvan"]]
-    words = recall["glossary"](said, 40)
-    found = recall["recalls"](texts, said, words, [20, 5, 1])
-    for keep, share in found.items():
+    spoken = [["kathryn"], ["maier", "zorvan"]]
+    words = recall["glossary"](spoken, 40)
+    shares = recall["recalls"](texts, spoken, words, [20, 5, 1])
+    for keep, share in shares.items():
         index, settings = KeywordIndex(words, FakeStage().vocabulary), Prefilter(method="phonetic", keep=keep)
         kept = cut(settings, [index, index], pytest.fail, lambda rows: [texts[row] for row in rows])
-        assert share == round(np.mean([w in k for one, k in zip(said, kept, strict=True) for w in one]), 4)
-    assert 0 < found[5] < 1
+        assert share == round(np.mean([w in k for names, k in zip(spoken, kept, strict=True) for w in names]), 4)
+    assert 0 < shares[5] < 1
 
 
-def test_ranks_of_spotting_count_equals_in_list_order(monkeypatch):
+def test_ties_in_spotting_scores_keep_the_lists_order(monkeypatch):
     monkeypatch.syspath_prepend(BENCHMARK)
     spotting = runpy.run_path(str(BENCHMARK / "spotting.py"))
     scores, words = [np.array([1.0, 3.0, 3.0, 2.0])], ["a", "b", "c", "d"]
@@ -65,19 +63,19 @@ def test_ranks_of_spotting_count_equals_in_list_order(monkeypatch):
     assert spotting["recall"](scores, words, [["b", "d"]], [1, 3]) == {1: 0.5, 3: 1.0}
 
 
-def test_place_of_a_name_in_the_list_says_nothing_about_it_being_said(recall):
-    said = [[f"said{number}"] for number in range(50)]
-    words = recall["glossary"](said, 500)
-    places = [words.index(word) for one in said for word in one]
-    assert len(set(words)) == 500 and 150 < np.mean(places) < 350
-    with pytest.raises(SystemExit, match="50 names are said, the list has 10"):
-        recall["glossary"](said, 10)
+def test_spoken_names_are_spread_evenly_over_the_list(recall):
+    spoken = [[f"name{number}"] for number in range(50)]
+    words = recall["glossary"](spoken, 500)
+    positions = [words.index(word) for names in spoken for word in names]
+    assert len(set(words)) == 500 and 150 < np.mean(positions) < 350
+    with pytest.raises(SystemExit, match="50 names are spoken, but the list has 10"):
+        recall["glossary"](spoken, 10)
 
 
-def test_keys_order_as_the_prefilter_does(recall):
+def test_keys_rank_as_the_prefilter_does(recall):
     keys = runpy.run_path(str(BENCHMARK / "keys.py"))
-    said = [["kathryn"], ["maier", "zorvan"]]
-    texts, words = ["the cathrin graph", "we thank my er"], recall["glossary"](said, 40)
-    places = keys["ranks"](texts, said, words, keys["COMPARED"]["letters + Metaphone"])
+    spoken = [["kathryn"], ["maier", "zorvan"]]
+    texts, words = ["the cathrin graph", "we thank my er"], recall["glossary"](spoken, 40)
+    ranks = keys["ranks"](texts, spoken, words, keys["COMPARED"]["letters + Metaphone"])
     for keep in (1, 5, 20):
-        assert recall["recalls"](texts, said, words, [keep])[keep] == round(float(np.mean(places < keep)), 4)
+        assert recall["recalls"](texts, spoken, words, [keep])[keep] == round(float(np.mean(ranks < keep)), 4)

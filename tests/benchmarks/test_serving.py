@@ -39,13 +39,13 @@ def test_a_refused_request_ends_the_benchmark(benchmark):
         benchmark["load"](server, [multipart([("file", b"x" * 100, "a.wav")])], 2, 4)
 
 
-def test_memory_is_read_before_at_each_quarter_and_after(benchmark, monkeypatch):
-    asked = []
-    monkeypatch.setitem(benchmark["grown"].__globals__, "load", lambda *given: asked.append(given[2:]))
+def test_memory_is_read_after_each_quarter(benchmark, monkeypatch):
+    loads = []
+    monkeypatch.setitem(benchmark["grown"].__globals__, "load", lambda *given: loads.append(given[2:]))
     sizes = iter([100.4, 101.0, 102.0, 101.0, 101.0])
     seen = benchmark["grown"](SimpleNamespace(memory=lambda: next(sizes)), [], 2000)
-    assert [one["requests"] for one in seen] == [0, 500, 1000, 1500, 2000] and seen[0]["mb"] == 100
-    assert asked == [(16, 500)] * 4
+    assert [row["requests"] for row in seen] == [0, 500, 1000, 1500, 2000] and seen[0]["mb"] == 100
+    assert loads == [(16, 500)] * 4
 
 
 def test_a_record_names_its_command_and_commit(benchmark, monkeypatch):
@@ -57,7 +57,7 @@ def test_a_record_names_its_command_and_commit(benchmark, monkeypatch):
     assert len(made["date"]) == 10 and made["cores"] >= 1
 
 
-def test_the_page_says_what_the_record_says_or_that_there_is_none():
+def test_the_page_agrees_with_the_record():
     page = " ".join((BENCHMARK / "README.md").read_text(encoding="utf-8").split())
     assert "MEMORY" not in page
     if not RECORD.is_file():
@@ -67,5 +67,5 @@ def test_the_page_says_what_the_record_says_or_that_there_is_none():
     for row in record["rows"]:
         name = "off" if row["max_batch"] == 1 else f"up to {row['max_batch']:g}"
         assert f"| {row['clients']:g} | {name} | {row['rate']:.1f} | {row['p50']:.0f} | {row['p95']:.0f} |" in page
-    assert all(f"{one['mb']} MB" in page for one in (record["memory"][0], record["memory"][-1]))
+    assert all(f"{row['mb']} MB" in page for row in (record["memory"][0], record["memory"][-1]))
     assert "It is to be measured again" not in page

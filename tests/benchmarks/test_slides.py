@@ -1,4 +1,4 @@
-"""The benchmark of slides counts as it says, and its page says what its records say."""
+"""The benchmark of slides counts keywords by their marks, and its page agrees with its records."""
 
 import json
 import runpy
@@ -18,11 +18,11 @@ def test_keywords_are_counted_by_their_marks(module):
     persons = dict.fromkeys(["kathryn zorvan", "qaylen brestovic"], "person")
     gold = persons | {"kaldi": "name", "dns": "term", "report": "harmless"}
     every = ["Kathryn  Zorvan", "DNS", "report", "xq", "Kaldi"]
-    one = module["measure"]("a.pdf", gold, every, every[:4], 1.0, 2.0)
-    assert (one.first, one.useful, one.harmless, one.junk, one.unmarked) == (4, 2, 1, 1, ("xq",))
-    assert (one.persons_kept, one.persons, one.names_kept, one.names, one.names_first) == (1, 2, 2, 3, 1)
-    assert module["row"](one) == "| a.pdf | 5 | 50 % | 25 % | 25 % | 1 of 3 | 2 of 3 | 1 of 2 | 1.0 | 2 |"
-    both = module["total"]([one, one])
+    deck = module["measure"]("a.pdf", gold, every, every[:4], 1.0, 2.0)
+    assert (deck.first, deck.useful, deck.harmless, deck.junk, deck.unmarked) == (4, 2, 1, 1, ("xq",))
+    assert (deck.persons_kept, deck.persons, deck.names_kept, deck.names, deck.names_first) == (1, 2, 2, 3, 1)
+    assert module["row"](deck) == "| a.pdf | 5 | 50 % | 25 % | 25 % | 1 of 3 | 2 of 3 | 1 of 2 | 1.0 | 2 |"
+    both = module["total"]([deck, deck])
     assert (both.first, both.junk, both.names, both.seconds, both.megabytes) == (8, 2, 6, 1.0, 2.0)
 
 
@@ -39,8 +39,8 @@ def test_the_command_is_measured_on_a_deck(module, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["before", "after"])
-def test_readme_says_what_the_record_says(module, name):
+def test_the_readme_agrees_with_the_record(module, name):
     record = json.loads((BENCHMARK / "records" / f"{name}.json").read_text(encoding="utf-8"))
     readme = (BENCHMARK / "README.md").read_text(encoding="utf-8")
-    for one in (*record["decks"], record["all"]):
-        assert module["row"](module["Measured"](**one)) in readme
+    for deck in (*record["decks"], record["all"]):
+        assert module["row"](module["Measured"](**deck)) in readme

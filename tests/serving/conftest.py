@@ -1,4 +1,4 @@
-"""The server of `transcription_server`, and something to send it."""
+"""The server of `transcription_server`, and a recording to send."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The HTTP interface: OpenAI's form, its limits, and what happens when there are more requests than time."""
+"""The HTTP interface: OpenAI's format, limits, and behaviour under load."""
 
 import asyncio
 import http.client
@@ -30,7 +30,7 @@ def client(server, key="none"):
     return openai.OpenAI(base_url=f"http://127.0.0.1:{server.port}/v1", api_key=key, max_retries=0)
 
 
-# ---- what clients get --------------------------------------------------------------------------------------------
+# ---- responses ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("chosen", ["json", "text", "verbose_json", "srt", "vtt"])
@@ -38,14 +38,18 @@ def test_the_official_client_gets_every_format(server, recording, chosen):
     answer = client(server).audio.transcriptions.create(
         file=("talk.wav", recording), model="m", prompt="Meyer, Zorvan", response_format=chosen
     )
-    text = "one 1.0 s Meyer Zorvan"
+    text = "first 1.0 s Meyer Zorvan"
     if chosen == "json":
         assert answer.text == text
     elif chosen == "text":
         assert answer == text + "\n"
     elif chosen == "verbose_json":
         assert (answer.text, answer.duration, answer.language) == (text, 1.0, "und")
-        assert [(one.start, one.end, one.text) for one in answer.segments][0] == (0.0, 1.5, "<first> & more")
+        assert [(segment.start, segment.end, segment.text) for segment in answer.segments][0] == (
+            0.0,
+            1.5,
+            "<first> & more",
+        )
         assert answer.keywords == {
             "found": ["Meyer", "Zorvan"], "predicted": ["Meyer", "Zorvan"], "scores": {"Meyer": -0.5, "Zorvan": -0.5}
         }  # fmt: skip
@@ -61,39 +65,39 @@ def test_the_official_client_gets_every_format(server, recording, chosen):
         )
 
 
-def test_keywords_come_as_fields_files_and_prompt_each_once(server, recording):
+def test_keywords_of_fields_files_and_prompt_are_merged(server, recording):
     status, headers, answer = server.post(
         ("file", recording, "a.wav"), ("keywords", '"Meyer", zorvan'),
         ("keywords", "# names\nZoë # host\nmeyer\n", "list.txt"),
         ("prompt", "New York"),
     )  # fmt: skip
     assert (status, headers["x-sap2-model"]) == (200, "models:/m/1")
-    assert answer == {"text": "one 1.0 s Meyer zorvan Zoë New York"}
+    assert answer == {"text": "first 1.0 s Meyer zorvan Zoë New York"}
 
 
 @pytest.mark.parametrize(("ending", "codec"), [("mov", "alac"), ("mkv", "pcm_s16le")])
-def test_recordings_in_containers_are_read_within_the_same_limits(server, tmp_path, ending, codec):
+def test_recordings_in_containers_have_the_same_limits(server, tmp_path, ending, codec):
     made = tmp_path / f"a.{ending}"
     content = recorded(made, np.zeros(16_000), codec).read_bytes()
-    assert server.post(("file", content, made.name))[2] == {"text": "one 1.0 s"}
+    assert server.post(("file", content, made.name))[2] == {"text": "first 1.0 s"}
     content = recorded(made, np.zeros(32 * 16_000), codec).read_bytes()
     status, _, answer = server.post(("file", content, made.name))
     assert status == 413 and "expected at most 30 s" in answer["error"]["message"]
 
 
-def test_a_batch_answers_for_each_file_and_a_broken_one_takes_no_other_with_it(server, recording):
+def test_a_damaged_file_of_a_batch_does_not_affect_the_others(server, recording):
     status, _, answer = server.post(
         ("file", recording, "a.wav"), ("file", b"no audio", "b.wav"), ("file", recording, "c.wav"),
         ("keywords", "Meyer"), path="/v1/audio/transcriptions/batch",
     )  # fmt: skip
     assert status == 200
     first, broken, last = answer["results"]
-    assert first == {"file": "a.wav", "text": "one 1.0 s Meyer"} and last == first | {"file": "c.wav"}
+    assert first == {"file": "a.wav", "text": "first 1.0 s Meyer"} and last == first | {"file": "c.wav"}
     assert broken["error"]["message"].startswith("b.wav: cannot be read as audio")
 
 
-def test_models_and_documentation_are_there(server):
-    assert [one.id for one in client(server).models.list()] == ["models:/m@champion"]
+def test_models_and_documentation_are_served(server):
+    assert [model.id for model in client(server).models.list()] == ["models:/m@champion"]
     status, _, content = server.ask("GET", "/openapi.json")
     form = json.loads(content)["paths"]["/v1/audio/transcriptions"]["post"]["requestBody"]["content"]
     assert status == 200 and "keywords" in form["multipart/form-data"]["schema"]["properties"]
@@ -104,15 +108,15 @@ def test_models_and_documentation_are_there(server):
 
 
 def flac(seconds: float) -> bytes:
-    """Silence, of which FLAC makes next to nothing."""
+    """Encode silence as FLAC, which takes almost no bytes."""
     out = io.BytesIO()
     soundfile.write(out, np.zeros(int(16_000 * seconds), dtype="int16"), 16_000, format="FLAC")
     return out.getvalue()
 
 
-GOOD = object()  # stands for a good recording
+GOOD = object()  # a placeholder for a good recording
 BAD = {
-    "no file": ([("model", "m")], 400, 'there is no field "file"'),
+    "no file": ([("model", "m")], 400, 'field "file" is missing'),
     "file as text": ([("file", "hello")], 400, 'field "file" is text'),
     "0 bytes": ([("file", b"", "a.wav")], 400, "a.wav: the file is empty"),
     "wrong type": ([("file", b"%PDF-1.7 hello", "a.pdf")], 400, "a.pdf: cannot be read as audio"),
@@ -138,21 +142,21 @@ BAD = {
     "temperature": ([("file", GOOD, "a.wav"), ("temperature", "0.7")], 400, "temperature is 0.7, expected 0"),
     "words": ([("file", GOOD, "a.wav"), ("timestamp_granularities[]", "word")], 400, "not of words"),
     "unknown field": ([("file", GOOD, "a.wav"), ("keyword", "x")], 400, "unknown field 'keyword'; known: file"),
-    "two files": ([("file", GOOD, "a.wav"), ("file", GOOD, "b.wav")], 400, "for several: /v1/audio/transcr"),
+    "two files": ([("file", GOOD, "a.wav"), ("file", GOOD, "b.wav")], 400, "for several use /v1/audio/transcr"),
     "too large": ([("file", b"x" * (3 << 20), "a.wav")], 413, "expected at most 2097152"),
 }  # fmt: skip
 
 
 @pytest.mark.bad_input
 @pytest.mark.parametrize("case", BAD)
-def test_a_bad_request_is_told_why_and_the_server_keeps_serving(server, recording, case):
+def test_a_bad_request_gets_an_error_and_the_server_continues(server, recording, case):
     parts, status, message = BAD[case]
     filled = [(name, recording if content is GOOD else content, *rest) for name, content, *rest in parts]
     got, headers, answer = server.post(*filled)
     assert got == status, answer
     assert set(answer["error"]) == {"message", "type", "param", "code"}
     assert answer["error"]["type"] == "invalid_request_error" and message in answer["error"]["message"]
-    assert "/tmp" not in answer["error"]["message"], "a place on the server is nobody's business"
+    assert "/tmp" not in answer["error"]["message"], "a path of the server must not be disclosed"
     assert server.post(("file", recording, "a.wav"))[0] == 200
 
 
@@ -166,12 +170,12 @@ def test_a_bad_request_is_told_why_and_the_server_keeps_serving(server, recordin
         ({"Content-Type": "multipart/form-data; boundary=b"}, b"no such boundary", 400),
     ],
 )
-def test_what_is_no_form_is_refused(server, headers, body, status):
+def test_a_body_that_is_not_a_form_is_rejected(server, headers, body, status):
     got, _, content = server.ask("POST", "/v1/audio/transcriptions", body, headers)
     assert got == status and json.loads(content)["error"]["message"]
 
 
-def test_a_gigabyte_is_refused_when_it_is_declared_and_when_it_is_not(server, recording):
+def test_a_gigabyte_is_rejected_whether_declared_or_not(server, recording):
     import socket
 
     for header, sent in ((b"Content-Length: 1073741824", b""), (b"Transfer-Encoding: chunked", b"100000\r\n")):
@@ -187,7 +191,7 @@ def test_a_gigabyte_is_refused_when_it_is_declared_and_when_it_is_not(server, re
                     for _ in range(4):
                         connection.sendall(sent + b"x" * 0x100000 + b"\r\n")
                 except OSError:
-                    pass  # refused while we were sending: so be it
+                    pass  # rejected while sending, which is fine
             assert connection.recv(100).startswith(b"HTTP/1.1 413 ")
     assert server.post(("file", recording, "a.wav"))[0] == 200
 
@@ -198,10 +202,10 @@ def test_unknown_paths_and_methods_are_json_errors(server):
         assert got == status and json.loads(content)["error"]["type"] == "invalid_request_error"
 
 
-# ---- who may ask -------------------------------------------------------------------------------------------------
+# ---- authentication ----------------------------------------------------------------------------------------------
 
 
-def test_with_a_key_only_its_holders_are_heard_and_probes_need_none(start, recording):
+def test_requests_need_a_key_but_probes_do_not(start, recording):
     with start(keys=["secret", "other"]) as server:
         with pytest.raises(openai.AuthenticationError, match="no valid API key"):
             client(server, "wrong").audio.transcriptions.create(file=("a.wav", recording), model="m")
@@ -211,20 +215,20 @@ def test_with_a_key_only_its_holders_are_heard_and_probes_need_none(start, recor
         assert [server.ask("GET", path)[0] for path in ("/healthz", "/readyz", "/metrics")] == [200] * 3
 
 
-# ---- many requests -----------------------------------------------------------------------------------------------
+# ---- load --------------------------------------------------------------------------------------------------------
 
 
-def test_requests_at_once_are_recognised_together(start, recording):
+def test_concurrent_requests_are_recognised_in_batches(start, recording):
     model = Model(seconds=0.1)
     with start(model) as server, ThreadPoolExecutor(12) as pool:
         answers = list(pool.map(lambda n: server.post(("file", recording, "a"), ("keywords", f"word{n}")), range(12)))
     assert [(status, answer["text"]) for status, _, answer in answers] == [
-        (200, f"one 1.0 s word{n}") for n in range(12)
+        (200, f"first 1.0 s word{n}") for n in range(12)
     ]
     assert sum(model.batches) == 12 and len(model.batches) <= 6
 
 
-def test_a_full_queue_refuses_with_429_and_says_when_to_come_back(start, recording):
+def test_a_full_queue_is_a_429_with_retry_after(start, recording):
     with start(Model(seconds=0.4), Limits(queue=2, max_batch=1)) as server, ThreadPoolExecutor(10) as pool:
         answers = list(pool.map(lambda _: server.post(("file", recording, "a.wav")), range(10)))
         refused = [(headers, answer) for status, headers, answer in answers if status == 429]
@@ -235,13 +239,13 @@ def test_a_full_queue_refuses_with_429_and_says_when_to_come_back(start, recordi
         assert server.post(("file", recording, "a.wav"))[0] == 200
 
 
-def test_a_batch_larger_than_the_room_left_is_refused_whole(start, recording):
+def test_a_batch_that_exceeds_the_queue_is_rejected_as_a_unit(start, recording):
     with start(limits=Limits(queue=2)) as server:
         parts = [("file", recording, f"{n}.wav") for n in range(3)]
         assert server.post(*parts, path="/v1/audio/transcriptions/batch")[0] == 429
 
 
-def test_a_body_that_never_ends_is_a_408(start, recording):
+def test_an_incomplete_body_is_a_408(start, recording):
     import socket
 
     with start(limits=Limits(timeout=0.5)) as server:
@@ -257,8 +261,8 @@ def test_a_body_that_never_ends_is_a_408(start, recording):
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_a_server_that_can_recognise_nothing_more_is_neither_ready_nor_healthy(start, recording):
-    """Kubernetes then takes it out of service, and starts another."""
+def test_a_dead_recogniser_makes_the_server_unhealthy(start, recording):
+    """Kubernetes then restarts it."""
 
     class Ends(Model):
         def recognise(self, audio, keywords):
@@ -274,7 +278,7 @@ def test_a_server_that_can_recognise_nothing_more_is_neither_ready_nor_healthy(s
         assert status == 503 and "the recogniser has stopped" in answer["error"]["message"]
 
 
-def test_what_comes_too_late_is_a_504_and_is_not_computed(start, recording):
+def test_a_timeout_is_a_504_and_is_not_computed(start, recording):
     model = Model(seconds=1.4)
     with start(model, Limits(timeout=2.0, max_batch=1)) as server, ThreadPoolExecutor(4) as pool:
         started = time.monotonic()
@@ -283,11 +287,11 @@ def test_what_comes_too_late_is_a_504_and_is_not_computed(start, recording):
         statuses = sorted(status for status, _, _ in answers)
         assert statuses[0] == 200 and statuses.count(504) >= 2
         time.sleep(1.0)
-        assert len(model.batches) <= 3, "nobody waits for the others any more"
+        assert len(model.batches) <= 3, "requests that timed out must not be computed"
         assert server.post(("file", recording, "a.wav"))[0] == 200
 
 
-def test_one_that_fails_takes_no_other_of_its_batch_with_it(start, recording):
+def test_a_failed_recording_does_not_affect_its_batch(start, recording):
     model = Model(seconds=0.05, fails_at=32_000)
     with start(model) as server, ThreadPoolExecutor(6) as pool:
         files = [recording if n != 3 else flac(2) for n in range(6)]
@@ -296,9 +300,9 @@ def test_one_that_fails_takes_no_other_of_its_batch_with_it(start, recording):
         assert answers[3][2]["error"]["type"] == "server_error" and "memory" not in str(answers[3][2])
 
 
-def test_a_new_champion_is_taken_under_load_without_a_lost_request(start, recording):
-    with start(Model("one", 0.02), Limits(queue=200)) as server:
-        server.source.models[2] = Model("two", 0.02)
+def test_a_new_champion_is_loaded_without_a_lost_request(start, recording):
+    with start(Model("first", 0.02), Limits(queue=200)) as server:
+        server.source.models[2] = Model("second", 0.02)
         stop, answers = threading.Event(), []
 
         def ask():
@@ -316,12 +320,12 @@ def test_a_new_champion_is_taken_under_load_without_a_lost_request(start, record
         for thread in threads:
             thread.join()
         assert {status for status, _, _ in answers} == {200}
-        assert {answer[1:] for answer in answers} == {("models:/m/1", "one 1.0 s"), ("models:/m/2", "two 1.0 s")}
+        assert {answer[1:] for answer in answers} == {("models:/m/1", "first 1.0 s"), ("models:/m/2", "second 1.0 s")}
         assert answers[-1][1] == "models:/m/2"
         assert b"sap2_model_switches_total 1.0" in server.ask("GET", "/metrics")[2]
 
 
-def test_a_registry_that_is_away_stops_nothing(start, recording):
+def test_an_unavailable_registry_does_not_stop_the_server(start, recording):
     with start() as server:
         server.source.broken = True
         time.sleep(0.3)
@@ -330,12 +334,12 @@ def test_a_registry_that_is_away_stops_nothing(start, recording):
         assert float(shown.split("\nsap2_model_failures_total ")[1].split()[0]) >= 1
 
 
-def test_a_stopping_server_finishes_what_it_has_begun(start, recording):
+def test_a_stopping_server_finishes_requests_in_progress(start, recording):
     with start(Model(seconds=0.5)) as server, ThreadPoolExecutor(3) as pool:
         begun = [pool.submit(server.post, ("file", recording, "a.wav")) for _ in range(3)]
         time.sleep(0.2)
         server.handle.should_exit = True
-        assert [one.result()[0] for one in begun] == [200] * 3
+        assert [future.result()[0] for future in begun] == [200] * 3
 
 
 def test_metrics_count_requests_recordings_and_keywords(start, recording):
@@ -355,10 +359,10 @@ def test_metrics_count_requests_recordings_and_keywords(start, recording):
         assert line in shown.splitlines()
 
 
-def test_before_the_model_is_there_the_server_is_alive_and_not_ready(recording):
+def test_while_the_model_loads_the_server_is_alive_but_unready(recording):
     from sap2.serving.app import create_app
 
-    app = create_app(Source(Model()), LIMITS)  # its lifespan has not begun: nothing is loaded
+    app = create_app(Source(Model()), LIMITS)  # its lifespan has not begun, so no model is loaded
     routes = {route.path: route.endpoint for route in app.routes}
     assert asyncio.run(routes["/healthz"]()) == {"status": "ok"}
     answer = asyncio.run(routes["/readyz"]())
@@ -375,7 +379,7 @@ def test_memory_is_flat_over_two_thousand_requests(start, recording):
     with start() as server, ThreadPoolExecutor(8) as pool:
 
         def ask(number):
-            # Each fourth is refused: what was sent must not stay for that either.
+            # Each fourth request is rejected: its data must not be retained either.
             parts = [("file", recording if number % 4 else b"no audio", "a.wav"), ("keywords", f"word{number}")]
             return server.post(*parts)[0]
 
@@ -383,4 +387,4 @@ def test_memory_is_flat_over_two_thousand_requests(start, recording):
         before = megabytes()
         statuses = list(pool.map(ask, range(2000)))
         assert statuses.count(200) == 1500 and statuses.count(400) == 500
-        assert megabytes() - before < 20, "a request's recording alone is 32 kB: kept, they would be 64 MB"
+        assert megabytes() - before < 20, "a request's recording takes 32 kB: retained, all would take 64 MB"

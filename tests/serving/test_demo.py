@@ -20,7 +20,7 @@ from videos import video
 from sap2.data.audio import save_audio
 from sap2.inference import AudioCut
 from sap2.serving.demo import create_demo
-from sap2.serving.upload import Refused, read_body
+from sap2.serving.upload import RequestError, read_body
 from sap2.slides import talk
 from sap2.slides.keywords import languages
 from sap2.transcripts.transcript import Segment
@@ -67,7 +67,7 @@ def uploads(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def page(browser, address, uploads):
-    """The page after a talk with its deck was sent, by the keyboard alone but for choosing the files."""
+    """The page after a talk with its deck was submitted by keyboard."""
     browser.look(1100, 800, "light")
     browser.open(address)
     browser.choose("#file", uploads / "talk.wav")
@@ -90,13 +90,13 @@ def text(browser, selector):
 
 
 def lines(browser):
-    """Each line of the transcript."""
-    shown = browser.value("[...document.querySelectorAll('.line')].map(one => one.innerText)")
+    """Return each line of the transcript."""
+    shown = browser.value("[...document.querySelectorAll('.line')].map(element => element.innerText)")
     return [" ".join(line.split()) for line in shown]
 
 
 def keywords(browser):
-    return browser.value("[...document.querySelectorAll('.keyword')].map(one => one.getAttribute('aria-label'))")
+    return browser.value("[...document.querySelectorAll('.keyword')].map(word => word.getAttribute('aria-label'))")
 
 
 def fetched(address, **headers):
@@ -105,7 +105,7 @@ def fetched(address, **headers):
 
 
 def posted(address, path, body, headers=()):
-    """Status and message of an answer; a body that comes in pieces is sent without its length."""
+    """Return status and message of a response; a chunked body is sent without its length."""
     connection = http.client.HTTPConnection(address.split("/")[2], timeout=60)
     connection.request("POST", f"/{path}", body, dict(headers))
     with connection.getresponse() as answer:
@@ -120,32 +120,32 @@ def status(address, **more):
         return error.code
 
 
-def test_names_are_right_and_say_their_slide(page):
+def test_names_are_correct_and_show_their_slide(page):
     assert lines(page) == ["0:00 of Zorvan1", "0:02 by Kathryn Meyer2", "0:04 and kwine"]
     assert keywords(page) == ["Zorvan, slide 1, play", "Kathryn Meyer, slide 2, play"]
     assert "Zorvan's graphs" in page.value("document.querySelector('.keyword').title")
     colours = page.value("[...document.querySelectorAll('.keyword')].map(o => getComputedStyle(o).backgroundColor)")
     assert colours[0] != colours[1]
     assert text(page, "#status") == "Done: 2 keywords written."
-    assert "deck.pdf: page 2: 1 marker taken out" in text(page, "#notices").splitlines()
+    assert "deck.pdf: page 2: 1 marker removed" in text(page, "#notices").splitlines()
 
 
-def test_slides_stand_beside_the_words_and_their_origin_is_said(page):
-    cards = page.value("[...document.querySelectorAll('.shown')].map(one => one.querySelector('img').alt)")
+def test_slides_are_shown_with_the_origin_of_their_times(page):
+    cards = page.value("[...document.querySelectorAll('.shown')].map(element => element.querySelector('img').alt)")
     assert cards == ["Slide 1: Zorvan's graphs", "Slide 2: A proof by Kathryn Meyer"]
-    page.wait_for("[...document.querySelectorAll('.shown img')].every(one => one.naturalWidth === 1024)")
+    page.wait_for("[...document.querySelectorAll('.shown img')].every(element => element.naturalWidth === 1024)")
     used, timed = text(page, "#about").splitlines()
-    assert used.startswith("deck.pdf: 3 pages, ") and timed == "slides: estimated from what is said"
+    assert used.startswith("deck.pdf: 3 pages, ") and timed == "slides: estimated from the speech"
     assert text(page, "#unshown summary") == "1 slide without words"
 
 
-def test_a_word_is_played_where_it_is_said(page):
+def test_a_click_plays_a_word_at_its_time(page):
     page.wait_for("document.getElementById('audio').readyState > 0")
     page.value("document.querySelectorAll('.keyword')[1].click()")
     assert 1.8 <= page.value("document.getElementById('audio').currentTime") < 4
 
 
-def test_every_word_is_reached_and_played_by_the_keyboard(page):
+def test_every_word_can_be_played_by_keyboard(page):
     here = "document.activeElement.firstChild.textContent"
     page.value("document.getElementById('audio').focus()")
     for _ in range(12):  # the player has stops of its own
@@ -153,7 +153,7 @@ def test_every_word_is_reached_and_played_by_the_keyboard(page):
         if page.value("document.activeElement.closest('#segments') !== null"):
             break
     page.press("Home")
-    assert page.value(here) == "0:02", "where the word is that was clicked last"
+    assert page.value(here) == "0:02", "the position of the word that was clicked last"
     seen = []
     page.press("ArrowUp")
     for key in ["ArrowRight"] * 4 + ["ArrowDown", "End", "ArrowLeft", "ArrowUp", "ArrowUp", "ArrowLeft"]:
@@ -167,20 +167,20 @@ def test_every_word_is_reached_and_played_by_the_keyboard(page):
     assert 3.7 <= page.value("document.getElementById('audio').currentTime") < 6
     assert page.value("document.querySelectorAll('#segments [tabindex=\"0\"]').length") == 1
     page.press("Tab")
-    assert not page.value("document.activeElement.closest('#segments')"), "the transcript is one stop"
+    assert not page.value("document.activeElement.closest('#segments')"), "the transcript is a single tab stop"
 
 
-def test_with_a_mouse_the_slides_text_is_a_title_and_covers_nothing(page):
+def test_with_a_mouse_the_slides_text_is_a_title_only(page):
     page.click(".keyword")
     assert page.value("document.activeElement === document.querySelector('.keyword')")
     assert page.value("getComputedStyle(document.activeElement, '::after').content") == "none"
 
 
-def test_what_the_context_changed_is_shown_as_a_diff(page):
+def test_changes_by_the_context_are_shown_as_a_diff(page):
     page.value("document.getElementById('diff').click()")
     assert lines(page)[1] == "0:02 by catherine maier Kathryn Meyer2"
     assert page.value("document.querySelectorAll('.line')[1].querySelector('del').innerText") == "catherine maier"
-    # What was written with the context is coloured, says its slide and plays as in the transcript.
+    # Text with the context is coloured, shows its slide and plays as in the transcript.
     assert keywords(page) == ["Zorvan, slide 1, play", "Kathryn Meyer, slide 2, play"]
     assert page.value("document.querySelectorAll('ins .keyword').length") == 2
     page.value("document.querySelectorAll('.line')[2].querySelector('.said').click()")
@@ -190,39 +190,39 @@ def test_what_the_context_changed_is_shown_as_a_diff(page):
 
 
 def test_downloads_hold_the_transcript(page, address):
-    links = page.value("[...document.querySelectorAll('#downloads a')].map(one => one.href)")
-    srt, markdown, whole, html = (fetched(link)[0] for link in links)
+    links = page.value("[...document.querySelectorAll('#downloads a')].map(element => element.href)")
+    srt, markdown, transcript, html = (fetched(link)[0] for link in links)
     assert srt.startswith("1\n00:00:00,000 --> 00:00:02,000\nof Zorvan\n")
     assert "by **Kathryn Meyer** (slide 2)" in markdown
-    assert json.loads(whole)["written"] == {"Zorvan": 1, "Kathryn Meyer": 2}
+    assert json.loads(transcript)["written"] == {"Zorvan": 1, "Kathryn Meyer": 2}
     assert "<h1>talk.wav</h1>" in html and 'src="./talk.wav"' in html and html.count("data:image/webp") == 3
 
 
-def test_everything_has_a_name_and_nothing_was_asked_elsewhere(page, address):
-    assert page.names("textbox") == ["Words to expect all the time, a line or comma each",
-                                     "Page, tab, keyword; page 0 is listed all the time"]  # fmt: skip
+def test_all_controls_have_names_and_no_other_site_is_contacted(page, address):
+    assert page.names("textbox") == ["Keywords for the entire talk, separated by lines or commas",
+                                     "Page, tab, keyword; page 0 applies to the entire talk"]  # fmt: skip
     assert all(page.names("button")) and all(page.names("link")) and all(page.names("checkbox"))
     assert page.value("new Set([...document.querySelectorAll('[id]')].map(o => o.id)).size") == page.value(
         "document.querySelectorAll('[id]').length"
     )
-    assert {one.split("/", 3)[2] for one in page.requests if one.startswith("http")} == {address.split("/")[2]}
+    assert {url.split("/", 3)[2] for url in page.requests if url.startswith("http")} == {address.split("/")[2]}
     assert page.errors == []
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_it_fits_a_phone_and_axe_finds_nothing_wrong_in_both_schemes(page, scheme):
+def test_the_page_fits_a_phone_and_is_accessible_in_both_schemes(page, scheme):
     page.look(360, 740, scheme)
     assert page.value("document.documentElement.scrollWidth <= 360")
-    page.value("scrollTo(0, 0)")  # below, the player covers what is read already
+    page.value("scrollTo(0, 0)")  # further down, the player covers text
     for _ in ("the transcript", "the diff"):
         wrong, unsure = page.accessibility()
-        # The recording's text stands below it.
-        assert wrong == [] and [one for one in unsure if not one.startswith("audio-caption")] == []
+        # The recording's text is below it.
+        assert wrong == [] and [rule for rule in unsure if not rule.startswith("audio-caption")] == []
         page.value("document.getElementById('diff').click()")
     page.look(1100, 800, "light")
 
 
-def test_by_keyboard_and_on_a_phone_a_keywords_slide_is_shown_below(page):
+def test_by_keyboard_and_by_touch_a_keywords_slide_is_shown(page):
     page.value("document.querySelectorAll('.keyword')[1].focus()")
     shown = page.value("getComputedStyle(document.querySelectorAll('.keyword')[1], '::after').content")
     assert "slide 2" in shown and "A proof by Kathryn Meyer" in shown
@@ -232,11 +232,11 @@ def test_by_keyboard_and_on_a_phone_a_keywords_slide_is_shown_below(page):
     assert page.value("document.querySelector('#segments :focus')") is None
     page.look(360, 740)
     page.click(".keyword")
-    assert "slide 1" in page.value(other), "a finger cannot point at anything"
+    assert "slide 1" in page.value(other), "a touch screen has no hover"
     page.look(1100, 800)
 
 
-def test_an_edited_list_is_run_again(page):
+def test_an_edited_list_can_be_run_again(page):
     page.value("document.getElementById('keywords').value = '1\\tZorvan\\n3\\tQuine\\n'")
     page.value("document.querySelector('#again button').click()")
     page.wait_for("document.getElementById('status').textContent.startsWith('Done')")
@@ -254,31 +254,31 @@ def test_a_video_with_the_times_of_its_slides(page, address, uploads):
     assert keywords(page) == ["Zorvan, slide 1, play", "Kathryn Meyer, slide 2, play"]
     link = "document.querySelectorAll('#downloads a')[2].href"
     first = page.value(link)
-    whole = json.loads(fetched(first)[0])
-    assert [one["slides"] for one in whole["segments"]] == [[3], [3], [1]]
+    transcript = json.loads(fetched(first)[0])
+    assert [segment["slides"] for segment in transcript["segments"]] == [[3], [3], [1]]
     page.value("document.querySelector('#again button').click()")
     page.wait_for(f"{link} !== '{first}'")
-    assert json.loads(fetched(page.value(link))[0]) == whole
+    assert json.loads(fetched(page.value(link))[0]) == transcript
 
 
-def test_a_video_with_a_chapter_a_slide(page, address, uploads):
+def test_a_video_with_a_chapter_per_slide(page, address, uploads):
     send(page, address, file=uploads / "chapters.mp4", slides=uploads / "deck.pdf")
     page.wait_for("!document.getElementById('result').hidden")
-    assert "chapters.mp4: its 3 chapter marks are taken for the times of the slides" in text(page, "#notices")
-    whole = json.loads(fetched(page.value("document.querySelectorAll('#downloads a')[2].href"))[0])
-    assert [one["slides"] for one in whole["segments"]] == [[3], [2], [1]]
+    assert "chapters.mp4: its 3 chapter marks serve as the times of the slides" in text(page, "#notices")
+    transcript = json.loads(fetched(page.value("document.querySelectorAll('#downloads a')[2].href"))[0])
+    assert [segment["slides"] for segment in transcript["segments"]] == [[3], [2], [1]]
 
 
 @pytest.mark.parametrize(
     ("files", "reason"),
     [
-        ({"file": "talk.wav", "slides": "broken.pdf"}, "broken.pdf: is not a PDF that can be read"),
+        ({"file": "talk.wav", "slides": "broken.pdf"}, "broken.pdf: is not a readable PDF"),
         ({"file": "talk.wav", "slides": "deck.pdf", "times": "broken.tsv"}, "broken.tsv:2: 'later 1', expected a time"),
-        ({"file": "talk.wav", "times": "times.tsv"}, "there are times of slides without slides, expected both"),
+        ({"file": "talk.wav", "times": "times.tsv"}, "times of slides need slides, expected both"),
         ({"file": "broken.pdf"}, "broken.pdf: cannot be read as audio"),
     ],
 )
-def test_what_cannot_be_read_is_said(page, address, uploads, files, reason):
+def test_an_unreadable_file_is_reported(page, address, uploads, files, reason):
     send(page, address, **{field: uploads / name for field, name in files.items()})
     page.wait_for("document.getElementById('status').className === 'error'")
     assert text(page, "#status").startswith(reason)
@@ -299,7 +299,7 @@ def test_a_list_alone_is_enough(page, address, uploads):
 
 
 def test_files_may_be_dropped_on_a_field_or_anywhere(page, address, uploads):
-    chosen = "[...document.getElementById('{}').files].map(one => one.name).join()"
+    chosen = "[...document.getElementById('{}').files].map(element => element.name).join()"
     page.open(address)
     assert "drop it" in text(page, "label[for=file]") and "drop them" in text(page, "label[for=slides]")
     page.drop("#slides", uploads / "deck.pdf")
@@ -307,11 +307,11 @@ def test_files_may_be_dropped_on_a_field_or_anywhere(page, address, uploads):
     page.drop("h1", uploads / "talk.wav", uploads / "broken.tsv", uploads / "deck.pdf")
     page.wait_for(f"{chosen.format('file')} === 'talk.wav'")
     assert page.value(chosen.format("slides")) == "broken.tsv,deck.pdf"
-    assert page.value("location.href") == address, "no file is opened in the page's place"
+    assert page.value("location.href") == address, "the browser must not open the file instead of the page"
 
 
-def test_the_language_of_the_slides_tells_which_words_are_rare(page, address, uploads):
-    offered = page.value("[...document.querySelectorAll('#language option')].map(one => one.value)")
+def test_the_language_of_the_slides_determines_rare_words(page, address, uploads):
+    offered = page.value("[...document.querySelectorAll('#language option')].map(element => element.value)")
     assert offered[0] == "" == page.value("document.getElementById('language').value"), "it is guessed"
     assert sorted(offered[1:]) == languages()
     listed = {}
@@ -336,14 +336,14 @@ def test_a_guessed_language_is_announced(page, address, uploads):
     assert text(page, "#about").splitlines()[0].endswith("language de, as guessed")
 
 
-def test_the_speakers_notes_are_read_where_wanted(page, address, uploads):
+def test_the_speakers_notes_are_read_on_request(page, address, uploads):
     def fill(presentation):
         added = presentation.slides.add_slide(presentation.slide_layouts[5])
         added.shapes.title.text = "Zorvan's graphs"
         added.notes_slide.notes_text_frame.text = "Thank Kathryn Meyer"
 
     (uploads / "noted.pptx").write_bytes(pptx(fill))
-    told = {}
+    written = {}
     for wanted in (False, True):
         page.open(address)
         page.choose("#file", uploads / "talk.wav")
@@ -351,9 +351,9 @@ def test_the_speakers_notes_are_read_where_wanted(page, address, uploads):
         page.value(f"document.querySelector('[name=notes]').checked = {json.dumps(wanted)}")
         page.value("document.querySelector('#talk button').click()")
         page.wait_for("!document.getElementById('result').hidden")
-        told[wanted] = keywords(page)
-    assert told[False] == ["Zorvan, slide 1, play"]
-    assert told[True] == ["Zorvan, slide 1, play", "Kathryn Meyer, slide 1, play"]
+        written[wanted] = keywords(page)
+    assert written[False] == ["Zorvan, slide 1, play"]
+    assert written[True] == ["Zorvan, slide 1, play", "Kathryn Meyer, slide 1, play"]
 
 
 def test_a_deck_without_pictures_is_shown_as_text(page, address, uploads):
@@ -361,7 +361,7 @@ def test_a_deck_without_pictures_is_shown_as_text(page, address, uploads):
     send(page, address, file=uploads / "talk.wav", slides=uploads / "deck.md")
     page.wait_for("!document.getElementById('result').hidden")
     assert text(page, ".as-text") == "Zorvan's graphs"
-    assert "deck.md: 2 pages shown as text: only PDF files and pictures can be drawn" in text(page, "#notices")
+    assert "deck.md: 2 pages shown as text: only PDF files and pictures can be rendered" in text(page, "#notices")
 
 
 def test_doubtful_and_left_out_segments_are_shown(browser, uploads):
@@ -385,7 +385,7 @@ def test_doubtful_and_left_out_segments_are_shown(browser, uploads):
         assert "talk.wav: 2 of 2 segments are doubtful" in shown
 
 
-def test_progress_is_told_segment_by_segment(browser, uploads, monkeypatch):
+def test_progress_is_shown_by_segment(browser, uploads, monkeypatch):
     monkeypatch.setattr(talk, "GROUP", 1)
     go = threading.Semaphore(0)
 
@@ -396,7 +396,7 @@ def test_progress_is_told_segment_by_segment(browser, uploads, monkeypatch):
 
     with running(Slow()) as address:
         send(browser, address, file=uploads / "talk.wav", slides=uploads / "deck.pdf")
-        for step in ("Without the keywords", "With the keywords"):
+        for step in ("Without keywords", "With keywords"):
             for done in range(3):
                 shown = f"{step}: {done} of 3 segments"
                 browser.wait_for(f"document.getElementById('status').textContent === '{shown}'")
@@ -409,17 +409,17 @@ def test_progress_is_told_segment_by_segment(browser, uploads, monkeypatch):
         assert browser.value("document.getElementById('progress').hidden")
 
 
-def test_a_hostile_file_name_is_shown_and_does_nothing(page, address, uploads):
+def test_a_hostile_file_name_is_shown_but_never_executed(page, address, uploads):
     name = "<img src=x onerror=document.title=1>\u202efdp.pdf"
     (uploads / name).write_bytes(b"%PDF-1.7 broken")
     send(page, address, file=uploads / "talk.wav", slides=uploads / name)
     page.wait_for("document.getElementById('status').className === 'error'")
-    assert text(page, "#status").startswith("<img src=x onerror=document.title=1>\ufffdfdp.pdf: is not a PDF")
+    assert text(page, "#status").startswith("<img src=x onerror=document.title=1>\ufffdfdp.pdf: is not a readable PDF")
     assert page.value("document.querySelectorAll('img').length") == 0 and page.value("document.title") != "1"
 
 
 @pytest.mark.parametrize("name", ["../../deck.pdf", "/etc/passwd.pdf", "slides-2.pdf", "x" * 1000 + ".pdf", "a\nb.pdf"])
-def test_no_file_name_leads_out_of_the_folder_or_into_another_ones_message(address, uploads, name):
+def test_file_names_cannot_escape_the_folder_or_confuse_messages(address, uploads, name):
     sent = [("file", "talk.wav", (uploads / "talk.wav").read_bytes()), ("slides", name, b"%PDF-1.7 broken")]
     sent.append(("slides", "second.pdf", b"%PDF-1.7 broken"))
     parts = [f'--b\r\nContent-Disposition: form-data; name="{field}"; filename="{file}"\r\n\r\n'.encode() + content
@@ -428,8 +428,8 @@ def test_no_file_name_leads_out_of_the_folder_or_into_another_ones_message(addre
     code, message = posted(address, "talks", body, {"content-type": "multipart/form-data; boundary=b"})
     assert code == 400
     assert len(message) < 300 and "sap2-demo" not in message and "\n" not in message
-    if "\n" not in name:  # which ends the header
-        assert message.startswith(f"{name[:80]}{'…' if len(name) > 80 else ''}: is not a PDF")
+    if "\n" not in name:  # a line break ends the header
+        assert message.startswith(f"{name[:80]}{'…' if len(name) > 80 else ''}: is not a readable PDF")
 
 
 def test_a_list_of_unknown_length_is_bounded(page, address, uploads):
@@ -441,11 +441,11 @@ def test_a_list_of_unknown_length_is_bounded(page, address, uploads):
         for _ in range(count):
             yield b"1\tZorvan\n" * 100_000
 
-    for count, expected in ((9, 413), (3, 400)):  # of 10 bytes each: beyond 4 MB, and beyond the most keywords
+    for count, expected in ((9, 413), (3, 400)):  # of 10 bytes each: more than 4 MB, and too many keywords
         assert posted(address, f"talks/{talk}/again", chunks(count))[0] == expected
 
 
-def test_what_is_beyond_the_bound_is_not_kept_and_an_endless_body_not_read():
+def test_an_endless_body_is_not_read_to_its_end():
     class Endless:
         read = 0
 
@@ -454,12 +454,12 @@ def test_what_is_beyond_the_bound_is_not_kept_and_an_endless_body_not_read():
                 self.read += 1
                 yield bytes(1 << 20)
 
-    with pytest.raises(Refused, match="more than 4 MB"):
+    with pytest.raises(RequestError, match="more than 4 MB"):
         asyncio.run(read_body(endless := Endless(), 4 << 20))
     assert endless.read == 17
 
 
-def test_other_sites_are_not_answered(address):
+def test_requests_from_other_sites_are_rejected(address):
     text, headers = fetched(address)
     assert "default-src 'self'" in headers["content-security-policy"] and "http://" not in text
     assert status(address, headers={"Host": "evil.example"}) == 400

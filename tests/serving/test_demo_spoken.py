@@ -1,4 +1,4 @@
-"""The whole way, nothing stood in for: a spoken lecture and its PDF into `sap2 demo`, names right in a browser."""
+"""End to end without fakes: a spoken lecture and its PDF in `sap2 demo`, with correct names in a browser."""
 
 import json
 import urllib.request
@@ -10,12 +10,12 @@ from browser import browser_or_skip
 from sap2.transcripts.transcript import keywords_in
 
 pytestmark = pytest.mark.slow
-WORDS = "[...document.querySelectorAll('{}')].map(one => one.firstChild.textContent.trim())"
+WORDS = "[...document.querySelectorAll('{}')].map(word => word.firstChild.textContent.trim())"
 
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
-    """The page when the lecture is done."""
+    """The page after the lecture was recognised."""
     folder = tmp_path_factory.mktemp("lecture")
     with browser_or_skip(at_hand=True) as browser:
         lecture.speak(folder)
@@ -29,16 +29,16 @@ def page(tmp_path_factory):
             yield browser
 
 
-def test_the_decks_names_stand_in_the_transcript_as_the_deck_spells_them(page):
-    heard = " ".join(page.value(WORDS.format(".said, #segments .keyword")))
-    assert " ".join(heard.split()) == " ".join(lecture.TEXT)
-    assert keywords_in(heard, lecture.UNSAID) == []
+def test_the_transcript_spells_names_as_the_deck_does(page):
+    transcript = " ".join(page.value(WORDS.format(".said, #segments .keyword")))
+    assert " ".join(transcript.split()) == " ".join(lecture.TEXT)
+    assert keywords_in(transcript, lecture.UNSAID) == []
 
 
 def test_each_name_has_the_colour_of_its_slide(page):
     marks = page.value(
-        "[...document.querySelectorAll('.keyword')].map(one => [one.firstChild.textContent,"
-        " one.getAttribute('aria-label'), getComputedStyle(one).backgroundColor])"
+        "[...document.querySelectorAll('.keyword')].map(word => [word.firstChild.textContent,"
+        " word.getAttribute('aria-label'), getComputedStyle(word).backgroundColor])"
     )
     assert [(word, label) for word, label, _ in marks] == [
         (name, f"{name}, slide {lecture.NAMES[name]}, play") for _, _, name in lecture.SAID
@@ -47,7 +47,7 @@ def test_each_name_has_the_colour_of_its_slide(page):
     assert len(colours) == len(set(lecture.NAMES.values())) == len({colour for _, colour in colours})
 
 
-def test_without_the_deck_they_are_misspelt_as_the_diff_shows(page):
+def test_without_the_deck_names_are_misspelled_as_the_diff_shows(page):
     page.value("document.getElementById('diff').click()")
     assert page.value(WORDS.format("#segments ins .keyword")) == [name for _, _, name in lecture.SAID]
     misspelt = page.value(WORDS.format("#segments del"))
@@ -55,11 +55,11 @@ def test_without_the_deck_they_are_misspelt_as_the_diff_shows(page):
     page.value("document.getElementById('diff').click()")
 
 
-def test_the_download_tells_what_stage_1_kept(page):
+def test_the_download_lists_the_selected_keywords(page):
     link = page.value("document.querySelectorAll('#downloads a')[2].href")
     with urllib.request.urlopen(link, timeout=30) as answer:
-        whole = json.load(answer)
-    assert whole["written"] == lecture.NAMES
-    for row in whole["segments"]:
+        output = json.load(answer)
+    assert output["written"] == lecture.NAMES
+    for row in output["segments"]:
         assert set(row["written"]) <= set(row["kept"]) < {word["keyword"] for word in row["listed"]}
     assert page.errors == []

@@ -1,4 +1,4 @@
-"""The engine's own promises; those that a client sees are tested through the server."""
+"""Guarantees of the engine that are not tested through the server."""
 
 import sys
 import threading
@@ -9,7 +9,7 @@ import numpy as np
 import psutil
 import pytest
 
-from sap2.serving import engine as room
+from sap2.serving import engine as module
 from sap2.serving.engine import Engine, EngineClosed, QueueFull
 from sap2.serving.limits import Limits
 
@@ -17,7 +17,7 @@ MEGABYTE = 1 << 20
 
 
 class Wasteful:
-    """Frees all that it took but the last piece, which keeps the heap from shrinking from its end."""
+    """Frees its memory except for the last piece, which keeps the heap from shrinking from its end."""
 
     def __init__(self):
         self.kept = []
@@ -28,23 +28,23 @@ class Wasteful:
         return [SimpleNamespace(text="yes") for _ in audio]
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="asks glibc")
-def test_memory_that_is_free_goes_back_to_the_system(monkeypatch):
-    monkeypatch.setattr(room, "TIDY_EVERY", 0.0)
+@pytest.mark.skipif(sys.platform != "linux", reason="needs glibc")
+def test_freed_memory_returns_to_the_system(monkeypatch):
+    monkeypatch.setattr(module, "TIDY_EVERY", 0.0)
     engine = Engine(Limits())
     engine.switch("it", Wasteful())
     before = psutil.Process().memory_info().rss
-    [heard] = engine.submit([(np.zeros(16_000), [])], 60)
-    assert heard.result(60).transcript.text == "yes"
+    [future] = engine.submit([(np.zeros(16_000), [])], 60)
+    assert future.result(60).transcript.text == "yes"
     engine.close(60)
-    assert psutil.Process().memory_info().rss - before < 100 * MEGABYTE, "300 MB were taken and freed"
+    assert psutil.Process().memory_info().rss - before < 100 * MEGABYTE, "300 MB were allocated and freed"
 
 
 SECOND = (np.zeros(16_000), [])
 
 
-class Held:
-    """Recognises nothing until it is let go; what `fault` says of the next batch comes first, once."""
+class BlockedModel:
+    """Blocks until `go` is set; a `fault` applies once, to the next batch."""
 
     def __init__(self):
         self.begun, self.go, self.fault = threading.Event(), threading.Event(), None
@@ -60,7 +60,7 @@ class Held:
 
 @pytest.fixture
 def model():
-    return Held()
+    return BlockedModel()
 
 
 @pytest.fixture
@@ -75,26 +75,26 @@ def engine(model):
 def observe(recordings, audio, computing):
     if observe.fault:
         observe.fault = None
-        raise RuntimeError("no room for a figure")
+        raise RuntimeError("metrics failed")
 
 
 observe.fault = None
 
 
 def hold(engine, model):
-    """One recording that is being recognised."""
+    """Submit a recording, and wait until it is being recognised."""
     [future] = engine.submit([SECOND], 60)
     assert model.begun.wait(60)
     return future
 
 
-def test_whoever_has_gone_takes_no_place_in_the_queue(engine, model):
+def test_cancelled_requests_take_no_room_in_the_queue(engine, model):
     hold(engine, model)
-    gone = engine.submit([SECOND, SECOND], 60)
+    cancelled = engine.submit([SECOND, SECOND], 60)
     with pytest.raises(QueueFull):
         engine.submit([SECOND], 60)
     assert engine.depth == 2
-    assert all(future.cancel() for future in gone)
+    assert all(future.cancel() for future in cancelled)
     assert engine.depth == 0
     [first], [second] = engine.submit([SECOND], 60), engine.submit([SECOND], 60)
     with pytest.raises(QueueFull):
@@ -103,32 +103,32 @@ def test_whoever_has_gone_takes_no_place_in_the_queue(engine, model):
     assert [future.result(60).transcript.text for future in (first, second)] == ["yes", "yes"]
 
 
-def test_an_end_finds_those_who_have_gone_and_those_who_wait(engine, model):
+def test_closing_handles_cancelled_and_waiting_requests(engine, model):
     hold(engine, model)
-    gone, waiting = engine.submit([SECOND, SECOND], 60)
-    gone.cancel()
+    cancelled, waiting = engine.submit([SECOND, SECOND], 60)
+    cancelled.cancel()
     engine.close(0)
     with pytest.raises(EngineClosed):
         waiting.result(0)
 
 
-@pytest.mark.parametrize("where", ["a transcript too few", "a figure"])
-def test_a_fault_around_the_model_costs_its_own_request_and_no_other(engine, model, where, capsys):
+@pytest.mark.parametrize("where", ["missing transcript", "metrics"])
+def test_a_fault_affects_only_its_own_request(engine, model, where, capsys):
     model.go.set()
-    if where == "a figure":
+    if where == "metrics":
         observe.fault = True
     else:
         model.fault = 1
     [unlucky] = engine.submit([SECOND], 60)
     with pytest.raises((RuntimeError, ValueError)):
         unlucky.result(60)
-    [next_one] = engine.submit([SECOND], 60)
-    assert next_one.result(60).transcript.text == "yes"
+    [following] = engine.submit([SECOND], 60)
+    assert following.result(60).transcript.text == "yes"
     assert engine.alive and "serving: " in capsys.readouterr().err
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_an_engine_whose_thread_has_ended_says_so_and_takes_nothing(engine, model):
+def test_an_engine_with_a_dead_thread_rejects_requests(engine, model):
     model.fault = SystemExit(1)
     model.go.set()
     engine.submit([SECOND], 60)
@@ -141,7 +141,7 @@ def test_an_engine_whose_thread_has_ended_says_so_and_takes_nothing(engine, mode
 
 
 class Counting:
-    """Notes how many it is given together."""
+    """Records the sizes of its batches."""
 
     def __init__(self):
         self.batches = []
@@ -152,7 +152,7 @@ class Counting:
 
 
 def trickled(count: int, batch_wait: float, pause: float) -> list[int]:
-    """Sizes of the batches that recordings are recognised in when they come one after another."""
+    """Submit recordings with pauses between them; return the sizes of their batches."""
     model, engine = Counting(), Engine(Limits(batch_wait=batch_wait, max_batch=16))
     engine.switch("it", model)
     futures = []
@@ -165,9 +165,9 @@ def trickled(count: int, batch_wait: float, pause: float) -> list[int]:
     return model.batches
 
 
-def test_a_batch_waits_for_those_who_follow_one_another_closely():
-    assert trickled(8, batch_wait=0.5, pause=0.1) == [8], "together they take longer than one wait"
+def test_a_batch_waits_while_recordings_keep_arriving():
+    assert trickled(8, batch_wait=0.5, pause=0.1) == [8], "together they take longer than a single wait"
 
 
-def test_a_batch_does_not_wait_for_ever():
+def test_a_batch_never_waits_indefinitely():
     assert sum(trickled(12, batch_wait=0.05, pause=0.04)) == 12 > max(trickled(12, batch_wait=0.05, pause=0.04))

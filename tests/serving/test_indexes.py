@@ -1,4 +1,4 @@
-"""Requests name an index in a list's place; the server holds those used last, within a bound."""
+"""Requests may name an index instead of a list; the server keeps recently used indexes, within a limit."""
 
 import os
 from dataclasses import replace
@@ -29,17 +29,17 @@ def ask(server, recording, *fields):
 def test_a_request_gets_the_keywords_of_the_index_it_names(folder, recording):
     with running(Model(), indexes=IndexFolder(folder, 1 << 20)) as server:
         status, _, answer = ask(server, recording, ("index", "names"))
-        assert (status, answer["text"]) == (200, "one 1.0 s Meyer Zorvan")
-        assert ask(server, recording, ("keywords", "Dorst"))[2]["text"] == "one 1.0 s Dorst"
+        assert (status, answer["text"]) == (200, "first 1.0 s Meyer Zorvan")
+        assert ask(server, recording, ("keywords", "Dorst"))[2]["text"] == "first 1.0 s Dorst"
         metrics = server.ask("GET", "/metrics")[2].decode()
     assert "sap2_index_bytes 0.0" not in metrics and "sap2_index_bytes" in metrics
-    assert "sap2_keywords_listed_total 1.0" in metrics, "an index is not chosen for the recording"
+    assert "sap2_keywords_listed_total 1.0" in metrics, "an index is not specific to the recording"
 
 
-def test_of_an_index_what_took_part_is_kept(folder, recording, tmp_path):
+def test_only_keywords_in_use_are_stored_of_an_index(folder, recording, tmp_path):
     class Selecting(Model):
         def recognise(self, audio, keywords):
-            return [replace(one, predicted=["Zorvan"], found=[]) for one in super().recognise(audio, keywords)]
+            return [replace(each, predicted=["Zorvan"], found=[]) for each in super().recognise(audio, keywords)]
 
     with running(Selecting(), indexes=IndexFolder(folder, 1 << 20), keeper=Keeper(tmp_path / "kept")) as server:
         for fields in ([("index", "names")], [("keywords", "Meyer, Zorvan")]):
@@ -48,30 +48,30 @@ def test_of_an_index_what_took_part_is_kept(folder, recording, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["other", "../names", "names.index", "\x00"])
-def test_an_unknown_index_is_404_with_those_there_are(folder, recording, name):
+def test_an_unknown_index_is_a_404_that_lists_all_indexes(folder, recording, name):
     with running(Model(), indexes=IndexFolder(folder, 1 << 20)) as server:
         status, _, answer = ask(server, recording, ("index", name))
     assert status == 404 and "there are: names, terms" in answer["error"]["message"]
 
 
-def test_a_server_without_indexes_says_so(recording):
+def test_without_indexes_every_name_is_a_404(recording):
     with running(Model()) as server:
         status, _, answer = ask(server, recording, ("index", "names"))
     assert status == 404 and "there are: none" in answer["error"]["message"]
 
 
-def test_a_list_beside_an_index_is_refused(folder, recording):
+def test_a_list_together_with_an_index_is_rejected(folder, recording):
     with running(Model(), indexes=IndexFolder(folder, 1 << 20)) as server:
         status, _, answer = ask(server, recording, ("index", "names"), ("keywords", "Dorst"))
-    assert status == 400 and "expected one of them" in answer["error"]["message"]
+    assert status == 400 and "expected at most one of them" in answer["error"]["message"]
 
 
-def test_a_damaged_index_is_500_and_named_in_the_log(folder, recording, capfd):
+def test_a_damaged_index_is_a_500_and_logged(folder, recording, capfd):
     (folder / "names.index").write_bytes(b"nothing")
     with running(Model(), indexes=IndexFolder(folder, 1 << 20)) as server:
         status, _, answer = ask(server, recording, ("index", "names"))
         assert ask(server, recording, ("index", "terms"))[0] == 200
-    assert status == 500 and "log says why" in answer["error"]["message"]
+    assert status == 500 and "see the server's log" in answer["error"]["message"]
     assert "names.index: not a whole index" in capfd.readouterr().err
 
 
@@ -84,7 +84,7 @@ def test_a_replaced_file_is_read_again(folder):
     assert list(indexes.get("names")) == ["Dorst"]
 
 
-def test_indexes_used_last_stay_within_the_bound(folder):
+def test_loaded_indexes_stay_within_the_limit(folder):
     size = KeywordIndex.load(folder / "names.index").nbytes
     indexes = IndexFolder(folder, size + 1)
     names = indexes.get("names")

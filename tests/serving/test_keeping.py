@@ -1,4 +1,4 @@
-"""What is served is kept only when asked for, and what was really said becomes training data."""
+"""Requests are stored only if enabled, and corrections become training data."""
 
 import json
 
@@ -13,14 +13,14 @@ from sap2.serving.keeping import Keeper, add_correction, corrections, requests
 
 @pytest.fixture
 def kept(start, recording, tmp_path):
-    """A folder with one kept answer, and its id."""
+    """A folder with a stored answer, the answer's id and its text."""
     with start(keeper=Keeper(tmp_path / "kept")) as server:
         status, headers, answer = server.post(("file", recording, "../a.wav"), ("keywords", "Meyer, Zorvan"))
         assert status == 200
     return tmp_path / "kept", headers["x-sap2-id"], answer["text"]
 
 
-def test_an_answer_is_kept_with_its_recording_list_and_scores(kept):
+def test_an_answer_is_stored_with_its_recording_list_and_scores(kept):
     folder, id, text = kept
     (row,) = requests(folder)
     assert (row["id"], row["text"], row["keywords"]) == (id, text, ["Meyer", "Zorvan"])
@@ -31,13 +31,13 @@ def test_an_answer_is_kept_with_its_recording_list_and_scores(kept):
     }  # fmt: skip
 
 
-def test_without_being_asked_nothing_is_kept_and_nothing_named(start, recording, tmp_path):
+def test_by_default_answers_are_not_stored_and_have_no_id(start, recording, tmp_path):
     with start() as server:
         _, headers, _ = server.post(("file", recording, "a.wav"))
     assert "x-sap2-id" not in headers
 
 
-def test_each_of_a_batch_has_its_id(start, recording, tmp_path):
+def test_each_answer_of_a_batch_has_an_id(start, recording, tmp_path):
     with start(keeper=Keeper(tmp_path)) as server:
         parts = [("file", recording, "a.wav"), ("file", b"x", "b.wav"), ("file", recording, "c.wav")]
         _, _, answer = server.post(*parts, path="/v1/audio/transcriptions/batch")
@@ -45,7 +45,7 @@ def test_each_of_a_batch_has_its_id(start, recording, tmp_path):
     assert [row["id"] for row in requests(tmp_path)] == [first["id"], last["id"]] and "id" not in broken
 
 
-def test_a_full_disk_takes_no_answer_away(start, recording, tmp_path, monkeypatch):
+def test_a_full_disk_does_not_prevent_answers(start, recording, tmp_path, monkeypatch):
     keeper = Keeper(tmp_path)
     monkeypatch.setattr(keeper, "add", lambda *_: (_ for _ in ()).throw(OSError("No space left on device")))
     with start(keeper=keeper) as server:
@@ -53,7 +53,7 @@ def test_a_full_disk_takes_no_answer_away(start, recording, tmp_path, monkeypatc
     assert status == 200 and "x-sap2-id" not in headers
 
 
-def test_a_correction_is_an_utterance_to_train_on_and_the_last_one_counts(kept, tmp_path):
+def test_the_last_correction_becomes_a_training_utterance(kept, tmp_path):
     folder, id, _ = kept
     manifest = tmp_path / "data" / "feedback.jsonl"
     add_correction(folder, id, "Ask Meier!", manifest)
@@ -64,7 +64,7 @@ def test_a_correction_is_an_utterance_to_train_on_and_the_last_one_counts(kept, 
     assert corrections(folder) == {id: "ask meyer please"}
 
 
-def test_a_correction_of_nothing_and_without_words_is_refused(kept, tmp_path):
+def test_a_correction_needs_a_stored_answer_and_words(kept, tmp_path):
     folder, id, _ = kept
     with pytest.raises(InputError, match="holds no answer 'other'; ids are in the answers' header x-sap2-id"):
         add_correction(folder, "other", "ask meyer", tmp_path / "m.jsonl")
@@ -73,7 +73,7 @@ def test_a_correction_of_nothing_and_without_words_is_refused(kept, tmp_path):
     assert not (tmp_path / "m.jsonl").exists()
 
 
-def test_lines_of_many_threads_stay_whole(start, recording, tmp_path):
+def test_lines_written_by_many_threads_stay_complete(start, recording, tmp_path):
     from concurrent.futures import ThreadPoolExecutor
 
     with start(keeper=Keeper(tmp_path)) as server, ThreadPoolExecutor(8) as pool:

@@ -1,4 +1,4 @@
-"""Who is let in from where, and what a server that cannot start says."""
+"""Access to the server by address and key, and errors at its start."""
 
 import socket
 
@@ -11,14 +11,14 @@ from sap2.serving.server import serve
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "example.org"])
-def test_other_machines_are_let_in_only_with_a_key(monkeypatch, host):
+def test_public_addresses_need_a_key(monkeypatch, host):
     monkeypatch.delenv("SAP2_API_KEY", raising=False)
     with pytest.raises(InputError, match="SAP2_API_KEY is not set"):
         serve("models", TrackingSection(), Limits(), host)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
-def test_a_model_that_cannot_be_loaded_ends_the_server_with_its_reason(monkeypatch, tmp_path, host):
+def test_a_model_that_cannot_be_loaded_stops_the_server(monkeypatch, tmp_path, host):
     monkeypatch.delenv("SAP2_API_KEY", raising=False)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -1,4 +1,4 @@
-"""A deck written and read."""
+"""A fixture that writes a deck and reads it."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from sap2.slides import Options, read_deck
 
 @pytest.fixture
 def read(tmp_path):
-    """Write a file of a name with a content, text or bytes, and read it as a deck."""
+    """Write a file with the given name and content, text or bytes, and read it as a deck."""
 
     def read(name: str, content: bytes | str, **options):
         path = tmp_path / name

@@ -1,4 +1,4 @@
-"""What of a slide becomes a keyword, why, and that a list can be edited and read back."""
+"""Keywords of slides with their reasons, and lists that are edited and read back."""
 
 import re
 from pathlib import Path
@@ -16,8 +16,8 @@ from sap2.slides import Deck, Keyword, deck_keywords, read_keywords
 from sap2.slides.keywords import best_keywords, keywords_json, keywords_tsv, slides_keywords
 
 
-def found(line, language="en"):
-    return {one.keyword: one.reason for one in deck_keywords(Deck.of([[line]]), language)}
+def extracted(line, language="en"):
+    return {row.keyword: row.reason for row in deck_keywords(Deck.of([[line]]), language)}
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def found(line, language="en"):
     ],
 )
 def test_candidates_and_their_reasons(line, expected):
-    assert found(line) == expected
+    assert extracted(line) == expected
 
 
 @pytest.mark.parametrize(
@@ -73,10 +73,10 @@ def test_candidates_and_their_reasons(line, expected):
             ["Ryen W"],
         ),
     ],
-    ids=["initials", "wrapped", "one a line", "slash", "hyphens", "hyphenated over lines", "title", "enumerated"],
+    ids=["initials", "wrapped", "name per line", "slash", "hyphens", "hyphenated over lines", "title", "enumerated"],
 )
-def test_names_are_kept_whole(lines, names, never):
-    keywords = {one.keyword for one in deck_keywords(Deck.of([lines]))}
+def test_names_stay_complete(lines, names, never):
+    keywords = {row.keyword for row in deck_keywords(Deck.of([lines]))}
     assert keywords >= set(names) and not keywords & set(never)
 
 
@@ -95,26 +95,26 @@ def test_names_are_kept_whole(lines, names, never):
         "ColA ColB ColC",
     ],
 )
-def test_what_nobody_says_is_no_keyword(line):
-    assert found(line) == {}
+def test_unspoken_text_is_never_a_keyword(line):
+    assert extracted(line) == {}
 
 
-def test_a_word_in_capitals_that_is_ordinary_is_no_acronym():
-    assert found("the WARNING of NASA, NEVER of the DNS") == {"NASA": "acronym", "DNS": "acronym"}
+def test_ordinary_words_in_capitals_are_not_acronyms():
+    assert extracted("the WARNING of NASA, NEVER of the DNS") == {"NASA": "acronym", "DNS": "acronym"}
 
 
 def test_names_come_before_terms_and_terms_before_rare_words():
     line = "a bodhisattva and the DNS with Rspamd, by Kathryn Zorvan"
-    assert [one.keyword for one in deck_keywords(Deck.of([[line]]))][:3] == ["Kathryn Zorvan", "Rspamd", "DNS"]
+    assert [row.keyword for row in deck_keywords(Deck.of([[line]]))][:3] == ["Kathryn Zorvan", "Rspamd", "DNS"]
     best = best_keywords(deck_keywords(Deck.of([[line], ["of DNS"], ["Kathryn Zorvan"]])), 2)
-    assert [(one.page, one.keyword) for one in best] == [(1, "Kathryn Zorvan"), (1, "Rspamd"), (3, "Kathryn Zorvan")]
+    assert [(row.page, row.keyword) for row in best] == [(1, "Kathryn Zorvan"), (1, "Rspamd"), (3, "Kathryn Zorvan")]
 
 
-def test_how_a_keyword_is_said_stands_beside_it():
-    said = {one.keyword: one.spoken for one in deck_keywords(Deck.of([["GPT-4 and SQL by José Zorvan"]]))}
-    assert said["GPT-4"] == "GPT four" and said["SQL"] == "sequel" and said["José Zorvan"] == "Jose Zorvan"
-    assert said["Zorvan"] == ""
-    assert {one.spoken for one in deck_keywords(Deck.of([["наш GPT-4"]]), "ru")} == {""}
+def test_keywords_have_spoken_forms():
+    spoken = {row.keyword: row.spoken for row in deck_keywords(Deck.of([["GPT-4 and SQL by José Zorvan"]]))}
+    assert spoken["GPT-4"] == "GPT four" and spoken["SQL"] == "sequel" and spoken["José Zorvan"] == "Jose Zorvan"
+    assert spoken["Zorvan"] == ""
+    assert {row.spoken for row in deck_keywords(Deck.of([["наш GPT-4"]]), "ru")} == {""}
 
 
 FRENCH = (
@@ -123,21 +123,21 @@ FRENCH = (
 )
 
 
-def test_the_language_of_a_deck_is_guessed_and_said(tmp_path):
+def test_the_language_of_a_deck_is_guessed_with_a_notice(tmp_path):
     guessed = listed(tmp_path, a_txt=FRENCH)
-    assert [one.keyword for one in guessed.keywords] == ["Julien Zorvan", "Zorvan"]
+    assert [row.keyword for row in guessed.keywords] == ["Julien Zorvan", "Zorvan"]
     assert guessed.notices == [f"{tmp_path / 'a.txt'}: language fr, as guessed; if it is another, give --language"]
     wrong = slides_keywords([tmp_path / "a.txt"], "en")
     assert wrong.notices == [f"{tmp_path / 'a.txt'}: reads like language fr, not like en, which was given"]
     assert wrong.keywords == guessed.keywords, "each page's own language counts too"
 
 
-def test_words_that_cannot_be_told_apart_are_left_out_and_said(tmp_path):
-    found = listed(tmp_path, a_txt="할인점 주유 온라인쇼핑몰 적립한도 없이\n온라인쇼핑몰 by Kathryn Zorvan")
-    assert "Kathryn Zorvan" in {one.keyword for one in found.keywords}
-    assert all(one.keyword.isascii() for one in found.keywords)
-    assert found.notices == [
-        f"{tmp_path / 'a.txt'}: the words of ko cannot be told apart; only words in other scripts were taken"
+def test_words_without_segmentation_are_skipped_with_a_notice(tmp_path):
+    result = listed(tmp_path, a_txt="할인점 주유 온라인쇼핑몰 적립한도 없이\n온라인쇼핑몰 by Kathryn Zorvan")
+    assert "Kathryn Zorvan" in {row.keyword for row in result.keywords}
+    assert all(row.keyword.isascii() for row in result.keywords)
+    assert result.notices == [
+        f"{tmp_path / 'a.txt'}: words of ko cannot be segmented; only words in other scripts were extracted"
     ]
 
 
@@ -147,26 +147,26 @@ def test_the_command_keeps_the_most_useful_keywords(tmp_path):
     assert result.stdout == "page\tkeyword\treason\tspoken\n0\tKathryn Zorvan\tname\n0\tRspamd\tname\n"
 
 
-def test_words_in_latin_letters_are_taken_from_another_script():
-    assert found("ההרצאה על Pythonשל זורבן", "he") == {"Python": "rare word"}
+def test_latin_words_within_another_script_are_extracted():
+    assert extracted("ההרצאה על Pythonשל זורבן", "he") == {"Python": "rare word"}
 
 
-def test_a_file_without_keywords_is_said_to_have_none(tmp_path):
-    found = listed(tmp_path, a_txt="please do NOT use this WITH old lists")
-    assert found.keywords == [] and found.notices == [f"{tmp_path / 'a.txt'}: no keywords were found in it"]
+def test_a_file_without_keywords_gets_a_notice(tmp_path):
+    result = listed(tmp_path, a_txt="please do NOT use this WITH old lists")
+    assert result.keywords == [] and result.notices == [f"{tmp_path / 'a.txt'}: gave no keywords"]
 
 
 def test_rarity_is_that_of_the_decks_language():
-    assert "доклад" not in found("наш доклад", "ru") and "Ergebnisse" not in found("unsere ergebnisse", "de")
+    assert "доклад" not in extracted("наш доклад", "ru") and "Ergebnisse" not in extracted("unsere ergebnisse", "de")
     with pytest.raises(InputError, match="--language xx: no word frequencies"):
-        found("x", "xx")
+        extracted("x", "xx")
 
 
 @settings(deadline=None)  # the first word of a language loads its list
 @given(st.lists(st.lists(st.text(max_size=60), max_size=4), max_size=3))
-def test_whatever_stands_on_a_page_a_keyword_can_stand_in_a_list(pages):
-    for one in deck_keywords(Deck.of(pages)):
-        assert keyword_fault(one.keyword) is None and 1 <= one.page <= len(pages)
+def test_keywords_of_any_page_are_valid_list_entries(pages):
+    for row in deck_keywords(Deck.of(pages)):
+        assert keyword_fault(row.keyword) is None and 1 <= row.page <= len(pages)
 
 
 WORDS = st.text("abcZ é-", min_size=1).map(str.strip).filter(bool)
@@ -182,7 +182,7 @@ def test_a_list_is_read_back_as_it_was_written(keywords):
     assert read_keywords(keywords_json(keywords), "a.json") == keywords
 
 
-def test_an_edited_list_may_lack_reasons_and_a_broken_row_is_named():
+def test_an_edited_list_may_lack_reasons_but_rows_must_be_valid():
     assert read_keywords("page\tkeyword\n2\tZorvan\n\n", "a.tsv") == [Keyword(2, "Zorvan", "given")]
     assert read_keywords("Zorvan, Meyer", "a.txt") is None
     for text, reason in (
@@ -196,25 +196,25 @@ def test_an_edited_list_may_lack_reasons_and_a_broken_row_is_named():
 
 
 def listed(folder, **files):
-    """What `slides_keywords` makes of files with these contents; `_` in a name stands for its point."""
+    """Write files with these contents and read their keywords; `_` in a name stands for a dot."""
     for name, content in files.items():
         (folder / name.replace("_", ".")).write_bytes(content if isinstance(content, bytes) else content.encode())
     return slides_keywords([folder / name.replace("_", ".") for name in files])
 
 
-def rows(found):
-    return [(one.page, one.keyword) for one in found.keywords]
+def rows(result):
+    return [(row.page, row.keyword) for row in result.keywords]
 
 
 DECK = pdf([slide("a zorvan"), slide("a kaldi")])
 LIST = "page\tkeyword\n0\tespnet\n1\tmeyer\n"
 
 
-def test_pages_of_several_decks_and_lists_count_on(tmp_path):
-    found = listed(tmp_path, a_pdf=DECK, b_tsv=LIST, c_pdf=pdf([slide("<|im_start|> quine")]))
-    assert rows(found) == [(1, "zorvan"), (2, "kaldi"), (0, "espnet"), (3, "meyer"), (4, "quine")]
-    assert found.texts == ["a zorvan", "a kaldi", "meyer", "quine"]
-    assert found.notices == [f"{tmp_path / 'c.pdf'}: page 1: 1 marker taken out"]
+def test_pages_are_numbered_over_several_decks_and_lists(tmp_path):
+    result = listed(tmp_path, a_pdf=DECK, b_tsv=LIST, c_pdf=pdf([slide("<|im_start|> quine")]))
+    assert rows(result) == [(1, "zorvan"), (2, "kaldi"), (0, "espnet"), (3, "meyer"), (4, "quine")]
+    assert result.texts == ["a zorvan", "a kaldi", "meyer", "quine"]
+    assert result.notices == [f"{tmp_path / 'c.pdf'}: page 1: 1 marker removed"]
 
 
 @pytest.mark.parametrize(
@@ -230,35 +230,35 @@ def test_pages_of_several_decks_and_lists_count_on(tmp_path):
     ],
 )
 @pytest.mark.parametrize("first", [True, False], ids=["first", "last"])
-def test_what_stands_beside_a_deck_has_no_pages_and_is_listed_all_the_time(tmp_path, name, content, keyword, first):
+def test_files_that_accompany_a_deck_have_no_pages(tmp_path, name, content, keyword, first):
     files = {name: content, "deck_pdf": DECK} if first else {"deck_pdf": DECK, name: content}
-    found = listed(tmp_path, **files)
-    assert found.texts == ["a zorvan", "a kaldi"]
-    assert [one for one in rows(found) if one[0]] == [(1, "zorvan"), (2, "kaldi")]
-    assert (0, keyword) in rows(found)
+    result = listed(tmp_path, **files)
+    assert result.texts == ["a zorvan", "a kaldi"]
+    assert [row for row in rows(result) if row[0]] == [(1, "zorvan"), (2, "kaldi")]
+    assert (0, keyword) in rows(result)
 
 
-def test_text_alone_is_a_deck_where_it_has_more_than_one_page(tmp_path):
-    found = listed(tmp_path, a_md="# a zorvan\n\n# a kaldi\n", b_txt="a quine", c_html="<h1>a kripke</h1>")
-    assert rows(found) == [(1, "zorvan"), (2, "kaldi"), (0, "quine"), (0, "kripke")]
-    assert found.texts == ["a zorvan", "a kaldi"]
-    found = listed(tmp_path, a_md="# zorvan of kaldi\n", b_txt="a quine\fa kripke")
-    assert rows(found) == [(0, "zorvan"), (0, "kaldi"), (1, "quine"), (2, "kripke")]
+def test_text_alone_is_a_deck_if_it_has_several_pages(tmp_path):
+    result = listed(tmp_path, a_md="# a zorvan\n\n# a kaldi\n", b_txt="a quine", c_html="<h1>a kripke</h1>")
+    assert rows(result) == [(1, "zorvan"), (2, "kaldi"), (0, "quine"), (0, "kripke")]
+    assert result.texts == ["a zorvan", "a kaldi"]
+    result = listed(tmp_path, a_md="# zorvan of kaldi\n", b_txt="a quine\fa kripke")
+    assert rows(result) == [(0, "zorvan"), (0, "kaldi"), (1, "quine"), (2, "kripke")]
 
 
-def test_a_word_on_several_pages_of_what_has_none_is_listed_once(tmp_path):
-    found = listed(tmp_path, a_pdf=DECK, b_md="# a quine\n# quine again\n# Quine")
-    assert rows(found)[2:] == [(0, "quine")]
+def test_repeated_words_of_a_file_without_pages_are_listed_once(tmp_path):
+    result = listed(tmp_path, a_pdf=DECK, b_md="# a quine\n# quine again\n# Quine")
+    assert rows(result)[2:] == [(0, "quine")]
 
 
-def test_a_list_without_rows_is_one(tmp_path):
-    found = listed(tmp_path, a_pdf=DECK, b_tsv="page\tkeyword\n")
-    assert rows(found) == [(1, "zorvan"), (2, "kaldi")]
+def test_a_list_without_rows_is_still_a_list(tmp_path):
+    result = listed(tmp_path, a_pdf=DECK, b_tsv="page\tkeyword\n")
+    assert rows(result) == [(1, "zorvan"), (2, "kaldi")]
 
 
 @pytest.mark.bad_input
 @pytest.mark.parametrize("ending", ["tsv", "json"])
-def test_a_huge_list_is_refused_unread(tmp_path, monkeypatch, ending):
+def test_a_huge_list_is_rejected_without_reading_it(tmp_path, monkeypatch, ending):
     path = tmp_path / f"a.{ending}"
     with path.open("wb") as out:
         out.truncate(64 << 20)

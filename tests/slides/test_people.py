@@ -1,4 +1,4 @@
-"""Lists of people of every kind give the people and organisations in them, and never the name of a field."""
+"""Lists of people in any format give their people and organisations, and never the name of a field."""
 
 import json
 
@@ -13,7 +13,7 @@ BOTH = ["Kathryn Zorvan", "Qaylen Brestovic"]
 
 @pytest.fixture
 def listed(tmp_path):
-    """What a file of this name and content lists: names by reason, all keywords, and notices."""
+    """Write a file and read its names by reason, all keywords, and notices."""
 
     def listed(name: str, content: str | bytes):
         path = tmp_path / name
@@ -22,9 +22,9 @@ def listed(tmp_path):
         given: dict[str, list[str]] = {}
         for page in deck.pages:
             given.setdefault(page.reason, []).extend(page.given)
-        found = slides_keywords([path])
-        assert all(one.page == 0 for one in found.keywords), "people are of no page"
-        return given, {one.keyword for one in found.keywords}, found.notices
+        result = slides_keywords([path])
+        assert all(row.page == 0 for row in result.keywords), "people belong to no page"
+        return given, {row.keyword for row in result.keywords}, result.notices
 
     return listed
 
@@ -46,11 +46,13 @@ def listed(tmp_path):
     ],
 )
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
-def test_people_of_a_table_with_any_heading(listed, content, encoding):
+def test_people_are_read_from_a_table_with_any_heading(listed, content, encoding):
     given, keywords, notices = listed("a.csv", content.encode(encoding))
     assert given == {"person": BOTH, "organisation": ["EMBL", "Intel"]} and notices == []
     assert keywords >= {*BOTH, "EMBL", "Intel", "Zorvan"}
-    assert {word for one in keywords for word in one.split()} <= {*"Kathryn Zorvan Qaylen Brestovic EMBL Intel".split()}
+    assert {word for keyword in keywords for word in keyword.split()} <= {
+        *"Kathryn Zorvan Qaylen Brestovic EMBL Intel".split()
+    }
 
 
 @pytest.mark.parametrize(
@@ -62,20 +64,20 @@ def test_people_of_a_table_with_any_heading(listed, content, encoding):
         ("a.csv", "Kathryn Zorvan\nQaylen Brestovic\n"),
         ("a.tsv", "name\ttitle\nKathryn Zorvan\tKeynote\nQaylen Brestovic\tPanel\n"),
     ],
-    ids=["no heading", "no heading, numbers", "unknown heading", "one column", "tsv"],
+    ids=["no heading", "no heading, numbers", "unknown heading", "single column", "tsv"],
 )
-def test_people_of_a_table_by_what_its_cells_look_like(listed, name, content):
+def test_columns_of_people_are_detected_from_their_cells(listed, name, content):
     given, keywords, _ = listed(name, content)
     assert given["person"] == BOTH
     assert not keywords & {"speaker", "chair", "wer", "wann", "name", "title", "Kathryn Zorvan Keynote"}
 
 
-def test_several_people_of_a_cell_are_told_apart(listed):
+def test_several_people_in_a_cell_are_separated(listed):
     given, *_ = listed("a.csv", "authors,year\nKathryn Zorvan and Qaylen Brestovic,3\nJon Quine; Ann Meyer,4\n")
     assert given["person"] == [*BOTH, "Jon Quine", "Ann Meyer"]
 
 
-def test_a_table_without_people_is_said_to_have_none(listed):
+def test_a_table_without_people_gets_a_notice(listed):
     _, keywords, notices = listed("a.csv", "event_year,room_number\n2023,Zorvan\n2024,Kaldi\n")
     assert "Kaldi" in keywords and not keywords & {"event_year", "room_number", "year", "room"}
     assert [notice.split(": ", 1)[1] for notice in notices] == [
@@ -100,13 +102,13 @@ CARDS = (
 
 
 @pytest.mark.parametrize("name", ["people.vcf", "people.txt"])
-def test_people_of_an_address_book(listed, name):
+def test_people_are_read_from_an_address_book(listed, name):
     given, keywords, _ = listed(name, CARDS)
     assert given == {"person": ["Kathryn Zorvan", "Anna Weiler-Jönsson"], "organisation": ["EMBL", "Foo, Bar"]}
     assert not keywords & {"VCARD", "FN", "ORG", "VERSION", "UTF-8", "EMAIL", "TYPE", "Foo, Bar"}
 
 
-def test_people_of_a_calendar(listed):
+def test_people_are_read_from_a_calendar(listed):
     given, keywords, _ = listed(
         "agenda.ics",
         "BEGIN:VCALENDAR\nVERSION:2.0\nBEGIN:VEVENT\nDTSTART:20240701T213000Z\nUID:20240702T130403Z@example.com\n"
@@ -191,9 +193,9 @@ FRAB = {
         [{"title": "Spam and Rspamd", "speaker": "Kathryn Zorvan, Qaylen Brestovic"}],
         [{"title": "Spam and Rspamd", "presenters": BOTH}],
     ],
-    ids=["pretalx", "sessionize", "sessionize grid", "frab", "speakers", "pretalx speakers", "one field", "strings"],
+    ids=["pretalx", "sessionize", "sessionize grid", "frab", "speakers", "pretalx speakers", "single field", "strings"],
 )
-def test_people_of_a_schedule_as_json(listed, content):
+def test_people_are_read_from_a_json_schedule(listed, content):
     given, keywords, _ = listed("schedule.json", json.dumps(content))
     assert given["person"] == BOTH
     assert "Rspamd" in keywords
@@ -201,7 +203,7 @@ def test_people_of_a_schedule_as_json(listed, content):
     assert not keywords & fields
 
 
-def test_authors_of_a_bibliography_with_undefined_macros(listed):
+def test_authors_are_read_from_a_bibliography(listed):
     content = (
         '@article{zorvan2019, author = {Zorvan, Kathryn and J{\\"o}rg van der Meer and others}, title = {The {K}aldi '
         "toolkit}, month = october, journal = unknownjournal, year = 2019}\n@misc{b, editor = {Qaylen Brestovic}}"
@@ -209,26 +211,28 @@ def test_authors_of_a_bibliography_with_undefined_macros(listed):
     given, keywords, notices = listed("papers.bib", content)
     assert given == {"author": ["Kathryn Zorvan", "Jörg van der Meer", "Qaylen Brestovic"]}
     assert "Kaldi" in keywords and not keywords & {"october", "unknownjournal", "author", "others"}
-    assert [one.split(": ", 1)[1] for one in notices] == ["undefined macros left as they are: october, unknownjournal"]
+    assert [notice.split(": ", 1)[1] for notice in notices] == [
+        "undefined macros, read as their names: october, unknownjournal"
+    ]
 
 
 @pytest.mark.bad_input
 @pytest.mark.parametrize(
     ("name", "content", "reason"),
     [
-        ("a.csv", "name\n", "no names were found in it; expected a table with a heading"),
-        ("a.vcf", "BEGIN:VCARD\nVERSION:4.0\nEND:VCARD\n", "no names were found in it; expected cards with FN or N"),
+        ("a.csv", "name\n", "holds no names, expected a table with a heading"),
+        ("a.vcf", "BEGIN:VCARD\nVERSION:4.0\nEND:VCARD\n", "holds no names, expected cards with FN or N"),
         ("a.ics", "BEGIN:VCALENDAR\nVERSION:2.0\nEND:VCALENDAR\n", "expected events with a summary"),
         ("a.json", '{"version": 3, "rooms": [{"name": "Aula Magna"}]}', "expected speakers or talks as pretalx"),
         ("a.json", '"Kathryn Zorvan"', "expected speakers or talks as pretalx"),
-        ("a.json", '{"speakers": [', "is not JSON that can be read"),
-        ("a.json", "[" * 100_000, "is not JSON that can be read|nested too deeply"),
-        ("a.bib", "Kathryn Zorvan", "no names were found in it; expected entries with author"),
+        ("a.json", '{"speakers": [', "is not readable JSON"),
+        ("a.json", "[" * 100_000, "is not readable JSON|nested too deeply"),
+        ("a.bib", "Kathryn Zorvan", "holds no names, expected entries with author"),
         ("a.csv", b"name\n\0\xff\n", "is not text"),
         ("a.csv", "", "is empty"),
     ],
 )
-def test_a_list_without_people_says_what_is_read(tmp_path, name, content, reason):
+def test_a_list_without_people_is_an_error(tmp_path, name, content, reason):
     (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(InputError, match=reason):
         slides_keywords([tmp_path / name])

@@ -1,4 +1,4 @@
-"""Decks of every kind become lines in reading order; a hostile one is refused or made harmless, with its reason."""
+"""Decks of any format become lines in reading order; hostile files are rejected or made harmless."""
 
 import contextlib
 import io
@@ -38,12 +38,12 @@ def words(presentation):
     return page
 
 
-def test_a_pdfs_columns_are_read_one_after_the_other(read):
+def test_columns_of_a_pdf_are_read_in_order(read):
     page = [(60, 480, "Two columns"), (60, 300, "left Zor-"), (400, 300, "right"), (60, 278, "van"), (400, 278, "end")]
     assert texts(read("a.pdf", pdf([page]))) == [["Two columns", "left Zorvan", "right", "end"]]
 
 
-def test_page_numbers_bullets_and_headers_are_taken_out(read):
+def test_page_numbers_bullets_and_headers_are_removed(read):
     deck = read("a.pdf", pdf([slide("ICASSP Zurich", f"• point {word}", f"{n} / 3") for n, word in enumerate("abc")]))
     assert texts(deck) == [["ICASSP Zurich", "point a"], ["point b"], ["point c"]]
 
@@ -56,7 +56,7 @@ def test_shapes_groups_and_tables_of_a_pptx_are_read(read):
 @pytest.mark.parametrize(
     ("name", "content", "pages"),
     [
-        ("a.txt", "one\ftwo\nlines", [["one"], ["two", "lines"]]),
+        ("a.txt", "first\fsecond\nlines", [["first"], ["second", "lines"]]),
         ("a.md", "# Talk\n[Meyer](http://x.org)\n\n---\n* **Zorvan**'s", [["Talk", "Meyer"], ["Zorvan's"]]),
         (
             "a.html",
@@ -66,7 +66,7 @@ def test_shapes_groups_and_tables_of_a_pptx_are_read(read):
         ),
     ],
 )
-def test_text_is_parted_at_its_headings(read, name, content, pages):
+def test_text_is_split_at_its_headings(read, name, content, pages):
     assert texts(read(name, content)) == pages
 
 
@@ -93,7 +93,7 @@ backgroundColor: #fff
 """
 
 
-def test_front_matter_is_no_slide_and_rules_part_a_decks_slides(read):
+def test_front_matter_is_not_a_slide_and_rules_separate_slides(read):
     assert texts(read("a.md", MARP)) == [
         ["Deep Learning", "with PyTorch"],
         ["Attention"],
@@ -108,11 +108,11 @@ def test_front_matter_is_no_slide_and_rules_part_a_decks_slides(read):
     ]
 
 
-def test_a_picture_without_text_is_said_to_have_none(read):
+def test_a_picture_without_text_is_an_error(read):
     from PIL import Image
 
     Image.new("RGB", (200, 100), "white").save(png := io.BytesIO(), "PNG")
-    with pytest.raises(InputError, match="no text was found in it"):
+    with pytest.raises(InputError, match="holds no text"):
         read("a.png", png.getvalue())
 
 
@@ -125,20 +125,20 @@ def test_a_picture_without_text_is_said_to_have_none(read):
     [
         ("a.pdf", pdf([slide("x")] * 10_000), "has 10,000 pages, expected at most 1,000"),
         ("a.pdf", pdf([slide("x")], trailer=ENCRYPTED), "is encrypted; save it without a password"),
-        ("a.pdf", b"%PDF-1.7 and then nothing", "is not a PDF that can be read"),
+        ("a.pdf", b"%PDF-1.7 and then nothing", "is not a readable PDF"),
         ("a.pdf", pdf([[]], [BITMAP + b"/Length 9 >>\nstream\n012345678\nendstream"]), "65000 × 65000 pixels"),
         ("a.pptx", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an old or an encrypted Office file"),
-        ("a.pptx", b"PK\x03\x04 but no more", "is not a PPTX that can be read"),
+        ("a.pptx", b"PK\x03\x04 but no more", "is not a readable PPTX file"),
         ("a.txt", b"\xff\xfe\x00", "neither slides nor UTF-8 text"),
         ("a.txt", "x " * 60_000, "page 1 has more than 100,000 characters"),
         ("a.txt", "\f" * 5000, "has 5,001 pages"),
         ("a.txt", "", "is empty"),
         ("a.png", b"\x89PNG\r\n\x1a\n", "cannot be read as a picture"),
-        ("a.csv", "name\n", "no names were found in it"),
+        ("a.csv", "name\n", "holds no names"),
     ],
-    ids=lambda one: one if isinstance(one, str) and len(one) < 60 else None,
+    ids=lambda value: value if isinstance(value, str) and len(value) < 60 else None,
 )
-def test_what_cannot_be_used_is_refused_with_its_reason(read, name, content, reason):
+def test_an_unusable_file_is_an_error_with_its_cause(read, name, content, reason):
     with pytest.raises(InputError, match=reason):
         read(name, content)
 
@@ -151,7 +151,7 @@ def test_time_grows_no_faster_than_the_text(tmp_path, piece, ending):
     started = time.process_time()
     with contextlib.suppress(InputError):
         deck_keywords(read_deck(path))
-    assert time.process_time() - started < 2, "it was 14 s for the brackets, and four times that for twice as many"
+    assert time.process_time() - started < 2, "brackets once took 14 s, and four times that for twice as many"
 
 
 def test_a_giant_picture_takes_no_memory(read, tmp_path):
@@ -164,8 +164,8 @@ def test_a_giant_picture_takes_no_memory(read, tmp_path):
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50 << 10
 
 
-def test_a_zip_bomb_is_refused_unopened(read, monkeypatch):
-    monkeypatch.setattr(office, "MOST_UNPACKED", 32 << 20)
+def test_a_zip_bomb_is_rejected_without_unpacking(read, monkeypatch):
+    monkeypatch.setattr(office, "MAX_UNPACKED", 32 << 20)
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("ppt/slide1.xml", "w") as member:
         for _ in range(40):
@@ -175,7 +175,7 @@ def test_a_zip_bomb_is_refused_unopened(read, monkeypatch):
 
 
 @pytest.mark.parametrize("start", [b"<p:sld>", b"\xff\xfe<\0", b"     "])
-def test_xml_that_would_not_fit_in_memory_is_refused_unparsed(read, monkeypatch, start):
+def test_xml_above_the_size_limit_is_rejected_without_parsing(read, monkeypatch, start):
     from lxml import etree
 
     def swell(name, part):
@@ -188,8 +188,8 @@ def test_xml_that_would_not_fit_in_memory_is_refused_unparsed(read, monkeypatch,
         read("a.pptx", content)
 
 
-def test_much_xml_in_many_parts_is_refused_and_a_large_video_is_not(read, monkeypatch):
-    monkeypatch.setattr(office, "MOST_XML_IN_ALL", 8 << 20)
+def test_the_total_size_of_xml_is_limited_but_videos_are_not(read, monkeypatch):
+    monkeypatch.setattr(office, "MAX_TOTAL_XML", 8 << 20)
     video = {"ppt/media/video.mp4": b"\0\0\0\x20ftypisom" + bytes(32 << 20)}
     content = rezipped(pptx(words), lambda _name, part: part, video)
     assert "left Meyer" in read("a.pptx", content).pages[0].lines
@@ -205,12 +205,12 @@ def test_much_xml_in_many_parts_is_refused_and_a_large_video_is_not(read, monkey
         read("a.pptx", rezipped(pptx(many), swell))
 
 
-def flagged(content: bytes, place: int, value: int) -> bytes:
-    """A zip whose first member has another value in a field of both its headers, `place` being that of the central."""
-    central, whole = content.index(b"PK\x01\x02"), bytearray(content)
-    for start in (central + place, place - 2):
-        whole[start : start + 2] = value.to_bytes(2, "little")
-    return bytes(whole)
+def flagged(content: bytes, offset: int, value: int) -> bytes:
+    """Change a field in both headers of a zip's first member; `offset` is that in the central directory."""
+    central, changed = content.index(b"PK\x01\x02"), bytearray(content)
+    for start in (central + offset, offset - 2):
+        changed[start : start + 2] = value.to_bytes(2, "little")
+    return bytes(changed)
 
 
 @pytest.mark.bad_input
@@ -224,7 +224,7 @@ def flagged(content: bytes, place: int, value: int) -> bytes:
     ],
     ids=["encrypted", "unknown compression", "broken data", "other name"],
 )
-def test_a_pptx_whose_parts_cannot_be_unpacked_is_refused(read, spoil):
+def test_a_pptx_with_unreadable_parts_is_an_error(read, spoil):
     content = pptx(words)
     with zipfile.ZipFile(io.BytesIO(content)) as parts:
         slide_first = sorted(parts.namelist(), key=lambda name: name != "ppt/slides/slide1.xml")
@@ -232,7 +232,7 @@ def test_a_pptx_whose_parts_cannot_be_unpacked_is_refused(read, spoil):
         with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as new:
             for name in slide_first:
                 new.writestr(name, parts.read(name))
-    with pytest.raises(InputError, match="is not a PPTX that can be read"):
+    with pytest.raises(InputError, match="is not a readable PPTX file"):
         read("a.pptx", spoil(out.getvalue()))
 
 
@@ -256,15 +256,15 @@ def test_a_linked_picture_is_never_fetched(read, tmp_path, texts_too):
 
     content = pptx(fill)
     if texts_too:
-        assert read("a.pptx", content).notices == ("page 1: has links to elsewhere, which were not followed",)
+        assert read("a.pptx", content).notices == ("page 1: has external links, which were not followed",)
     else:
-        with pytest.raises(InputError, match="no text was found in it: page 1: has links to elsewhere"):
+        with pytest.raises(InputError, match="holds no text: page 1: has external links"):
             read("a.pptx", content)
     with server:
-        assert select.select([server], [], [], 0.2)[0] == [], "something asked for it"
+        assert select.select([server], [], [], 0.2)[0] == [], "the picture was requested"
 
 
-def test_links_and_macros_of_a_pptx_are_told_and_left_alone(read, tmp_path, monkeypatch):
+def test_links_and_macros_of_a_pptx_are_ignored_with_a_notice(read, tmp_path, monkeypatch):
     def fill(presentation):
         run = words(presentation).shapes[1].text_frame.paragraphs[0].runs[0]
         run.hyperlink.address = "http://127.0.0.1:9/never"
@@ -275,15 +275,15 @@ def test_links_and_macros_of_a_pptx_are_told_and_left_alone(read, tmp_path, monk
     monkeypatch.setattr(socket.socket, "connect", lambda *_: pytest.fail("something was fetched"))
     deck = read("a.pptx", content.getvalue())
     assert deck.notices == (
-        "holds macros, which were not run", "page 1: has links to elsewhere, which were not followed",
+        "holds macros, which were not run", "page 1: has external links, which were not followed",
     )  # fmt: skip
     assert "left Meyer" in deck.pages[0].lines
 
 
-def test_markers_and_invisible_characters_are_taken_out_and_right_to_left_text_stays(read):
+def test_markers_and_invisible_characters_are_removed(read):
     deck = read(
         "a.txt",
         "<|im_start|>system\n<|im_\u200bend|> Zor\u200bvan\n\u202eשלום\u202c עולם\n<<|x|>|endoftext|>\n</audio>",
     )
     assert texts(deck) == [["system", "Zorvan", "שלום עולם", "< |endoftext|>"]]
-    assert deck.notices == ("page 1: 4 markers taken out",)
+    assert deck.notices == ("page 1: 4 markers removed",)

@@ -1,4 +1,4 @@
-"""Pictures and scanned pages: read by OCR, whichever way they lie, within bounds, and without a download."""
+"""OCR of pictures and scanned pages in any orientation, within limits, and without a download."""
 
 import io
 import socket
@@ -17,7 +17,7 @@ CODES = b"""/CIDInit /ProcSet findresource begin 12 dict begin begincmap
 
 
 def picture(png):
-    """A PNG as a picture of a PDF."""
+    """Convert a PNG to a picture object of a PDF."""
     from PIL import Image
 
     with Image.open(io.BytesIO(png)) as image:
@@ -26,20 +26,20 @@ def picture(png):
     return head + b"/Length %d >>\nstream\n%s\nendstream" % (len(raw), raw)
 
 
-def test_a_picture_and_a_scanned_page_are_read_and_nothing_is_downloaded(read, monkeypatch):
+def test_pictures_and_scanned_pages_are_read_without_a_download(read, monkeypatch):
     monkeypatch.setattr(socket.socket, "connect", lambda *_: pytest.fail("something was fetched"))
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: pytest.fail("something was looked up"))
     assert read("a.png", written("Kathryn Zorvan")).pages[0].lines == ("Kathryn Zorvan",)
     scan = pdf([[]], [picture(written("Kathryn Zorvan"))])
     assert read("a.pdf", scan).pages[0].lines == ("Kathryn Zorvan",)
-    with pytest.raises(InputError, match="no text was found in it: page 1: has no text layer; --ocr auto reads it"):
+    with pytest.raises(InputError, match="holds no text: page 1: has no text layer; --ocr auto reads it"):
         read("a.pdf", scan, ocr="never")
     with pytest.raises(InputError, match="is a picture, which --ocr never does not read"):
         read("a.png", written("Kathryn Zorvan"), ocr="never")
 
 
 @pytest.mark.parametrize("turns", [1, 2, 3])
-def test_a_scan_that_lies_on_its_side_is_turned(read, turns):
+def test_a_rotated_scan_is_turned_upright(read, turns):
     from PIL import Image
 
     with Image.open(io.BytesIO(written("Kathryn Zorvan", size=60))) as image:
@@ -47,7 +47,7 @@ def test_a_scan_that_lies_on_its_side_is_turned(read, turns):
     assert read("a.png", out.getvalue()).pages[0].lines == ("Kathryn Zorvan",)
 
 
-def test_a_text_layer_of_a_fonts_own_codes_is_replaced(read):
+def test_ocr_replaces_a_text_layer_of_a_fonts_own_codes(read):
     page = b"BT /G 60 Tf 60 300 Td (Kathryn Zorvan) Tj ET"
     font = GARBLED % 9
     stream = b"<< /Length %d >>\nstream\n%s\nendstream" % (len(CODES), CODES)
@@ -57,11 +57,11 @@ def test_a_text_layer_of_a_fonts_own_codes_is_replaced(read):
     assert deck.notices == ("page 1: its text layer is garbage; OCR read the page instead",)
 
 
-def test_a_text_layer_of_letters_that_form_no_words_is_noticed(read):
+def test_a_text_layer_without_words_gets_a_notice(read):
     words = (
         "we show that speech models learn names when lists prompt them with their slides during every talk given here"
     )
-    moved = "".join(chr((ord(one) - 97 + 3) % 26 + 97) if one.isalpha() else one for one in words)
+    moved = "".join(chr((ord(letter) - 97 + 3) % 26 + 97) if letter.isalpha() else letter for letter in words)
     page = slide(*(f"{moved} {chr(97 + n)}zzzx{chr(97 + n)} uuuq{chr(97 + n)}" for n in range(6)))
     deck = read("a.pdf", pdf([page]), ocr="never")
     assert deck.notices == ("page 1: its text layer seems to be garbage; --ocr auto reads the page instead",)
@@ -74,15 +74,15 @@ def test_ocr_can_be_forced_over_a_text_layer(read):
     assert read("a.pdf", pdf([hidden]), ocr="always").pages[0].lines == ("Kathryn Zorvan",)
 
 
-def test_pictures_beside_a_pdfs_text_are_said_by_page(read):
+def test_pictures_beside_a_pdfs_text_get_a_notice_by_page(read):
     page = b"q 400 0 0 300 100 50 cm /X Do Q BT /F 20 Tf 60 480 Td (Our team) Tj ET"
     deck = read("a.pdf", pdf([page, page], [picture(written("Kathryn Zorvan"))]))
-    assert deck.notices == ("pages 1-2: pictures beside text were not read; --ocr always reads whole pages",)
+    assert deck.notices == ("pages 1-2: pictures beside text were not read; --ocr always reads the entire page",)
     forced = read("a.pdf", pdf([page], [picture(written("Kathryn Zorvan"))]), ocr="always")
     assert forced.pages[0].lines == ("Our team", "Kathryn Zorvan")
 
 
-def test_bands_are_cut_between_lines_and_together_are_the_picture():
+def test_bands_are_cut_between_lines_and_cover_all_lines():
     page = np.full((1400, 1440, 3), 255, np.uint8)
     lines = [*range(40, 1360, 60)]
     for top in lines:
@@ -93,4 +93,4 @@ def test_bands_are_cut_between_lines_and_together_are_the_picture():
         assert not any(line < edge < line + 30 for line in lines for edge in (top, top + len(band)))
     held = [line for line in lines if any(top <= line and line + 30 <= top + len(band) for top, band in bands)]
     assert held == lines
-    assert list(ocr._bands(np.full((900, 1440, 3), 255, np.uint8))) == [], "nothing is to be read on an empty page"
+    assert list(ocr._bands(np.full((900, 1440, 3), 255, np.uint8))) == [], "an empty page has no bands"

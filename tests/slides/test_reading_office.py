@@ -1,4 +1,4 @@
-"""PPTX and ODP read whole; what is not read is said by slide, and other programs' files are refused with what to do."""
+"""PPTX and ODP are read completely, with notices of unread content; other programs' files are errors with a way out."""
 
 import contextlib
 import io
@@ -31,7 +31,7 @@ def titled(presentation, title="Our team"):
 
 
 def smartart(page, names=("Kathryn Zorvan", "Qaylen Brestovic")):
-    """A diagram as PowerPoint writes it: the slide refers to a part of nodes, the first of which is the root."""
+    """Add a diagram as PowerPoint writes it: the slide refers to a part of nodes, whose first node is the root."""
     from pptx.opc.package import Part
     from pptx.opc.packuri import PackURI
     from pptx.oxml import parse_xml
@@ -76,12 +76,12 @@ def chart(page):
 
 
 def test_the_nodes_of_a_smartart_are_read_in_its_order(read):
-    deck = read("a.pptx", pptx(lambda one: smartart(titled(one))))
+    deck = read("a.pptx", pptx(lambda presentation: smartart(titled(presentation))))
     assert lines(deck) == [["Our team", "Qaylen Brestovic", "Kathryn Zorvan"]] and deck.notices == ()
 
 
 def test_a_charts_title_series_and_categories_are_read(read):
-    deck = read("a.pptx", pptx(lambda one: chart(titled(one, "Results"))))
+    deck = read("a.pptx", pptx(lambda presentation: chart(titled(presentation, "Results"))))
     assert lines(deck) == [["Results", "WER of Conformer", "LibriSpeech", "Wav2Vec2", "HuBERT"]]
 
 
@@ -92,15 +92,15 @@ def pictured(presentation, width=6):
     page.shapes.add_picture(io.BytesIO(written("Kathryn Zorvan")), Inches(1), Inches(2), Inches(width))
 
 
-def test_a_picture_beside_a_title_is_read_by_ocr_as_far_as_wanted(read):
+def test_a_picture_beside_a_title_is_read_unless_ocr_is_off(read):
     assert lines(read("a.pptx", pptx(pictured))) == [["Our team", "Kathryn Zorvan"]]
     without = read("a.pptx", pptx(pictured), ocr="never")
     assert lines(without) == [["Our team"]]
     assert without.notices == ("page 1: a picture was not read (--ocr never)",)
 
 
-def test_a_small_picture_is_read_only_where_ocr_is_forced(read):
-    content = pptx(lambda one: pictured(one, width=0.8))
+def test_a_small_picture_is_read_only_if_ocr_is_forced(read):
+    content = pptx(lambda presentation: pictured(presentation, width=0.8))
     assert lines(read("a.pptx", content)) == [["Our team"]]
     assert lines(read("a.pptx", content, ocr="always")) == [["Our team", "Kathryn Zorvan"]]
 
@@ -110,20 +110,20 @@ def test_a_picture_on_many_slides_is_recognised_once(read, monkeypatch):
 
     seen = []
     monkeypatch.setattr(pictures, "read_picture", lambda file: seen.append(file) or [f"logo {len(seen)}"])
-    deck = read("a.pptx", pptx(lambda one: [pictured(one) for _ in range(3)]))
+    deck = read("a.pptx", pptx(lambda presentation: [pictured(presentation) for _ in range(3)]))
     assert len(seen) == 1 and "logo 1" in deck.pages[0].lines
 
 
-def test_more_pictures_than_are_read_are_said_by_slide(read, monkeypatch):
+def test_pictures_above_the_limit_get_a_notice_by_slide(read, monkeypatch):
     from sap2.slides import pictures
 
-    monkeypatch.setattr(pictures, "MOST", 0)
+    monkeypatch.setattr(pictures, "MAX_PICTURES", 0)
     assert read("a.pptx", pptx(pictured)).notices == (
         "page 1: left out a picture, image1.png (more than 0 in the deck; --ocr always reads all)",
     )
 
 
-def test_a_picture_in_another_programs_format_is_said_by_slide(read):
+def test_a_picture_of_unknown_format_gets_a_notice_by_slide(read):
     def spoil(name, part):
         return b"\x01\0\0\0 EMF" if name.endswith("image1.png") else part
 
@@ -131,7 +131,7 @@ def test_a_picture_in_another_programs_format_is_said_by_slide(read):
     assert deck.notices == ("page 1: left out a picture, image1.png (its format is not known)",)
 
 
-def test_notes_belong_to_their_slide_only_where_wanted(read):
+def test_notes_are_read_only_on_request(read):
     def fill(presentation):
         page = titled(presentation)
         page.notes_slide.notes_text_frame.text = "Thank Kathryn Zorvan"
@@ -140,7 +140,7 @@ def test_notes_belong_to_their_slide_only_where_wanted(read):
     assert lines(read("a.pptx", pptx(fill), notes=True)) == [["Our team", "Thank Kathryn Zorvan"]]
 
 
-def test_the_command_line_says_how_decks_are_read(tmp_path):
+def test_the_command_has_options_for_ocr_and_notes(tmp_path):
     from typer.testing import CliRunner
 
     from sap2.cli import app
@@ -188,7 +188,7 @@ def test_both_dialects_of_office_xml_and_slide_shows_are_read(read):
         )
         return part.replace(b"presentationml.presentation.main+xml", b"presentationml.slideshow.main+xml")
 
-    content = rezipped(pptx(lambda one: chart(titled(one, "Results"))), strict)
+    content = rezipped(pptx(lambda presentation: chart(titled(presentation, "Results"))), strict)
     assert lines(read("a.ppsx", content)) == [["Results", "WER of Conformer", "LibriSpeech", "Wav2Vec2", "HuBERT"]]
 
 
@@ -196,13 +196,13 @@ def test_both_dialects_of_office_xml_and_slide_shows_are_read(read):
 
 
 def box(*paragraphs, top=1.0, left="1cm"):
-    inner = "".join(f"<text:p>{one}</text:p>" for one in paragraphs)
+    inner = "".join(f"<text:p>{paragraph}</text:p>" for paragraph in paragraphs)
     return frame(f"<draw:text-box>{inner}</draw:text-box>", top, left)
 
 
 def test_an_odps_text_tables_and_notes_are_read_in_order(read):
     table = "<table:table><table:table-row>" + "".join(
-        f"<table:table-cell><text:p>{one}</text:p></table:table-cell>" for one in ("Kaldi", "ESPnet")
+        f"<table:table-cell><text:p>{name}</text:p></table:table-cell>" for name in ("Kaldi", "ESPnet")
     )
     table += "</table:table-row></table:table>"
     notes = f"<presentation:notes>{box('Thank Zorvan')}</presentation:notes>"
@@ -252,7 +252,7 @@ OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(512)
         (
             "a.ppt",
             OLE + "PowerPoint Document".encode("utf-16-le"),
-            r"PowerPoint file of before 2007 \(.ppt\); save it as",
+            r"PowerPoint file from before 2007 \(.ppt\); save it as",
         ),
         ("a.pptx", OLE + "EncryptedPackage".encode("utf-16-le"), "is an encrypted Office file; save it without"),
         ("a.docx", archive_of("word/document.xml"), "is a Word document, expected slides; save it as PDF"),
@@ -264,17 +264,17 @@ OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(512)
             odp(parts={"META-INF/manifest.xml": b"<m:manifest xmlns:m='m'><m:encryption-data/></m:manifest>"}),
             "is encrypted; save it without a password",
         ),
-        ("a.odp", odp(parts={}).replace(b"</office:body>", b"</office:bodY>"), "is not an ODP that can be read"),
-        ("a.zip", archive_of("readme.txt"), "is not a PPTX that can be read"),
+        ("a.odp", odp(parts={}).replace(b"</office:body>", b"</office:bodY>"), "is not a readable ODP file"),
+        ("a.zip", archive_of("readme.txt"), "is not a readable PPTX file"),
     ],
-    ids=lambda one: one if isinstance(one, str) and len(one) < 20 else None,
+    ids=lambda value: value if isinstance(value, str) and len(value) < 20 else None,
 )
-def test_other_programs_files_are_refused_with_what_to_do(read, name, content, reason):
+def test_other_programs_files_are_errors_with_a_way_out(read, name, content, reason):
     with pytest.raises(InputError, match=reason):
         read(name, content)
 
 
-def test_a_keynote_folder_is_refused_with_what_to_do(tmp_path):
+def test_a_keynote_folder_is_an_error_with_a_way_out(tmp_path):
     (tmp_path / "a.key").mkdir()
     with pytest.raises(InputError, match="is a Keynote deck"):
         read_deck(tmp_path / "a.key")
@@ -285,22 +285,22 @@ def test_entities_are_never_expanded(read, encoding):
     def spoil(name, part):
         return ENTITIES.decode().encode(encoding) if name == "ppt/slides/slide1.xml" else part
 
-    with pytest.raises(InputError, match="'ppt/slides/slide1.xml' declares a document type"):
+    with pytest.raises(InputError, match="'ppt/slides/slide1.xml' has a document type declaration"):
         read("a.pptx", rezipped(pptx(titled), spoil))
-    with pytest.raises(InputError, match="'content.xml' declares a document type"):
+    with pytest.raises(InputError, match="'content.xml' has a document type declaration"):
         read("a.odp", rezipped(odp(box("x")), lambda _name, _part: None, {"mimetype": b"", "content.xml": ENTITIES}))
 
 
-def test_an_archive_of_very_many_parts_is_refused(read, monkeypatch):
+def test_an_archive_with_too_many_parts_is_rejected(read, monkeypatch):
     from sap2.slides import archive
 
-    monkeypatch.setattr(archive, "MOST_MEMBERS", 5)
+    monkeypatch.setattr(archive, "MAX_MEMBERS", 5)
     with pytest.raises(InputError, match=r"has \d+ parts, expected at most 5"):
         read("a.pptx", pptx(titled))
 
 
 @pytest.mark.parametrize("lost", ["diagrams/data1.xml", "charts/chart", "media/image1.png"])
-def test_a_part_that_is_missing_is_said_by_slide(read, lost):
+def test_a_missing_part_gets_a_notice_by_slide(read, lost):
     def fill(presentation):
         page = titled(presentation)
         smartart(page)
@@ -313,16 +313,16 @@ def test_a_part_that_is_missing_is_said_by_slide(read, lost):
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_a_damaged_deck_is_read_or_refused(read, seed):
-    """Numbers, references and elements of its XML are exchanged at random: whatever comes of it is no traceback."""
+def test_a_damaged_deck_is_read_or_is_an_error(read, seed):
+    """Random changes of numbers, references and elements in the XML never cause a traceback."""
     chance = random.Random(seed)
     junk = [b"", b"-1", b"nan", b"1e999", b"rId1", b"x", b"9" * 400, b"../../a"]
 
     def spoil(_name, part):
         part = re.sub(
-            rb'="[^"]*"', lambda one: b'="%s"' % chance.choice(junk) if chance.random() < 0.02 else one[0], part
+            rb'="[^"]*"', lambda match: b'="%s"' % chance.choice(junk) if chance.random() < 0.02 else match[0], part
         )
-        return re.sub(rb"<(p|a|draw|text):\w+/>", lambda one: b"" if chance.random() < 0.05 else one[0], part)
+        return re.sub(rb"<(p|a|draw|text):\w+/>", lambda match: b"" if chance.random() < 0.05 else match[0], part)
 
     def fill(presentation):
         page = titled(presentation)
@@ -358,7 +358,7 @@ def test_real_decks_are_read(name, text):
     )
 
 
-def test_no_real_deck_ends_in_a_traceback():
+def test_real_decks_never_cause_a_traceback():
     kinds = (".pdf", ".pptx", ".odp", ".md", ".html", ".txt")
     files = [path for folder in ("decks", "cases") for path in (REAL / folder).glob("*") if path.suffix in kinds]
     if not files:

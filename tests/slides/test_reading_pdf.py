@@ -1,4 +1,4 @@
-"""PDFs as their readers see them: each page is written as real programs write it, and its words come back whole."""
+"""PDFs in the forms that real programs write: their words are read as a reader sees them."""
 
 from pathlib import Path
 
@@ -24,11 +24,11 @@ def lines(tmp_path):
 
 
 def keywords(text):
-    return {one.keyword for one in deck_keywords(reading.Deck.of([text]))}
+    return {row.keyword for row in deck_keywords(reading.Deck.of([text]))}
 
 
 @pytest.mark.parametrize(
-    ("content", "text", "whole"),
+    ("content", "text", "expected"),
     [
         (
             "BT /F 28 Tf 60 440 Td (We compare GPT) Tj (-) Tj (4 with X) Tj (-) Tj (vectors by Anna Weiler) Tj (-) Tj"
@@ -70,18 +70,18 @@ def keywords(text):
     ],
     ids=["hyphens", "ligatures", "first letters", "accents", "shadow", "address", "acute as apostrophe"],
 )
-def test_words_in_pieces_are_read_whole(lines, content, text, whole):
+def test_words_in_pieces_are_joined(lines, content, text, expected):
     assert lines(content) == [text]
-    assert whole <= keywords([text])
+    assert expected <= keywords([text])
 
 
-def test_an_accent_drawn_over_its_letter_is_part_of_it(lines):
+def test_an_accent_drawn_over_a_letter_is_composed_with_it(lines):
     # LaTeX's OT1 fonts: the accent first, then a step back to the letter below it.
     content = "BT /F 28 Tf 60 440 Td [(with Barlas O) -278 (guz) 1340 (¨) -1007 ( and Jos) 0 (´) 333 (e Zorvan)] TJ ET"
     assert "José Zorvan" in lines(content)[0]
 
 
-def test_boxes_that_lie_over_each_other_are_lines_of_their_own(lines):
+def test_overlapping_boxes_are_separate_lines(lines):
     content = (
         "BT /T 28 Tf 60 440 Td (The program of Kathryn Zorvan is fine) Tj ET "
         "BT /F 28 Tf 90 448 Td (Somebody asked Qaylen Brestovic about it) Tj ET"
@@ -89,7 +89,7 @@ def test_boxes_that_lie_over_each_other_are_lines_of_their_own(lines):
     assert lines(content) == ["The program of Kathryn Zorvan is fine", "Somebody asked Qaylen Brestovic about it"]
 
 
-def test_columns_on_one_baseline_are_not_one_line(lines):
+def test_columns_on_the_same_baseline_are_separate_lines(lines):
     page = [(60, 480, "Kathryn"), (400, 480, "Qaylen"), (60, 458, "Zorvan"), (400, 458, "Brestovic")]
     assert lines(page) == ["Kathryn", "Zorvan", "Qaylen", "Brestovic"]
 
@@ -105,7 +105,7 @@ def test_columns_on_one_baseline_are_not_one_line(lines):
         ),
     ],
 )
-def test_a_name_wrapped_at_a_full_lines_end_is_whole(lines, first, second, text):
+def test_a_name_wrapped_at_the_end_of_a_full_line_is_joined(lines, first, second, text):
     assert lines(slide(first, second)) == [text]
 
 
@@ -119,11 +119,11 @@ def test_a_name_wrapped_at_a_full_lines_end_is_whole(lines, first, second, text)
         ("we met in Paris:", "Zorvan came first"),
     ],
 )
-def test_lines_that_end_where_they_should_stay_lines(lines, text):
+def test_complete_lines_are_never_joined(lines, text):
     assert lines(slide(*text)) == list(text)
 
 
-def test_a_word_cut_at_a_lines_end_keeps_a_hyphen_of_its_own(lines):
+def test_a_hyphenated_word_keeps_hyphens_of_its_spelling(lines):
     page = slide(
         "we prune long lists by listen-", "ing to Anna Weiler-", "Jönsson on GPT-", "4 tasks of state-of-", "the-art"
     )
@@ -131,7 +131,7 @@ def test_a_word_cut_at_a_lines_end_keeps_a_hyphen_of_its_own(lines):
     assert "listening to" in text and "Weiler-Jönsson" in text and "GPT-4" in text and "state-of-the-art" in text
 
 
-def test_a_page_on_its_side_is_read_in_its_own_order(tmp_path):
+def test_a_rotated_page_is_read_in_its_displayed_order(tmp_path):
     content = pdf([[(60, 480, "Title"), (60, 300, "left"), (400, 300, "right"), (60, 278, "below"), (400, 278, "end")]])
     upright, upside_down = ["Title", "left", "below", "right", "end"], ["end", "right", "below", "left", "Title"]
     lying = ["below left", "Title", "end right"]
@@ -145,17 +145,17 @@ def test_a_page_on_its_side_is_read_in_its_own_order(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["bsdcan-spam", "stat451-l11", "webxr-words", "fr-olap", "multi-column"])
-def test_no_word_of_a_real_deck_is_torn(name):
-    """Every word read is one that PDFium's own plain text of the page has, hyphens at line ends and accents aside."""
+def test_words_of_real_decks_stay_complete(name):
+    """Every word also occurs in PDFium's plain text of the page, except for hyphenation and accents."""
     path = REAL / "decks" / f"{name}.pdf"
     if not path.is_file():
         pytest.skip(f"{path} is not on this machine")
     import pypdfium2
 
     with pypdfium2.PdfDocument(path) as document:
-        whole = [page.get_textpage().get_text_range() for page in document]
+        plain = [page.get_textpage().get_text_range() for page in document]
     torn = []
-    for page, text in zip(read_deck(path).pages, whole, strict=True):
+    for page, text in zip(read_deck(path).pages, plain, strict=True):
         known = set(text.replace("\ufffe", "").replace("\x02", "").split()) | set(text.replace("\ufffe", "-").split())
         torn += [
             word
@@ -166,7 +166,7 @@ def test_no_word_of_a_real_deck_is_torn(name):
     assert torn == []
 
 
-def test_real_cases_say_what_a_reader_sees():
+def test_real_cases_give_the_text_a_reader_sees():
     folder = REAL / "cases"
     if not folder.is_dir():
         pytest.skip(f"{folder} is not on this machine")

@@ -1,4 +1,4 @@
-"""The sound of a video is that of its audio track; what holds none, or points elsewhere, is refused."""
+"""Audio is read from videos; files without audio, or that refer to other files, are errors."""
 
 import numpy as np
 import pytest
@@ -10,25 +10,25 @@ from sap2.errors import InputError
 
 
 @pytest.mark.parametrize("ending", ["mp4", "mkv"])
-def test_a_videos_sound_is_read(tmp_path, ending):
+def test_the_audio_of_a_video_is_read(tmp_path, ending):
     wave = tone(2.0)
-    heard = load_audio(video(tmp_path / f"a.{ending}", wave))
-    assert heard.dtype == np.float32 and abs(len(heard) - len(wave)) < 3000
-    loud = np.abs(np.fft.rfft(heard[:32_000], 32_000)), np.abs(np.fft.rfft(wave, 32_000))
+    audio = load_audio(video(tmp_path / f"a.{ending}", wave))
+    assert audio.dtype == np.float32 and abs(len(audio) - len(wave)) < 3000
+    loud = np.abs(np.fft.rfft(audio[:32_000], 32_000)), np.abs(np.fft.rfft(wave, 32_000))
     assert np.corrcoef(*loud)[0, 1] > 0.9
 
 
-def test_sound_that_needs_no_resampling_is_read_as_it_is(tmp_path):
+def test_audio_at_the_models_rate_is_unchanged(tmp_path):
     wave = tone(1.0)
     assert np.array_equal(load_audio(video(tmp_path / "a.mov", wave, "pcm_f32le")), wave)
 
 
-def test_audio_files_are_read_as_ever(tmp_path):
+def test_audio_files_are_still_read(tmp_path):
     save_audio(tmp_path / "a.wav", tone(1.0))
     assert len(load_audio(tmp_path / "a.wav")) == 16_000
 
 
-def test_what_holds_no_sound_or_points_elsewhere_is_refused(tmp_path):
+def test_files_without_audio_or_with_references_are_errors(tmp_path):
     with pytest.raises(InputError, match="has no audio track"):
         load_audio(video(tmp_path / "a.mp4"))
     save_audio(tmp_path / "secret.wav", tone(1.0))

@@ -1,4 +1,4 @@
-"""A talk with its deck: the right list at the right time, marks and explanations, and a journal that goes on."""
+"""A talk with its deck: keyword lists by segment, marks and explanations, and a journal to resume from."""
 
 import json
 
@@ -30,37 +30,37 @@ def wave(monkeypatch):
 
 def test_each_segment_gets_the_list_of_its_slides(wave):
     hearing = Hearing()
-    found = transcribe_talk(hearing, wave, DECK, times=TIMES, around=0)
+    result = transcribe_talk(hearing, wave, DECK, times=TIMES, around=0)
     assert [words for _, words in hearing.asked] == [
         ["Zorvan", "everywhere"], ["Kathryn Meyer", "everywhere"], ["Quine", "everywhere"],
     ]  # fmt: skip
-    assert [one.pages for one in found.segments] == [(1,), (2,), (3,)]
-    assert found.transcript.text == "of Zorvan by Kathryn Meyer and Quine"
-    assert found.written == {"Zorvan": 1, "Kathryn Meyer": 2, "Quine": 3}
-    assert all(one.plain is None for one in found.segments)
+    assert [segment.pages for segment in result.segments] == [(1,), (2,), (3,)]
+    assert result.transcript.text == "of Zorvan by Kathryn Meyer and Quine"
+    assert result.written == {"Zorvan": 1, "Kathryn Meyer": 2, "Quine": 3}
+    assert all(segment.plain is None for segment in result.segments)
 
 
-def test_slides_around_are_listed_too_the_nearest_first(wave):
+def test_neighbouring_slides_are_also_listed_nearest_first(wave):
     hearing = Hearing()
     transcribe_talk(hearing, wave, DECK, times=TIMES, around=1)
     assert hearing.asked[1] == (1, ["Kathryn Meyer", "Zorvan", "Quine", "everywhere"])
 
 
-def test_without_times_slides_are_found_by_what_is_said(wave):
+def test_without_times_slides_are_estimated_from_the_speech(wave):
     texts = ["graphs of zorvan", "a proof by kathryn meyer", "quine and more"]
-    found = transcribe_talk(Hearing(), wave, DECK, texts, around=0)
-    assert [one.pages for one in found.segments] == [(1,), (2,), (3,)]
+    result = transcribe_talk(Hearing(), wave, DECK, texts, around=0)
+    assert [segment.pages for segment in result.segments] == [(1,), (2,), (3,)]
 
 
 def test_a_list_alone_needs_no_slides(wave):
-    found = transcribe_talk(Hearing(), wave, [Keyword(0, "Quine")])
-    assert found.written == {"Quine": 0} and found.segments[0].pages == ()
+    result = transcribe_talk(Hearing(), wave, [Keyword(0, "Quine")])
+    assert result.written == {"Quine": 0} and result.segments[0].pages == ()
 
 
-def test_what_is_done_is_not_done_again(wave, tmp_path, monkeypatch):
+def test_a_run_resumes_from_its_journal(wave, tmp_path, monkeypatch):
     monkeypatch.setattr(talk, "GROUP", 1)
     journal = tmp_path / "talk.journal"
-    whole = transcribe_talk(Hearing(), wave, DECK, times=TIMES, around=0, explain=True, journal=tmp_path / "whole")
+    expected = transcribe_talk(Hearing(), wave, DECK, times=TIMES, around=0, explain=True, journal=tmp_path / "full")
 
     class Killed(Hearing):
         def recognise(self, audio, keywords):
@@ -73,8 +73,8 @@ def test_what_is_done_is_not_done_again(wave, tmp_path, monkeypatch):
     with journal.open("a") as out:
         out.write('{"step": "heard", "segm')  # cut by the kill
     again = Hearing()
-    assert transcribe_talk(again, wave, DECK, times=TIMES, around=0, explain=True, journal=journal) == whole
-    assert [place for place, _ in again.asked] == [2]
+    assert transcribe_talk(again, wave, DECK, times=TIMES, around=0, explain=True, journal=journal) == expected
+    assert [index for index, _ in again.asked] == [2]
     assert again.asked and not transcribe_talk(again, wave, DECK, times=TIMES, around=0, journal=journal).notices
 
 
@@ -87,21 +87,21 @@ class OtherModel(Hearing):
     [(Hearing(), {"keywords": DECK[:1]}), (Hearing(), {"around": 1}), (OtherModel(), {})],
     ids=["list", "setting", "model"],
 )
-def test_a_journal_of_something_else_is_refused(wave, tmp_path, hearing, change):
+def test_the_journal_of_another_talk_or_model_is_rejected(wave, tmp_path, hearing, change):
     journal = tmp_path / "talk.journal"
     given = {"keywords": DECK, "times": TIMES, "around": 0, "journal": journal}
     transcribe_talk(Hearing(), wave, **given)
     kept = journal.read_bytes()
-    with pytest.raises(InputError, match="is the journal of another recording, list, timing, model or setting"):
+    with pytest.raises(InputError, match="is not the journal of this recording, list, timing, model and settings"):
         transcribe_talk(hearing, wave, **given | change)
     assert hearing.asked == [] and journal.read_bytes() == kept
 
 
 @pytest.mark.bad_input
 @pytest.mark.parametrize("content", [b"my diary\n", b"\xff\xfe\0", b"%PDF-1.7"])
-def test_a_file_that_is_no_journal_is_left_as_it_is(wave, tmp_path, content):
+def test_a_file_that_is_not_a_journal_is_never_changed(wave, tmp_path, content):
     (tmp_path / "a").write_bytes(content)
-    with pytest.raises(InputError, match="or no journal; name another, or remove it"):
+    with pytest.raises(InputError, match="settings; name another file, or remove it"):
         transcribe_talk(Hearing(), wave, DECK, times=TIMES, journal=tmp_path / "a")
     assert (tmp_path / "a").read_bytes() == content
     with pytest.raises(InputError, match="cannot be read"):
@@ -123,51 +123,51 @@ def test_a_file_that_is_no_journal_is_left_as_it_is(wave, tmp_path, content):
         lambda line: line.replace(b"-0.25", b'"x"'),
         lambda line: line.replace(b'"answers": [["by', b'"answers": [[["by"], "').replace(b"{", b"{", 1),
     ],
-    ids=["no JSON", "zeros", "no row", "empty", "no text", "step", "place", "count", "score", "form"],
+    ids=["not JSON", "zeros", "not a row", "empty", "not text", "step", "index", "count", "score", "type"],
 )
-def test_what_a_damaged_line_held_is_done_again_with_a_notice(wave, tmp_path, monkeypatch, damage):
+def test_segments_of_a_damaged_line_are_recognised_again(wave, tmp_path, monkeypatch, damage):
     monkeypatch.setattr(talk, "GROUP", 1)
     journal = tmp_path / "talk.journal"
     given = {"times": TIMES, "around": 0, "journal": journal}
-    whole = transcribe_talk(Hearing(), wave, DECK, **given)
+    expected = transcribe_talk(Hearing(), wave, DECK, **given)
     lines = journal.read_bytes().splitlines()
     assert b'"segments": [1]' in lines[2]
     journal.write_bytes(b"\n".join([*lines[:2], damage(lines[2]), *lines[3:]]) + b"\n")
     again = Hearing()
-    found = transcribe_talk(again, wave, DECK, **given)
-    assert found.segments == whole.segments and [place for place, _ in again.asked] == [1]
-    assert found.notices == (f"{journal}: 1 of its lines are damaged; their segments were done again",)
+    result = transcribe_talk(again, wave, DECK, **given)
+    assert result.segments == expected.segments and [index for index, _ in again.asked] == [1]
+    assert result.notices == (f"{journal}: damaged lines: 1; their segments were recognised again",)
     assert not transcribe_talk(again, wave, DECK, **given).notices, "the damage is gone from the file"
 
 
 def test_keywords_are_marked_with_their_slides_and_explained(wave):
-    found = transcribe_talk(Hearing(), wave, DECK, times=TIMES, around=0, explain=True)
-    assert markdown(found, "a_b.wav") == (
+    result = transcribe_talk(Hearing(), wave, DECK, times=TIMES, around=0, explain=True)
+    assert markdown(result, "a_b.wav") == (
         "# a\\_b.wav\n\n*0:00:00 · slide 1*  \nof **Zorvan** (slide 1)\n\n"
         "*0:00:02 · slide 2*  \nby **Kathryn Meyer** (slide 2)\n\n*0:00:04 · slide 3*  \nand **Quine** (slide 3)\n"
     )
-    assert explained(found).split("\n\n")[1] == (
+    assert explained(result).split("\n\n")[1] == (
         "0:00:02 – 0:00:04\n  slides  2\n  list    Kathryn Meyer (slide 2), everywhere (list)\n"
         "  kept    Kathryn Meyer (-0.25)\n  written Kathryn Meyer\n  text    by Kathryn Meyer\n"
         "  without by catherine maier"
     )
-    row = talk_json(found)["segments"][1]
+    row = talk_json(result)["segments"][1]
     assert row["listed"] == [{"keyword": "Kathryn Meyer", "slide": 2}, {"keyword": "everywhere", "slide": 0}]
     assert (row["slides"], row["kept"], row["written"]) == ([2], {"Kathryn Meyer": -0.25}, {"Kathryn Meyer": 2})
     assert row["without_context"] == "by catherine maier"
-    shown = rendered(found, "a.wav", "text", show_keywords=True).splitlines()[1]
+    shown = rendered(result, "a.wav", "text", show_keywords=True).splitlines()[1]
     assert shown == "  keywords found: Zorvan (slide 1), Kathryn Meyer (slide 2), Quine (slide 3)"
-    assert rendered(found, "a.wav", "vtt").startswith("WEBVTT\n\n1\n00:00:00.000 --> 00:00:02.000\nof Zorvan\n")
+    assert rendered(result, "a.wav", "vtt").startswith("WEBVTT\n\n1\n00:00:00.000 --> 00:00:02.000\nof Zorvan\n")
 
 
-def test_marking_takes_the_longest_whole_words_and_escapes_the_rest():
+def test_marking_prefers_the_longest_words_and_escapes_the_rest():
     words = {"York": 1, "New York": 2, "c*": 3}
     assert marked("new york's New York, york c*", words, lambda word, page: f"[{word}:{page}]", str.upper) == (
         "[new york:2]'S [New York:2], [york:1] [c*:3]"
     )
 
 
-def test_a_real_recogniser_with_a_real_deck_from_the_command_line(tmp_path, monkeypatch):
+def test_the_command_uses_a_real_recogniser_and_a_real_deck(tmp_path, monkeypatch):
     build_tiny_base(tmp_path / "base", positions=100)
     recogniser = load_recogniser(tmp_path / "base")
     monkeypatch.setattr(packaging, "load_recogniser", lambda *_: recogniser)
@@ -180,11 +180,12 @@ def test_a_real_recogniser_with_a_real_deck_from_the_command_line(tmp_path, monk
     for name, times in (("a.wav", []), ("a.mp4", ["--slide-context", "0"]), ("a.wav", timed)):
         shown = CliRunner().invoke(cli.app, ["transcribe", str(tmp_path / name), *run, *times])
         assert shown.exit_code == 0, shown.output
-        assert "page 2: 1 marker taken out" in shown.stderr
-        whole = json.loads(shown.stdout)
-        assert len(whole["segments"]) >= 3 and all("without_context" in one for one in whole["segments"])
-        assert ("its 2 chapter marks are taken for the times of the slides" in shown.stderr) == (name == "a.mp4")
-        listed = [[word["keyword"] for word in one["listed"]] for one in whole["segments"]]
+        assert "page 2: 1 marker removed" in shown.stderr
+        output = json.loads(shown.stdout)
+        segments = output["segments"]
+        assert len(segments) >= 3 and all("without_context" in segment for segment in segments)
+        assert ("its 2 chapter marks serve as the times of the slides" in shown.stderr) == (name == "a.mp4")
+        listed = [[word["keyword"] for word in segment["listed"]] for segment in segments]
         if times:
             assert listed[0] == ["Zorvan", "everywhere"]
             assert listed[-1] == ["Kathryn Meyer", "Meyer", "everywhere"]

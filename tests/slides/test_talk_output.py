@@ -1,4 +1,4 @@
-"""`sap2 talk`: one command to a folder of text, SubRip, JSON and a page, which nothing of others' is lost for."""
+"""`sap2 talk` writes a folder with text, SubRip, JSON and a page, and never overwrites other files."""
 
 import json
 import re
@@ -18,7 +18,7 @@ FILES = ["talk.html", "transcript.json", "transcript.srt", "transcript.txt"]
 
 @pytest.fixture
 def files(tmp_path, monkeypatch):
-    """A recording and a deck in a folder; the recogniser hears the recording's three segments."""
+    """A folder with a recording and a deck; the recogniser is a fake for the recording's three segments."""
     monkeypatch.setattr(packaging, "load_recogniser", lambda *_: Hearing())
     save_audio(tmp_path / "my talk.wav", WAVE)
     deck = [slide("Zorvan's graphs"), slide("A proof by Kathryn Meyer", "<|im_start|>"), slide("thanks")]
@@ -31,7 +31,7 @@ def run(files, *options):
 
 
 def error(files, *options):
-    """The message that a run ends with."""
+    """Run the command and return its error message."""
     done = run(files, *options)
     assert done.exit_code and done.exception
     return str(done.exception)
@@ -41,35 +41,35 @@ def data(page):
     return json.loads(re.search(r'id="data">(.*?)</script>', page, re.DOTALL)[1])
 
 
-def test_one_command_writes_text_subtitles_json_and_a_page(files):
+def test_the_command_writes_text_subtitles_json_and_a_page(files):
     done = run(files)
     assert done.exit_code == 0, done.output
     folder = files / "my talk.talk"
     assert sorted(path.name for path in folder.iterdir()) == FILES
     assert (folder / "transcript.txt").read_text() == "of Zorvan by Kathryn Meyer and kwine\n"
     assert (folder / "transcript.srt").read_text().startswith("1\n00:00:00,000 --> 00:00:02,000\nof Zorvan\n")
-    whole = json.loads((folder / "transcript.json").read_text())
-    assert whole["file"] == "my talk.wav" and whole["written"] == {"Zorvan": 1, "Kathryn Meyer": 2}
+    output = json.loads((folder / "transcript.json").read_text())
+    assert output["file"] == "my talk.wav" and output["written"] == {"Zorvan": 1, "Kathryn Meyer": 2}
     page = (folder / "talk.html").read_text()
     assert 'src="./../my%20talk.wav"' in page
     view = data(page)
-    assert [one["pages"] for one in view["segments"]] == [[1], [2], [2]]
-    assert all(one["picture"].startswith("data:image/webp;base64,") for one in view["slides"])
+    assert [segment["pages"] for segment in view["segments"]] == [[1], [2], [2]]
+    assert all(shown["picture"].startswith("data:image/webp;base64,") for shown in view["slides"])
     assert view["segments"][1]["diff"][1] == ["without", [{"text": "catherine "}, {"text": "maier"}]]
 
 
-def test_it_says_what_was_used_dropped_and_guessed(files):
+def test_used_dropped_and_guessed_content_is_reported(files):
     (files / "people.csv").write_text("name\nKathryn Meyer\nWillard Quine\n")
     done = run(files, str(files / "people.csv"), "--keywords", "everywhere, everything")
-    assert "deck.pdf: page 2: 1 marker taken out" in done.stderr
+    assert "deck.pdf: page 2: 1 marker removed" in done.stderr
     used = next(line for line in done.stdout.splitlines() if line.strip().startswith("used:"))
     assert "my talk.wav: 6.0 s" in used and "deck.pdf: 3 pages, " in used and "people.csv: " in used
     assert used.endswith("2 more keywords, all the time") and ", language en" in used
-    assert "slides: estimated from what is said" in done.stdout
+    assert "slides: estimated from the speech" in done.stdout
     assert "segments: 3, 0 doubtful, 0 without speech left out" in done.stdout
     page = (files / "my talk.talk" / "talk.html").read_text()
-    assert "deck.pdf: page 2: 1 marker taken out" in page and "people.csv: " in page
-    assert str(files) not in page, "a page that is passed on does not name folders"
+    assert "deck.pdf: page 2: 1 marker removed" in page and "people.csv: " in page
+    assert str(files) not in page, "a page that is passed on must not name folders"
 
 
 def test_known_times_need_no_first_pass_unless_explained(files):
@@ -77,7 +77,7 @@ def test_known_times_need_no_first_pass_unless_explained(files):
     known = ["--slide-times", str(files / "times.tsv")]
     assert f"slides: at the times of {files / 'times.tsv'}" in run(files, *known).stdout
     page = (files / "my talk.talk" / "talk.html").read_text()
-    assert [one["pages"] for one in data(page)["segments"]] == [[3], [3], [1]]
+    assert [segment["pages"] for segment in data(page)["segments"]] == [[3], [3], [1]]
     assert "Show what changed" not in page and data(page)["segments"][0]["diff"] is None
     assert run(files, *known, "--explain").exit_code == 0
     assert "Show what changed" in (files / "my talk.talk" / "talk.html").read_text()
@@ -95,12 +95,12 @@ def test_its_own_folder_is_replaced(files):
     ("held", "reason"),
     [
         ({"diary.txt": "mine"}, "holds diary.txt, which sap2 talk did not write"),
-        ({"transcript.txt": "mine"}, "holds no talk.html of sap2 talk, so its files are not replaced"),
-        ({"talk.html": "<title>mine</title>"}, "holds no talk.html of sap2 talk, so its files are not replaced"),
+        ({"transcript.txt": "mine"}, "holds no talk.html written by sap2 talk, so its files are not replaced"),
+        ({"talk.html": "<title>mine</title>"}, "holds no talk.html written by sap2 talk, so its files are not rep"),
     ],
     ids=["other", "same name", "page"],
 )
-def test_a_folder_with_files_of_others_is_refused(files, held, reason):
+def test_a_folder_with_other_files_is_never_replaced(files, held, reason):
     (files / "out").mkdir()
     for name, content in held.items():
         (files / "out" / name).write_text(content)
@@ -109,13 +109,13 @@ def test_a_folder_with_files_of_others_is_refused(files, held, reason):
 
 
 @pytest.mark.bad_input
-def test_a_file_in_the_folders_place_is_refused(files):
+def test_a_file_instead_of_the_folder_is_an_error(files):
     (files / "out").write_text("mine")
     assert "out: is a file, expected a folder to write" in error(files, "--out", str(files / "out"))
     assert (files / "out").read_text() == "mine"
 
 
-def test_the_folder_appears_whole_or_not_at_all(files, monkeypatch):
+def test_the_folder_is_written_atomically(files, monkeypatch):
     def killed(*_):
         raise KeyboardInterrupt
 

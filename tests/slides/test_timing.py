@@ -1,4 +1,4 @@
-"""Which page was shown when: read as written, or estimated by a path that never goes back and is the best there is."""
+"""Times of pages: read from files, or estimated by the best path that never goes back."""
 
 import random
 from itertools import combinations_with_replacement
@@ -15,13 +15,13 @@ from sap2.errors import InputError
 from sap2.slides.timing import (
     align,
     chapter_times,
+    known_times,
     likeness,
     monotone_path,
     pages_around,
     read_times,
     shown_between,
     steps,
-    times_known,
 )
 
 SCORES = arrays(np.float64, array_shapes(min_dims=2, max_dims=2, max_side=5), elements=st.floats(0, 1, width=16))
@@ -42,12 +42,12 @@ def test_the_path_never_goes_back_and_none_is_better(score, rate):
     assert worth(path) == pytest.approx(best, abs=1e-6)
 
 
-def test_a_step_is_as_likely_as_a_count_of_events_at_that_rate():
+def test_steps_have_a_poisson_distribution():
     assert np.exp(steps(50, 0.5)).sum() == pytest.approx(1)
     assert (np.exp(steps(50, 0.5)) * np.arange(50)).sum() == pytest.approx(0.5)
 
 
-def test_a_talk_is_found_on_its_pages_though_names_are_misheard_and_a_page_is_skipped():
+def test_alignment_tolerates_misheard_names_and_skipped_pages():
     topics = [
         "zorvan graphs and trees",
         "kathryn meyer proves it",
@@ -55,12 +55,12 @@ def test_a_talk_is_found_on_its_pages_though_names_are_misheard_and_a_page_is_sk
         "speech encoders",
         "thank you all",
     ]
-    said = ["the graphs of sorvin", "uh so", "catherine maier proves", "an encoder for speech", "well thank you"]
-    found = align(said, topics)
-    assert [found[place] for place in (0, 2, 3, 4)] == [1, 2, 4, 5] and found[1] in (1, 2)
+    spoken = ["the graphs of sorvin", "uh so", "catherine maier proves", "an encoder for speech", "well thank you"]
+    pages = align(spoken, topics)
+    assert [pages[index] for index in (0, 2, 3, 4)] == [1, 2, 4, 5] and pages[1] in (1, 2)
 
 
-# Names of the default corpus and what the default models' first pass heard in their place.
+# Names of the default corpus, and how the default models' first pass misheard them.
 HEARD = dict(
     pair.split(":")
     for pair in """
@@ -72,48 +72,48 @@ HEARD = dict(
     sautathuss:cawdah loelklaid:voulklaid xoocine:cousnaid daycor:zaynclor lynkla:nienkla fowltan:phoulta
     thyngis:hienchys""".split()
 )
-SAID = ["the test of {}", "people study {}", "they compare what {} tested", "finally the method is second"]
+SENTENCES = ["the test of {}", "people study {}", "they compare what {} tested", "finally the method is second"]
 
 
 def talk_of_shared_names(seed):
-    """Ten pages of names that recur, between an agenda and a summary: what is heard, the pages, which one it is of."""
+    """Make ten pages with recurring names between an agenda and a summary; return heard texts, pages, true pages."""
     rng = random.Random(seed)
     names = rng.sample(sorted(HEARD), 20)
     shown = [rng.choices(names, k=rng.randint(1, 7)) for _ in range(10)]
-    pages = [" ".join({*said, *rng.sample(names, 3)}) for said in shown]
-    heard = [rng.choice(SAID).format(HEARD[name]) for said in shown for name in said]
+    pages = [" ".join({*spoken, *rng.sample(names, 3)}) for spoken in shown]
+    heard = [rng.choice(SENTENCES).format(HEARD[name]) for spoken in shown for name in spoken]
     agenda = [" ".join(rng.sample(names, 12)) for _ in range(2)]
-    return heard, [agenda[0], *pages, agenda[1]], [page for page, said in enumerate(shown, start=2) for _ in said]
+    return heard, [agenda[0], *pages, agenda[1]], [page for page, spoken in enumerate(shown, start=2) for _ in spoken]
 
 
-def test_pages_that_share_names_are_told_apart_by_what_sounds_like_theirs():
+def test_pages_with_shared_names_are_distinguished_by_sound():
     off = []
     for heard, pages, truth in map(talk_of_shared_names, range(20)):
-        off += [abs(one - other) for one, other in zip(align(heard, pages), truth, strict=True)]
-    # The letter triples that pages were recognised by before: 0.28 and 0.71.
+        off += [abs(page - true) for page, true in zip(align(heard, pages), truth, strict=True)]
+    # The former method, letter triples, reached 0.28 and 0.71.
     assert np.mean(np.array(off) == 0) >= 0.4 and np.mean(np.array(off) <= 2) >= 0.8
 
 
-def test_the_same_deck_stays_where_it_is_where_nothing_tells():
+def test_without_evidence_the_page_stays_the_same():
     assert align(["aaa", "bbb", ""], ["xyz", "uvw"]) == [1, 1, 1]
     assert align(["pymtrus"] * 8, ["pymtrus gotram"] * 8) == [1] * 8
     assert align([], ["xyz"]) == []
     assert align(["uvw"], ["", "uvw"]) == [2]
 
 
-def test_likeness_is_the_log_of_how_much_more_likely_a_page_is_than_any():
-    found = likeness(["xyz", "", "xyz uvw"], ["xyz", "uvw"])
-    assert found[0, 0] == pytest.approx(np.log(2), abs=0.01) and found[0, 1] < -5
-    assert found[1].tolist() == [0, 0]
-    assert found[2] == pytest.approx(found[0] + found[0, ::-1])
+def test_likeness_is_a_log_likelihood_ratio():
+    ratios = likeness(["xyz", "", "xyz uvw"], ["xyz", "uvw"])
+    assert ratios[0, 0] == pytest.approx(np.log(2), abs=0.01) and ratios[0, 1] < -5
+    assert ratios[1].tolist() == [0, 0]
+    assert ratios[2] == pytest.approx(ratios[0] + ratios[0, ::-1])
     assert likeness(["ab"] * 2, ["", ""]).tolist() == [[0, 0], [0, 0]]
 
 
-def test_scripts_without_spaces_are_told_apart_by_their_characters():
+def test_scripts_without_spaces_are_aligned_by_their_characters():
     assert align(["我们看东京塔", "谢谢大家"], ["东京塔的历史", "谢谢"]) == [1, 2]
 
 
-def test_times_are_read_in_any_usual_form(tmp_path):
+def test_times_are_read_in_any_common_format(tmp_path):
     path = tmp_path / "times.tsv"
     path.write_text("start\tpage\n0\t1\n1:30 3\n01:00:02,5\t2\n")
     assert read_times(path) == [(0.0, 1), (90.0, 3), (3602.5, 2)]
@@ -128,7 +128,7 @@ def test_times_are_read_in_any_usual_form(tmp_path):
         ("9 1\n8 2\n", "times.tsv:2: 8 is earlier than the line before"),
     ],
 )
-def test_times_that_cannot_be_used_are_refused_with_their_line(tmp_path, text, reason):
+def test_invalid_times_are_errors_that_name_the_line(tmp_path, text, reason):
     path = tmp_path / "times.tsv"
     path.write_text(text)
     with pytest.raises(InputError, match=reason):
@@ -139,35 +139,35 @@ CHAPTERS = [(0.0, "Welcome"), (0.7, "Zorvan's graphs"), (1.5, "Thanks")]
 
 
 @pytest.mark.parametrize("ending", ["mp4", "m4a", "mkv"])
-def test_chapter_marks_are_times_where_there_is_one_a_page(tmp_path, ending):
+def test_chapter_marks_are_used_if_each_page_has_a_mark(tmp_path, ending):
     talk = video(tmp_path / f"talk.{ending}", tone(2.0), chapters=CHAPTERS)
     times = [(0.0, 1), (0.7, 2), (1.5, 3)]
-    found, notices = times_known(talk, pages=3)
-    assert found == times == read_times(talk)
-    assert notices == [f"{talk}: its 3 chapter marks are taken for the times of the slides"]
-    assert times_known(talk, pages=4) == (None, [])
+    known, notices = known_times(talk, pages=3)
+    assert known == times == read_times(talk)
+    assert notices == [f"{talk}: its 3 chapter marks serve as the times of the slides"]
+    assert known_times(talk, pages=4) == (None, [])
     (tmp_path / "times.tsv").write_text("1 2\n")
-    assert times_known(talk, 3, tmp_path / "times.tsv") == ([(1.0, 2)], [])
+    assert known_times(talk, 3, tmp_path / "times.tsv") == ([(1.0, 2)], [])
 
 
-def test_titles_that_are_no_utf_8_are_no_reason_to_refuse_a_talk(tmp_path):
+def test_chapter_titles_need_not_be_utf_8(tmp_path):
     talk = video(tmp_path / "talk.mkv", tone(1.0), chapters=[(0.0, "Grün"), (1, "")])
     talk.write_bytes(talk.read_bytes().replace("ü".encode(), b"\xfc\xfc"))
-    assert times_known(talk, pages=2)[0] == [(0.0, 1), (1.0, 2)]
+    assert known_times(talk, pages=2)[0] == [(0.0, 1), (1.0, 2)]
 
 
-def test_chapters_are_pages_by_their_numbers_or_else_by_their_order():
+def test_chapters_map_to_pages_by_number_or_by_order():
     def pages(*titles):
-        return [page for _, page in chapter_times([(float(place), title) for place, title in enumerate(titles)])]
+        return [page for _, page in chapter_times([(float(start), title) for start, title in enumerate(titles)])]
 
     assert pages("Slide 2", "Folie 4: Ergebnisse", "7. Danke", "#9") == [2, 4, 7, 9]
     assert pages("Slide 2", "Results", "Slide 4") == [1, 2, 3]
     assert pages("0", "3D models", "") == [1, 2, 3]
 
 
-def test_a_recording_without_chapters_has_no_times_of_its_own(tmp_path):
+def test_a_recording_without_chapters_has_unknown_times(tmp_path):
     plain = video(tmp_path / "plain.mp4", tone(1.0))
-    assert times_known(plain, pages=1) == times_known(tmp_path / "talk.wav", pages=0) == (None, [])
+    assert known_times(plain, pages=1) == known_times(tmp_path / "talk.wav", pages=0) == (None, [])
     with pytest.raises(InputError, match="holds no chapter marks; give lines of time and page"):
         read_times(plain)
     with pytest.raises(InputError, match="none.mp4: cannot be read"):
@@ -177,10 +177,10 @@ def test_a_recording_without_chapters_has_no_times_of_its_own(tmp_path):
 @pytest.mark.parametrize(
     ("start", "end", "pages"), [(0, 5, [1]), (10, 12, [2]), (5, 25, [1, 2, 3]), (25, 99, [3]), (9.9, 10.0, [1])]
 )
-def test_pages_between_two_times(start, end, pages):
+def test_pages_shown_between_two_times(start, end, pages):
     assert shown_between([(2.0, 1), (10.0, 2), (20.0, 3)], start, end) == pages
 
 
-def test_context_is_nearest_first_and_ends_at_the_first_page():
+def test_neighbouring_pages_are_nearest_first_and_at_least_1():
     assert pages_around([2, 3], 1) == [2, 3, 1, 4]
     assert pages_around([1], 0) == [1]

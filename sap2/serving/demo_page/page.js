@@ -1,20 +1,20 @@
-// The demo: sends a talk, waits for it, shows it. Comes behind the script of the talk's page, which draws it.
+// The demo: uploads a talk, polls its progress, displays it. Follows the script of the talk's page, which renders it.
 
-const STEPS = { "first pass": "Without the keywords", talk: "With the keywords" };
+const STEPS = { "first pass": "Without keywords", talk: "With keywords" };
 const view = new TalkView();
 let talk = null;
 
-function say(text, isError = false) {
+function setStatus(text, isError = false) {
   $("status").textContent = text;
   $("status").classList.toggle("error", isError);
 }
 
-function listed(id, lines) {
+function setList(id, lines) {
   $(id).replaceChildren(...lines.map((line) => made("li", line)));
   $(id).hidden = !lines.length;
 }
 
-async function asked(address, options) {
+async function request(address, options) {
   const answer = await fetch(address, options);
   const body = await answer.json();
   if (body.error) throw new Error(body.error.message);
@@ -23,43 +23,43 @@ async function asked(address, options) {
 
 async function run(address, options) {
   try {
-    say("Reading…");
-    listed("notices", []);
-    const { id } = await asked(address, options);
+    setStatus("Reading…");
+    setList("notices", []);
+    const { id } = await request(address, options);
     talk = id;
     for (;;) {
-      const state = await asked(`talks/${id}`);
+      const state = await request(`talks/${id}`);
       if (state.error_text) throw new Error(state.error_text);
       $("progress").hidden = state.done;
       $("progress").max = state.total || 1;
       $("progress").value = state.finished;
       if (state.done) return await show(state);
-      say(state.total ? `${STEPS[state.step]}: ${state.finished} of ${state.total} segments` : "Waiting…");
+      setStatus(state.total ? `${STEPS[state.step]}: ${state.finished} of ${state.total} segments` : "Waiting…");
       await new Promise((resolve) => setTimeout(resolve, 300));
     }
   } catch (error) {
     $("progress").hidden = true;
-    say(error.message, true);
+    setStatus(error.message, true);
   }
 }
 
 async function show(state) {
-  const sound = await (await fetch(`talks/${talk}/audio.wav`)).blob();
+  const recording = await (await fetch(`talks/${talk}/audio.wav`)).blob();
   URL.revokeObjectURL($("audio").src);
-  $("audio").src = URL.createObjectURL(sound);
+  $("audio").src = URL.createObjectURL(recording);
   $("keywords").value = state.keywords;
   const kinds = { srt: "SubRip", md: "Markdown", json: "JSON", html: "Page" };
   $("downloads").replaceChildren(...Object.entries(kinds).map(([kind, name]) =>
     made("a", name, { href: `talks/${talk}/talk.${kind}`, download: "" })));
   view.show(state.view);
   $("result").hidden = false;
-  listed("about", state.about);
-  listed("notices", state.notices);
+  setList("about", state.about);
+  setList("notices", state.notices);
   $("status").scrollIntoView({ block: "start" });
-  say(`Done: ${count(state.view.written.length, "keyword")} written.`);
+  setStatus(`Done: ${count(state.view.written.length, "keyword")} written.`);
 }
 
-// A file that is dropped beside the fields would else be opened in the page's place.
+// Without this, the browser would open a file that is dropped outside the fields.
 document.addEventListener("dragover", (event) => {
   event.preventDefault();
   document.body.classList.add("dropping");
@@ -70,8 +70,8 @@ document.addEventListener("drop", (event) => {
   event.preventDefault();
   const slides = new DataTransfer(), recording = new DataTransfer();
   for (const file of event.dataTransfer.files) {
-    const heard = /^(audio|video)\//.test(file.type) || /\.(flac|ogg|mkv)$/i.test(file.name);
-    (heard && !recording.files.length ? recording : slides).items.add(file);
+    const isRecording = /^(audio|video)\//.test(file.type) || /\.(flac|ogg|mkv)$/i.test(file.name);
+    (isRecording && !recording.files.length ? recording : slides).items.add(file);
   }
   if (recording.files.length) $("file").files = recording.files;
   if (slides.files.length) $("slides").files = slides.files;
