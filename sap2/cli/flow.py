@@ -150,7 +150,8 @@ def prune(params: ParamsOption = PARAMS, profile: ProfileOption = None, set_: Se
     train only with pruning.train."""
     from sap2 import stages
 
-    print(stages.prune(load(params, profile, set_).pruning))
+    loaded = load(params, profile, set_)
+    print(stages.prune(loaded.pruning, runtime=loaded.runtime))
 
 
 @app.command(epilog="Example: sap2 train-recogniser -S recogniser.lists=oracle")
@@ -176,7 +177,8 @@ def decode(params: ParamsOption = PARAMS, profile: ProfileOption = None, set_: S
     Once a context: without keywords, with the whole list, with the pruned one and with the oracle."""
     from sap2 import stages
 
-    print(stages.decode(load(params, profile, set_).inference))
+    loaded = load(params, profile, set_)
+    print(stages.decode(loaded.inference, runtime=loaded.runtime))
 
 
 @app.command(epilog="Example: sap2 settings")

@@ -56,7 +56,7 @@ def loaded(monkeypatch):
     """Settings of every model that was loaded."""
     calls = []
 
-    def load_pruner(base, pruner, settings, device=None):
+    def load_pruner(base, pruner, settings, **options):
         calls.append(settings)
         return Echo(settings)
 
