@@ -37,11 +37,12 @@ from sap2.params import (
     PrepareSection,
     PruningSection,
     RecogniserSection,
+    RuntimeSection,
     TrackingSection,
     TrainSection,
     load_params,
 )
-from sap2.settings import DEFAULT_RUNTIME, RuntimeSettings, join_settings, read_settings
+from sap2.settings import join_settings, read_settings
 
 if TYPE_CHECKING:
     from sap2.inference import Recogniser
@@ -87,6 +88,7 @@ CHAMPION_ALREADY = "already the champion"
 CHECKPOINTS = Path("models/.checkpoints")  # not an output: what an interrupted training needs to resume
 RESULTS = Path("results")
 REPORTS = Path("reports")
+RUNTIME = RuntimeSection()
 
 SHORTEST = 0.1  # shortest recording in seconds that can contain a word
 
@@ -196,7 +198,7 @@ def prune(
     base: Path = BASE,
     pruner: Path = PRUNER,
     output: Path = PRUNED,
-    runtime: RuntimeSettings = DEFAULT_RUNTIME,
+    runtime: RuntimeSection = RUNTIME,
 ) -> Summary:
     """Prune every utterance's list; write manifests with `predicted`, summary.json and threshold.csv."""
     from sap2.inference.corpus import prune_splits
@@ -234,7 +236,7 @@ def decode(
     base: Path = BASE,
     recogniser: Path = RECOGNISER,
     output: Path = RESULTS,
-    runtime: RuntimeSettings = DEFAULT_RUNTIME,
+    runtime: RuntimeSection = RUNTIME,
 ) -> Summary:
     """Transcribe the test split once per context: without keywords, with the full, pruned and oracle lists."""
     from sap2.inference.corpus import decode_split

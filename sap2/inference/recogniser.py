@@ -61,7 +61,7 @@ class Recogniser:
 
         Raises: ModelError: the models were loaded with another `runtime`.
         """
-        if settings.runtime != self.settings.runtime:
+        if settings.runtime.model_dump() != self.settings.runtime.model_dump():
             raise ModelError(
                 f"the models were loaded with {self.settings.runtime}, expected the same, not {settings.runtime}; load "
                 "them again"

@@ -74,7 +74,7 @@ def loading_options(runtime: RuntimeSettings, device: str | None, dtype: str | t
     }
 
 
-def set_decoding(runtime: RuntimeSettings, model, device: str | None) -> None:
+def set_decoding(runtime: RuntimeSettings, model: Any, device: str | None) -> None:
     """Set the cache of a loaded base's answers, and whether they are compiled.
 
     Raises: ModelError: the weights' dtype excludes the attention.
