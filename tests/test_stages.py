@@ -26,7 +26,7 @@ from sap2.tracking import packaging
 
 STAGES = ["prepare", "lists", "base", "train_pruner", "prune", "train_recogniser", "decode", "evaluate", "register"]
 STAGES.append("settings")
-OF_MACHINES = {"reference", "accelerators"}  # what a cluster or a GPU changes of a stage, after its paths
+OF_MACHINES = {"reference", "accelerators", "runtime"}  # what a cluster or a GPU changes of a stage, after its paths
 
 
 @pytest.mark.parametrize("name", STAGES)

@@ -12,7 +12,7 @@ from sap2.model import load_model, load_processor
 from sap2.prompts import pruning_prompt
 
 LISTS = [["Kathryn", "Maier", "Zbigniew"], ["a"]]
-WAVES = [tone(0.6, 1), tone(1.1, 3)]
+WAVES = [tone(0.6, 1), tone(1.9, 3)]
 STEPS = 7
 EXACT = {"max_new_tokens": STEPS, "min_new_tokens": STEPS, "return_dict_in_generate": True, "output_scores": True}
 
@@ -103,7 +103,7 @@ def test_the_seed_decides_what_is_sampled(models, inputs):
 @pytest.mark.parametrize("row", [0, 1])
 def test_padding_on_the_left_changes_no_answer(base, models, inputs, row):
     alone = {"ours": batch(base, "ours", LISTS[row : row + 1], WAVES[row : row + 1])}
-    assert alone["ours"]["input_ids"].shape[1] < inputs["ours"]["input_ids"].shape[1] or row == 0
+    assert (inputs["ours"]["attention_mask"] == 0).any()
     assert torch.equal(generate(models, alone, "ours")[0][0], generate(models, inputs, "ours")[0][row])
 
 
