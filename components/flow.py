@@ -250,6 +250,7 @@ def train_pruner_on_nodes(
 @step
 def prune(
     pruning: dict,
+    runtime: dict,
     prepared: Input[Dataset],
     listed: Input[Dataset],
     base_model: Input[Model],
@@ -262,6 +263,7 @@ def prune(
 
     Args:
         pruning: Section `pruning` of params.yaml: decoding of stage 1.
+        runtime: Section `runtime`: how the model is run.
         prepared: The corpus, for its recordings.
         listed: The manifests with keyword lists.
         base_model: The model.
@@ -276,7 +278,7 @@ def prune(
 
     from components.outputs import log_figures, show
     from sap2 import stages
-    from sap2.params import PruningSection
+    from sap2.params import PruningSection, RuntimeSection
 
     done = stages.prune(
         PruningSection(**pruning),
@@ -284,6 +286,7 @@ def prune(
         base=Path(base_model.path),
         pruner=Path(pruner_adapter.path),
         output=Path(pruned.path),
+        runtime=RuntimeSection(**runtime),
     )
     log_figures(done.facts, metrics)
     show(done, summary)
@@ -392,6 +395,7 @@ def train_recogniser_on_nodes(
 @step
 def decode(
     inference: dict,
+    runtime: dict,
     prepared: Input[Dataset],
     pruned: Input[Dataset],
     base_model: Input[Model],
@@ -403,6 +407,7 @@ def decode(
 
     Args:
         inference: Section `inference` of params.yaml: decoding of stage 2, and its contexts.
+        runtime: Section `runtime`: how the model is run.
         prepared: The corpus, for its recordings.
         pruned: The manifests with stage 1's selections.
         base_model: The model.
@@ -416,7 +421,7 @@ def decode(
 
     from components.outputs import show
     from sap2 import stages
-    from sap2.params import InferenceSection
+    from sap2.params import InferenceSection, RuntimeSection
 
     done = stages.decode(
         InferenceSection(**inference),
@@ -424,6 +429,7 @@ def decode(
         base=Path(base_model.path),
         recogniser=Path(recogniser_adapter.path),
         output=Path(results.path),
+        runtime=RuntimeSection(**runtime),
     )
     show(done, summary)
 
@@ -558,6 +564,7 @@ def register(
     pruning: dict,
     recogniser: dict,
     inference: dict,
+    runtime: dict,
     evaluation: dict,
     gate: dict,
     tracking: dict,
@@ -586,6 +593,7 @@ def register(
         pruning: Section `pruning`.
         recogniser: Section `recogniser`.
         inference: Section `inference`.
+        runtime: Section `runtime`.
         evaluation: Section `evaluation`.
         gate: Section `gate`.
         tracking: Section `tracking`: experiment and name of the model; MLFLOW_TRACKING_URI names the server.
@@ -623,6 +631,7 @@ def register(
             pruning=pruning,
             recogniser=recogniser,
             inference=inference,
+            runtime=runtime,
             evaluation=evaluation,
             gate=gate,
             tracking=tracking,

@@ -46,6 +46,7 @@ def build(params: Params):
         pruning: dict = default["pruning"],
         recogniser: dict = default["recogniser"],
         inference: dict = default["inference"],
+        runtime: dict = default["runtime"],
         evaluation: dict = default["evaluation"],
         gate: dict = default["gate"],
         tracking: dict = default["tracking"],
@@ -65,6 +66,7 @@ def build(params: Params):
             pruning: Section `pruning`: decoding of stage 1.
             recogniser: Section `recogniser`: training of stage 2.
             inference: Section `inference`: decoding of stage 2.
+            runtime: Section `runtime`: how the models are run.
             evaluation: Section `evaluation`: scoring.
             gate: Section `gate`: requirements on a new champion.
             tracking: Section `tracking`: experiment and model in MLflow.
@@ -98,6 +100,7 @@ def build(params: Params):
             pruner_adapter = stage_1.outputs["pruner_adapter"]
             pruning_step = steps.prune(
                 pruning=pruning,
+                runtime=runtime,
                 prepared=prepared,
                 listed=listed,
                 base_model=base_model,
@@ -111,6 +114,7 @@ def build(params: Params):
             recogniser_adapter = stage_2.outputs["recogniser_adapter"]
             decoded = steps.decode(
                 inference=inference,
+                runtime=runtime,
                 prepared=prepared,
                 pruned=pruned,
                 base_model=base_model,
@@ -133,6 +137,7 @@ def build(params: Params):
                 pruning=pruning,
                 recogniser=recogniser,
                 inference=inference,
+                runtime=runtime,
                 evaluation=evaluation,
                 gate=gate,
                 tracking=tracking,

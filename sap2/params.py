@@ -17,7 +17,7 @@ from pydantic import BaseModel, Field, ValidationError, field_validator, model_v
 
 from sap2.constants import Seconds
 from sap2.errors import ParamsError
-from sap2.settings import PrunerSettings, RecogniserSettings, Settings, TranscriberSettings
+from sap2.settings import PrunerSettings, RecogniserSettings, RuntimeSettings, Settings, TranscriberSettings
 
 __all__ = [
     "BaseSection",
@@ -36,6 +36,7 @@ __all__ = [
     "PruningSection",
     "RecogniserSection",
     "ResourcesSection",
+    "RuntimeSection",
     "SlideSpeechSource",
     "SpecAugment",
     "SwiftSource",
@@ -419,6 +420,10 @@ class InferenceSection(TranscriberSettings, Section):
         return contexts
 
 
+class RuntimeSection(RuntimeSettings, Section):
+    """How `sap2 prune` and `sap2 decode`, and later whatever loads the models, run them."""
+
+
 class EvaluationSection(Section):
     """Scoring of transcripts."""
 
@@ -529,6 +534,7 @@ class Params(Section):
     pruning: PruningSection = PruningSection()
     recogniser: RecogniserSection = RecogniserSection()
     inference: InferenceSection = InferenceSection()
+    runtime: RuntimeSection = RuntimeSection()
     evaluation: EvaluationSection = EvaluationSection()
     gate: GateSection = GateSection()
     tracking: TrackingSection = TrackingSection()

@@ -1,8 +1,8 @@
 """A recogniser's settings: everything besides the weights that determines its text, as a typed value and a file.
 
-The sections `pruning` and `inference` of params.yaml extend the settings of the two method stages, so that keys, bounds
-and defaults exist once. `settings.json` lies beside the folders `base`, `pruner` and `recogniser`, and is stored with a
-registered version. Every command that decodes reads it.
+The sections `pruning`, `inference` and `runtime` of params.yaml extend the settings of the two method stages and of the
+model that they share, so that keys, bounds and defaults exist once. `settings.json` lies beside the folders `base`,
+`pruner` and `recogniser`, and is stored with a registered version. Every command that decodes reads it.
 """
 
 import difflib
@@ -18,11 +18,13 @@ from sap2.errors import ModelError
 from sap2.files import atomic_file, json_file
 
 __all__ = [
+    "DEFAULT_RUNTIME",
     "SETTINGS_FILE",
     "FirstPassWeights",
     "Prefilter",
     "PrunerSettings",
     "RecogniserSettings",
+    "RuntimeSettings",
     "SearchSettings",
     "Settings",
     "TranscriberSettings",
@@ -35,7 +37,8 @@ __all__ = [
 
 
 SETTINGS_FILE = "settings.json"
-SPEED_KEYS = frozenset({"batch_size", "batch_tokens"})  # they affect speed and memory, not text
+# They affect speed and memory; text only where rounding decides between two answers.
+SPEED_KEYS = frozenset({"batch_size", "batch_tokens", "attention", "static_cache", "compile"})
 
 
 class Settings(BaseModel):
@@ -110,11 +113,25 @@ class TranscriberSettings(SearchSettings):
     doubtful: float = Field(0.6, ge=0, le=1)
 
 
+class RuntimeSettings(Settings):
+    """How the model that both stages share is loaded and run; what it cannot do on a device is an error of loading."""
+
+    # Linear layers in 4 or 8 bits (bitsandbytes), rounded: the only setting here that is part of what decides the text.
+    quantization: Literal["4bit", "8bit"] | None = None
+    attention: Literal["sdpa", "eager", "flash_attention_2"] | None = None  # null = transformers' choice
+    static_cache: bool = False  # keys and values of answers in memory of a fixed size instead of a growing one
+    compile: bool = False  # torch.compile of an answer's tokens after the first; with a static cache
+
+
+DEFAULT_RUNTIME = RuntimeSettings()
+
+
 class RecogniserSettings(Settings):
     """Settings of both method stages, under the names of the params sections that hold them."""
 
     pruning: PrunerSettings = PrunerSettings()
     inference: TranscriberSettings = TranscriberSettings()
+    runtime: RuntimeSettings = DEFAULT_RUNTIME
 
     @classmethod
     def from_params(cls, params: BaseModel) -> "RecogniserSettings":
@@ -171,7 +188,11 @@ class RecogniserSettings(Settings):
         _write(path, self.model_dump())
 
 
-KINDS: dict[str, type[Settings]] = {"pruning": PrunerSettings, "inference": TranscriberSettings}
+KINDS: dict[str, type[Settings]] = {
+    "pruning": PrunerSettings,
+    "inference": TranscriberSettings,
+    "runtime": RuntimeSettings,
+}
 
 
 def read_settings(path: Path) -> RecogniserSettings:
@@ -192,27 +213,37 @@ def parse_settings(content: Mapping[str, Any], source: str) -> RecogniserSetting
     return _validated(_from_0_1_0(content, source) if OLD_KEYS & content.keys() else content, source)
 
 
-def save_part(path: Path, settings: PrunerSettings | TranscriberSettings) -> None:
+def save_part(path: Path, settings: PrunerSettings | TranscriberSettings, runtime: RuntimeSettings) -> None:
     """Write the settings that a stage ran with, for `join_settings`."""
-    name, kind = next((name, kind) for name, kind in KINDS.items() if isinstance(settings, kind))
-    _write(path, {name: settings.model_dump(include=set(kind.model_fields))})
+    parts: dict[str, Any] = {}
+    for part in (settings, runtime):
+        name, kind = next((name, kind) for name, kind in KINDS.items() if isinstance(part, kind))
+        parts[name] = part.model_dump(include=set(kind.model_fields))
+    _write(path, parts)
 
 
 def join_settings(pruned: Path, results: Path) -> RecogniserSettings:
     """Join the settings that `sap2 prune` and `sap2 decode` wrote into their folders.
 
-    Raises: InputError: a stage has not run. ModelError: a file is damaged.
+    Raises: InputError: a stage has not run. ModelError: a file is damaged, or the stages ran with different weights.
     """
-    parts: dict[str, Any] = {}
+    parts: list[RecogniserSettings] = []
     for name, stage, folder in (("pruning", "prune", pruned), ("inference", "decode", results)):
         path = folder / SETTINGS_FILE
         content = json_file(path, f'run "sap2 {stage}" first')
-        if set(content) != {name}:
+        if set(content) - {"runtime"} != {name}:
             raise ModelError(
-                f'{path}: has {", ".join(content) or "nothing"}, expected {name}; run "sap2 {stage}" again'
+                f'{path}: has {", ".join(content) or "nothing"}, expected {name} and runtime; run "sap2 {stage}" again'
             )
-        parts |= content
-    return _validated(parts, f"{pruned / SETTINGS_FILE}, {results / SETTINGS_FILE}")
+        parts.append(_validated(content, str(path)))
+    first, second = parts
+    bits = [_shown(part.runtime.quantization) for part in parts]
+    if bits[0] != bits[1]:
+        raise ModelError(
+            f"{pruned / SETTINGS_FILE}, {results / SETTINGS_FILE}: runtime.quantization is {bits[0]} and {bits[1]}, "
+            'expected the same; run "sap2 prune" and "sap2 decode" again'
+        )
+    return second.model_copy(update={"pruning": first.pruning})
 
 
 def settings_overrides(overrides: Iterable[str]) -> list[str]:

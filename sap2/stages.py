@@ -37,6 +37,7 @@ from sap2.params import (
     PrepareSection,
     PruningSection,
     RecogniserSection,
+    RuntimeSection,
     TrackingSection,
     TrainSection,
     load_params,
@@ -87,6 +88,7 @@ CHAMPION_ALREADY = "already the champion"
 CHECKPOINTS = Path("models/.checkpoints")  # not an output: what an interrupted training needs to resume
 RESULTS = Path("results")
 REPORTS = Path("reports")
+RUNTIME = RuntimeSection()
 
 SHORTEST = 0.1  # shortest recording in seconds that can contain a word
 
@@ -196,6 +198,7 @@ def prune(
     base: Path = BASE,
     pruner: Path = PRUNER,
     output: Path = PRUNED,
+    runtime: RuntimeSection = RUNTIME,
 ) -> Summary:
     """Prune every utterance's list; write manifests with `predicted`, summary.json and threshold.csv."""
     from sap2.inference.corpus import prune_splits
@@ -203,7 +206,7 @@ def prune(
     manifests = {split: lists / f"{split}.jsonl" for split in SPLITS}
     counts = prune_splits(
         section, manifests, present(base), pruner, output,
-        train=section.train, max_false_alarms=section.max_false_alarms,
+        train=section.train, max_false_alarms=section.max_false_alarms, runtime=runtime,
     )  # fmt: skip
     return Summary("prune", [output], counts)
 
@@ -233,11 +236,14 @@ def decode(
     base: Path = BASE,
     recogniser: Path = RECOGNISER,
     output: Path = RESULTS,
+    runtime: RuntimeSection = RUNTIME,
 ) -> Summary:
     """Transcribe the test split once per context: without keywords, with the full, pruned and oracle lists."""
     from sap2.inference.corpus import decode_split
 
-    facts = decode_split(section, section.contexts, pruned / "test.jsonl", present(base), recogniser, output)
+    facts = decode_split(
+        section, section.contexts, pruned / "test.jsonl", present(base), recogniser, output, runtime=runtime
+    )
     return Summary("decode", [output / f"{context}.jsonl" for context in section.contexts], facts)
 
 
@@ -354,9 +360,11 @@ def decode_version(
         parts, settings = fetch_registered(tracking, f"models:/{tracking.model_name}/{number}", Path(folder))
         contexts = InferenceSection().contexts
         base, pruned = present(parts["base"]), Path(folder) / "pruned"
-        prune_splits(settings.pruning, {"test": lists / "test.jsonl"}, base, Path(parts["pruner"]), pruned)
+        pruner, recogniser = Path(parts["pruner"]), Path(parts["recogniser"])
+        manifests = {"test": lists / "test.jsonl"}
+        prune_splits(settings.pruning, manifests, base, pruner, pruned, runtime=settings.runtime)
         test = pruned / "test.jsonl"
-        facts = decode_split(settings.inference, contexts, test, base, Path(parts["recogniser"]), output)
+        facts = decode_split(settings.inference, contexts, test, base, recogniser, output, runtime=settings.runtime)
     written = [output / f"{context}.jsonl" for context in contexts]
     return Summary("decode-version", written, {"version": number, **facts})
 

@@ -19,7 +19,8 @@ STRICT = {"pruning": {"threshold": -0.4, "max_list": 3, "first_pass": None, "max
           "inference": {"max_new_tokens": 8, "max_segment": 1.5, "contexts": ["predicted"]}}  # fmt: skip
 LOOSE = {"pruning": STRICT["pruning"] | {
     "threshold": -4.0, "max_list": 8, "first_pass": {"prior": 9.0}, "prefilter": {"method": "ctc", "keep": 6}},
-         "inference": STRICT["inference"] | {"max_new_tokens": 16, "num_beams": 2}}  # fmt: skip
+         "inference": STRICT["inference"] | {"max_new_tokens": 16, "num_beams": 2},
+         "runtime": {"static_cache": True, "attention": "eager"}}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -67,8 +68,8 @@ def decoded_by_the_flow(work: Path, changes: dict) -> dict[str, list]:
     """prune → decode → settings, which leaves the folder's settings.json; each recording's text and keywords."""
     params = Params.model_validate(changes)
     base, pruner, recogniser = (work / "models" / part for part in ("base", "pruner", "recogniser"))
-    stages.prune(params.pruning, work / "lists", base, pruner, work / "pruned")
-    stages.decode(params.inference, work / "pruned", base, recogniser, work / "results")
+    stages.prune(params.pruning, work / "lists", base, pruner, work / "pruned", params.runtime)
+    stages.decode(params.inference, work / "pruned", base, recogniser, work / "results", params.runtime)
     stages.settings(work / "pruned", work / "results", work / "models" / "settings.json")
     return results_of(work / "results")
 
@@ -153,8 +154,10 @@ def by_components(work: Path, params: Params, folder: Path) -> dict[str, list]:
     base, pruner, recogniser = (artifact(work / "models" / part) for part in ("base", "pruner", "recogniser"))
     pruned, results = artifact(folder / "pruned"), artifact(folder / "results")
     listed = artifact(work / "lists")
-    steps.prune.python_func(sent["pruning"], listed, listed, base, pruner, pruned, artifact(folder), shown)
-    steps.decode.python_func(sent["inference"], listed, pruned, base, recogniser, results, shown)
+    steps.prune.python_func(
+        sent["pruning"], sent["runtime"], listed, listed, base, pruner, pruned, artifact(folder), shown
+    )
+    steps.decode.python_func(sent["inference"], sent["runtime"], listed, pruned, base, recogniser, results, shown)
     return results_of(folder / "results")
 
 

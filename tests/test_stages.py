@@ -26,7 +26,7 @@ from sap2.tracking import packaging
 
 STAGES = ["prepare", "lists", "base", "train_pruner", "prune", "train_recogniser", "decode", "evaluate", "register"]
 STAGES.append("settings")
-OF_MACHINES = {"reference", "accelerators"}  # what a cluster or a GPU changes of a stage, after its paths
+OF_MACHINES = {"reference", "accelerators", "runtime"}  # what a cluster or a GPU changes of a stage, after its paths
 
 
 @pytest.mark.parametrize("name", STAGES)
@@ -166,14 +166,14 @@ def test_settings_joins_what_prune_and_decode_ran_with(tmp_path):
     with pytest.raises(InputError, match='pruned/settings.json: .*run "sap2 prune" first'):
         stages.settings(pruned, results, output)
     pruned.mkdir()
-    save_part(pruned / "settings.json", PruningSection(**ran.pruning.model_dump(), train=False))
+    save_part(pruned / "settings.json", PruningSection(**ran.pruning.model_dump(), train=False), ran.runtime)
     with pytest.raises(InputError, match='results/settings.json: .*run "sap2 decode" first'):
         stages.settings(pruned, results, output)
     results.mkdir()
-    save_part(results / "settings.json", InferenceSection(**ran.inference.model_dump(), contexts=["none"]))
+    save_part(results / "settings.json", InferenceSection(**ran.inference.model_dump(), contexts=["none"]), ran.runtime)
     summary = stages.settings(pruned, results, output)
     assert read_settings(output) == ran and summary.wrote == [output]
     assert "threshold -1.25" in str(summary)
-    save_part(pruned / "settings.json", ran.inference)
-    with pytest.raises(ModelError, match='has inference, expected pruning; run "sap2 prune" again'):
+    save_part(pruned / "settings.json", ran.inference, ran.runtime)
+    with pytest.raises(ModelError, match="has inference, runtime, expected pruning and runtime; run"):
         stages.settings(pruned, results, output)

@@ -151,7 +151,8 @@ def prune(params: ParamsOption = PARAMS, profile: ProfileOption = None, set_: Se
     with pruning.train."""
     from sap2 import stages
 
-    print(stages.prune(load(params, profile, set_).pruning))
+    loaded = load(params, profile, set_)
+    print(stages.prune(loaded.pruning, runtime=loaded.runtime))
 
 
 @app.command(epilog="Example: sap2 train-recogniser -S recogniser.lists=oracle")
@@ -177,7 +178,8 @@ def decode(params: ParamsOption = PARAMS, profile: ProfileOption = None, set_: S
     In four contexts: without keywords, with the full list, with the pruned list and with the oracle list."""
     from sap2 import stages
 
-    print(stages.decode(load(params, profile, set_).inference))
+    loaded = load(params, profile, set_)
+    print(stages.decode(loaded.inference, runtime=loaded.runtime))
 
 
 @app.command(epilog="Example: sap2 settings")

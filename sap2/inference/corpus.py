@@ -31,7 +31,15 @@ from sap2.manifest import (
 )
 from sap2.model import sap_settings
 from sap2.progress import track
-from sap2.settings import SETTINGS_FILE, PrunerSettings, RecogniserSettings, TranscriberSettings, save_part
+from sap2.settings import (
+    DEFAULT_RUNTIME,
+    SETTINGS_FILE,
+    PrunerSettings,
+    RecogniserSettings,
+    RuntimeSettings,
+    TranscriberSettings,
+    save_part,
+)
 
 __all__ = ["decode_split", "given_list", "prune_splits"]
 
@@ -47,6 +55,7 @@ def prune_splits(
     max_false_alarms: float | None = None,
     scored: Path | None = None,
     processes: int | None = None,
+    runtime: RuntimeSettings = DEFAULT_RUNTIME,
 ) -> dict[str, Any]:
     """Prune every utterance's list; write manifests with `predicted`, summary.json and threshold.csv.
 
@@ -61,6 +70,7 @@ def prune_splits(
             but not spoken; None = use the settings' threshold.
         scored: Folder that keeps scores until all splits are scored; None = beside `output`.
         processes: Processes that share the utterances; None = one per GPU.
+        runtime: How each of them runs the model.
     Returns: The content of summary.json: the method; the threshold, set or tuned; recall, precision and false alarms of
         the selections, by split. threshold.csv has these figures on dev for every threshold.
     """
@@ -75,7 +85,7 @@ def prune_splits(
     kept = Path(scored or output.with_name(f".{output.name}-scores"))
     scores: dict[str, SplitScores] = {}
     if method == TPI:
-        scoring = Scoring(settings, base, pruner)
+        scoring = Scoring(settings, base, pruner, runtime)
         pruned = [split for split in manifests if split != "train" or train]
         scores = {split: SplitScores(kept, manifests[split], scoring) for split in pruned}
         score_splits(scoring, list(scores.values()), processes)
@@ -114,7 +124,7 @@ def prune_splits(
             "threshold": threshold,
             **{split: by_split[split] for split in manifests if split in by_split},
         }
-        save_part(partial / SETTINGS_FILE, settings.model_copy(update={"threshold": threshold}))
+        save_part(partial / SETTINGS_FILE, settings.model_copy(update={"threshold": threshold}), runtime)
         (partial / "summary.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
     for finished in scores.values():
         shutil.rmtree(finished.folder, ignore_errors=True)
@@ -130,6 +140,8 @@ def decode_split(
     base: Path,
     recogniser: Path,
     output: Path,
+    *,
+    runtime: RuntimeSettings = DEFAULT_RUNTIME,
 ) -> dict[str, Any]:
     """Transcribe a split once per context into `output/CONTEXT.jsonl`, with real-time factors in timing.json.
 
@@ -139,6 +151,7 @@ def decode_split(
 
     Args:
         contexts: Contexts to decode with: see `given_list`.
+        runtime: How the model is run.
     Raises: InputError: the contexts include "predicted" and an utterance has not been pruned.
     """
     utterances = read_manifest(manifest)
@@ -149,7 +162,7 @@ def decode_split(
             'run "sap2 prune", or remove predicted from inference.contexts'
         )
     trained = _training(recogniser)
-    whole = RecogniserSettings(inference=settings.model_copy(update={"max_segment": None}))
+    whole = RecogniserSettings(inference=settings.model_copy(update={"max_segment": None}), runtime=runtime)
     model = load_recogniser(base, recogniser=recogniser, settings=whole, device=best_device()).transcriber
     joint = model.stage.method == JPI
     rows: dict[str, list[dict[str, Any]]] = {context: [] for context in contexts}
@@ -180,7 +193,7 @@ def decode_split(
         audio_seconds = sum(utterance.duration for utterance in utterances)
         factors = _real_time_factors(seconds, _pruning_seconds(manifest), audio_seconds)
         timing = {"device": best_device() or "cpu", "batch_size": settings.batch_size, "real_time_factor": factors}
-        save_part(partial / SETTINGS_FILE, settings)
+        save_part(partial / SETTINGS_FILE, settings, runtime)
         (partial / "timing.json").write_text(json.dumps(timing, indent=2) + "\n", encoding="utf-8")
         if trained:
             (partial / "recogniser.json").write_text(json.dumps(trained, indent=2) + "\n", encoding="utf-8")

@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,12 @@ from sap2.accelerators import check_accelerators, wanted
 from sap2.errors import ModelError
 from sap2.inference.pruner import Pruner
 from sap2.inference.recogniser import Recogniser
+from sap2.inference.runtime import check_runtime, loading_options, set_decoding
 from sap2.inference.stage_model import StageModel
 from sap2.inference.transcriber import TPI
 from sap2.model import add_adapter, has_own_rows, load_model, load_processor, processor_fields, sap_settings
 from sap2.model.ctc import CtcHead
-from sap2.settings import PrunerSettings, RecogniserSettings
+from sap2.settings import DEFAULT_RUNTIME, PrunerSettings, RecogniserSettings, RuntimeSettings
 
 __all__ = ["best_device", "load_checkpoints", "load_pruner", "load_recogniser"]
 
@@ -40,18 +42,19 @@ def load_recogniser(
 
     Args:
         dtype: None = the checkpoint's on a GPU; float32 on a CPU, where half precision is many times slower.
-        sap_overrides: Fields of `SapFields`, overriding the adapters'; `quantization_config` and
-            `attn_implementation` as in `load_model`.
-    Raises: ModelError: a folder is unusable, or the adapters were trained with different pooling.
+        sap_overrides: Fields of `SapFields`, overriding the adapters'.
+    Raises: ModelError: a folder is unusable, the adapters were trained with different pooling, or the device cannot do
+        what `settings.runtime` says.
     """
+    settings = settings or RecogniserSettings()
     adapters = {name: path for name, path in ((PRUNER, pruner), (RECOGNISER, recogniser)) if path is not None}
-    model, processor = _load(base, adapters, device, dtype, sap_overrides)
+    model, processor = _load(base, adapters, settings.runtime, device, dtype, sap_overrides)
     ctc = CtcHead.load(base)
     stage_2 = StageModel(model, processor, RECOGNISER, ctc=ctc)
     if stage_2.method != TPI:
-        return Recogniser(settings or RecogniserSettings(), stage_2)
+        return Recogniser(settings, stage_2)
     stage_1, bare = StageModel(model, processor, PRUNER, ctc=ctc), StageModel(model, processor, ctc=ctc)
-    return Recogniser(settings or RecogniserSettings(), stage_2, stage_1, bare)
+    return Recogniser(settings, stage_2, stage_1, bare)
 
 
 def load_pruner(
@@ -59,14 +62,15 @@ def load_pruner(
     pruner: str | Path | None = None,
     settings: PrunerSettings | None = None,
     *,
+    runtime: RuntimeSettings = DEFAULT_RUNTIME,
     device: str | None = None,
     dtype: str | torch.dtype | None = None,
 ) -> Pruner:
     """Load stage 1 alone; without an adapter it runs on the bare base.
 
-    Raises: ModelError: a folder is unusable, or the method has no stage 1.
+    Raises: ModelError: as `load_recogniser`, or the method has no stage 1.
     """
-    model, processor = _load(base, {} if pruner is None else {PRUNER: pruner}, device, dtype, {})
+    model, processor = _load(base, {} if pruner is None else {PRUNER: pruner}, runtime, device, dtype, {})
     stage = StageModel(model, processor, PRUNER)
     if stage.method != TPI:
         raise ModelError(f"{pruner}: its method is {stage.method}, which has no stage 1; load the recogniser alone")
@@ -91,7 +95,8 @@ def load_checkpoints(
         dtype: See `load_recogniser`.
     Raises: ModelError: a checkpoint is unusable or of a method without stages, or the frame lengths differ.
     """
-    first, second = (StageModel(*_load(path, {}, device, dtype, {})) for path in (pruner, recogniser))
+    settings = settings or RecogniserSettings()
+    first, second = (StageModel(*_load(path, {}, settings.runtime, device, dtype, {})) for path in (pruner, recogniser))
     for path, stage in ((pruner, first), (recogniser, second)):
         if stage.method != TPI:
             raise ModelError(f"{path}: its method is {stage.method}, a model of one stage; load it alone")
@@ -105,7 +110,7 @@ def load_checkpoints(
         first.model.model.audio_tower = towers[1]
     else:
         first = StageModel(first.model, first.processor, encoder=PRUNER)
-    return Recogniser(settings or RecogniserSettings(), second, first)
+    return Recogniser(settings, second, first)
 
 
 def best_device() -> str | None:
@@ -120,11 +125,13 @@ def best_device() -> str | None:
 def _load(
     base: str | Path,
     adapters: Mapping[str, str | Path],
+    runtime: RuntimeSettings,
     device: str | None,
     dtype: str | torch.dtype | None,
     sap_overrides: Mapping[str, Any],
 ) -> tuple[Any, Any]:
     """Load the base wrapped with the adapters, and its processor."""
+    check_runtime(runtime, device)
     trained = {name: sap_settings(path) for name, path in adapters.items()}
     if len(trained) == 2 and all(trained.values()) and trained[PRUNER] != trained[RECOGNISER]:
         raise ModelError(
@@ -138,13 +145,21 @@ def _load(
     if dtype is None:
         dtype = "auto" if device and torch.device(device).type != "cpu" else torch.float32
     own_rows = any(map(has_own_rows, adapters.values()))
-    model: Any = load_model(base, dtype=dtype, own_rows=own_rows, **sap | overrides)
-    processor = load_processor(base, **processor_fields(model.config))
-    for name, path in adapters.items():
-        model = add_adapter(model, path, name)
+    options = loading_options(runtime, device, dtype)
+    with _placed_on(device):
+        model: Any = load_model(base, dtype=dtype, own_rows=own_rows, **options, **sap | overrides)
+        set_decoding(runtime, model, device)
+        processor = load_processor(base, **processor_fields(model.config))
+        for name, path in adapters.items():
+            model = add_adapter(model, path, name)
     if device and not getattr(model, "is_quantized", False):  # quantised weights are placed while they are loaded
         model = model.to(device)
     return model, processor
+
+
+def _placed_on(device: str | None) -> AbstractContextManager[Any]:
+    """Make a GPU the current one: quantised weights are placed on that while they are loaded."""
+    return torch.cuda.device(device) if device and torch.device(device).type == "cuda" else nullcontext()
 
 
 def _same_weights(module: torch.nn.Module, other: torch.nn.Module) -> bool:

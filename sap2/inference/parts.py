@@ -27,7 +27,7 @@ from sap2.inference.pruner import Pruner
 from sap2.manifest import Utterance, audio_path, stream_manifest
 from sap2.model.pairing import base_digest
 from sap2.progress import track
-from sap2.settings import SPEED_KEYS, PrunerSettings
+from sap2.settings import DEFAULT_RUNTIME, SPEED_KEYS, PrunerSettings, RuntimeSettings
 
 __all__ = ["BATCHES_AHEAD", "Scoring", "SplitScores", "score_splits"]
 
@@ -46,6 +46,7 @@ class Scoring:
     settings: PrunerSettings
     base: Path
     pruner: Path
+    runtime: RuntimeSettings = DEFAULT_RUNTIME
 
     @property
     def batch(self) -> int:
@@ -56,11 +57,12 @@ class Scoring:
         """Name of what decides the scores: weights and settings; a threshold is applied to them later."""
         settings = self.settings.model_dump(include=set(PrunerSettings.model_fields) - SPEED_KEYS - {"threshold"})
         weights = [sha256(file) for file in sorted(Path(self.pruner).glob("*.safetensors"))]
-        parts = [FORMAT, sap2.__version__, settings, base_digest(self.base), weights, self.batch]
+        runtime = self.runtime.model_dump(exclude=set(SPEED_KEYS))
+        parts = [FORMAT, sap2.__version__, settings, runtime, base_digest(self.base), weights, self.batch]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     def load(self, device: str | None) -> Pruner:
-        return load_pruner(self.base, self.pruner, self.settings, device=device)
+        return load_pruner(self.base, self.pruner, self.settings, runtime=self.runtime, device=device)
 
 
 class SplitScores:
@@ -135,7 +137,8 @@ def score_splits(scoring: Scoring, splits: Sequence[SplitScores], processes: int
         job = Path(folder) / "job.json"
         content = {
             "settings": scoring.settings.model_dump(mode="json", include=set(PrunerSettings.model_fields)),
-            "base": str(scoring.base), "pruner": str(scoring.pruner), "processes": processes,
+            "base": str(scoring.base), "pruner": str(scoring.pruner), "runtime": scoring.runtime.model_dump(),
+            "processes": processes,
             "splits": [[str(split.folder.parent), str(split.manifest)] for split in splits], "missing": missing,
         }  # fmt: skip
         job.write_text(json.dumps(content), encoding="utf-8")
@@ -200,7 +203,8 @@ def main(job: Path, rank: int) -> int:
 
     threading.Thread(target=_end_with, args=[os.getppid()], daemon=True).start()
     content = json_file(job, "")
-    scoring = Scoring(PrunerSettings(**content["settings"]), Path(content["base"]), Path(content["pruner"]))
+    settings, runtime = PrunerSettings(**content["settings"]), RuntimeSettings(**content["runtime"])
+    scoring = Scoring(settings, Path(content["base"]), Path(content["pruner"]), runtime)
     splits = [SplitScores(Path(folder), Path(manifest), scoring) for folder, manifest in content["splits"]]
     device = f"cuda:{rank % torch.cuda.device_count()}" if best_device() else None
     try:

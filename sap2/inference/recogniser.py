@@ -57,7 +57,15 @@ class Recogniser:
         self.encode = AudioEncoder(stages, inference.batch_size, *cut)
 
     def with_settings(self, settings: RecogniserSettings) -> "Recogniser":
-        """Return a recogniser of the same models with other settings."""
+        """Return a recogniser of the same models with other settings.
+
+        Raises: ModelError: the models were loaded with another `runtime`.
+        """
+        if settings.runtime.model_dump() != self.settings.runtime.model_dump():
+            raise ModelError(
+                f"the models were loaded with {self.settings.runtime}, expected the same, not {settings.runtime}; load "
+                "them again"
+            )
         stage_1 = (self.pruner.stage, self.pruner.base) if self.pruner else ()
         return Recogniser(settings, self.transcriber.stage, *stage_1)
 

@@ -197,7 +197,15 @@ class SapModel(AddedWeights):
             context_windows: Window of each token inside its row, `(batch, context_tokens)`; -1 = padding.
             speech_states: `encode_speech`'s states, `(batch, frames, encoder_hidden)`.
             speech_mask: True = valid, `(batch, frames)`; a row without speech has none.
+        Raises: ValueError: speech or a list is given with `inputs_embeds`, whose placeholders are not known.
         """
+        if inputs_embeds is not None and any(
+            given is not None for given in (input_features, speech_states, context_ids)
+        ):
+            raise ValueError(
+                "inputs_embeds are given with speech or a keyword list, whose placeholders are tokens; give input_ids, "
+                "or only inputs_embeds that `merge` has filled"
+            )
         if inputs_embeds is None:
             if speech_states is None and input_features is not None:
                 mask = input_features_mask if feature_attention_mask is None else feature_attention_mask
@@ -345,10 +353,19 @@ class SapForConditionalGeneration(AddedWeights):
     def prepare_inputs_for_generation(self, *args, is_first_iteration: bool = False, **kwargs):
         """Prepare a step's inputs as stock; without the placeholders' fillings once those are in the cache."""
         inputs = super().prepare_inputs_for_generation(*args, is_first_iteration=is_first_iteration, **kwargs)
-        if not is_first_iteration and kwargs.get("use_cache", True):
+        filled = self._continues(inputs) if is_first_iteration else kwargs.get("use_cache", True)
+        if filled:
             for name in PREFILL_INPUTS:
                 inputs.pop(name, None)
         return inputs
+
+    def _continues(self, inputs: dict) -> bool:
+        """Whether an answer continues from the caller's cache, with no placeholder among the tokens that are left."""
+        cache, ids = inputs.get(CACHE), inputs.get("input_ids")
+        if cache is None or ids is None or not cache.get_seq_length():
+            return False
+        placeholders = (self.config.audio_token_id, self.config.context_token_id)
+        return not any((ids == token).any() for token in placeholders if token is not None)
 
 
 def _at(hidden: Tensor, places: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from sap2.inference import corpus, parts
 from sap2.inference.transcriber import Written
 from sap2.manifest import Utterance, read_manifest, write_manifest
 from sap2.params import InferenceSection, ModelSection
-from sap2.settings import PrunerSettings, TranscriberSettings
+from sap2.settings import DEFAULT_RUNTIME, PrunerSettings, TranscriberSettings
 from sap2.training import leave_out
 
 
@@ -56,7 +56,7 @@ def loaded(monkeypatch):
     """Settings of every model that was loaded."""
     calls = []
 
-    def load_pruner(base, pruner, settings, device=None):
+    def load_pruner(base, pruner, settings, **options):
         calls.append(settings)
         return Echo(settings)
 
@@ -130,7 +130,8 @@ def test_the_threshold_applies_to_all_splits(tmp_path, loaded, settings, thresho
     facts = prune(tmp_path, manifests, **settings)
     assert list(facts) == ["method", "threshold", "train", "dev", "test"] and facts["threshold"] == threshold
     noted = json.loads((tmp_path / "pruned" / "settings.json").read_text())
-    assert noted == {"pruning": PLAIN.model_dump() | {"threshold": threshold}}
+    runtime = DEFAULT_RUNTIME.model_dump()
+    assert noted == {"pruning": PLAIN.model_dump() | {"threshold": threshold}, "runtime": runtime}
     for split in manifests:
         assert (
             sum(len(utterance.predicted) for utterance in read_manifest(tmp_path / "pruned" / f"{split}.jsonl")) == left

@@ -43,6 +43,22 @@ def test_an_answer_goes_on_from_its_cache(model, inputs):
     assert torch.equal(more, whole)
 
 
+def test_an_answer_goes_on_with_all_inputs_of_its_start(model, inputs):
+    """Speech and list are in the cache, and are not asked for placeholders again."""
+    whole = generate(model, inputs)
+    first = model.generate(**inputs, max_new_tokens=3, do_sample=False, return_dict_in_generate=True)
+    mask = torch.nn.functional.pad(inputs["attention_mask"], (0, 3), value=1)
+    again = {**inputs, "input_ids": first.sequences, "attention_mask": mask, CACHE: getattr(first, CACHE)}
+    assert torch.equal(model.generate(**again, max_new_tokens=5, do_sample=False), whole)
+
+
+def test_embeddings_with_unfilled_placeholders_are_refused(model, inputs):
+    embeddings = model.get_input_embeddings()(inputs["input_ids"])
+    rest = {name: value for name, value in inputs.items() if name != "input_ids"}
+    with pytest.raises(ValueError, match="inputs_embeds are given with speech or a keyword list"):
+        model(inputs_embeds=embeddings, **rest)
+
+
 def test_embeddings_are_taken_instead_of_tokens(model, inputs):
     states, mask = model.encode_speech(inputs["input_features"], inputs["feature_attention_mask"])
     merged = model.model.merge(inputs["input_ids"], inputs["context_ids"], inputs["context_windows"], states, mask)

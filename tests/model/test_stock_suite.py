@@ -18,9 +18,17 @@ import transformers
 
 SUITE = Path(__file__).parents[1] / "stock_suite" / "modeling_suite.py"
 # What the source package lacks; a checkout has them.
-ABSENT = {"exporters/test_export.py": "ExportTesterMixin", "generation/test_utils.py": "GenerationTesterMixin"}
-# Tests that ours fail and stock's don't, and why that is right.
-OURS_ALONE: dict[str, str] = {}
+ABSENT = {
+    "exporters/test_export.py": ("ExportTesterMixin", "ExportGenerateTesterMixin"),
+    "generation/test_utils.py": ("GenerationTesterMixin",),
+}
+# Tests that ours fail and stock's don't, and why that is right; all three are of GenerationTesterMixin.
+REFUSED = "inputs_embeds with unfilled placeholders are refused: those of the list may share an embedding"
+OURS_ALONE = {
+    "test_inherits_generation_mixin": "GenerationMixin is a base of our classes' stock base, not one of their own",
+    "test_generate_from_inputs_embeds_0_greedy": REFUSED,
+    "test_generate_from_inputs_embeds_1_beam_search": REFUSED,
+}
 
 pytestmark = pytest.mark.slow
 
@@ -49,11 +57,11 @@ def suite(tmp_path_factory) -> Path:
                 member.name = "/".join(member.name.split("/")[1:])
             package.extractall(folder, members, filter="data")
     pip("install", "-q", "--no-deps", "--target", "packages", "parameterized", into=folder)
-    for name, mixin in ABSENT.items():
+    for name, mixins in ABSENT.items():
         file = folder / "tests" / name
         file.parent.mkdir(exist_ok=True)
         if not file.is_file():
-            file.write_text(f"class {mixin}:\n    pass\n")
+            file.write_text("\n\n".join(f"class {mixin}:\n    pass" for mixin in mixins) + "\n")
         (file.parent / "__init__.py").touch()
     (folder / "tests" / "__init__.py").touch()
     (folder / "tests" / "sap").mkdir()
@@ -81,4 +89,4 @@ def test_ours_fail_no_test_that_the_stock_class_passes(suite, family):
     stock, stock_counts = failures(suite, family, "stock")
     print(f"{family}, ours: {our_counts}\n{family}, stock: {stock_counts}")
     assert int(re.search(r"(\d+) passed", our_counts)[1]) >= 100
-    assert ours - stock == set(OURS_ALONE)
+    assert ours - stock <= set(OURS_ALONE)
