@@ -129,11 +129,11 @@ class Collator:
         return change_speed(load_audio(path, content=example.recording), example.speed)
 
     def _tags(self, input_ids: torch.Tensor, draws: Sequence[Draw]) -> dict[str, torch.Tensor]:
-        places = self.processor.keyword_places(input_ids, [draw.keywords for draw in draws])
+        places = self.processor.keyword_positions(input_ids, [draw.keywords for draw in draws])
         labels = torch.full_like(places, -100)
         for row, draw in enumerate(draws):
             labels[row, : len(draw.keywords)] = torch.tensor([word in draw.spoken for word in draw.keywords])
-        return {"keyword_places": places, "keyword_labels": labels}
+        return {"keyword_positions": places, "keyword_labels": labels}
 
     def _states(self, examples: Sequence[Example]) -> dict[str, torch.Tensor]:
         states = [self.encoded.states(example.index) for example in examples]  # each (frames, encoder_hidden)

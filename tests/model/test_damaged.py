@@ -77,10 +77,10 @@ DAMAGE = {
     "empty weights": (lambda f: cut(f / "base" / WEIGHTS, 0), "base: the base's weights cannot be read"),
     "no weights": (lambda f: (f / "base" / WEIGHTS).unlink(), "base: the base's weights cannot be read"),
     "truncated config": (lambda f: cut(f / "base" / "config.json"), "base: no "),
-    "truncated tokenizer": (lambda f: cut(f / "base" / "tokenizer.json"), "base: no processor can be loaded from it"),
+    "truncated tokenizer": (lambda f: cut(f / "base" / "tokenizer.json"), "base: its processor cannot be loaded"),
     "weights of another size": (
         lambda f: shrink(f / "base" / WEIGHTS),
-        "base: .* cannot be read .other sizes than config.json",
+        "base: .* cannot be read .shapes differ from config.json",
     ),
     "truncated adapter": (lambda f: cut(f / "adapter" / ADAPTER), "adapter: the adapter does not fit the base"),
     "no adapter weights": (lambda f: (f / "adapter" / ADAPTER).unlink(), f"adapter: no {ADAPTER}"),
@@ -91,19 +91,19 @@ DAMAGE = {
     "adapter for another base": (lambda f: shrink(f / "adapter" / ADAPTER), "adapter: the adapter does not fit"),
     "adapter for another base of the same sizes": (
         lambda f: build_tiny_base(f / "base", seed=1),
-        "adapter: trained on another base than .*base, of other weights; give the base it was trained on, or train",
+        "adapter: trained on a base with other weights than .*base; give the base it was trained on, or train",
     ),
     "adapter trained with other numbers of tokens": (
         lambda f: swap_tokens(f / "adapter" / "tokenizer.json"),
-        "adapter: trained with another tokenizer than that of .*base .2 tokens differ, as .*give the base it was",
+        "adapter: trained with another tokenizer than .*base has .2 tokens differ, such as .*give the base it was",
     ),
     "adapter trained with other splits of words": (
         lambda f: split_otherwise(f / "adapter" / "tokenizer.json"),
-        "adapter: trained with another tokenizer than that of .*base .words are split otherwise",
+        "adapter: trained with another tokenizer than .*base has .the merges differ",
     ),
     "truncated tokenizer of the adapter": (
         lambda f: cut(f / "adapter" / "tokenizer.json"),
-        "tokenizer.json: no tokenizer that can be read",
+        "tokenizer.json: cannot be read as a tokenizer",
     ),
     "truncated pooling settings": (
         lambda f: cut(f / "adapter" / "sap_config.json"),

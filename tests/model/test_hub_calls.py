@@ -69,8 +69,8 @@ def test_prompts_without_a_list_are_stocks_token_by_token(real_base):
     [
         ({"audio": None}, r"0 recordings for 1 <\|AUDIO\|> in the text"),
         ({"audio": [np.zeros(8000, np.float32)] * 2}, r"2 recordings for 1 <\|AUDIO\|> in the text"),
-        ({"keywords": [["a"], ["b"]]}, "2 lists of keywords for 1 texts"),
-        ({"truncation": True}, "truncation is True, which this processor cannot follow"),
+        ({"keywords": [["a"], ["b"]]}, "2 keyword lists for 1 texts"),
+        ({"truncation": True}, "truncation is True, which this processor does not support"),
         ({"sampling_rate": 8000}, "sampling_rate is 8000"),
         ({"images": ["a.png"]}, "images is"),
     ],

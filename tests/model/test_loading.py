@@ -232,7 +232,7 @@ def test_adapters_with_missing_or_foreign_tensors_are_refused(base, tmp_path, ra
         with pytest.raises(ModelError, match=f"adapter_model.safetensors: lacks .*{gone}.*train the stage again"):
             load_model(base, tmp_path)
     save_file(weights | {"base_model.model.elsewhere.lora_A.weight": torch.zeros(2, 2)}, file)
-    with pytest.raises(ModelError, match="adapter_model.safetensors: holds .*elsewhere.lora_A.weight, which the base"):
+    with pytest.raises(ModelError, match="adapter_model.safetensors: has .*elsewhere.lora_A.weight, which the base"):
         load_model(base, tmp_path)
 
 

@@ -166,9 +166,9 @@ def test_saved_processor_comes_back_with_its_settings(base, tmp_path):
     ("arguments", "message"),
     [
         ({"prompts": [pruning_prompt() * 2]}, "2 context spans"),
-        ({"prompts": [f"list: {CONTEXT_START}a{CONTEXT_END}"]}, "needs a bare marker pair"),
-        ({"prompts": [CONTEXT_END + CONTEXT_START]}, "needs a bare marker pair"),
-        ({"prompts": [f"list: {CONTEXT_START}"]}, "needs a bare marker pair"),
+        ({"prompts": [f"list: {CONTEXT_START}a{CONTEXT_END}"]}, "expected an empty pair"),
+        ({"prompts": [CONTEXT_END + CONTEXT_START]}, "expected an empty pair"),
+        ({"prompts": [f"list: {CONTEXT_START}"]}, "expected an empty pair"),
         ({"prompts": ["Transcribe."], "keywords": [["Maier"]]}, "got keywords, but the prompt has no context markers"),
         ({"prompts": ["a", "b"], "keywords": [[]]}, "1 keywords for 2 prompts"),
         ({"prompts": ["a"], "audio": [tone(0.5)], "frames": [3]}, "audio and frames"),

@@ -41,7 +41,7 @@ def test_audio_template_wins_over_a_text_template_of_the_tokenizer(real_base, tm
 def test_a_template_without_speech_is_refused(real_base, tmp_path):
     hub = Path(shutil.copytree(real_base, tmp_path / "hub"))
     (hub / "chat_template.jinja").write_text(TEXT_TEMPLATE)
-    with pytest.raises(ModelError, match=r"chat template .* 0 <\|AUDIO\|> for one recording, expected 1; delete"):
+    with pytest.raises(ModelError, match=r"chat template .* 0 <\|AUDIO\|> for a recording, expected 1; delete"):
         load_processor(hub)
     (hub / "chat_template.jinja").write_text("{{ messages.absent.field }}")
     with pytest.raises(ModelError, match="chat template cannot be applied"):

@@ -59,12 +59,12 @@ def test_tags_say_where_each_keyword_stands_and_whether_it_is_spoken(parts, corp
     batch = [examples[index] for index in range(8)]
     tagged = Collator(waves.processor, corpus / "train.jsonl", tagging=True)(batch)
     lists = [example.draw.keywords for example in batch]
-    assert torch.equal(tagged["keyword_places"], waves.processor.keyword_places(tagged["input_ids"], lists))
+    assert torch.equal(tagged["keyword_positions"], waves.processor.keyword_positions(tagged["input_ids"], lists))
     for row, example in enumerate(batch):
         said = [word in example.draw.target.split(", ") for word in example.draw.keywords]
         padding = [-100] * (tagged["keyword_labels"].shape[1] - len(said))
         assert tagged["keyword_labels"][row].tolist() == [*map(int, said), *padding]
-    assert "keyword_places" not in waves(batch)
+    assert "keyword_positions" not in waves(batch)
 
 
 def test_planned_batches_are_collated_as_they_stand(parts):
