@@ -78,7 +78,7 @@ def test_nodes_without_a_folder_in_common_measure_all_themselves(tmp_path):
 
 
 def test_workers_measure_the_same_and_their_errors_arrive(tmp_path, monkeypatch):
-    monkeypatch.setattr(lengths, "FEWEST", 50)
+    monkeypatch.setattr(lengths, "MIN_ENTRIES", 50)
     monkeypatch.setattr(lengths, "CHUNK", 10)
     here = os.getpid()
 

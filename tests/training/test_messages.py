@@ -65,4 +65,4 @@ def test_the_terminal_of_several_processes_holds_only_our_lines(corpus, tmp_path
     stdout, lines = terminal(corpus, tmp_path, {"nproc": 2, "deepspeed": "zero3", "cache_encoder": False})
     assert stdout == "" and [line for line in lines if not line.startswith("pruner: ")] == []
     log = tmp_path / "checkpoints.log"
-    assert lines[-1] == f"pruner: messages of libraries are in {log}" and "Warning" in log.read_text(encoding="utf-8")
+    assert lines[-1] == f"pruner: libraries' messages are in {log}" and "Warning" in log.read_text(encoding="utf-8")

@@ -124,7 +124,7 @@ def test_an_interrupted_run_goes_on_as_if_it_had_not_been(job, tmp_path, capsys,
 
     changed = job(name="changed", **settings | {"max_steps": 4, "save_steps": 5})
     assert changed["resumed_from_step"] is None
-    assert "another training (section.max_steps is 4, was 12); they are not gone on from" in capsys.readouterr().err
+    assert "another training (section.max_steps is 4, was 12), which are not resumed" in capsys.readouterr().err
 
     summary = job(name="resumed", **settings)
     assert summary["resumed_from_step"] == 4
@@ -135,7 +135,7 @@ def test_an_interrupted_run_goes_on_as_if_it_had_not_been(job, tmp_path, capsys,
 def test_a_training_told_to_stop_writes_a_checkpoint_and_goes_on_from_it_as_if_it_had_not_been(job, tmp_path):
     settings = {"max_steps": 20, "save_steps": 50, "model": ModelSection(projection_rank=2)}
     job(name="unbroken", **settings)
-    with pytest.raises(Stopped, match="stopped at step 11, as SIGTERM asked; run the stage again"):
+    with pytest.raises(Stopped, match="stopped at step 11 by SIGTERM; run the stage again"):
         job(name="stopped", tracker=Curves(terminate_at=10), **settings)
     assert not (tmp_path / "stopped").exists()
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
@@ -206,7 +206,7 @@ def test_a_training_nobody_waits_for_saves_a_checkpoint_and_ends(job, tmp_path, 
     waiting = Waiting(tmp_path / "heartbeat")
     if phase == "encoding":
         monkeypatch.setattr(worker, "_encode", lambda *_: waiting.gone.set() or time.sleep(30))
-    with pytest.raises(Abandoned, match="no sign of life from the pipeline's step for 2 s in .*heartbeat"):
+    with pytest.raises(Abandoned, match="no heartbeat of the pipeline's step for 2 s in .*heartbeat"):
         job(max_steps=3000, save_steps=3000, save_minutes=None, tracker=waiting)
     assert not (tmp_path / "adapter").exists()
     saved = list((tmp_path / "checkpoints" / "recogniser").glob("*/checkpoint-*/complete.json"))
