@@ -19,9 +19,9 @@ WEIGHTS, ADAPTER = "model.safetensors", "adapter_model.safetensors"
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory) -> Path:
+def intact(tmp_path_factory) -> Path:
     """A base and an adapter for it, as a training leaves them."""
-    folder = tmp_path_factory.mktemp("whole")
+    folder = tmp_path_factory.mktemp("intact")
     base = build_tiny_base(folder / "base")
     model = peft.get_peft_model(load_model(base), peft.LoraConfig(r=2, target_modules=LORA_TARGETS))
     save_adapter(model, load_processor(base), folder / "adapter")
@@ -29,8 +29,8 @@ def whole(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def folder(whole, tmp_path) -> Path:
-    return Path(shutil.copytree(whole, tmp_path / "models"))
+def folder(intact, tmp_path) -> Path:
+    return Path(shutil.copytree(intact, tmp_path / "models"))
 
 
 class Trap:
@@ -54,15 +54,15 @@ def edit(path: Path, **changes) -> None:
 def shrink(path: Path) -> None:
     """Another base's weights: every matrix of half the width."""
     weights = load_file(path)
-    save_file({name: one[..., : one.shape[-1] // 2].contiguous() for name, one in weights.items()}, path)
+    save_file({name: weight[..., : weight.shape[-1] // 2].contiguous() for name, weight in weights.items()}, path)
 
 
-def swap_tokens(path: Path, one: str = "user", other: str = "speech") -> None:
-    """A tokenizer of the same size in which two words have each other's number."""
+def swap_tokens(path: Path, first: str = "user", second: str = "speech") -> None:
+    """A tokenizer of the same size in which two words have swapped ids."""
     tokenizer = json.loads(path.read_text(encoding="utf-8"))
     words = tokenizer["model"]["vocab"]
-    one, other = sorted(words)[:2] if one not in words or other not in words else (one, other)
-    words[one], words[other] = words[other], words[one]
+    first, second = sorted(words)[:2] if first not in words or second not in words else (first, second)
+    words[first], words[second] = words[second], words[first]
     path.write_text(json.dumps(tokenizer), encoding="utf-8")
 
 
@@ -165,7 +165,7 @@ def test_code_in_a_folder_is_never_run(folder, tmp_path):
 
 def test_a_base_is_known_again_in_other_parts_and_precision(folder):
     before = base_digest(folder / "base")
-    weights = {name: one.to(torch.bfloat16) for name, one in load_file(folder / "base" / WEIGHTS).items()}
+    weights = {name: weight.to(torch.bfloat16) for name, weight in load_file(folder / "base" / WEIGHTS).items()}
     names = sorted(weights)
     (folder / "base" / WEIGHTS).unlink()
     for number, part in enumerate((names[::2], names[1::2])):
@@ -184,6 +184,6 @@ def test_an_adapter_from_elsewhere_names_no_base(folder):
 
 
 def test_weights_of_another_precision_come_as_what_is_asked_for(folder):
-    weights = {name: one.to(torch.bfloat16) for name, one in load_file(folder / "base" / WEIGHTS).items()}
+    weights = {name: weight.to(torch.bfloat16) for name, weight in load_file(folder / "base" / WEIGHTS).items()}
     save_file(weights, folder / "base" / WEIGHTS, {"format": "pt"})
-    assert {one.dtype for one in load_model(folder / "base", dtype=torch.float32).parameters()} == {torch.float32}
+    assert {weight.dtype for weight in load_model(folder / "base", dtype=torch.float32).parameters()} == {torch.float32}

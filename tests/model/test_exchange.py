@@ -99,7 +99,9 @@ def test_an_adapter_of_ms_swift_loads_exactly_once_imported(base, swift, tmp_pat
     model = load_model(base, tmp_path / "ours", dtype=torch.float32)
     torch.testing.assert_close(logits(model, question(base)), expected, rtol=0, atol=CLOSE)
     assert not torch.allclose(logits(load_model(base), question(base)), expected, atol=0.1)
-    theirs, ours = (sorted(load_file(one / "adapter_model.safetensors").items()) for one in (folder, tmp_path / "ours"))
+    theirs, ours = (
+        sorted(load_file(path / "adapter_model.safetensors").items()) for path in (folder, tmp_path / "ours")
+    )
     assert len(theirs) == len(ours) == 30
     pooling = sap_settings(tmp_path / "ours")
     assert (pooling["window"], pooling["weighting"], pooling["windows"], pooling["tagging"]) == (4, "mean", "fixed", 0)

@@ -34,13 +34,13 @@ def test_a_cache_of_the_callers_is_filled_and_used(model, inputs):
 
 
 def test_an_answer_goes_on_from_its_cache(model, inputs):
-    whole = generate(model, inputs)
+    full = generate(model, inputs)
     first = model.generate(**inputs, max_new_tokens=3, do_sample=False, return_dict_in_generate=True)
     mask = torch.nn.functional.pad(inputs["attention_mask"], (0, 3), value=1)
     more = model.generate(
         first.sequences, attention_mask=mask, max_new_tokens=5, do_sample=False, **{CACHE: getattr(first, CACHE)}
     )
-    assert torch.equal(more, whole)
+    assert torch.equal(more, full)
 
 
 def test_embeddings_are_taken_instead_of_tokens(model, inputs):
@@ -57,9 +57,9 @@ def test_an_assistant_changes_nothing_in_the_answer(base, model):
     assert torch.equal(generate(model, row, assistant_model=load_model(base)), generate(model, row))
 
 
-@pytest.mark.parametrize("part", ["whole", "headless"])
+@pytest.mark.parametrize("part", ["full", "headless"])
 def test_outputs_come_as_tuples_when_wanted(model, inputs, part):
-    called = model if part == "whole" else model.model
+    called = model if part == "full" else model.model
     with torch.no_grad():
         output, plain = called(**inputs), called(**inputs, return_dict=False)
     assert isinstance(plain, tuple) and torch.equal(plain[0], output[0])

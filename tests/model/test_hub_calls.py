@@ -36,9 +36,11 @@ def test_rendered_chats_give_the_inputs_of_their_prompts(base):
     lists = [["Kathryn", "Maier"], ["Myer"]]
     expected = processor([PROMPT] * 2, lists, waves)
     assert same(processor(text=[rendered(processor, PROMPT)] * 2, audio=waves, keywords=lists), expected)
-    one = processor([PROMPT], lists[:1], waves[:1])
-    assert same(processor(text=rendered(processor, PROMPT), audio=waves[0], keywords=lists[0]), one)
-    assert same(processor(text=rendered(processor, FILLED), audio=waves[:1], return_tensors="pt", padding=True), one)
+    expected = processor([PROMPT], lists[:1], waves[:1])
+    assert same(processor(text=rendered(processor, PROMPT), audio=waves[0], keywords=lists[0]), expected)
+    assert same(
+        processor(text=rendered(processor, FILLED), audio=waves[:1], return_tensors="pt", padding=True), expected
+    )
 
 
 def test_chat_templates_tokenise_with_keywords_and_recordings(base):

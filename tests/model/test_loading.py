@@ -170,7 +170,7 @@ def test_a_batch_may_mix_adapters(tmp_path, rank):
             mixed = model(**batch, adapter_names=names).logits
         for row, name in enumerate(names):
             torch.testing.assert_close(mixed[row], expected[name][row], rtol=1e-4, atol=1e-4)
-            other = next(one for one in expected if one != name)
+            other = next(candidate for candidate in expected if candidate != name)
             assert not torch.allclose(mixed[row], expected[other][row], atol=1e-2)
 
 

@@ -152,8 +152,8 @@ def test_untrained_projections_leave_every_logit_as_it_is(base, model, processor
 
 def test_trained_projections_are_saved_with_the_model(base, processor, tmp_path):
     projected = load_model(base, projection_rank=4)
-    for one in (projected.model.context_pooling.query, projected.model.context_pooling.key):
-        torch.nn.init.normal_(one.up)
+    for projection in (projected.model.context_pooling.query, projected.model.context_pooling.key):
+        torch.nn.init.normal_(projection.up)
     projected.save_pretrained(tmp_path)
     half = AutoModelForMultimodalLM.from_pretrained(tmp_path, dtype=torch.bfloat16)
     assert torch.equal(half.model.context_pooling.key.up, projected.model.context_pooling.key.up)
@@ -167,7 +167,7 @@ def test_trained_projections_are_saved_with_the_model(base, processor, tmp_path)
 
 def test_bfloat16_logits_stay_close_to_float32():
     """On the embedded base, whose weights are trained: within 5 % of the logits' own spread, and the same first choice
-    in nine of ten places (near-ties fall either way)."""
+    in nine of ten positions (near-ties fall either way)."""
     processor = load_processor(EMBEDDED)
     batch = processor(PROMPTS, LISTS, WAVES)
     valid = batch["attention_mask"].bool()
@@ -230,7 +230,7 @@ def test_bfloat16_stays_close_to_float32(base, processor, aggregate):
 def test_gradient_checkpointing_changes_neither_loss_nor_gradients(base, processor):
     """Activations are thrown away and computed again, pooling included: the same numbers must come out."""
     batch = processor(PROMPTS, LISTS, WAVES, targets=["today we speak", "a", "maier proved", "none"])
-    found = []
+    results = []
     for checkpointing in (False, True):
         model = load_model(base).train()
         if checkpointing:
@@ -239,10 +239,10 @@ def test_gradient_checkpointing_changes_neither_loss_nor_gradients(base, process
         loss = model(**batch).loss
         loss.backward()
         projector = model.model.multi_modal_projector.linear.weight.grad
-        found.append((loss.detach(), projector, model.model.language_model.layers[0].mlp.up_proj.weight.grad))
-    for plain, checkpointed in zip(*found, strict=True):
+        results.append((loss.detach(), projector, model.model.language_model.layers[0].mlp.up_proj.weight.grad))
+    for plain, checkpointed in zip(*results, strict=True):
         torch.testing.assert_close(plain, checkpointed)
-    assert found[0][1].abs().sum() > 0
+    assert results[0][1].abs().sum() > 0
 
 
 def test_a_prompt_without_markers_stands_beside_one_with_a_list(model, processor):
@@ -256,7 +256,7 @@ def test_a_prompt_without_markers_stands_beside_one_with_a_list(model, processor
 
 
 def test_token_zero_in_a_list_is_read_not_taken_for_padding(model, processor):
-    """Id 0 is "!": a list of it alone, padded beside a longer one, pools to its embedding."""
+    """Id 0 is "!": a list of only it, padded to a longer list's length, pools to its embedding."""
     batch = processor([pruning_prompt()] * 2, [["!"], LISTS[0]])
     pooled, mask = model.model.pool(batch["context_ids"], batch["context_windows"], None, None)
     assert mask[0].tolist() == [True] + [False] * (mask.shape[1] - 1)
@@ -264,7 +264,7 @@ def test_token_zero_in_a_list_is_read_not_taken_for_padding(model, processor):
 
 
 def test_the_decoder_can_be_compiled(model, processor):
-    """The whole text model is captured as one graph, whatever fills its placeholders."""
+    """The text model is captured as a single graph, whatever fills its placeholders."""
     batch = processor(PROMPTS, LISTS, WAVES)
     with torch.no_grad():
         expected = model(**batch).logits

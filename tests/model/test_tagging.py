@@ -17,9 +17,9 @@ def model(base):
     return load_model(base, tagging=1.0)
 
 
-def labels(lists, said) -> torch.Tensor:
+def labels(lists, spoken_words) -> torch.Tensor:
     width = max(map(len, lists))
-    rows = [[int(word in told) for word in words] for words, told in zip(lists, said, strict=True)]
+    rows = [[int(word in spoken) for word in words] for words, spoken in zip(lists, spoken_words, strict=True)]
     return torch.tensor([row + [-100] * (width - len(row)) for row in rows])
 
 
@@ -32,7 +32,7 @@ def inputs(processor, lists=LISTS, waves=WAVES, targets=None, side=None):
 @pytest.mark.parametrize("side", ["left", "right"])
 @pytest.mark.parametrize("settings", [{"window": 1}, {"window": 2}, {"window": 3, "windows": "fixed"}])
 def test_places_are_those_of_each_keywords_last_window(base, settings, side):
-    """A list cut after a keyword has its last placeholder where the keyword's place is."""
+    """A list cut after a keyword has its last placeholder at the keyword's position."""
     processor = load_processor(base, **settings)
     batch = inputs(processor, side=side)
     positions = processor.keyword_positions(batch["input_ids"], LISTS)
@@ -44,8 +44,8 @@ def test_places_are_those_of_each_keywords_last_window(base, settings, side):
             assert positions[row, len(words) - 1] == holders[-1]
         for count in range(1, len(words) + 1):
             tokens = sum(
-                len(processor.tokenise_word(word, first=not place, separated=place < len(words) - 1))
-                for place, word in enumerate(words[:count])
+                len(processor.tokenise_word(word, first=not number, separated=number < len(words) - 1))
+                for number, word in enumerate(words[:count])
             )
             assert positions[row, count - 1] == holders[processor.tokenise_context(words)[1][tokens - 1]]
 
@@ -56,8 +56,8 @@ def test_tags_do_not_depend_on_the_batch_or_its_padding(model, base):
         batch = inputs(processor, side="right")
         together = model.tag_keywords(processor.keyword_positions(batch["input_ids"], LISTS), **batch)
         for row, words in enumerate(LISTS):
-            one = inputs(processor, [words], [WAVES[row]])
-            alone = model.tag_keywords(processor.keyword_positions(one["input_ids"], [words]), **one)
+            single = inputs(processor, [words], [WAVES[row]])
+            alone = model.tag_keywords(processor.keyword_positions(single["input_ids"], [words]), **single)
             torch.testing.assert_close(alone[0], together[row, : len(words)], atol=1e-4, rtol=0)
 
 
@@ -76,9 +76,9 @@ def test_the_loss_adds_the_tags_as_often_as_asked(base):
             plain = model(**batch).loss.item()
             odds = model.tag_keywords(tags["keyword_positions"], **{k: v for k, v in batch.items() if k != "labels"})
     known = tags["keyword_labels"] >= 0
-    said = tags["keyword_labels"][known].float()
+    target = tags["keyword_labels"][known].float()
     chance = odds[known].sigmoid()
-    each = -(4 * said * chance.log() + (1 - said) * (1 - chance).log())
+    each = -(4 * target * chance.log() + (1 - target) * (1 - chance).log())
     assert losses[0.0] == pytest.approx(plain)
     assert losses[0.5] == pytest.approx(plain + 0.5 * each.mean().item(), rel=1e-4)
     assert losses[2.0] == pytest.approx(plain + 2.0 * each.mean().item(), rel=1e-4)
@@ -89,8 +89,8 @@ def test_accumulated_gradients_are_those_of_the_whole_batch(base):
     share of them."""
     processor, model = load_processor(base), load_model(base, tagging=1.0)
     targets = [pruning_target(sorted(words)) for words in SPOKEN]
-    whole = inputs(processor, targets=targets)
-    count = int((whole["labels"][:, 1:] != -100).sum())
+    full = inputs(processor, targets=targets)
+    count = int((full["labels"][:, 1:] != -100).sum())
     parts = []
     for rows in (slice(0, 2), slice(2, 4)):
         batch = inputs(processor, LISTS[rows], WAVES[rows], targets[rows])
@@ -108,7 +108,7 @@ def test_accumulated_gradients_are_those_of_the_whole_batch(base):
         assert both - answer == pytest.approx((alone - plain) * own / count, rel=1e-3)
         parts.append(answer)
     with torch.no_grad():
-        assert sum(parts) == pytest.approx(model(**whole).loss.item(), rel=1e-4)
+        assert sum(parts) == pytest.approx(model(**full).loss.item(), rel=1e-4)
 
 
 def test_a_batch_without_lists_has_a_loss_and_gradients(base):

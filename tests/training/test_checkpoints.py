@@ -1,4 +1,4 @@
-"""Only a checkpoint that is whole and belongs to the same training is gone on from."""
+"""Only a complete checkpoint of the same training is resumed."""
 
 import subprocess
 import sys
@@ -35,9 +35,9 @@ def test_the_newest_whole_one_is_taken_by_number(tmp_path):
     ],
 )
 def test_a_broken_one_is_passed_over_and_said_so(tmp_path, capsys, damage, message):
-    whole = write(tmp_path, 5)
+    complete = write(tmp_path, 5)
     damage(write(tmp_path, 6))
-    assert checkpoints.latest(tmp_path) == (whole, 5.0)
+    assert checkpoints.latest(tmp_path) == (complete, 5.0)
     assert f"checkpoint-6: {'state/' if 'weights' in message else ''}{message}; skipped" in capsys.readouterr().err
 
 

@@ -61,9 +61,9 @@ def test_tags_say_where_each_keyword_stands_and_whether_it_is_spoken(parts, corp
     lists = [example.draw.keywords for example in batch]
     assert torch.equal(tagged["keyword_positions"], waves.processor.keyword_positions(tagged["input_ids"], lists))
     for row, example in enumerate(batch):
-        said = [word in example.draw.target.split(", ") for word in example.draw.keywords]
-        padding = [-100] * (tagged["keyword_labels"].shape[1] - len(said))
-        assert tagged["keyword_labels"][row].tolist() == [*map(int, said), *padding]
+        labels = [word in example.draw.target.split(", ") for word in example.draw.keywords]
+        padding = [-100] * (tagged["keyword_labels"].shape[1] - len(labels))
+        assert tagged["keyword_labels"][row].tolist() == [*map(int, labels), *padding]
     assert "keyword_positions" not in waves(batch)
 
 

@@ -37,8 +37,8 @@ def test_warnings_records_and_stdout_go_to_the_log(tmp_path, capfd):
         print("ours", file=sys.stderr)
     library.removeHandler(handler)
     print("a result")
-    said = log.read_text(encoding="utf-8")
-    assert all(words in said for words in ("FutureWarning: old name", "be careful", "by print", "by a compiler"))
+    text = log.read_text(encoding="utf-8")
+    assert all(words in text for words in ("FutureWarning: old name", "be careful", "by print", "by a compiler"))
     assert capfd.readouterr() == ("a result\n", "it broke\nours\n")
 
 
