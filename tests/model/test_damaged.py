@@ -129,7 +129,7 @@ def test_a_damaged_folder_is_refused_with_its_name(folder, name):
         load_model(folder / "base", folder / "adapter")
 
 
-def test_the_whole_folder_loads(folder):
+def test_the_undamaged_folder_loads(folder):
     load_model(folder / "base", folder / "adapter")
     assert sap_settings(folder / "adapter")["window"] == 2
 
@@ -183,7 +183,7 @@ def test_an_adapter_from_elsewhere_names_no_base(folder):
     load_model(build_tiny_base(folder / "base", seed=1), folder / "adapter")
 
 
-def test_weights_of_another_precision_come_as_what_is_asked_for(folder):
+def test_weights_load_in_the_requested_precision(folder):
     weights = {name: weight.to(torch.bfloat16) for name, weight in load_file(folder / "base" / WEIGHTS).items()}
     save_file(weights, folder / "base" / WEIGHTS, {"format": "pt"})
     assert {weight.dtype for weight in load_model(folder / "base", dtype=torch.float32).parameters()} == {torch.float32}

@@ -33,7 +33,7 @@ def test_a_cache_of_the_callers_is_filled_and_used(model, inputs):
     assert cache.get_seq_length() == tokens.shape[1] - 1
 
 
-def test_an_answer_goes_on_from_its_cache(model, inputs):
+def test_an_answer_continues_from_its_cache(model, inputs):
     full = generate(model, inputs)
     first = model.generate(**inputs, max_new_tokens=3, do_sample=False, return_dict_in_generate=True)
     mask = torch.nn.functional.pad(inputs["attention_mask"], (0, 3), value=1)

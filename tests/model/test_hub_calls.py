@@ -86,7 +86,7 @@ def test_what_stock_could_not_follow_is_refused(base, change, message):
         processor(**given | {"text": [rendered(processor, FILLED)]})
 
 
-def test_one_import_registers_the_classes_with_stocks_auto_classes(base, tmp_path):
+def test_importing_registers_the_classes_with_auto_classes(base, tmp_path):
     model, processor = load_model(base, window=3), load_processor(base, window=3)
     model.save_pretrained(tmp_path)
     processor.save_pretrained(tmp_path)

@@ -44,7 +44,7 @@ def test_stock_folder_loads_with_its_own_head(tmp_path, tie):
     assert (model.lm_head.weight is model.get_input_embeddings().weight) == tie
 
 
-def test_sharded_stock_folder_loads_like_the_whole_one(base, tmp_path):
+def test_sharded_stock_folder_loads_like_a_single_file(base, tmp_path):
     """The hub's checkpoint comes in several safetensors files with an index."""
     shutil.copytree(base, tmp_path / "sharded")
     (tmp_path / "sharded" / "model.safetensors").unlink()
@@ -83,7 +83,7 @@ def test_an_adapter_older_than_a_setting_has_its_default(base, tmp_path):
 
 
 @pytest.mark.parametrize("tie", [True, False])
-def test_base_without_context_tokens_gets_them_as_the_mean_of_its_rows(tmp_path, tie):
+def test_missing_context_tokens_start_as_the_mean_of_the_rows(tmp_path, tie):
     base = build_tiny_base(tmp_path, with_context_tokens=False, tie=tie)
     model, processor = load_model(base), load_processor(base)
     new = processor.tokenizer.convert_tokens_to_ids(list(processor.context_tokens))
@@ -97,7 +97,7 @@ def test_base_without_context_tokens_gets_them_as_the_mean_of_its_rows(tmp_path,
         assert torch.isfinite(model(**batch_of(base)).logits).all()
 
 
-def test_lora_targets_are_the_projector_and_the_text_models_linear_layers(base):
+def test_lora_targets_projector_and_text_model(base):
     names = adapter(base, 0).targeted_module_names
     assert len(names) == 1 + 2 * 7 and not [name for name in names if "audio_tower" in name]
     assert "model.multi_modal_projector.linear" in names

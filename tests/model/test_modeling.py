@@ -28,7 +28,7 @@ def model(base):
 
 
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
-def test_encoder_at_own_length_hears_what_the_stock_one_hears_in_thirty_seconds(base, processor, attention):
+def test_encoder_at_own_length_equals_the_stock_encoder(base, processor, attention):
     """Every recording of a batch, whatever its neighbours' lengths: odd and even mel lengths alike."""
     stock = Qwen2AudioForConditionalGeneration.from_pretrained(base, attn_implementation=attention).eval()
     model = load_model(base, attn_implementation=attention)
@@ -123,7 +123,7 @@ def test_right_and_left_padding_agree(model, processor):
     torch.testing.assert_close(outputs[0], outputs[1], atol=1e-3, rtol=1e-3)
 
 
-def test_loss_is_that_of_the_stock_class_and_the_same_in_training(model, processor):
+def test_loss_equals_the_stock_loss_also_in_training(model, processor):
     batch = processor(PROMPTS, LISTS, WAVES, targets=["today we speak", "a", "maier proved", "none"])
     output = model(**batch)
     labels = batch["labels"][:, 1:].flatten()
@@ -180,7 +180,7 @@ def test_bfloat16_logits_stay_close_to_float32():
     assert (half.argmax(-1) == exact.argmax(-1)).float().mean() > 0.9
 
 
-def test_gradients_reach_the_projector_through_the_weights_of_the_list_alone(model, processor):
+def test_gradients_reach_the_projector_through_pooling_weights(model, processor):
     """The speech reaches this loss only by way of the pooling weights."""
     batch = processor([pruning_prompt()], [LISTS[0]], [WAVES[0]])
     states, mask = model.encode_speech(batch["input_features"], batch["feature_attention_mask"])
@@ -227,7 +227,7 @@ def test_bfloat16_stays_close_to_float32(base, processor, aggregate):
     torch.testing.assert_close(*probabilities, atol=0.05, rtol=0.05)
 
 
-def test_gradient_checkpointing_changes_neither_loss_nor_gradients(base, processor):
+def test_checkpointing_changes_neither_loss_nor_gradients(base, processor):
     """Activations are thrown away and computed again, pooling included: the same numbers must come out."""
     batch = processor(PROMPTS, LISTS, WAVES, targets=["today we speak", "a", "maier proved", "none"])
     results = []

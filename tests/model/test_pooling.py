@@ -180,7 +180,7 @@ def test_gradients_reach_speech_and_context(aggregate, similarity):
 
 
 @pytest.mark.parametrize(("aggregate", "least"), [("mean", 0.85), ("logsumexp", 0.95), ("max", 0.95)])
-def test_a_token_that_matches_the_speech_gets_clearly_more_than_its_share(aggregate, least):
+def test_tokens_that_match_the_speech_get_larger_weights(aggregate, least):
     """A token said in 3 of 9 frames against one not said, at unit variance and the embedded base's hidden size."""
     context, speech, mask = draw(2, hidden=256)
     speech[0, 3:6] = context[0, 0]
@@ -237,7 +237,7 @@ def test_no_context_gives_no_vectors(shape):
     assert pooled.shape == (2, 0, HIDDEN) and kept.shape == (2, 0)
 
 
-def test_sizes_that_do_not_divide_and_windows_out_of_order_are_refused():
+def test_indivisible_sizes_and_unordered_windows_are_refused():
     context, speech, mask = draw(4)
     with pytest.raises(ValueError, match="32 is not a multiple of 5"):
         pool_context(context, fixed(4, 2), speech, mask, heads=5)

@@ -65,7 +65,7 @@ def test_a_list_has_the_tokens_of_its_running_text(processor, words):
     assert ids == processor.tokenizer(", ".join(words))["input_ids"]
 
 
-def test_leading_blank_gives_a_word_one_tokenisation_wherever_it_stands(base, tmp_path):
+def test_leading_blank_gives_a_word_the_same_tokens_everywhere(base, tmp_path):
     """First in the list, later in the list, first in the answer; a base says in its processor whether it wants this."""
     load_processor(base, leading_blank=True).save_pretrained(tmp_path)
     processor = load_processor(tmp_path)

@@ -61,7 +61,7 @@ def test_tags_do_not_depend_on_the_batch_or_its_padding(model, base):
             torch.testing.assert_close(alone[0], together[row, : len(words)], atol=1e-4, rtol=0)
 
 
-def test_the_loss_adds_the_tags_as_often_as_asked(base):
+def test_the_loss_adds_the_tags_by_their_weight(base):
     """By hand: the answer's cross-entropy, and a mean of binary ones in which a spoken keyword counts four times."""
     processor = load_processor(base)
     targets = [pruning_target(sorted(words)) for words in SPOKEN]
@@ -84,7 +84,7 @@ def test_the_loss_adds_the_tags_as_often_as_asked(base):
     assert losses[2.0] == pytest.approx(plain + 2.0 * each.mean().item(), rel=1e-4)
 
 
-def test_accumulated_gradients_are_those_of_the_whole_batch(base):
+def test_accumulated_gradients_equal_those_of_the_full_batch(base):
     """Two halves that know the whole's number of answer tokens give its answer loss; tags are weighed by each half's
     share of them."""
     processor, model = load_processor(base), load_model(base, tagging=1.0)
@@ -142,7 +142,7 @@ def test_a_negative_weight_is_refused(base):
         load_model(base, tagging=-1.0)
 
 
-def test_the_tags_are_told_apart_by_their_first_tokens_that_differ(base):
+def test_the_tags_are_the_first_tokens_that_differ(base):
     """Where a tokenizer cuts a blank off, both tags begin with it."""
     processor = load_processor(base)
     unspoken, spoken = processor.tag_ids

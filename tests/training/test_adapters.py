@@ -66,7 +66,7 @@ def test_an_unknown_layer_is_an_error(corpus):
         target_pattern(["projector"], TrainSection(freeze_aligner=True))
 
 
-def test_the_base_is_named_by_its_way_from_the_adapter_or_by_its_id(corpus, tmp_path):
+def test_the_base_is_recorded_by_relative_path_or_id(corpus, tmp_path):
     model = attach(load_model(corpus / "base"), load_processor(corpus / "base"), TrainSection(), LoraSection(rank=2))
     name_base(model, corpus / "base", corpus / "models" / "pruner")
     assert model.peft_config["default"].base_model_name_or_path == "../../base"

@@ -18,7 +18,7 @@ def write(folder, step, sealed=True):
     return checkpoint
 
 
-def test_the_newest_whole_one_is_taken_by_number(tmp_path):
+def test_the_newest_complete_checkpoint_is_taken_by_number(tmp_path):
     write(tmp_path, 9)
     newest = write(tmp_path, 10)
     assert checkpoints.latest(tmp_path) == (newest, 10.0)
@@ -34,14 +34,14 @@ def test_the_newest_whole_one_is_taken_by_number(tmp_path):
         (lambda path: (path / checkpoints.SEAL).write_text("{"), "complete.json cannot be read"),
     ],
 )
-def test_a_broken_one_is_passed_over_and_said_so(tmp_path, capsys, damage, message):
+def test_a_broken_checkpoint_is_skipped_and_reported(tmp_path, capsys, damage, message):
     complete = write(tmp_path, 5)
     damage(write(tmp_path, 6))
     assert checkpoints.latest(tmp_path) == (complete, 5.0)
     assert f"checkpoint-6: {'state/' if 'weights' in message else ''}{message}; skipped" in capsys.readouterr().err
 
 
-def test_pruning_keeps_the_newest_whole_ones(tmp_path):
+def test_pruning_keeps_the_newest_complete_checkpoints(tmp_path):
     for step in (1, 2, 3, 4):
         write(tmp_path, step, sealed=step != 2)
     checkpoints.prune(tmp_path, keep=2)
@@ -85,7 +85,7 @@ def test_fingerprint_changes_with_base_data_and_settings(tmp_path):
     assert len({first, second, checkpoints.fingerprint(base, [manifest], {"seed": 1})}) == 3
 
 
-def test_checkpoints_of_other_settings_are_named_with_what_differs(tmp_path):
+def test_foreign_checkpoints_are_reported_with_what_differs(tmp_path):
     mine, other, elsewhere = (tmp_path / name for name in ("mine", "other", "elsewhere"))
     for folder, rank in ((mine, 4), (other, 8), (elsewhere, 4)):
         folder.mkdir()

@@ -28,7 +28,7 @@ def test_every_epoch_takes_every_utterance_once(utterances, epochs, batch, seed,
 
 
 @given(st.integers(1, 200), st.integers(1, 9), st.integers(1, 4), st.integers(1, 500) | st.none())
-def test_batches_stay_within_size_and_budget_and_are_shared_out_evenly(utterances, batch, ranks, budget):
+def test_batches_keep_size_and_budget_and_are_divided_evenly(utterances, batch, ranks, budget):
     batches = plan(utterances, 2 * utterances, batch, lengths, 1, ranks=ranks, budget=budget)
     assert len(batches) % ranks == 0
     for start in range(0, len(batches), ranks):

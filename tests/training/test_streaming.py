@@ -33,7 +33,7 @@ def batches(plan: StreamPlan) -> list[list]:
 
 
 @pytest.mark.parametrize(("ranks", "workers"), [(1, 1), (2, 1), (1, 2), (2, 3)])
-def test_an_epoch_holds_every_utterance_and_no_two_streams_share_a_shard(ranks, workers):
+def test_an_epoch_has_every_utterance_and_streams_share_none(ranks, workers):
     lengths = durations(13)
     plan = StreamPlan(lengths, sum(map(len, lengths)), 3, seed=1, ranks=ranks, workers=workers)
     counts = Counter(row for batch in batches(plan) for row in batch)
@@ -46,7 +46,7 @@ def test_an_epoch_holds_every_utterance_and_no_two_streams_share_a_shard(ranks, 
     assert plan.sizes() == [len(batch) for batch in batches(plan)]
 
 
-def test_the_seed_and_the_epoch_decide_the_order_and_nothing_else():
+def test_the_order_depends_on_seed_and_epoch_only():
     lengths = durations(6)
     utterances = sum(map(len, lengths))
     of_seed, same, other = (batches(StreamPlan(lengths, 2 * utterances, 4, seed=seed)) for seed in (1, 1, 2))
@@ -94,7 +94,7 @@ def split(folder: Path, plan: StreamPlan) -> ShardedBatches:
     return ShardedBatches(shards, plan, drawer, augmenter, collator, 4096)
 
 
-def test_workers_read_only_their_own_shards_and_give_what_one_process_gives(sharded):
+def test_workers_read_their_own_shards_and_equal_one_process(sharded):
     lengths = [shard.durations for shard in Shards(sharded / "train.jsonl").shards]
     plan = StreamPlan(lengths, 24, 3, seed=1, workers=2)
     alone = [split(sharded, plan)[position] for position in range(len(plan))]
@@ -144,7 +144,7 @@ def job(folder: Path, output: Path, name: str, **settings) -> dict:
     )  # fmt: skip
 
 
-def test_a_training_from_shards_that_was_killed_in_an_epoch_ends_as_if_it_was_not(sharded, tmp_path, monkeypatch):
+def test_a_killed_training_from_shards_resumes_exactly(sharded, tmp_path, monkeypatch):
     full = job(sharded, tmp_path, "full", save_steps=5)
     assert full["utterances"] == 24 and full["steps"] == 12
     with pytest.raises(KeyboardInterrupt):

@@ -97,7 +97,7 @@ def test_an_adapter_says_the_method_it_was_trained_for(job, tmp_path):
     assert len(set(losses.values())) == 3
 
 
-def test_two_runs_with_the_same_seed_agree_and_another_seed_differs(job, tmp_path):
+def test_equal_seeds_give_equal_adapters_and_others_differ(job, tmp_path):
     job(name="first", stage="pruner", max_steps=2)
     job(name="second", stage="pruner", max_steps=2)
     job(name="third", stage="pruner", max_steps=2, seed=2)
@@ -111,7 +111,7 @@ AUGMENTED = {"speed": [0.9, 1.0, 1.1], "spec_augment": SpecAugment(), "batch_tok
 
 
 @pytest.mark.parametrize("settings", [{}, AUGMENTED])
-def test_an_interrupted_run_goes_on_as_if_it_had_not_been(job, tmp_path, capsys, settings):
+def test_an_interrupted_run_resumes_exactly(job, tmp_path, capsys, settings):
     settings = {"max_steps": 12, "save_steps": 4, "model": ModelSection(projection_rank=2), **settings}
     job(name="unbroken", resume=False, **settings)
     with pytest.raises(KeyboardInterrupt):
@@ -132,7 +132,7 @@ def test_an_interrupted_run_goes_on_as_if_it_had_not_been(job, tmp_path, capsys,
     assert_same_weights(tmp_path / "unbroken", tmp_path / "resumed")
 
 
-def test_a_training_told_to_stop_writes_a_checkpoint_and_goes_on_from_it_as_if_it_had_not_been(job, tmp_path):
+def test_sigterm_saves_a_checkpoint_that_resumes_exactly(job, tmp_path):
     settings = {"max_steps": 20, "save_steps": 50, "model": ModelSection(projection_rank=2)}
     job(name="unbroken", **settings)
     with pytest.raises(Stopped, match="stopped at step 11 by SIGTERM; run the stage again"):
@@ -214,7 +214,7 @@ def test_a_training_nobody_waits_for_saves_a_checkpoint_and_ends(job, tmp_path, 
 
 
 @pytest.mark.parametrize("room, name, step", [(worker, "_encode", None), (adapters, "name_base", 4)])
-def test_a_training_told_to_stop_outside_its_steps_ends_at_once(job, tmp_path, monkeypatch, room, name, step):
+def test_sigterm_outside_the_steps_ends_a_training_at_once(job, tmp_path, monkeypatch, room, name, step):
     with monkeypatch.context() as patch:
         patch.setattr(room, name, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
         with pytest.raises(Stopped, match="stopped before its first or after its last step"):
@@ -333,7 +333,7 @@ def test_early_stopping_ends_with_the_best_checkpoint(job, tmp_path, monkeypatch
         assert torch.equal(result[name], tensor), name
 
 
-def test_early_stopping_goes_on_after_an_interruption(job, tmp_path):
+def test_early_stopping_resumes_after_an_interruption(job, tmp_path):
     settings = {"stage": "pruner", "max_steps": 60, "save_steps": 3, "early_stopping": 3}
     unbroken = job(name="unbroken", resume=False, **settings)
     crash = unbroken["steps"] - 1  # when patience has nearly run out
