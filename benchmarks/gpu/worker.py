@@ -98,7 +98,7 @@ def serve(connection: Connection, base: str, tiny: bool) -> None:
 def set_up(tiny: bool) -> None:
     """Import what every part needs, which is slow, and choose attention's kernels as loading a model does.
 
-    Raises: RuntimeError: there is no GPU for sizes that need one.
+    Raises: RuntimeError: the sizes need a GPU, and there is none.
     """
     from rooms import open_rooms
 

@@ -16,7 +16,7 @@ FULL = 30 * 16_000  # samples the public code pads every recording to
 
 def padded_features(processor, waves: Sequence[np.ndarray]) -> dict[str, Tensor]:
     """The encoder's input of recordings padded to 30 s."""
-    # The longest row decides a batch's length: one of 30 s beside them pads all.
+    # The longest row decides a batch's length: a row of 30 s pads all of them.
     features = processor.features([*waves, np.zeros(FULL, np.float32)])
     return {name: tensor[:-1] for name, tensor in features.items()}
 
@@ -55,7 +55,7 @@ def baseline_loss(model, samples: Sequence[Mapping[str, Tensor]], features: Mapp
         pooled = [context[start : start + config.window].mean(0) for start in range(0, len(context), config.window)]
         embeddings = core.get_input_embeddings()(ids)
         pieces, spoken, listed = [], 0, 0
-        for place, token in enumerate(ids.tolist()):
+        for position, token in enumerate(ids.tolist()):
             if token == config.audio_token_index:
                 pieces.append(speech[spoken])
                 spoken += 1
@@ -63,7 +63,7 @@ def baseline_loss(model, samples: Sequence[Mapping[str, Tensor]], features: Mapp
                 pieces.append(pooled[listed])
                 listed += 1
             else:
-                pieces.append(embeddings[place])
+                pieces.append(embeddings[position])
         rows.append(torch.stack(pieces))
         labels.append(sample["labels"][0].to(inner.device))
     mask = nn.utils.rnn.pad_sequence([torch.ones(len(row), device=inner.device) for row in rows], batch_first=True)

@@ -50,7 +50,7 @@ def utterances(arguments, count: int, split: str = "train") -> tuple[list[Uttera
         rows.append(row)
         waves.append(wave)
     if len(rows) < count:
-        raise SystemExit(f"{manifest}: {len(rows)} utterances, {count} are asked for; take fewer, or prepare more")
+        raise SystemExit(f"{manifest}: {len(rows)} utterances, expected at least {count}; take fewer, or prepare more")
     return rows, waves
 
 
@@ -114,7 +114,7 @@ def report(arguments, device: torch.device, seconds: dict[str, list[float]], **f
     print(summary(seconds))
     for name, value in figures.items():
         print(f"{name.replace('_', ' ')}: {value}")
-    record(arguments, device, seconds={name: [round(one, 4) for one in taken] for name, taken in seconds.items()},
+    record(arguments, device, seconds={name: [round(turn, 4) for turn in taken] for name, taken in seconds.items()},
            times={name: round(times(seconds, name), 3) for name in seconds}, **figures)  # fmt: skip
 
 

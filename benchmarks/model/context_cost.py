@@ -59,7 +59,7 @@ def cost(arguments, window: int, lists, waves, device) -> tuple[int, int, float,
     prompts = [pruning_prompt()] * len(waves)
     batch = processor(prompts, lists, waves, targets=[", ".join(words[:2]) for words in lists])
     batch = {name: tensor.to(device) for name, tensor in batch.items()}
-    asked = {name: tensor.to(device) for name, tensor in processor(prompts, lists, waves).items()}
+    prompt = {name: tensor.to(device) for name, tensor in processor(prompts, lists, waves).items()}
 
     def step():
         model.train().zero_grad(set_to_none=True)
@@ -67,7 +67,7 @@ def cost(arguments, window: int, lists, waves, device) -> tuple[int, int, float,
 
     @torch.no_grad()
     def prefill():
-        model.eval()(**asked, logits_to_keep=1)
+        model.eval()(**prompt, logits_to_keep=1)
 
     seconds = alternately({"step": step, "prefill": prefill}, arguments.repeats, device)
     step_seconds, prefill_seconds = (statistics.median(taken) for taken in seconds.values())
@@ -76,7 +76,7 @@ def cost(arguments, window: int, lists, waves, device) -> tuple[int, int, float,
 
 
 def kept_bytes(model, batch) -> int:
-    """Bytes autograd keeps of one forward pass, each storage once, without the weights."""
+    """Return the bytes autograd keeps of a forward pass, each storage once, without the weights."""
     weights = {weight.untyped_storage().data_ptr() for weight in model.parameters()}
     kept = {}
 

@@ -42,11 +42,11 @@ def main() -> None:
         return EncodedAudio.whole(states[0], seconds)
 
     def one_by_one(waves, lists):
-        found = []
+        results = []
         for wave, words in zip(waves, lists, strict=True):
             predicted = recogniser.prune([padded(wave)], [words])
-            found += recogniser.transcribe([padded(wave)], predicted)
-        return found
+            results += recogniser.transcribe([padded(wave)], predicted)
+        return results
 
     def alone(waves, lists):
         return [text for wave, words in zip(waves, lists, strict=True) for text in ours([wave], [words])]
@@ -63,7 +63,7 @@ def main() -> None:
     sides = zip(texts, (ours, one_by_one, alone), strict=True)
     seconds = alternately({name: taking_turns(name, side) for name, side in sides}, arguments.turns, device)
     mine, *others = ([text for part in parts[1:] for text in part] for parts in texts.values())
-    same = {name: sum(map(str.__eq__, mine, found)) for name, found in zip(list(texts)[1:], others, strict=True)}
+    same = {name: sum(map(str.__eq__, mine, other)) for name, other in zip(list(texts)[1:], others, strict=True)}
     report(arguments, device, seconds, utterances=len(mine), same_words=same)
 
 

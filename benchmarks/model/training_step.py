@@ -61,8 +61,8 @@ def main() -> None:
 
     def from_kept(prompts, keywords, audio, targets):
         states = [kept[id(wave)][: processor.frames(len(wave))] for wave in audio]
-        batch = processor(prompts, keywords, frames=[len(one) for one in states], targets=targets)
-        mask = pad_sequence([torch.ones(len(one)) for one in states], batch_first=True).bool()
+        batch = processor(prompts, keywords, frames=[len(rows) for rows in states], targets=targets)
+        mask = pad_sequence([torch.ones(len(rows)) for rows in states], batch_first=True).bool()
         batch |= {"speech_states": pad_sequence(states, batch_first=True), "speech_mask": mask}
         return model(**{name: tensor.to(device) for name, tensor in batch.items()}).loss
 

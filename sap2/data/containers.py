@@ -6,6 +6,7 @@ open other files or the network, and headerless noise would pass for AAC.
 
 import errno
 from collections.abc import Iterator
+from fractions import Fraction
 from itertools import chain
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -112,7 +113,7 @@ class ContainerReader:
         """Length in frames from the header; None if unknown or only an estimate."""
         if self._format != "mov" or not self._stream.duration:
             return None
-        return round(float(self._stream.duration * self._stream.time_base) * self.sample_rate)
+        return round(float(self._stream.duration * self._time_base) * self.sample_rate)
 
     def blocks(self, first: int = 0) -> Iterator[np.ndarray]:
         """Yield mono float32 samples from frame `first` on; channels are averaged.
@@ -137,7 +138,7 @@ class ContainerReader:
 
         seconds = first / self.sample_rate - PREROLL
         try:
-            self._container.seek(self._origin + int(seconds / self._stream.time_base), stream=self._stream)
+            self._container.seek(self._origin + int(seconds / self._time_base), stream=self._stream)
         except av.FFmpegError as error:
             raise _fault(self._name, error) from error
         self._frames = self._decoded()
@@ -145,7 +146,14 @@ class ContainerReader:
         if frame is None:
             return first
         self._frames = chain([frame], self._frames)
-        return round(float(((frame.pts or 0) - self._origin) * self._stream.time_base) * self.sample_rate)
+        return round(float(((frame.pts or 0) - self._origin) * self._time_base) * self.sample_rate)
+
+    @property
+    def _time_base(self) -> Fraction:
+        """Seconds per unit of the track's timestamps."""
+        if self._stream.time_base is None:
+            raise InputError(f"{self._name}: its audio track has no time base; export it again")
+        return self._stream.time_base
 
     def _decoded(self) -> Iterator["av.AudioFrame"]:
         import av
@@ -183,7 +191,9 @@ def read_chapters(file: BinaryIO, name: object, format: str) -> list[tuple[Secon
     """
     with _open(file, name, format) as container:
         marks = container.chapters()
-    return sorted((float(mark["start"] * mark["time_base"]), mark["metadata"].get("title", "")) for mark in marks)
+    return sorted(
+        (float(mark["start"] * (mark["time_base"] or 0)), mark["metadata"].get("title", "")) for mark in marks
+    )
 
 
 def _open(file: BinaryIO, name: object, format: str) -> "av.container.InputContainer":
@@ -193,7 +203,7 @@ def _open(file: BinaryIO, name: object, format: str) -> "av.container.InputConta
         raise InputError(f"{name}: reading {format} needs PyAV: pip install av") from error
     file.seek(0)
     try:
-        return av.open(_Seekable(file), format=format, options=OPTIONS, metadata_errors="replace")
+        return av.open(_Seekable(file), "r", format=format, options=OPTIONS, metadata_errors="replace")
     except (av.FFmpegError, ValueError) as error:
         raise _fault(name, error) from error
 
@@ -210,5 +220,5 @@ def _mono(frame: "av.AudioFrame") -> np.ndarray:
     if samples.dtype == np.uint8:
         samples = (samples.astype(np.float32) - 128) / 128
     elif samples.dtype.kind == "i":
-        samples = samples.astype(np.float32) / -float(np.iinfo(samples.dtype).min)
+        samples = samples.astype(np.float32) / 2 ** (8 * samples.dtype.itemsize - 1)
     return samples.mean(axis=0, dtype=np.float32)

@@ -12,10 +12,10 @@ import re
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any, get_args
 
 import numpy as np
 
-from sap2.constants import SPLITS
 from sap2.data.audio import save_audio
 from sap2.data.card import Card
 from sap2.data.names import Sound, Split, draw_sound, similar_sound, split_of
@@ -24,13 +24,16 @@ from sap2.data.shards import pack
 from sap2.data.speech import SAMPLE_RATE, VOICES, Synthesiser, augment
 from sap2.files import atomic_dir
 from sap2.manifest import Utterance, audio_path, write_manifest
+from sap2.params import PrepareSection
 from sap2.progress import track
 
 __all__ = ["COMMON_WORDS", "Sentence", "draw_sentence", "prepare_lectures", "render"]
 
-SENTENCES_A_SLIDE = 2
+Slide = list[tuple[str, Sound]]  # names with their spelling
+
+SENTENCES_PER_SLIDE = 2
 CHUNK = 100  # utterances per process
-RATES = (170, 220)  # words a minute
+RATES = (170, 220)  # words per minute
 PITCHES = (30, 70)
 
 SLOTS: dict[str, tuple[str, ...]] = {
@@ -115,19 +118,19 @@ def render(sentence: Sentence, rng: np.random.Generator, synthesiser: Synthesise
     return augment(synthesiser.speak(spoken, voice, rate, pitch, spread), rng), voice
 
 
-def prepare_lectures(section, output: Path) -> dict:
+def prepare_lectures(section: PrepareSection, output: Path) -> dict[str, Any]:
     """Generate the corpus: `train.jsonl`, `dev.jsonl`, `test.jsonl`, `audio/*.flac` and the card under `output`.
 
     Args:
-        section: The `prepare` section of params.yaml: seed, `{split}_utterances`, list_size, slides, hard_share,
-            workers.
+        section: The `prepare` section of params.yaml; read are seed, `{split}_utterances`, list_size, slides,
+            hard_share, workers and shard_size.
         output: Folder, replaced atomically.
     Returns: The content of card.json.
     """
     card = Card("lectures", section, FACTS | {"list_size": section.list_size})
     with atomic_dir(output) as partial:
         (partial / "audio").mkdir()
-        for number, split in enumerate(SPLITS):
+        for number, split in enumerate(get_args(Split)):
             count = getattr(section, f"{split}_utterances")
             rng = np.random.default_rng((section.seed, number))
             plans = _plan_split(split, count, section, rng)
@@ -141,17 +144,17 @@ def prepare_lectures(section, output: Path) -> dict:
         return card.write(partial, sum(figures.utterances for figures in card.splits.values()), Quarantine())
 
 
-def _plan_split(split: Split, count: int, section, rng: np.random.Generator) -> list[dict]:
+def _plan_split(split: Split, count: int, section: PrepareSection, rng: np.random.Generator) -> list[dict[str, Any]]:
     """Draw sentence and slides of each utterance of a split."""
     list_size, slides = section.list_size, section.slides
-    plans: list[dict] = []
+    plans: list[dict[str, Any]] = []
     while len(plans) < count:
-        talk = f"{split}-{len(plans) // (SENTENCES_A_SLIDE * 2 * slides):04d}"
+        talk = f"{split}-{len(plans) // (SENTENCES_PER_SLIDE * 2 * slides):04d}"
         deck = _draw_deck(split, list_size, slides, section.hard_share, rng)
         for position, slide in enumerate(deck):
             window = _slides_around(deck, position, slides)
             keywords = [name for near in window for name, _ in near][:list_size]
-            for _ in range(SENTENCES_A_SLIDE):
+            for _ in range(SENTENCES_PER_SLIDE):
                 skeleton = draw_skeleton(split, rng)
                 chosen = rng.permutation(len(slide))[: skeleton.split().count(NAME)]
                 names, sounds = zip(*(slide[i] for i in chosen), strict=True) if len(chosen) else ((), ())
@@ -168,14 +171,13 @@ def _plan_split(split: Split, count: int, section, rng: np.random.Generator) -> 
     return plans[:count]
 
 
-def _draw_deck(
-    split: Split, list_size: int, slides: int, hard_share: float, rng: np.random.Generator
-) -> list[list[tuple[str, Sound]]]:
+def _draw_deck(split: Split, list_size: int, slides: int, hard_share: float, rng: np.random.Generator) -> list[Slide]:
     """Draw a lecture's slides of (spelling, sound); no two names of a lecture sound or look the same."""
     per_slide = -(-list_size // slides)
-    sounds, names, deck = set(), set(COMMON_WORDS), []
+    sounds: set[str] = set()
+    names, deck = set(COMMON_WORDS), list[Slide]()
     for _ in range(2 * slides):
-        slide: list[tuple[str, Sound]] = []
+        slide: Slide = []
         while len(slide) < max(per_slide, 2):
             hard = slide and rng.random() < hard_share
             sound = similar_sound(slide[-1][1], split, rng) if hard else draw_sound(split, rng)
@@ -188,14 +190,14 @@ def _draw_deck(
     return deck
 
 
-def _slides_around(deck: list, position: int, slides: int) -> list:
+def _slides_around(deck: list[Slide], position: int, slides: int) -> list[Slide]:
     """Return the `slides` slides nearest to `position`, the slide at `position` first."""
     start = min(max(position - slides // 2, 0), len(deck) - slides)
     return sorted(deck[start : start + slides], key=lambda slide: slide is not deck[position])
 
 
 def _render_split(
-    plans: list[dict], seed: tuple[int, ...], folder: Path, workers: int, split: Split
+    plans: list[dict[str, Any]], seed: tuple[int, ...], folder: Path, workers: int, split: Split
 ) -> list[Utterance]:
     """Synthesise the plans, `CHUNK` per process with a fresh engine, so that the number of workers changes nothing."""
     jobs = [(plans[start : start + CHUNK], (*seed, start), folder) for start in range(0, len(plans), CHUNK)]
@@ -205,7 +207,7 @@ def _render_split(
         return [Utterance(**row) for row in track(fields, total=len(plans), label=f"prepare {split}")]
 
 
-def _render_chunk(job: tuple[list[dict], tuple[int, ...], Path]) -> list[dict]:
+def _render_chunk(job: tuple[list[dict[str, Any]], tuple[int, ...], Path]) -> list[dict[str, Any]]:
     plans, seed, folder = job
     rng, synthesiser, made = np.random.default_rng((*seed, 1)), Synthesiser(), []
     for plan in plans:

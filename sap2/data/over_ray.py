@@ -1,6 +1,7 @@
 """`prepare` split into parts that run on a Ray cluster (the extra `ray`)."""
 
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ def prepare_over_ray(
         ray.init(address=address, include_dashboard=False, log_to_driver=False)
     try:
         items = ray.data.from_items(list(range(parts)), override_num_blocks=parts)
-        done = items.map(_part, fn_kwargs=work).take_all()
+        done = items.map(partial(_part, **work)).take_all()
     finally:
         if started:
             ray.shutdown()

@@ -70,7 +70,7 @@ def encode(
         label: Name of the progress display; None = no progress.
     """
     lengths = [len(wave) for wave in audio]
-    budget = int(batch_seconds * processor.feature_extractor.sampling_rate)  # type: ignore[attr-defined]
+    budget = int(batch_seconds * processor.feature_extractor.sampling_rate)
     states: list[Tensor | None] = [None] * len(audio)
     for rows in _batches(lengths, batch_size, budget, label):
         features = processor.features([audio[row] for row in rows])
@@ -154,7 +154,7 @@ def tags(
     for rows in _batches(lengths, batch_size, batch_tokens, label):
         lists = [keywords[row] for row in rows]
         inputs = _inputs(model, processor, [items[row] for row in rows], [prompt] * len(rows), lists, "right")
-        places = processor.keyword_places(inputs["input_ids"], lists)
+        places = processor.keyword_positions(inputs["input_ids"], lists)
         odds = model.tag_keywords(places, **inputs).tolist()
         for row, words, values in zip(rows, lists, odds, strict=True):
             results[row] = dict(zip(words, values, strict=False))

@@ -1,14 +1,19 @@
-"""What our models' configurations add to their families': how the list between the context markers is pooled."""
+"""Configuration fields of the method: how the keyword list between the context markers is pooled."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig as StockConfig
+else:
+    StockConfig = object  # a mixin: the family's own configuration class follows it
 
 AGGREGATES = ("mean", "logsumexp", "max")
 WEIGHTINGS = ("speech", "mean")
 WINDOWS = ("keyword", "fixed")
 METHODS = ("tpi", "pc", "jpi")
 SIMILARITIES = ("dot", "cosine")
-# What an adapter was trained with: it travels beside the adapter (sap_config.json), and the base knows nothing of it.
+# Settings an adapter was trained with: saved beside the adapter (sap_config.json), never with the base.
 SAP_FIELDS = (
     "method", "window", "pooling_heads", "aggregate", "weighting", "similarity", "windows", "projection_rank",
     "separator", "tagging",
@@ -16,32 +21,33 @@ SAP_FIELDS = (
 
 
 @dataclass
-class SapFields:
-    """Speech-driven attention-based pooling of the context; stands before a family's stock configuration class.
+class SapFields(StockConfig):
+    """Settings of the speech-driven attention-based pooling: a mixin before a family's stock configuration class.
 
     Args:
-        method: What its weights were trained to do with a list: `tpi`, one of two stages, pruning or transcribing with
-            what is left; `pc`, transcribing with all of it; `jpi`, both in one answer.
-        window: Context tokens pooled into one vector, at least 1 (1 keeps every token as it is).
+        method: What the weights were trained to do with a list: `tpi`, either of two stages, pruning the list or
+            transcribing with the selected keywords; `pc`, transcribing with the full list; `jpi`, both in a single
+            answer.
+        window: Context tokens pooled into a vector, at least 1 (1 keeps every token unchanged).
         pooling_heads: Heads of the relevance; must divide the text model's hidden size.
-        aggregate: How a token's scores over the speech frames become one relevance: `mean`, `logsumexp` (soft maximum),
-            `max`.
-        weighting: `speech` weighs a window's tokens by relevance, `mean` gives them equal shares (ablation).
-        similarity: `dot` is the paper's scaled dot product; `cosine` first brings both sides to unit mean square a
+        aggregate: How a token's scores over the speech frames are reduced to its relevance: `mean`, `logsumexp` (soft
+            maximum), `max`.
+        weighting: `speech` weighs a window's tokens by relevance, `mean` gives them equal weights (ablation).
+        similarity: `dot` is the paper's scaled dot product; `cosine` first scales both sides to unit mean square per
             head, so that the weights don't depend on the scale of the embeddings.
-        projection_rank: Rank of what training may add to the identity in the pooling's query and key projections; 0 =
-            no projections.
+        projection_rank: Rank of the learned update to the identity in the pooling's query and key projections; 0 = no
+            projections.
         windows: `keyword` ends windows at keyword borders, `fixed` cuts the list every `window` tokens.
         separator: Text between two keywords of the list.
-        tagging: Weight, beside the answer's, of the loss with which stage 1 learnt to tag every listed keyword as
-            spoken or not; 0 = it did not, and only its answer says what was heard.
-        spoken_id, unspoken_id: The tags: tokens whose logits are compared; set from the tokenizer as the next ones.
-        context_start_id, context_end_id, context_token_id: The markers and the placeholder that stands for one window;
-            set from the tokenizer when a base is loaded.
-        trained_markers: Whether the markers' embeddings are trained: the base's tokenizer lacked them.
+        tagging: Weight, relative to the answer's, of the loss that trains stage 1 to tag every listed keyword as
+            spoken or not; 0 = no tags, spoken keywords are read from the answer only.
+        spoken_id, unspoken_id: The tags: tokens whose logits are compared; set from the tokenizer, as the markers' ids.
+        context_start_id, context_end_id, context_token_id: The markers, and the placeholder of a window; set from the
+            tokenizer when a base is loaded.
+        trained_markers: Whether the markers' embeddings are trained, because the base's tokenizer lacked them.
     """
 
-    list_first: ClassVar[bool] = False  # whether the family's prompt holds the list before the speech
+    list_first: ClassVar[bool] = False  # whether the list precedes the speech in the family's prompt
 
     method: str = "tpi"
     window: int = 2
@@ -60,7 +66,7 @@ class SapFields:
     context_token_id: int | None = None
     trained_markers: bool = False
 
-    def __post_init__(self, **kwargs):
+    def __post_init__(self, **kwargs: Any) -> None:
         super().__post_init__(**kwargs)
         hidden = self.text_config.hidden_size
         if self.tagging < 0:
@@ -68,7 +74,7 @@ class SapFields:
         if self.tagging and self.list_first:
             raise ValueError(
                 f"tagging is {self.tagging}, must be 0 for {self.model_type.removeprefix('sap_')}: its prompt has the "
-                "list before the speech, so a keyword would be tagged before it is heard; set model.tagging to 0"
+                "list before the speech, so keywords would be tagged before the speech is read; set model.tagging to 0"
             )
         if self.window < 1:
             raise ValueError(f"window is {self.window}, must be at least 1")
@@ -83,6 +89,6 @@ class SapFields:
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name} is {getattr(self, name)!r}, must be one of {', '.join(allowed)}")
 
-    def sap_fields(self) -> dict:
-        """The method and the pooling settings alone, as saved beside an adapter."""
+    def sap_fields(self) -> dict[str, Any]:
+        """Return only the method and the pooling settings, as saved beside an adapter."""
         return {name: getattr(self, name) for name in SAP_FIELDS}

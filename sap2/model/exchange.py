@@ -1,15 +1,15 @@
-"""Adapters of ms-swift, as the public recipe writes them, to ours and back; ours to what plain PEFT reads.
+"""Conversion of adapters between ms-swift's layout, as the public recipe writes it, plain PEFT's and ours.
 
-Tensors and their values stay as they are; names differ. ms-swift's are those of transformers before 5
-(`language_model.model.layers…`, `multi_modal_projector.linear`), ours and plain PEFT's those since
-(`model.language_model.layers…`). PEFT translates the former by itself, all but the projector's, which it drops.
+Tensors keep their values; only names differ. ms-swift uses the names of transformers before 5
+(`language_model.model.layers…`, `multi_modal_projector.linear`), we and plain PEFT the names since 5
+(`model.language_model.layers…`). PEFT translates the old names itself, except the projector's, which it drops.
 """
 
 import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from peft import LoraConfig, get_peft_model, get_peft_model_state_dict
 from safetensors import SafetensorError, safe_open
@@ -38,40 +38,43 @@ __all__ = ["Layout", "export_adapter", "import_adapter"]
 Layout = Literal["ms-swift", "peft"]
 
 CONFIG = "adapter_config.json"
-WRAPPED = "base_model.model."  # before every tensor's name in an adapter's file
-OLD, NEW = "ms-swift", "peft"
-# Beginnings of names before transformers 5 and since; the first that fits counts.
+WRAPPED = "base_model.model."  # prefix of every tensor's name in an adapter's file
+OLD: Final = "ms-swift"
+NEW: Final = "peft"
+# Prefixes of names before transformers 5 and since; the first match applies.
 RENAMED = (
     ("language_model.lm_head", "lm_head"),
     ("language_model.model", "model.language_model"),
     ("audio_tower", "model.audio_tower"),
     ("multi_modal_projector", "model.multi_modal_projector"),
 )
-# What the public code's pooling comes to: plain means of windows that take no notice of keywords.
+# Equivalent of the public code's pooling: plain means of windows that ignore keyword borders.
 PUBLIC_POOLING = {"method": "tpi", "window": 2, "weighting": "mean", "windows": "fixed", "tagging": 0.0}
-CLASS_FREE = {"auto_mapping": None, "task_type": None}  # what ties an adapter to a class of models
-OFFSETS = f"{WRAPPED}model.{MARKERS}.offsets"  # of the markers' embeddings, as our adapters hold them
-# The same as rows of the embedding table, as PEFT trains and holds them.
+CLASS_FREE = {"auto_mapping": None, "task_type": None}  # resets the fields that name a model class
+OFFSETS = f"{WRAPPED}model.{MARKERS}.offsets"  # of the markers' embeddings, in our adapters
+# The markers' rows of the embedding table, in PEFT's layout.
 ROWS = f"{WRAPPED}model.language_model.embed_tokens.token_adapter.trainable_tokens_delta"
-# The parts that ms-swift names in a pattern, in its order.
+# Parts of a model in the pattern that ms-swift writes, in its order.
 PARTS = ("language_model", "audio_tower", "multi_modal_projector")
 
 
 def import_adapter(source: str | Path, base: str | Path, output: str | Path, **pooling: Any) -> list[str]:
-    """Convert an adapter of ms-swift or of plain PEFT to our layout; the folder appears whole or not at all.
+    """Convert an adapter of ms-swift or plain PEFT to our layout; the folder is written atomically.
 
     Args:
         source: Folder with adapter_config.json and adapter_model.safetensors.
         base: The base it was trained on: a folder, or a hub id.
-        pooling: Fields of `SapFields` that it was trained with; by default those of the public code.
+        pooling: Fields of `SapFields` that it was trained with; by default the public code's.
     Returns: The modules that have an adapter.
-    Raises: ModelError: it is not LoRA, trains other things as well, or its tensors are not those of this base.
+    Raises: ModelError: it is not LoRA, trains other weights as well, or its tensors do not fit this base.
     """
     source = Path(source)
     config, weights = _read(source)
     weights = {_renamed(name, OLD, NEW): weight for name, weight in weights.items()}
     if other := sorted(name for name in weights if ".lora_" not in name):
-        raise ModelError(f"{source}: trains more than LoRA's matrices ({other[0]}); merge it into the base instead")
+        raise ModelError(
+            f"{source}: trains other weights than LoRA's matrices ({other[0]}); merge it into the base instead"
+        )
     modules = _modules(weights)
     processor = load_processor(base)
     fields = {name: value for name, value in (PUBLIC_POOLING | pooling).items() if value is not None}
@@ -91,15 +94,15 @@ def import_adapter(source: str | Path, base: str | Path, output: str | Path, **p
 
 
 def export_adapter(adapter: str | Path, base: str | Path, output: str | Path, layout: Layout) -> list[str]:
-    """Write an adapter of ours as ms-swift (`ms-swift`) or as PEFT on transformers' own class (`peft`) loads it.
+    """Convert an adapter of ours for ms-swift (`ms-swift`), or for PEFT on transformers' stock class (`peft`).
 
-    What neither knows stays behind: how the list is pooled, which sap_config.json says. The markers' trained rows go
-    along as PEFT's trainable tokens.
+    The pooling settings of sap_config.json are not exported, as neither supports them. The markers' trained rows become
+    PEFT's trainable tokens.
 
     Args:
         base: The folder of the base it was trained on.
     Returns: The modules that have an adapter.
-    Raises: ModelError: it holds what the stock class has no place for, as learned projections of the pooling.
+    Raises: ModelError: the adapter has weights that the stock class lacks, such as the pooling's learned projections.
     """
     adapter = Path(adapter)
     config, weights = _read(adapter)
@@ -107,7 +110,7 @@ def export_adapter(adapter: str | Path, base: str | Path, output: str | Path, la
         rows, ids = _marker_rows(Path(base), has_own_rows(adapter), weights.pop(OFFSETS))
         weights, config = weights | {ROWS: rows}, config | {"trainable_token_indices": {"embed_tokens": ids}}
     if learned := sorted(name for name in weights if ".lora_" not in name and name != ROWS):
-        raise ModelError(f"{adapter}: holds {learned[0]}, for which no stock model has a place; it cannot be exported")
+        raise ModelError(f"{adapter}: has {learned[0]}, which no stock model has; it cannot be exported")
     modules = _modules(weights)
     weights = {_renamed(name, NEW, layout): weight for name, weight in weights.items()}
     config |= {"target_modules": _pattern(modules, layout), "modules_to_save": None, **CLASS_FREE}
@@ -118,10 +121,10 @@ def export_adapter(adapter: str | Path, base: str | Path, output: str | Path, la
 
 
 def _marker_rows(base: Path, own: bool, offsets: Tensor) -> tuple[Tensor, list[int]]:
-    """The markers' trained rows of the embedding table, and their places in it.
+    """Return the markers' trained rows of the embedding table, and their ids.
 
     Args:
-        own: Whether the rows that training started from are the base's own: see `load_model`.
+        own: Whether training started from the base's own rows: see `load_model`.
     """
     processor = load_processor(base)
     ids = processor.tokenizer.convert_tokens_to_ids(list(processor.context_tokens[:2]))
@@ -131,10 +134,10 @@ def _marker_rows(base: Path, own: bool, offsets: Tensor) -> tuple[Tensor, list[i
                 if name.endswith("embed_tokens.weight"):
                     table = file.get_tensor(name).float()
                     if len(table) <= max(ids):
-                        raise ModelError(f"{base}: its embedding table has no rows for the context markers to export")
+                        raise ModelError(f"{base}: its embedding table has no rows for the context markers")
                     start = table[ids] if own else marker_start(table, processor).expand(2, -1)
                     return (start + offsets.float()).contiguous(), ids
-    raise ModelError(f"{base}: no embedding table in its *.safetensors; give the base the adapter was trained on")
+    raise ModelError(f"{base}: has no embedding table in *.safetensors; give the base the adapter was trained on")
 
 
 def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -144,11 +147,13 @@ def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     try:
         return config, load_file(folder / ADAPTER_WEIGHTS)
     except (OSError, SafetensorError) as error:
-        raise ModelError(f"{folder / ADAPTER_WEIGHTS}: not readable ({error}); other formats are not read") from error
+        raise ModelError(
+            f"{folder / ADAPTER_WEIGHTS}: not readable ({error}); only safetensors files can be read"
+        ) from error
 
 
-def _renamed(name: str, of: Layout, wanted: Layout) -> str:
-    """A tensor's name in the other layout; a name that is in it already stays.
+def _renamed(name: str, source: Layout, target: Layout) -> str:
+    """Return a tensor's name in the target layout; a name already in it is unchanged.
 
     >>> _renamed("base_model.model.language_model.model.layers.0.mlp.up_proj.lora_A.weight", "ms-swift", "peft")
     'base_model.model.model.language_model.layers.0.mlp.up_proj.lora_A.weight'
@@ -156,23 +161,23 @@ def _renamed(name: str, of: Layout, wanted: Layout) -> str:
     'base_model.model.multi_modal_projector.linear.lora_B.weight'
     """
     bare = name.removeprefix(WRAPPED)
-    for old, new in RENAMED if of != wanted else ():
-        before, after = (old, new) if of == OLD else (new, old)
+    for old, new in RENAMED if source != target else ():
+        before, after = (old, new) if source == OLD else (new, old)
         if bare.startswith(f"{before}."):
             return f"{WRAPPED}{after}{bare.removeprefix(before)}"
     return name
 
 
 def _modules(weights: Mapping[str, Tensor]) -> list[str]:
-    """The modules of an adapter in our layout."""
+    """Return the modules that have an adapter, from tensors in our layout."""
     names = {name.partition(".lora_")[0].removeprefix(WRAPPED) for name in weights if ".lora_" in name}
     if not names:
-        raise ModelError("the adapter holds none of LoRA's matrices")
+        raise ModelError("the adapter has no LoRA matrices")
     return sorted(names)
 
 
 def _pattern(modules: list[str], layout: Layout) -> str:
-    """Full-match pattern of exactly the kinds of modules that have an adapter, as ms-swift writes it."""
+    """Return a full-match pattern of the kinds of modules that have an adapter, as ms-swift writes it."""
     parts = []
     for part in PARTS:
         leaves = sorted({name.rsplit(".", 1)[1] for name in modules if name.startswith(f"model.{part}.")})
@@ -185,7 +190,7 @@ def _pattern(modules: list[str], layout: Layout) -> str:
 def _check(
     source: Path, config: Mapping[str, Any], weights: Mapping[str, Tensor], family: Family, shape: SapFields
 ) -> None:
-    """Hold the tensors' names and sizes against those the adapter has on this base; no weight is loaded."""
+    """Compare the tensors' names and shapes with an adapter's on this base; no weights are loaded."""
     known = set(LoraConfig.__dataclass_fields__)
     lora = LoraConfig(**{name: value for name, value in config.items() if name in known and name != "peft_type"})
     with device("meta"):
@@ -195,7 +200,7 @@ def _check(
     except ValueError as error:
         raise ModelError(f"{source}: does not fit the base ({str(error).splitlines()[0]})") from error
     wanted = get_peft_model_state_dict(adapted, save_embedding_layers=False)
-    for what, names in (("lacks", wanted.keys() - weights.keys()), ("holds", weights.keys() - wanted.keys())):
+    for what, names in (("lacks", wanted.keys() - weights.keys()), ("has", weights.keys() - wanted.keys())):
         if names:
             raise ModelError(f"{source}: {what} {', '.join(sorted(names)[:3])}, unlike an adapter of this base")
     for name, weight in weights.items():

@@ -8,8 +8,8 @@ from transformers import initialization as init
 class MarkerOffsets(nn.Module):
     """Trained offset of each context marker's embedding, added to the frozen row of the base's table.
 
-    Two rows instead of PEFT's `trainable_token_indices`, which copies the whole table in every forward pass, so for
-    every decoded token. 0 at the start; an adapter carries them by naming this module in PEFT's `modules_to_save`.
+    Two rows instead of PEFT's `trainable_token_indices`, which copies the full table in every forward pass, and so for
+    every decoded token. Offsets start at 0; an adapter includes them through PEFT's `modules_to_save`.
     """
 
     def __init__(self, config):
@@ -23,10 +23,10 @@ class MarkerOffsets(nn.Module):
             init.zeros_(self.offsets)
 
     def forward(self, embeddings: Tensor, input_ids: Tensor) -> Tensor:
-        """Add the offsets where the markers are.
+        """Add the offsets at the markers' positions.
 
         Args:
-            embeddings: Of the base's table, `(batch, sequence, hidden)`.
+            embeddings: Rows of the base's table, `(batch, sequence, hidden)`.
             input_ids: `(batch, sequence)`.
         """
         if self.offsets is None:

@@ -1,13 +1,14 @@
-"""The method on any speech language model of transformers: mixins that stand before a family's stock classes.
+"""The method on any speech language model of transformers: mixins that precede a family's stock classes.
 
 A model is an encoder (`audio_tower`), a projector (`multi_modal_projector`) and a text model (`language_model`). The
-mixins fill the prompt's `<|context|>` placeholders with pooled vectors, as its audio placeholders are filled with
-speech, and pass only scored positions through the head for the loss. What tells families apart is in
+mixins fill the prompt's `<|context|>` placeholders with pooled vectors, just as its audio placeholders are filled with
+speech, and pass only scored positions through the head for the loss. What differs between families is defined in
 `sap2.model.families`.
 """
 
 from dataclasses import fields
 from functools import wraps
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +20,14 @@ from transformers.utils import can_return_tuple
 from sap2.model.markers import MarkerOffsets
 from sap2.model.pooling import ContextPooling, LowRankProjection
 
-# Everything the prompt's placeholders are filled from; read once, at prefill.
+# The mixins' base classes: a family's stock class follows them, and brings what transformers' classes have.
+if TYPE_CHECKING:
+    StockModel = PreTrainedModel
+    StockGenerator = GenerationMixin
+else:
+    StockModel = StockGenerator = object
+
+# Inputs that the prompt's placeholders are filled from; read only at prefill.
 PREFILL_INPUTS = (
     "input_features", "feature_attention_mask", "input_features_mask", "speech_states", "speech_mask", "context_ids",
     "context_windows",
@@ -27,27 +35,39 @@ PREFILL_INPUTS = (
 # Name of the keys and values of earlier tokens in the inputs and outputs of transformers' models: `cache` since 5.24,
 # `past_key_values` before. 5.24 to 5.39 still accept the old name as an input.
 CACHE = next(field.name for field in fields(BaseModelOutputWithPast) if field.name in ("cache", "past_key_values"))
-SPOKEN_WEIGHT = 4.0  # of a spoken keyword in the tags' loss: few of a list are
+SPOKEN_WEIGHT = 4.0  # weight of a spoken keyword in the tags' loss: most of a list is not spoken
+
+Count = TypeVar("Count", int, Tensor)
 
 
-class OwnLengthEncoder:
-    """Whisper-type encoder at the batch's own length: same weights, same valid outputs, no 30 s of padding.
+class OwnLengthEncoder(StockModel):
+    """Whisper-type encoder at the batch's own length: same weights, same valid outputs, no padding to 30 s.
 
-    Stands before the stock encoder of a family that has Whisper's layers, an average pool of 2 and a mask.
+    Precedes a family's stock encoder with Whisper's layers, an average pool of 2 and a mask.
     """
 
-    def forward(self, input_features: Tensor, attention_mask: Tensor | None = None, **kwargs) -> BaseModelOutput:
+    conv1: nn.Conv1d
+    conv2: nn.Conv1d
+    embed_positions: nn.Embedding
+    layers: nn.ModuleList
+    avg_pooler: nn.AvgPool1d
+    layer_norm: nn.LayerNorm
+    dropout: float
+    layerdrop: float
+    max_source_positions: int
+
+    def forward(self, input_features: Tensor, attention_mask: Tensor | None = None, **kwargs: Any) -> BaseModelOutput:
         """Encode mel features.
 
         Args:
-            input_features: Log-mel, `(batch, mels, mel_frames)`; beyond a row's end it must hold the mel of silence.
+            input_features: Log-mel, `(batch, mels, mel_frames)`; after a row's end it must hold the mel of silence.
             attention_mask: True = a mel frame of speech, `(batch, mel_frames)`; None = all.
-        Returns: `last_hidden_state`, `(batch, frames, encoder_hidden)`; `frame_count` says how many are valid.
+        Returns: `last_hidden_state`, `(batch, frames, encoder_hidden)`; `frame_count` gives the number of valid frames.
         Raises: ValueError: more mel frames than the encoder has positions.
         """
         limit = self.max_source_positions * self.conv1.stride[0] * self.conv2.stride[0]
         if input_features.shape[-1] > limit:
-            raise ValueError(f"{input_features.shape[-1]} mel frames, the encoder takes {limit}; split the audio")
+            raise ValueError(f"got {input_features.shape[-1]} mel frames, expected at most {limit}; split the audio")
         input_features = input_features.to(self.conv1.weight)
         hidden = nn.functional.gelu(self.conv1(input_features))
         hidden = nn.functional.gelu(self.conv2(hidden)).transpose(1, 2)  # (batch, conv_frames, encoder_hidden)
@@ -67,20 +87,22 @@ class OwnLengthEncoder:
         return BaseModelOutput(last_hidden_state=self.layer_norm(hidden))
 
 
-def frame_count(mel_frames):
-    """Valid frames after convolutions and pooling, for a number or a tensor of mel frames; 0 for 2 or fewer."""
+def frame_count(mel_frames: Count) -> Count:
+    """Return the valid frames after convolutions and pooling, from a number or tensor of mel frames; 0 up to 2."""
     return ((mel_frames - 1) // 2 + 1) // 2
 
 
-class AddedWeights:
-    """Handling of the weights that no base has: float32, and without effect until they are trained."""
+class AddedWeights(StockModel):
+    """Mixin for the weights that no base has: they are float32 and have no effect until they are trained."""
 
-    _keys_to_ignore_on_load_missing = [r"context_pooling\.", r"context_markers\."]
+    _keys_to_ignore_on_load_missing: set[str] | list[str] | None = [r"context_pooling\.", r"context_markers\."]
 
     @property
     def is_gradient_checkpointing(self) -> bool:
-        """Whether activations are computed again in the backward pass: PEFT reads it by this name, of which
-        transformers 5.24 warns."""
+        """Whether activations are recomputed in the backward pass.
+
+        PEFT reads this name; transformers 5.24 deprecates it.
+        """
         return any(getattr(module, "gradient_checkpointing", False) for module in self.modules())
 
     @torch.no_grad()
@@ -91,19 +113,21 @@ class AddedWeights:
 
 
 class SapModel(AddedWeights):
-    """The model without its head: embeds, scatters speech and pooled context into the placeholders, runs the text
-    model.
+    """Model without a head: fills the placeholders with speech and pooled context, then runs the text model.
 
-    A family names its `encoder` where it replaces the stock one, its `frame_count` where that is not Whisper's, and
-    overrides `encoder_states` where its encoder is called otherwise.
+    A family sets `encoder` to replace the stock encoder, `frame_count` if it is not Whisper's, and overrides
+    `encoder_states` if its encoder has another interface.
     """
 
-    encoder: type | None = None
+    audio_tower: PreTrainedModel
+    multi_modal_projector: Any  # of a class that differs by family
+    language_model: PreTrainedModel
+    encoder: type[PreTrainedModel] | None = None
     frame_count = staticmethod(frame_count)
 
     def __init__(self, config):
         super().__init__(config)
-        if self.encoder is not None:  # the same weights under another forward; building a second encoder would cost
+        if self.encoder is not None:  # same weights, another forward: building a second encoder would cost time
             self.audio_tower.__class__ = self.encoder
         self.context_pooling = ContextPooling(config)
         self.context_markers = MarkerOffsets(config)
@@ -114,12 +138,12 @@ class SapModel(AddedWeights):
 
     @property
     def mel_limit(self) -> int | None:
-        """Mel frames that the encoder takes at once; None = no bound of its own."""
+        """Largest number of mel frames the encoder takes at once; None = no limit."""
         positions = getattr(self.config.audio_config, "max_source_positions", None)
         return None if positions is None else 2 * positions
 
     def encode_speech(self, input_features: Tensor, feature_attention_mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Run the audio encoder: states before the projector, `(batch, frames, encoder_hidden)`, and a mask."""
+        """Return the encoder states before the projector, `(batch, frames, encoder_hidden)`, and their mask."""
         device = self.audio_tower.device
         mask = feature_attention_mask.to(device)
         states = self.encoder_states(input_features.to(device), mask)
@@ -127,7 +151,7 @@ class SapModel(AddedWeights):
         return states, torch.arange(states.shape[1], device=device) < frames[:, None]
 
     def encoder_states(self, features: Tensor, mask: Tensor) -> Tensor:
-        """Encoder states, `(batch, frames, encoder_hidden)`, padding included.
+        """Return encoder states with padding, `(batch, frames, encoder_hidden)`.
 
         Args:
             features: Log-mel, `(batch, mels, mel_frames)`.
@@ -135,8 +159,16 @@ class SapModel(AddedWeights):
         """
         return self.audio_tower(features, attention_mask=mask).last_hidden_state
 
-    def pool(self, context_ids: Tensor, context_windows: Tensor, speech: Tensor | None, speech_mask: Tensor | None):
-        """Pooled keyword list, `(batch, windows, hidden)`, and its mask; speech is `(batch, frames, hidden)`."""
+    def pool(
+        self, context_ids: Tensor, context_windows: Tensor, speech: Tensor | None, speech_mask: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Return the pooled keyword list, `(batch, windows, hidden)`, and its mask.
+
+        Args:
+            context_ids, context_windows: As of `forward`.
+            speech: Projected speech, `(batch, frames, hidden)`.
+            speech_mask: True = valid, `(batch, frames)`.
+        """
         context = self.get_input_embeddings()(context_ids)
         return self.context_pooling(context, context_windows, speech, speech_mask)
 
@@ -148,25 +180,30 @@ class SapModel(AddedWeights):
         speech_states: Tensor | None = None,
         speech_mask: Tensor | None = None,
     ) -> Tensor:
-        """Token embeddings with speech and pooled context in their placeholders, `(batch, sequence, hidden)`.
+        """Return token embeddings with speech and pooled context in their placeholders, `(batch, sequence, hidden)`.
 
-        Raises: ValueError: placeholders and vectors differ in number, or a row holds more than one context span.
+        Raises: ValueError: placeholders and vectors differ in number, a row has several context spans, or a mask or
+            windows are missing.
         """
         embeddings = self.context_markers(self.get_input_embeddings()(input_ids), input_ids)
         speech = None
         if speech_states is not None:
+            if speech_mask is None:
+                raise ValueError("got speech_states without speech_mask; give both")
             # The embeddings' dtype, not the projector's: a quantised projector's weights are integers.
             speech_states = speech_states.to(embeddings.device, embeddings.dtype)
             speech_mask = speech_mask.to(embeddings.device).bool()
             speech = self.multi_modal_projector(speech_states)
             embeddings = _fill(embeddings, input_ids == self.config.audio_token_id, speech, speech_mask, "audio")
         if context_ids is not None and context_ids.shape[1] > 0:
+            if context_windows is None:
+                raise ValueError("got context_ids without context_windows; give both")
             if self.config.context_token_id is None:
                 raise ValueError("the configuration lacks context_token_id; load the base with sap2.model.load_model")
             spans = (input_ids == self.config.context_start_id).sum(-1)
             if (spans > 1).any():
                 row = int(spans.argmax())
-                raise ValueError(f"row {row} holds {int(spans[row])} context spans, at most one can be pooled")
+                raise ValueError(f"row {row} has {int(spans[row])} context spans, expected at most 1")
             pooled, mask = self.pool(context_ids, context_windows, speech, speech_mask)
             embeddings = _fill(embeddings, input_ids == self.config.context_token_id, pooled, mask, "context")
         return embeddings
@@ -187,16 +224,16 @@ class SapModel(AddedWeights):
         context_windows: Tensor | None = None,
         speech_states: Tensor | None = None,
         speech_mask: Tensor | None = None,
-        **kwargs,
+        **kwargs: Any,
     ) -> BaseModelOutputWithPast:
-        """Stock inputs, plus the keyword list and, instead of `input_features`, states encoded before.
+        """Run the model on stock's inputs, the keyword list and, instead of `input_features`, encoder states.
 
         Args:
-            feature_attention_mask: Which mel frames are speech; `input_features_mask` is some families' name of it.
+            feature_attention_mask: Which mel frames are speech; some families call it `input_features_mask`.
             context_ids: The list's tokens, `(batch, context_tokens)`.
             context_windows: Window of each token inside its row, `(batch, context_tokens)`; -1 = padding.
             speech_states: `encode_speech`'s states, `(batch, frames, encoder_hidden)`.
-            speech_mask: True = valid, `(batch, frames)`; a row without speech has none.
+            speech_mask: True = valid, `(batch, frames)`; all False in a row without speech.
         Raises: ValueError: speech or a list is given with `inputs_embeds`, whose placeholders are not known.
         """
         if inputs_embeds is not None and any(
@@ -209,7 +246,11 @@ class SapModel(AddedWeights):
         if inputs_embeds is None:
             if speech_states is None and input_features is not None:
                 mask = input_features_mask if feature_attention_mask is None else feature_attention_mask
+                if mask is None:
+                    raise ValueError("got input_features without feature_attention_mask; give both")
                 speech_states, speech_mask = self.encode_speech(input_features, mask)
+            if input_ids is None:
+                raise ValueError("got neither input_ids nor inputs_embeds; give one of them")
             inputs_embeds = self.merge(input_ids, context_ids, context_windows, speech_states, speech_mask)
         if cache is not None:
             kwargs[CACHE] = cache
@@ -228,18 +269,23 @@ class SapModel(AddedWeights):
         )
 
 
-class SapForConditionalGeneration(AddedWeights):
+class SapForConditionalGeneration(AddedWeights, StockGenerator):
     """Contextual speech recogniser: a family's model with speech-driven pooling of the keyword list.
 
-    A family names its model without head, `headless`.
+    A family sets `headless`, its model without a head.
     """
 
-    headless: type
-    _tied_weights_keys = {"lm_head.weight": "model.language_model.embed_tokens.weight"}
-    _tp_plan = {"lm_head": "colwise_gather_output"}  # as the embedding table it may be tied to
+    headless: type[SapModel]
+    model: SapModel
+    lm_head: nn.Linear
+    _tied_weights_keys: Any = {  # Any: stock's is None in some families
+        "lm_head.weight": "model.language_model.embed_tokens.weight"
+    }
+    # As the embedding table, to which the head may be tied.
+    _tp_plan: dict[str, str] = {"lm_head": "colwise_gather_output"}
 
     def __init__(self, config):
-        PreTrainedModel.__init__(self, config)  # not the stock class's own: it would build its core for nothing
+        PreTrainedModel.__init__(self, config)  # not the stock class's: it would build a model that is not used
         self.model = self.headless(config)
         self.lm_head = nn.Linear(config.text_config.hidden_size, config.text_config.vocab_size, bias=False)
         self.post_init()
@@ -270,21 +316,22 @@ class SapForConditionalGeneration(AddedWeights):
         context_windows: Tensor | None = None,
         speech_states: Tensor | None = None,
         speech_mask: Tensor | None = None,
-        keyword_places: Tensor | None = None,
+        keyword_positions: Tensor | None = None,
         keyword_labels: Tensor | None = None,
         logits_to_keep: int | Tensor = 0,
         num_items_in_batch: Tensor | int | None = None,
-        **kwargs,
+        **kwargs: Any,
     ) -> CausalLMOutputWithPast:
-        """See `SapModel.forward`; with `labels` (-100 = not scored) the loss too, with `keyword_labels` that
-        of the tags besides, `config.tagging` times.
+        """Run the model; compute the loss if there are `labels`.
 
-        While training with labels only the scored positions pass the head, and `logits` is None: with a vocabulary of
-        150,000 and a list of hundreds of tokens the full table would not fit. In evaluation mode the logits are whole.
+        In training mode only the scored positions pass the head, and `logits` is None: with a vocabulary of 150,000 and
+        a list of hundreds of tokens the full table would not fit. In evaluation mode all logits are returned.
 
-        Args:
-            keyword_places: Where each listed keyword has been read, `(batch, keywords)`; -1 = padding.
-            keyword_labels: Whether it is spoken, 1 or 0; -100 = padding.
+        Args: As `SapModel.forward`, and:
+            labels: Target tokens, `(batch, sequence)`; -100 = not scored.
+            keyword_positions: Position of each listed keyword's last window, `(batch, keywords)`; -1 = padding.
+            keyword_labels: 1 = spoken, 0 = not spoken, -100 = padding; adds the tags' loss, weighted by
+                `config.tagging`.
         """
         outputs = self.model(
             input_ids=input_ids,
@@ -306,13 +353,15 @@ class SapForConditionalGeneration(AddedWeights):
         if labels is not None:
             targets = nn.functional.pad(labels[:, 1:], (0, 1), value=-100).to(hidden.device)
             scored = targets != -100
-            # Summed and divided, not averaged: a batch without any target has loss 0, not NaN, and still a graph.
+            # Summed and divided, not averaged: a batch without targets has loss 0, not NaN, and still a graph.
             loss = nn.functional.cross_entropy(self.lm_head(hidden[scored]).float(), targets[scored], reduction="sum")
             share = 1 / (scored.sum().clamp(min=1) if num_items_in_batch is None else num_items_in_batch)
             loss = loss * share
             if keyword_labels is not None:
-                # A mean over the keywords; scaled as the answer's where gradients are accumulated.
-                tagging = self._tagging_loss(hidden, keyword_places, keyword_labels) * scored.sum() * share
+                if keyword_positions is None:
+                    raise ValueError("got keyword_labels without keyword_positions; give both")
+                # The mean over the keywords, scaled like the answer's loss when gradients are accumulated.
+                tagging = self._tagging_loss(hidden, keyword_positions, keyword_labels) * scored.sum() * share
                 loss = loss + self.config.tagging * tagging
         if labels is None or not self.training:
             keep = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
@@ -325,33 +374,33 @@ class SapForConditionalGeneration(AddedWeights):
             attentions=outputs.attentions,
         )
 
-    def tag_keywords(self, keyword_places: Tensor, **inputs) -> Tensor:
-        """Whether each listed keyword is spoken, in one pass and without an answer: log-odds, `(batch, keywords)`.
+    def tag_keywords(self, keyword_positions: Tensor, **inputs: Any) -> Tensor:
+        """Return the log-odds that each listed keyword is spoken, `(batch, keywords)`, from a single pass.
 
         Args:
-            keyword_places: As of `forward`, whose inputs the others are; results in places of padding mean nothing.
+            keyword_positions: As of `forward`; results at padding are undefined.
+            inputs: The other inputs of `forward`.
         """
-        return self.tag_logits(_at(self.model(**inputs).last_hidden_state, keyword_places))
+        return self.tag_logits(_at(self.model(**inputs).last_hidden_state, keyword_positions))
 
     def tag_logits(self, hidden: Tensor) -> Tensor:
-        """The log-odds that a last hidden state `(…, hidden)`, read at a keyword's last window, gives to its being
-        spoken."""
+        """Return the log-odds that keywords are spoken, from the hidden states at their last windows, `(…, hidden)`."""
         logits = self.lm_head(hidden).float()
         return logits[..., self.config.spoken_id] - logits[..., self.config.unspoken_id]
 
-    def _tagging_loss(self, hidden: Tensor, places: Tensor, labels: Tensor) -> Tensor:
-        """Binary cross-entropy a keyword, in the mean over the batch; 0 for a batch without lists."""
-        if places.shape[1] == 0:
+    def _tagging_loss(self, hidden: Tensor, positions: Tensor, labels: Tensor) -> Tensor:
+        """Return the binary cross-entropy per keyword, averaged over the batch; 0 for a batch without lists."""
+        if positions.shape[1] == 0:
             return hidden.sum() * 0
         labels = labels.to(hidden.device)
-        logits, known = self.tag_logits(_at(hidden, places)), labels >= 0
+        logits, known = self.tag_logits(_at(hidden, positions)), labels >= 0
         weights = known * torch.where(labels > 0, SPOKEN_WEIGHT, 1.0)
         losses = nn.functional.binary_cross_entropy_with_logits(logits, labels.clamp(min=0).float(), reduction="none")
         return (weights * losses).sum() / known.sum().clamp(min=1)
 
-    @wraps(GenerationMixin.prepare_inputs_for_generation)  # `generate` reads from the signature what it may pass on
+    @wraps(GenerationMixin.prepare_inputs_for_generation)  # `generate` reads the accepted inputs from the signature
     def prepare_inputs_for_generation(self, *args, is_first_iteration: bool = False, **kwargs):
-        """Prepare a step's inputs as stock; without the placeholders' fillings once those are in the cache."""
+        """Prepare a step's inputs as stock does; after prefill, without the inputs that fill the placeholders."""
         inputs = super().prepare_inputs_for_generation(*args, is_first_iteration=is_first_iteration, **kwargs)
         filled = self._continues(inputs) if is_first_iteration else kwargs.get("use_cache", True)
         if filled:
@@ -368,18 +417,19 @@ class SapForConditionalGeneration(AddedWeights):
         return not any((ids == token).any() for token in placeholders if token is not None)
 
 
-def _at(hidden: Tensor, places: Tensor) -> Tensor:
-    """Each row's states at its places, `(batch, places, hidden)`; of padding, -1, the first."""
-    return hidden[torch.arange(len(places), device=hidden.device)[:, None], places.to(hidden.device).clamp(min=0)]
+def _at(hidden: Tensor, positions: Tensor) -> Tensor:
+    """Return each row's states at its positions, `(batch, positions, hidden)`; for padding, -1, the first state."""
+    rows = torch.arange(len(positions), device=hidden.device)[:, None]
+    return hidden[rows, positions.to(hidden.device).clamp(min=0)]
 
 
-def _fill(embeddings: Tensor, places: Tensor, vectors: Tensor, mask: Tensor, what: str) -> Tensor:
-    """Write the valid vectors, row by row, into the marked places of the embeddings."""
-    wanted, got = places.sum(-1), mask.sum(-1)
+def _fill(embeddings: Tensor, placeholders: Tensor, vectors: Tensor, mask: Tensor, what: str) -> Tensor:
+    """Replace the placeholders' embeddings by the valid vectors, row by row."""
+    wanted, got = placeholders.sum(-1), mask.sum(-1)
     if not torch.equal(wanted, got):
         row = int((wanted != got).nonzero()[0])
         raise ValueError(
             f"row {row} has {int(wanted[row])} {what} placeholders for {int(got[row])} {what} vectors; "
-            "build the inputs with the model's processor of sap2.model, set up for the same window"
+            "build the inputs with sap2.model.load_processor, for the model's window"
         )
-    return embeddings.masked_scatter(places[..., None], vectors[mask].to(embeddings.dtype))
+    return embeddings.masked_scatter(placeholders[..., None], vectors[mask].to(embeddings.dtype))

@@ -1,4 +1,4 @@
-"""Speech-driven attention-based pooling: a window of context tokens becomes one vector, weighted by what is heard."""
+"""Speech-driven attention-based pooling: a window of tokens becomes a vector, weighted by relevance to the speech."""
 
 from collections.abc import Callable
 
@@ -10,9 +10,9 @@ Projection = Callable[[Tensor], Tensor]
 
 
 class ContextPooling(nn.Module):
-    """`pool_context` as a configuration sets it, with its learned projections where `projection_rank` asks for them.
+    """`pool_context` with a configuration's settings, and learned projections if `projection_rank` is above 0.
 
-    One module, so that an adapter carries the projections by naming it in PEFT's `modules_to_save`.
+    A module of its own, so that an adapter includes the projections through PEFT's `modules_to_save`.
     """
 
     def __init__(self, config):
@@ -22,7 +22,9 @@ class ContextPooling(nn.Module):
         self.query = LowRankProjection(hidden, rank) if rank else None
         self.key = LowRankProjection(hidden, rank) if rank else None
 
-    def forward(self, context: Tensor, windows: Tensor, speech: Tensor | None, speech_mask: Tensor | None):
+    def forward(
+        self, context: Tensor, windows: Tensor, speech: Tensor | None, speech_mask: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
         """See `pool_context`."""
         return pool_context(
             context,
@@ -41,9 +43,9 @@ class ContextPooling(nn.Module):
 class LowRankProjection(nn.Module):
     """The identity plus a learned map of low rank, P x = x + U V x, in float32.
 
-    U (hidden × rank) is 0 and V (rank × hidden) random at the start, so that P is the identity and U's gradient is not
-    0. It works on the whole hidden size, before the heads are split, as attention's projections do: a head may then
-    compare what lies elsewhere in the embeddings.
+    U (hidden × rank) starts at 0 and V (rank × hidden) at random values, so that P starts as the identity and U's
+    gradient is not 0. It applies to the full hidden size, before the split into heads, as attention's projections do,
+    so that a head can compare any part of the embeddings.
     """
 
     def __init__(self, hidden: int, rank: int):
@@ -57,7 +59,7 @@ class LowRankProjection(nn.Module):
         init.zeros_(self.up)
 
     def forward(self, vectors: Tensor) -> Tensor:
-        """Project `(…, hidden)`, given and returned in float32."""
+        """Project float32 vectors `(…, hidden)`."""
         return vectors + vectors @ self.down.float().T @ self.up.float().T
 
 
@@ -77,7 +79,7 @@ def pool_context(
 
     With speech a, tokens c, projections Q and K (the identity unless given) and d = hidden / heads:
     s[h,t,i] = (Q a[t])[h] · (K c[i])[h] / √d, aggregated over the frames t to a relevance r[h,i]; the shares are the
-    softmax of r over a window's tokens, and the pooled vector is that share of the tokens themselves, unprojected.
+    softmax of r over a window's tokens, and the pooled vector is the sum of the unprojected tokens by these shares.
 
     Args:
         context: Token embeddings, `(batch, tokens, hidden)`.
@@ -87,7 +89,8 @@ def pool_context(
         heads, aggregate, weighting, similarity: See `SapFields`.
         query, key: Applied to speech and tokens, in float32, before they are compared; None = the identity.
     Returns: Pooled embeddings, `(batch, windows, hidden)`, and their mask, `(batch, windows)`, True = the row has it.
-    Raises: ValueError: `hidden` is not a multiple of `heads`, or a row's windows have gaps or run backwards.
+    Raises: ValueError: `hidden` is not a multiple of `heads`, a row's windows have gaps or run backwards, or speech has
+        no mask.
     Source: Rong et al., AAAI 2026, speech-driven attention-based pooling. Departs from it: windows may end at keyword
         borders, the softmax runs over the tokens of a window (the public code's runs over frames and cancels out), and
         projections may be learned."""
@@ -105,9 +108,11 @@ def pool_context(
     if weighting == "mean" or speech is None or speech.shape[1] == 0:
         relevance = context.new_zeros(batch, heads, context.shape[1])
     else:
+        if speech_mask is None:
+            raise ValueError("got speech without speech_mask; give both")
         with torch.autocast(context.device.type, enabled=False):  # scores in float32, whatever the trainer's precision
             relevance = _relevance(context, speech, speech_mask, heads, aggregate, similarity, query, key)
-    # Tokens move into a grid of windows and places, so that an ordinary softmax over the places never crosses a border.
+    # Tokens move into a grid of windows and slots, so that an ordinary softmax over the slots never crosses a border.
     valid = torch.arange(size, device=context.device) < sizes[..., None]  # (batch, windows, size)
     scores = _to_grid(relevance.transpose(1, 2), slots, count, size)  # (batch, windows, size, heads)
     weights = scores.masked_fill(~valid[..., None], float("-inf"))
@@ -117,8 +122,17 @@ def pool_context(
     return pooled.to(dtype), sizes > 0
 
 
-def _relevance(context, speech, speech_mask, heads: int, aggregate: str, similarity: str, query, key) -> Tensor:
-    """How much the speech calls for each token, `(batch, heads, tokens)` in float32; 0 where a row has no speech."""
+def _relevance(
+    context: Tensor,
+    speech: Tensor,
+    speech_mask: Tensor,
+    heads: int,
+    aggregate: str,
+    similarity: str,
+    query: Projection | None,
+    key: Projection | None,
+) -> Tensor:
+    """Return each token's relevance to the speech, `(batch, heads, tokens)` in float32; 0 in a row without speech."""
     mask = speech_mask.bool()
     speech = speech.float().masked_fill(~mask[..., None], 0)
     speech = speech if query is None else query(speech)
@@ -145,9 +159,9 @@ def _unit_mean_square(vectors: Tensor) -> Tensor:
 
 
 def _slots(windows: Tensor) -> tuple[Tensor, Tensor]:
-    """Each token's window and place in it, `(batch, tokens, 2)` with window -1 for padding, and the windows' sizes."""
+    """Return each token's window and slot in it, `(batch, tokens, 2)` with window -1 for padding, and the sizes."""
     valid = windows >= 0
-    # Left or inner padding takes no place: places count valid tokens only.
+    # Slots count valid tokens only: left or inner padding occupies none.
     order = valid.long().cumsum(-1) - 1
     count = int(windows.max()) + 1 if windows.numel() else 0
     index = windows.clamp(min=0)
@@ -155,21 +169,20 @@ def _slots(windows: Tensor) -> tuple[Tensor, Tensor]:
     if count:
         sizes.scatter_add_(-1, index, valid.long())
     first = sizes.cumsum(-1) - sizes  # the window's first valid token
-    place = order - (first.gather(-1, index) if count else 0)
-    gaps = valid & ((place < 0) | (place >= sizes.gather(-1, index) if count else place < 0))
-    gaps = bool(gaps.any()) or bool(((sizes == 0) & (sizes.flip(-1).cumsum(-1).flip(-1) > 0)).any())
-    if gaps:
+    slot = order - (first.gather(-1, index) if count else 0)
+    misplaced = valid & ((slot < 0) | (slot >= sizes.gather(-1, index) if count else slot < 0))
+    empty = (sizes == 0) & (sizes.flip(-1).cumsum(-1).flip(-1) > 0)
+    if bool(misplaced.any()) or bool(empty.any()):
         raise ValueError("a row's context windows must count 0, 0, 1, 1, 2, … without gaps and in order")
-    return torch.stack((windows, place), dim=-1), sizes
+    return torch.stack((windows, slot), dim=-1), sizes
 
 
 def _to_grid(tokens: Tensor, slots: Tensor, count: int, size: int) -> Tensor:
-    """Move `(batch, tokens, …)` to `(batch, windows, size, …)`; places without a token are 0."""
+    """Move `(batch, tokens, …)` to `(batch, windows, size, …)`; slots without a token are 0."""
     batch, _, width = tokens.shape
-    window, place = slots.unbind(-1)
-    # Every valid token has a place of its own, so scatter is deterministic; padding shares one spare place, cut off
-    # below.
-    target = torch.where(window >= 0, window * size + place, count * size)
+    window, slot = slots.unbind(-1)
+    # Every valid token has its own slot, so scatter is deterministic; padding shares a spare slot, removed below.
+    target = torch.where(window >= 0, window * size + slot, count * size)
     grid = tokens.new_zeros(batch, count * size + 1, width)
     grid = grid.scatter(1, target[..., None].expand(-1, -1, width), tokens)
     return grid[:, :-1].view(batch, count, size, width)

@@ -1,15 +1,16 @@
-"""Prompts, keyword lists and audio to the model's inputs: a mixin that stands before a family's stock processor.
+"""Conversion of prompts, keyword lists and audio to model inputs: a mixin before a family's stock processor.
 
-The processor emits the pooled length: one `<|context|>` placeholder per window between the context markers, as one
-audio placeholder per frame of speech. So `generate`, its cache and its padding stay stock.
+The processor emits the pooled length: a `<|context|>` placeholder per window between the context markers, just as an
+audio placeholder per frame of speech. So `generate`, its cache and its padding need no change.
 """
 
 from collections.abc import Sequence
 from itertools import accumulate
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from transformers import AddedToken, BatchFeature
+from transformers import AddedToken, BatchFeature, ProcessorMixin
 
 from sap2.constants import SAMPLE_RATE
 from sap2.errors import InputError
@@ -19,65 +20,83 @@ from sap2.model.rendered import Rendered, rows_of
 from sap2.prompts import TAGS
 from sap2.spelling import AS_GIVEN, SPELLINGS
 
-# Mel frames of true silence behind the longest recording: the convolutions' reach, so that nothing differs from a 30 s
-# padding.
+if TYPE_CHECKING:
+    StockProcessor = ProcessorMixin
+else:
+    StockProcessor = object  # a mixin: the family's own processor class follows it
+
+Template = tuple[list[list[int]], list[str]]  # ids around the insertions, and what is inserted between them
+
+# Mel frames of silence after the longest recording: the convolutions' reach, so that results are the same as with
+# padding to 30 s.
 EDGE = 8
 WORD_CACHE = 200_000  # tokenised keywords kept
-SPEECH, LIST = "speech", "list"  # what the processor puts into a prompt
-LIST_SETTINGS = {
+SPEECH, LIST = "speech", "list"  # what the processor inserts into a prompt
+LIST_SETTINGS: dict[str, Any] = {
     "context_start_token": "<|startofcontext|>",
     "context_end_token": "<|endofcontext|>",
     "context_token": "<|context|>",
-    # As in `SapFields`; must be those the model pools with.
+    # As in `SapFields`; must equal the model's.
     "window": 2,
     "windows": "keyword",
     "separator": ", ",
-    # Whether the first keyword of a list and an answer start with a blank, so that a word has one tokenisation wherever
-    # it stands: what the base was pretrained with, for public bases False.
+    # Whether the first keyword of a list and an answer start with a blank, so that a word has the same tokens
+    # everywhere. Follows the base's pretraining; False for public bases.
     "leading_blank": False,
-    # How the base reads keywords, by what it was pretrained with: see `sap2.spelling`. The stages bring lists into that
-    # form; the processor changes nothing.
+    # Spelling of keywords in the base's pretraining, see `sap2.spelling`. The stages convert lists to it; the processor
+    # does not.
     "spelling": AS_GIVEN,
 }
 
 
-class SapProcessor:
+class SapProcessor(StockProcessor):
     """A family's processor plus the keyword list.
 
-    What a family sets where it differs from Qwen2-Audio: `end_token`, which ends an answer; `answer_marker`, a token
-    that its base writes before the answer proper; `chat`, the conversation of a prompt; `own_length`, False for an
-    encoder that hears padding, so that every recording is padded to 30 s; `mel_frames_per_frame` and `frame_count`;
-    `mel_frames` and `features`, where the mel is not Whisper's.
+    Families that differ from Qwen2-Audio override: `end_token`, which ends an answer; `answer_marker`, a token that the
+    base writes before the answer; `chat`, the conversation of a prompt; `own_length`, False for an encoder whose output
+    depends on padding, so that every recording is padded to 30 s; `mel_frames_per_frame` and `frame_count`;
+    `mel_frames` and `features`, if the mel is not Whisper's.
     """
 
+    audio_token: str
+    audio_token_id: int
+    context_start_token: str
+    context_end_token: str
+    context_token: str
+    window: int
+    windows: str
+    separator: str
+    leading_blank: bool
+    spelling: str
     end_token = "<|im_end|>"
     answer_marker: str | None = None
     own_length = True
     mel_frames_per_frame: float = 4
     frame_count = staticmethod(frame_count)
 
-    def set_up(self, **settings) -> None:
-        """Set what the keyword list needs, and add its tokens to the tokenizer; called by every family's constructor.
+    def set_up(self, **settings: Any) -> None:
+        """Apply the keyword list's settings and add its tokens to the tokenizer; every family's constructor calls this.
 
         Args:
-            settings: The names of `LIST_SETTINGS`; None = its value there.
+            settings: Values for the names in `LIST_SETTINGS`; None = the default there.
         Raises: ValueError: a setting is out of range.
         """
         for name, default in LIST_SETTINGS.items():
             setattr(self, name, default if settings[name] is None else settings[name])
         if self.window < 1 or self.windows not in WINDOWS:
             raise ValueError(
-                f"window is {self.window} and windows {self.windows!r}, expected 1 or more and one of {WINDOWS}"
+                f"window is {self.window}, expected at least 1, and windows is {self.windows!r}, expected one of "
+                f"{WINDOWS}"
             )
         if self.spelling not in SPELLINGS:
             raise ValueError(f"spelling is {self.spelling!r}, expected one of {SPELLINGS}")
         tokenizer = self.tokenizer
-        # Tokens the base's tokenizer lacked: `load_model` gives them embeddings.
+        # Tokens the base's tokenizer lacked; `load_model` adds their embeddings.
         self.added_tokens = [token for token in self.context_tokens if token not in tokenizer.get_vocab()]
         if self.added_tokens:
             tokenizer.add_tokens([AddedToken(token, special=True, normalized=False) for token in self.added_tokens])
-        # Prompts are few and keywords come again and again: both are tokenised once.
-        self._prompts: dict[tuple[str, bool], tuple] = {}
+        # Few prompts and recurring keywords: each is tokenised once.
+        self._prompts: dict[tuple[str, bool], Template] = {}
         self._words: dict[str, list[int]] = {}
         self._middles: dict[str, int] = {}
 
@@ -88,7 +107,7 @@ class SapProcessor:
 
     @property
     def added_markers(self) -> list[str]:
-        """Markers that the base's tokenizer lacked; without the placeholder, whose embedding nothing reads."""
+        """Markers that the base's tokenizer lacked, without the placeholder, whose embedding is never used."""
         return [token for token in self.added_tokens if token != self.context_token]
 
     @property
@@ -98,17 +117,17 @@ class SapProcessor:
 
     @property
     def pad_id(self) -> int:
-        """The token that fills a batch up; never the audio placeholder, which the model would fill with speech."""
+        """The token that pads a batch; never the audio placeholder, which the model would replace by speech."""
         return next(id for id in (self.tokenizer.pad_token_id, self.end_id) if id not in (None, self.audio_token_id))
 
     @property
     def end_ids(self) -> frozenset[int]:
-        """Tokens after which nothing of an answer follows: its own end, and that of a text, which pads batches."""
+        """Tokens that end an answer: its own end token, the end of a text, and the padding."""
         return frozenset({self.end_id, self.tokenizer.eos_token_id, self.pad_id} - {None})
 
     @property
     def tag_ids(self) -> tuple[int, int]:
-        """The tokens that tag a keyword as not spoken and as spoken: the first in which the two words differ."""
+        """The tokens that tag a keyword as not spoken and as spoken: the first pair in which the two tags differ."""
         return next(pair for pair in zip(*map(self._tokenise_plain, TAGS), strict=False) if pair[0] != pair[1])
 
     @property
@@ -125,23 +144,24 @@ class SapProcessor:
         padding_side: str | None = None,
         *,
         text: str | Sequence[str] | None = None,
-        **options,
+        **options: Any,
     ) -> BatchFeature:
         """Build a batch.
 
         Args:
-            prompts: One a row, from `sap2.prompts`, each with at most one bare marker pair where its list goes.
-            keywords: One list a row; None = no lists. Plain text: special tokens spelt in it are not parsed.
+            prompts: A prompt per row, from `sap2.prompts`, each with at most one empty marker pair for its list.
+            keywords: A list per row; None = no lists. Special tokens spelt in a keyword are read as plain text.
             audio: Mono float waveforms at 16 kHz, at most 30 s; None = no audio in that row.
-            frames: Instead of `audio`, frames of states encoded before (see `encode_speech`); 0 = no audio in that row.
-            targets: The answers, in training; plain text as well.
-            padding_side: `right` with targets, `left` without, unless said otherwise.
-            text: Instead of `prompts`, chats that a template has rendered: see `sap2.model.rendered`.
-            options: Of stock's processors, which take these by name; checked, without effect.
+            frames: Instead of `audio`, numbers of frames already encoded (see `encode_speech`); 0 = no audio in that
+                row.
+            targets: The answers, for training; plain text as well.
+            padding_side: `left` or `right`; None = `right` with targets, `left` without.
+            text: Instead of `prompts`, chats rendered by a template: see `sap2.model.rendered`.
+            options: Other arguments of stock's processors; checked, without effect.
         Returns: input_ids, attention_mask, context_ids, context_windows; with audio input_features,
             feature_attention_mask; with targets labels, which are -100 outside the answer and its `<|im_end|>`.
-        Raises: InputError: audio too short, too long, empty or not finite; a prompt with two context spans or with
-            keywords and no place for them; lengths that differ.
+        Raises: InputError: audio is too short, too long, empty or not finite; a prompt has two context spans, or none
+            for its keywords; lengths differ.
         """
         if text is not None:
             prompts, keywords, audio = rows_of(self, text, keywords, audio, options)
@@ -151,9 +171,9 @@ class SapProcessor:
         keywords = [[]] * rows if keywords is None else keywords
         for name, values in (("keywords", keywords), ("audio", audio), ("frames", frames), ("targets", targets)):
             if values is not None and len(values) != rows:
-                raise InputError(f"{len(values)} {name} for {rows} prompts; give one each")
+                raise InputError(f"{len(values)} {name} for {rows} prompts; give as many as prompts")
         if audio is not None and frames is not None:
-            raise InputError("got audio and frames; frames are for speech that is already encoded")
+            raise InputError("got audio and frames; give frames only for speech that is already encoded")
         features = self.features(audio) if audio is not None else {}
         if audio is not None:
             frames = [int(n) for n in self.frame_count(features["feature_attention_mask"].sum(-1))]
@@ -173,7 +193,7 @@ class SapProcessor:
         batch = {
             "input_ids": _pad(inputs, self.pad_id, side),
             "attention_mask": _pad([[1] * len(ids) for ids in inputs], 0, side),
-            # Padding of the context is marked by window -1 alone: id 0 is a token like any other.
+            # Only window -1 marks padding of the context: id 0 is a token like any other.
             "context_ids": _pad([ids for ids, _ in contexts], 0, "right"),
             "context_windows": _pad([windows for _, windows in contexts], -1, "right"),
             **features,
@@ -183,7 +203,10 @@ class SapProcessor:
         return BatchFeature(batch)
 
     def features(self, audio: Sequence[np.ndarray | None]) -> dict[str, torch.Tensor]:
-        """Log-mel at the batch's own length: input_features `(batch, mels, mel_frames)`, feature_attention_mask."""
+        """Compute log-mel features at the batch's own length.
+
+        Returns: input_features, `(batch, mels, mel_frames)`, and feature_attention_mask, `(batch, mel_frames)`.
+        """
         extractor = self.feature_extractor
         waves = [np.zeros(0, np.float32) if wave is None else self._check(wave, row) for row, wave in enumerate(audio)]
         hop = extractor.hop_length
@@ -201,44 +224,43 @@ class SapProcessor:
         }
 
     def mel_frames(self, samples: int) -> int:
-        """Mel frames of a recording."""
+        """Return the number of mel frames of a recording."""
         return -(-samples // self.feature_extractor.hop_length)
 
     def frames(self, samples: int) -> int:
-        """Frames, and so audio placeholders, of a recording."""
+        """Return the number of frames, and so of audio placeholders, of a recording."""
         return int(self.frame_count(self.mel_frames(samples)))
 
-    def chat(self, prompt: str, has_audio: bool) -> list[dict]:
-        """The conversation of a prompt: one user's turn, the speech before the text."""
+    def chat(self, prompt: str, has_audio: bool) -> list[dict[str, Any]]:
+        """Return the conversation of a prompt: a single user turn, the speech before the text."""
         content = [{"type": "audio", "audio_url": ""}] if has_audio else []
         return [{"role": "user", "content": [*content, {"type": "text", "text": prompt}]}]
 
     def answer_span(self, tokens: Sequence[int]) -> slice:
-        """Which of the tokens that the model wrote are the answer: those behind the answer marker, if it wrote any."""
+        """Return the answer's span in generated tokens: the tokens after the answer marker, or all without a marker."""
         marker = self.tokenizer.convert_tokens_to_ids(self.answer_marker) if self.answer_marker else None
         return slice(tokens.index(marker) + 1 if marker in tokens else 0, None)
 
     def target(self, text: str) -> list[int]:
-        """The tokens of an answer, its `<|im_end|>` included."""
+        """Return the tokens of an answer with its end token."""
         return [*self._tokenise_plain(" " + text if self.leading_blank else text), self.end_id]
 
     def prompt_length(self, prompt: str, keywords: Sequence[str], frames: int) -> int:
-        """Tokens of a prompt with its list and speech in it."""
+        """Return the number of tokens of a prompt with its list and speech."""
         speech, windows = min(frames, 1), self._window_count(keywords)
         return len(self._expand(prompt, speech, [0] if windows else [])) - speech - min(windows, 1) + frames + windows
 
     def tokenise_context(self, keywords: Sequence[str]) -> tuple[list[int], list[int]]:
-        """The list's tokens and each token's window.
+        """Return the list's tokens and each token's window.
 
-        The list reads `k1, k2, k3`. The separator's visible part (the comma) belongs to the keyword before it; its
-        blank is the first of the next keyword, as in any running text, so that a word has the same tokens here and in a
-        transcript.
+        The list reads `k1, k2, k3`. The separator's visible part (the comma) belongs to the keyword before it, its
+        blank to the next keyword, as in running text, so that a word has the same tokens here and in a transcript.
         """
         last = len(keywords) - 1
         ids: list[int] = []
         windows: list[int] = []
-        for place, word in enumerate(keywords):
-            piece = self.tokenise_word(word, first=place == 0, separated=place < last)
+        for position, word in enumerate(keywords):
+            piece = self.tokenise_word(word, first=position == 0, separated=position < last)
             if self.windows == "keyword":
                 first = windows[-1] + 1 if windows else 0
                 windows += [first + i // self.window for i in range(len(piece))]
@@ -248,19 +270,19 @@ class SapProcessor:
         return ids, windows
 
     def _window_count(self, keywords: Sequence[str]) -> int:
-        """Windows of a list: as `tokenise_context` makes, without its tokens, for plans of a million lists."""
+        """Return the number of windows that `tokenise_context` makes of a list; fast enough to plan a million lists."""
         if not keywords:
             return 0
         last = len(keywords) - 1
-        counts = [self._middle(word) for word in keywords]  # right for all but the first and the last
-        for place in {0, last}:
-            counts[place] = len(self.tokenise_word(keywords[place], first=place == 0, separated=place < last))
+        counts = [self._middle(word) for word in keywords]  # corrected below for the first and the last
+        for end in {0, last}:
+            counts[end] = len(self.tokenise_word(keywords[end], first=end == 0, separated=end < last))
         if self.windows == "fixed":
             return -(-sum(counts) // self.window)
         return sum(-(-count // self.window) for count in counts)
 
     def _middle(self, word: str) -> int:
-        """Tokens of a keyword in the middle of a list."""
+        """Return the number of tokens of a keyword in the middle of a list."""
         count = self._middles.get(word)
         if count is None:
             if len(self._middles) > WORD_CACHE:
@@ -268,39 +290,44 @@ class SapProcessor:
             count = self._middles[word] = len(self.tokenise_word(word, first=False, separated=True))
         return count
 
-    def keyword_places(self, input_ids: torch.Tensor, keywords: Sequence[Sequence[str]]) -> torch.Tensor:
-        """Where each listed keyword has been read: its last window's place in the row, `(batch, keywords)`; -1 = none.
+    def keyword_positions(self, input_ids: torch.Tensor, keywords: Sequence[Sequence[str]]) -> torch.Tensor:
+        """Return the position in `input_ids` of each listed keyword's last window, `(batch, keywords)`; -1 = padding.
 
         Args:
-            input_ids: As built from these lists.
+            input_ids: Built from these lists.
         """
         context_id = self.tokenizer.convert_tokens_to_ids(self.context_token)
         starts = (input_ids == context_id).int().argmax(-1).tolist()
-        places = [
+        positions = [
             [start + end for end in self.keyword_ends(words)] for start, words in zip(starts, keywords, strict=True)
         ]
-        return _pad(places, -1, "right")
+        return _pad(positions, -1, "right")
 
     def keyword_ends(self, keywords: Sequence[str]) -> list[int]:
-        """Index, among the list's windows, of each keyword's last one."""
+        """Return the index of each keyword's last window among the list's windows."""
         windows, last = self.tokenise_context(keywords)[1], len(keywords) - 1
         tokens = accumulate(
-            len(self.tokenise_word(word, first=place == 0, separated=place < last))
-            for place, word in enumerate(keywords)
+            len(self.tokenise_word(word, first=position == 0, separated=position < last))
+            for position, word in enumerate(keywords)
         )
         return [windows[count - 1] for count in tokens]
 
     def tokenise_word(self, word: str, first: bool, separated: bool = False) -> list[int]:
-        """A keyword's tokens, as the first or a later one of a list, with the mark before the next one or without."""
+        """Return a keyword's tokens in a list.
+
+        Args:
+            first: Whether it is the list's first keyword.
+            separated: Whether another keyword follows, so that the separator's visible part is included.
+        """
         mark, blank = self.separator.rstrip(), self.separator[len(self.separator.rstrip()) :]
         lead = blank if self.leading_blank or not first else ""
         return self._word(lead + " ".join(word.split()) + (mark if separated else ""))
 
     def _expand(self, prompt: str, frames: int, windows: list[int]) -> list[int]:
-        """Token ids of the chat with one placeholder a frame and one a window."""
+        """Return the chat's token ids, with a placeholder per frame and per window."""
         pieces, order = self._template(prompt, frames > 0)
         if windows and LIST not in order:
-            raise InputError(f"got keywords, but the prompt has no context markers for them: {prompt!r}")
+            raise InputError(f"got keywords, but the prompt has no context markers: {prompt!r}")
         context_id = self.tokenizer.convert_tokens_to_ids(self.context_token)
         fillings = {SPEECH: [self.audio_token_id] * frames, LIST: [context_id] * (windows[-1] + 1 if windows else 0)}
         return [
@@ -308,7 +335,7 @@ class SapProcessor:
             *(id for what, piece in zip(order, pieces[1:], strict=True) for id in fillings[what] + piece),
         ]
 
-    def _template(self, prompt: str, has_audio: bool) -> tuple:
+    def _template(self, prompt: str, has_audio: bool) -> Template:
         if isinstance(prompt, Rendered):
             return self._tokenise_template(prompt, has_audio)
         if (prompt, has_audio) not in self._prompts:
@@ -322,22 +349,24 @@ class SapProcessor:
             self._words[text] = self._tokenise_plain(text)
         return self._words[text]
 
-    def _tokenise_template(self, prompt: str, has_audio: bool) -> tuple[list[list[int]], list[str]]:
-        """The chat's ids, cut where the speech and the list belong, and which of the two belongs into each cut."""
+    def _tokenise_template(self, prompt: str, has_audio: bool) -> Template:
+        """Return the chat's ids, split where speech or the list is inserted, and the kind of each insertion."""
         text = prompt if isinstance(prompt, Rendered) else self._render(prompt, has_audio)
         ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
         start, end = (self.tokenizer.convert_tokens_to_ids(token) for token in self.context_tokens[:2])
         if ids.count(start) > 1 or ids.count(end) > 1:
-            raise InputError(f"the prompt holds {ids.count(start)} context spans, expected one: {prompt!r}")
-        cuts = {}  # what belongs there: ids that end before it, ids that go on after it
+            raise InputError(f"the prompt has {ids.count(start)} context spans, expected at most 1: {prompt!r}")
+        cuts: dict[str, tuple[int, int]] = {}  # what is inserted: end of the ids before it, start of the ids after it
         if has_audio:
             audio = ids.index(self.audio_token_id)
             cuts[SPEECH] = (audio, audio + 1)
         if start in ids or end in ids:
             if start not in ids or end not in ids or ids.index(end) != ids.index(start) + 1:
-                raise InputError(f"the prompt needs a bare marker pair {''.join(self.context_tokens[:2])}: {prompt!r}")
+                raise InputError(
+                    f"expected an empty pair {''.join(self.context_tokens[:2])} in the prompt, got {prompt!r}"
+                )
             cuts[LIST] = (ids.index(end), ids.index(end))
-        order = sorted(cuts, key=cuts.get)
+        order = sorted(cuts, key=cuts.__getitem__)
         ends = [*(cuts[what][0] for what in order), len(ids)]
         begins = [0, *(cuts[what][1] for what in order)]
         return [ids[begin:stop] for begin, stop in zip(begins, ends, strict=True)], order
@@ -371,6 +400,6 @@ def _pad(rows: list[list[int]], value: int, side: str) -> torch.Tensor:
     padded = torch.full((len(rows), width), value, dtype=torch.long)
     for row, values in enumerate(rows):
         if values:
-            place = slice(0, len(values)) if side == "right" else slice(width - len(values), width)
-            padded[row, place] = torch.tensor(values)
+            span = slice(0, len(values)) if side == "right" else slice(width - len(values), width)
+            padded[row, span] = torch.tensor(values)
     return padded

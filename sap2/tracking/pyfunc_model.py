@@ -13,8 +13,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import mlflow
 import pandas as pd
+from mlflow.models import set_model
+from mlflow.pyfunc import PythonModel, PythonModelContext
 
 from sap2.errors import InputError
 from sap2.settings import parse_settings
@@ -24,15 +25,17 @@ LONGEST_PATH = 4096  # characters
 OUTPUTS = ("text", "found", "predicted")
 
 
-class TwoStageRecogniser(mlflow.pyfunc.PythonModel):
+class TwoStageRecogniser(PythonModel):
     """Recognise tables of recordings, each with its keyword list."""
 
-    def load_context(self, context):
+    def load_context(self, context: PythonModelContext) -> None:
         settings = parse_settings(context.model_config or {}, "the model's settings")
         self._recogniser = build(context.artifacts, settings)
         self._lock = threading.Lock()  # the two stages switch adapters on a shared model
 
-    def predict(self, context, model_input: pd.DataFrame, params=None) -> pd.DataFrame:
+    def predict(
+        self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
+    ) -> pd.DataFrame:
         """Transcribe all rows.
 
         Raises: InputError: a row's audio or keywords cannot be used; the message names the row, and no row is
@@ -92,4 +95,4 @@ def keyword_list(keywords: Any) -> list[str]:
     return keywords
 
 
-mlflow.models.set_model(TwoStageRecogniser())
+set_model(TwoStageRecogniser())

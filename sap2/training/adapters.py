@@ -1,4 +1,4 @@
-"""Where the LoRA adapter goes, and how it is written."""
+"""Attachment of the LoRA adapter to a base, and what its saved files record."""
 
 import contextlib
 import os
@@ -15,10 +15,10 @@ ENCODER_LAYERS = "q_proj|k_proj|v_proj|o_proj|out_proj|fc1|fc2"
 
 
 def attach(model, processor, section, lora) -> PeftModel:
-    """Put a fresh adapter on a base; everything else is frozen.
+    """Attach a new adapter to a base; all other weights are frozen.
 
-    The context markers' embeddings are trained too when the base did not know them: an untrained marker says nothing.
-    Raises: ModelError: no layer of the base has one of the names, or nothing would train the markers.
+    The context markers' embeddings are trained too if the base's tokenizer lacked the markers.
+    Raises: ModelError: a target is not a layer of the base, or the new markers would not be trained.
     """
     _check_targets(model, lora.targets)
     if processor.added_markers and not model.config.trained_markers:
@@ -30,46 +30,48 @@ def attach(model, processor, section, lora) -> PeftModel:
 
 
 def lora_config(config, section, lora) -> LoraConfig:
-    """The adapter of a model: LoRA, and the weights that its configuration adds to the base's."""
+    """Return the adapter's configuration: LoRA, and the modules that the model's configuration adds to the base."""
     added = {POOLING: config.projection_rank > 0, MARKERS: config.trained_markers}
     return LoraConfig(
         r=lora.rank,
         lora_alpha=lora.alpha,
         lora_dropout=lora.dropout,
         target_modules=target_pattern(lora.targets, section),
-        modules_to_save=[name for name, there in added.items() if there] or None,
+        modules_to_save=[name for name, trained in added.items() if trained] or None,
     )
 
 
 def target_pattern(targets: list[str], section) -> str:
-    """Full-match pattern of the layers that get an adapter; the encoder's namesakes only with `freeze_vit: false`."""
+    """Return a full-match pattern of the adapted layers; the encoder's are included only with `freeze_vit: false`."""
     names = [name for name in targets if name != PROJECTOR]
-    places = []
+    patterns = []
     if names and not section.freeze_llm:
-        places.append(rf"language_model\..*\.({'|'.join(names)})")
+        patterns.append(rf"language_model\..*\.({'|'.join(names)})")
     if PROJECTOR in targets and not section.freeze_aligner:
-        places.append(r"multi_modal_projector\.linear(_[12])?")
+        patterns.append(r"multi_modal_projector\.linear(_[12])?")
     if not section.freeze_vit:
-        places.append(rf"audio_tower\..*\.({ENCODER_LAYERS})")
-    if not places:
-        raise ModelError(f"lora.targets {targets} and what is frozen leave nothing to train; add a target or unfreeze")
-    return rf".*({'|'.join(places)})"
+        patterns.append(rf"audio_tower\..*\.({ENCODER_LAYERS})")
+    if not patterns:
+        raise ModelError(
+            f"lora.targets {targets} and the freeze_ settings leave nothing to train; add a target or unfreeze a part"
+        )
+    return rf".*({'|'.join(patterns)})"
 
 
 def trainable_count(model) -> int:
-    """Number of weights that are trained, on all processes together."""
+    """Return the number of trained weights, over all processes."""
     return sum(size(p) for p in model.parameters() if p.requires_grad)
 
 
 def name_base(model: PeftModel, base: str | Path, output: Path) -> None:
-    """Make the adapter name its base: a folder by its way from the adapter's folder, a hub id as it is."""
+    """Record the base in the adapter: a folder as a path relative to the adapter's folder, a hub id unchanged."""
     folder = Path(base)
     name = os.path.relpath(folder, output) if folder.exists() else str(base)
     model.peft_config["default"].base_model_name_or_path = Path(name).as_posix()
 
 
 def gathered(model, zero3: bool):
-    """Context in which the trained weights are whole on every process."""
+    """Return a context in which every process has the complete trained weights."""
     if not zero3:
         return contextlib.nullcontext()
     import deepspeed

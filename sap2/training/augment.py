@@ -1,6 +1,6 @@
-"""Training speech made different in every epoch: its speed, and masks on its log-mel features.
+"""Augmentation of training speech, different in every epoch: speed, and masks on its log-mel features.
 
-Everything is drawn by seed, epoch and utterance, so that neither batches, processes nor an interruption change it.
+Draws depend on seed, epoch and utterance only, so batches, processes and interruptions do not change them.
 """
 
 import random
@@ -16,18 +16,18 @@ __all__ = ["Augmenter", "change_speed", "mask_features"]
 
 
 class Augmenter:
-    """Draws what happens to an utterance in an epoch.
+    """Draw the speed and the masks of an utterance in an epoch.
 
     Args:
-        section: Gives `seed`, `speed` and `spec_augment`.
-        limit: Seconds the encoder takes; a factor that would lead beyond is not drawn.
+        section: Section with `seed`, `speed` and `spec_augment`.
+        limit: Longest input of the encoder in seconds; speeds that would exceed it are not drawn.
     """
 
     def __init__(self, section: TrainSection, limit: float):
         self.seed, self.speeds, self.masks, self.limit = section.seed, section.speed, section.spec_augment, limit
 
     def speed(self, utterance: Utterance, epoch: int) -> float:
-        """The factor of its speed, 1.0 = as recorded."""
+        """Return the factor of an utterance's speed; 1.0 = as recorded."""
         if self.speeds == [1.0]:
             return 1.0
         possible = [factor for factor in self.speeds if factor == 1.0 or utterance.duration / factor < self.limit]
@@ -38,7 +38,7 @@ class Augmenter:
 
         Args:
             features: Log-mel, `(batch, mels, mel_frames)`.
-            mel_frames: Valid ones of each row.
+            mel_frames: Number of valid frames of each row.
             drawn: Each row's utterance and epoch.
         """
         if self.masks is not None:
@@ -63,13 +63,13 @@ def change_speed(wave: np.ndarray, factor: float) -> np.ndarray:
 
 
 def mask_features(features: np.ndarray, policy: SpecAugment, draws: random.Random) -> None:
-    """Overwrite bands of mel bins and stretches of time with the features' mean, in place.
+    """Replace bands of mel bins and spans of time by the features' mean, in place.
 
     Args:
         features: One utterance's log-mel without padding, `(mels, mel_frames)`.
-        policy: How many masks, and how wide at most: each width is drawn evenly from 0 on.
-    Source: Park et al., SpecAugment, Interspeech 2019, section 2; without time warping, which gained least there. The
-        paper's features have mean 0, Whisper's do not: hence the mean, computed first, instead of 0.
+        policy: Numbers and maximum widths of masks; each width is drawn uniformly, from 0.
+    Source: Park et al., SpecAugment, Interspeech 2019, section 2; without time warping, which helped least there. The
+        paper's features have mean 0 and are masked by 0; Whisper's do not, so the mean is computed first.
     """
     mels, frames = features.shape
     if not frames:

@@ -1,4 +1,4 @@
-"""Checkpoints of an interrupted training: which one is whole, and which training it belongs to."""
+"""Checkpoints of an interrupted training: which are complete, and which training they belong to."""
 
 import hashlib
 import json
@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from sap2.errors import ModelError
 from sap2.files import atomic_file, sha256
@@ -15,8 +16,8 @@ from sap2.files import atomic_file, sha256
 SEAL = "complete.json"
 LOSS = "unlogged.json"
 SETTINGS = "settings.json"
-SHOWN = 3  # settings that differ, in a message
-HASHED = 256 << 20  # larger files of a base go by name and size
+SHOWN = 3  # differing settings listed in a message
+HASHED = 256 << 20  # bytes; larger files of a base are identified by name and size
 WITHOUT_EFFECT = {
     "gradient_checkpointing",
     "save_minutes",
@@ -26,7 +27,7 @@ WITHOUT_EFFECT = {
 
 
 def fingerprint(base: str | Path, manifests: list[Path], settings: dict) -> str:
-    """Name of a training: the same base, data and settings give the same, anything else another."""
+    """Return a training's name, which depends on its base, data and settings only."""
     parts = [json.dumps(settings, sort_keys=True), *(sha256(path) for path in manifests)]
     folder = Path(base)
     for file in sorted(folder.glob("*")) if folder.is_dir() else []:
@@ -37,39 +38,39 @@ def fingerprint(base: str | Path, manifests: list[Path], settings: dict) -> str:
 
 
 def note(folder: Path, settings: dict) -> None:
-    """Keep a training's settings with its checkpoints: what differs from them can be said."""
+    """Save a training's settings with its checkpoints, for messages about what differs."""
     with atomic_file(folder / SETTINGS) as partial:
         partial.write_text(json.dumps(settings, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def foreign(folder: Path) -> list[str]:
-    """Of a training that begins: which checkpoints beside it are of another one, what differs, and what to do."""
+    """Return messages about other trainings' checkpoints beside a new training: what differs, and what to do."""
     if listed(folder):
         return []
     mine = _settings(folder) or {}
-    found = []
+    messages = []
     for other in sorted(path for path in folder.parent.iterdir() if path.is_dir() and path != folder and listed(path)):
         theirs = _settings(other)
         differ = [key for key in sorted(mine | (theirs or {})) if mine.get(key) != (theirs or {}).get(key)]
         what = ", ".join(f"{key} is {mine.get(key)}, was {(theirs or {}).get(key)}" for key in differ[:SHOWN])
         what += f" and {len(differ) - SHOWN} more" if len(differ) > SHOWN else ""
-        what = "which does not say its settings" if theirs is None else what or "another base or other data"
-        found.append(
-            f"{other} holds checkpoints of another training ({what}); they are not gone on from; put it back to go on, "
-            "or delete the folder"
+        what = "its settings are unknown" if theirs is None else what or "another base or other data"
+        messages.append(
+            f"{other} has checkpoints of another training ({what}), which are not resumed; restore its settings to "
+            "resume it, or delete the folder"
         )
-    return found
+    return messages
 
 
 def _settings(folder: Path) -> dict[str, object] | None:
-    """Dotted names and values; None where an earlier version kept none."""
+    """Return settings by dotted name; None if an earlier version did not save them."""
     try:
         return dict(_flat(json.loads((folder / SETTINGS).read_text(encoding="utf-8"))))
     except (OSError, ValueError, AttributeError):
         return None
 
 
-def _flat(nested: dict, before: str = "") -> Iterator[tuple[str, object]]:
+def _flat(nested: dict[str, Any], before: str = "") -> Iterator[tuple[str, object]]:
     for key, value in nested.items():
         if isinstance(value, dict):
             yield from _flat(value, f"{before}{key}.")
@@ -78,44 +79,47 @@ def _flat(nested: dict, before: str = "") -> Iterator[tuple[str, object]]:
 
 
 def seal(checkpoint: Path, seconds: float) -> None:
-    """Mark a checkpoint as whole: written last, with the size of every file in it and the training time so far."""
+    """Mark a checkpoint as complete, with the size of every file in it and the training time so far."""
     files = {str(file.relative_to(checkpoint)): file.stat().st_size for file in _files(checkpoint)}
     with atomic_file(checkpoint / SEAL) as partial:
         partial.write_text(json.dumps({"seconds": seconds, "files": files}, indent=1), encoding="utf-8")
 
 
 def keep_loss(checkpoint: Path, loss: float, since: int) -> None:
-    """Add to a checkpoint, before it is sealed, the sum of the losses of the steps since the last that was reported."""
+    """Save in an unsealed checkpoint the summed loss of the steps after step `since`, the last one logged."""
     (checkpoint / LOSS).write_text(json.dumps({"loss": loss, "since": since}) + "\n", encoding="utf-8")
 
 
 def kept_loss(checkpoint: Path) -> dict[str, float]:
-    """`loss` and `since` as they were kept; empty for a checkpoint of an earlier version."""
+    """Return the saved `loss` and `since`; empty for a checkpoint of an earlier version."""
     kept = checkpoint / LOSS
     return json.loads(kept.read_text(encoding="utf-8")) if kept.is_file() else {}
 
 
 def latest(folder: Path) -> tuple[Path, float] | None:
-    """The newest whole checkpoint and the seconds trained before it; broken ones are named and passed over."""
+    """Return the newest complete checkpoint and the seconds trained before it; report and skip broken checkpoints."""
     for checkpoint in reversed(listed(folder)):
         fault, seconds = _inspect(checkpoint)
         best = _best(checkpoint) if fault is None else checkpoint
         if best != checkpoint:
             fault = _inspect(best)[0]
-            fault = fault and f"the best before it, {best.name}, cannot be used: {fault}"
+            fault = fault and f"the best checkpoint before it, {best.name}, cannot be used: {fault}"
         if fault is None:
             return checkpoint, seconds
-        print(f"{checkpoint}: {fault}; passed over", file=sys.stderr)
+        print(f"{checkpoint}: {fault}; skipped", file=sys.stderr)
     return None
 
 
 def prune(folder: Path, keep: int, best: int | None = None) -> None:
-    """Delete all but the `keep` newest whole checkpoints, that of the step `best`, and what is broken before them."""
-    whole = [checkpoint for checkpoint in listed(folder) if (checkpoint / SEAL).is_file()]
-    if len(whole) < keep:
+    """Delete all checkpoints except the `keep` newest complete ones and that of the step `best`.
+
+    While there are fewer complete checkpoints, nothing is deleted.
+    """
+    complete = [checkpoint for checkpoint in listed(folder) if (checkpoint / SEAL).is_file()]
+    if len(complete) < keep:
         return
     for checkpoint in listed(folder):
-        if checkpoint not in whole[-keep:] and checkpoint.name != f"checkpoint-{best}":
+        if checkpoint not in complete[-keep:] and checkpoint.name != f"checkpoint-{best}":
             shutil.rmtree(checkpoint)
 
 
@@ -128,14 +132,14 @@ def clear(folder: Path, all_of_it: bool = False) -> None:
 
 
 def listed(folder: Path) -> list[Path]:
-    """All checkpoints, oldest first."""
-    found = [path for path in Path(folder).glob("checkpoint-*") if re.fullmatch(r"checkpoint-\d+", path.name)]
-    return sorted(found, key=lambda path: int(path.name.split("-")[1]))
+    """Return all checkpoints, oldest first."""
+    paths = [path for path in Path(folder).glob("checkpoint-*") if re.fullmatch(r"checkpoint-\d+", path.name)]
+    return sorted(paths, key=lambda path: int(path.name.split("-")[1]))
 
 
 @contextmanager
-def locked(folder: Path):
-    """Hold a training's folder; the lock goes with the process, however it ends.
+def locked(folder: Path) -> Iterator[None]:
+    """Lock a training's folder; the lock ends with the process, however it ends.
 
     Raises: ModelError: another process trains there.
     """
@@ -155,7 +159,7 @@ def _inspect(checkpoint: Path) -> tuple[str | None, float]:
         sealed = json.loads((checkpoint / SEAL).read_text(encoding="utf-8"))
         files, seconds = sealed["files"], float(sealed["seconds"])
     except FileNotFoundError:
-        return "was not written to its end", 0.0
+        return "is incomplete", 0.0
     except (ValueError, KeyError, TypeError):
         return f"{SEAL} cannot be read", 0.0
     for name, size in files.items():
@@ -166,7 +170,7 @@ def _inspect(checkpoint: Path) -> tuple[str | None, float]:
 
 
 def _best(checkpoint: Path) -> Path:
-    """The checkpoint that scored best until then; itself where none was chosen."""
+    """Return the checkpoint with the best score so far; itself if no scores were compared."""
     state = checkpoint / "trainer_state.json"
     step = json.loads(state.read_text(encoding="utf-8")).get("best_global_step") if state.is_file() else None
     return checkpoint.with_name(f"checkpoint-{step}") if step else checkpoint

@@ -1,4 +1,4 @@
-"""Utterances to the model's batches: this epoch's list, target and speed, with the waveform or the encoder's states."""
+"""Conversion of utterances to batches: an epoch's list, target and speed, with the waveform or encoder states."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,9 +20,12 @@ from sap2.training.schedule import Entry
 
 @dataclass(frozen=True)
 class Example:
-    """One utterance as it is trained in one epoch; `speed` is the factor its recording is played at.
+    """An utterance as it is trained in an epoch.
 
-    `recording` holds its file's bytes, where they have been read already.
+    Args:
+        index: Index of the utterance in its split or shard.
+        speed: Factor of the recording's speed.
+        recording: Content of the recording's file, if it has been read already.
     """
 
     index: int
@@ -33,13 +36,13 @@ class Example:
     recording: bytes | None = None
 
 
-class Examples(Dataset):
+class Examples(Dataset[Example]):
     """The examples of a split, in the planned order.
 
     Args:
         utterances: The split.
         drawer: Draws each entry's list and target.
-        plan: `(epoch, index)` entries; None = every utterance once, as drawn in epoch 0.
+        plan: `(epoch, index)` entries; None = every utterance once, as in epoch 0.
         augmenter: Draws each entry's speed; None = as recorded.
     """
 
@@ -60,21 +63,22 @@ class Examples(Dataset):
         return self.example(*self.plan[position])
 
     def example(self, epoch: int, index: int) -> Example:
+        """Return an utterance with its draws of an epoch."""
         utterance = self.utterances[index]
         speed = self.augmenter.speed(utterance, epoch) if self.augmenter is not None else 1.0
         return Example(index, utterance, self.drawer.draw(utterance, epoch), epoch, speed)
 
 
 class Collator:
-    """Build batches from examples of one manifest.
+    """Build batches from examples of a manifest.
 
     Args:
-        processor: Set up for the model's window.
-        manifest: Where the utterances come from; their audio is found from there.
-        encoded: States of the same utterances in the same order, instead of waveforms.
-        whole_logits: False asks the model for its loss alone (in evaluation the table of logits may not fit).
-        augmenter: Masks the features; None = as they are.
-        tagging: With where each keyword stands and whether it is spoken.
+        processor: Processor with the model's window.
+        manifest: Manifest of the utterances; their audio paths are relative to it.
+        encoded: Encoder states of the same utterances in the same order, instead of waveforms.
+        full_logits: False requests only the last position's logits, as the full table may not fit in evaluation.
+        augmenter: Masks the features; None = no masks.
+        tagging: Whether to add each keyword's position and whether it is spoken.
     """
 
     def __init__(
@@ -82,16 +86,16 @@ class Collator:
         processor: SapProcessor,
         manifest: Path,
         encoded: EncodedSpeech | None = None,
-        whole_logits: bool = True,
+        full_logits: bool = True,
         augmenter: Augmenter | None = None,
         tagging: bool = False,
     ):
         self.processor, self.manifest = processor, Path(manifest)
-        self.encoded, self.whole_logits, self.augmenter = encoded, whole_logits, augmenter
+        self.encoded, self.full_logits, self.augmenter = encoded, full_logits, augmenter
         self.tagging = tagging
 
     def __call__(self, examples: Sequence[Example]) -> dict[str, torch.Tensor]:
-        speech = self._states(examples) if self.encoded is not None else {}
+        speech = _states(self.encoded, examples) if self.encoded is not None else {}
         batch = self.processor(
             prompts=[example.draw.prompt for example in examples],
             keywords=[example.draw.keywords for example in examples],
@@ -101,13 +105,14 @@ class Collator:
         )
         if self.augmenter is not None and not speech:
             mel_frames = batch["feature_attention_mask"].sum(-1).tolist()
-            self.augmenter.mask(batch["input_features"], mel_frames, [(one.utterance, one.epoch) for one in examples])
-        head = {} if self.whole_logits else {"logits_to_keep": 1}
+            drawn = [(example.utterance, example.epoch) for example in examples]
+            self.augmenter.mask(batch["input_features"], mel_frames, drawn)
+        head = {} if self.full_logits else {"logits_to_keep": 1}
         tags = self._tags(batch["input_ids"], [example.draw for example in examples]) if self.tagging else {}
         return {**batch, **speech, **head, **tags}
 
     def length(self, example: Example) -> int:
-        """Tokens of an example: speech, prompt, list and answer."""
+        """Return the number of tokens of an example: speech, prompt, list and answer."""
         if self.encoded is not None:
             frames = self.encoded.frames(example.index)
         else:
@@ -116,7 +121,10 @@ class Collator:
         return self.processor.prompt_length(example.draw.prompt, example.draw.keywords, frames) + answer
 
     def check(self, example: Example, length: int, limit: int) -> None:
-        """Raise InputError for an example of more than `limit` tokens: cutting it would cut its answer."""
+        """Check that an example has at most `limit` tokens: truncation would remove its answer.
+
+        Raises: InputError: it has more.
+        """
         if length > limit:
             seconds, keywords = example.utterance.duration, len(example.draw.keywords)
             raise InputError(
@@ -129,21 +137,22 @@ class Collator:
         return change_speed(load_audio(path, content=example.recording), example.speed)
 
     def _tags(self, input_ids: torch.Tensor, draws: Sequence[Draw]) -> dict[str, torch.Tensor]:
-        places = self.processor.keyword_places(input_ids, [draw.keywords for draw in draws])
-        labels = torch.full_like(places, -100)
+        positions = self.processor.keyword_positions(input_ids, [draw.keywords for draw in draws])
+        labels = torch.full_like(positions, -100)
         for row, draw in enumerate(draws):
             labels[row, : len(draw.keywords)] = torch.tensor([word in draw.spoken for word in draw.keywords])
-        return {"keyword_places": places, "keyword_labels": labels}
-
-    def _states(self, examples: Sequence[Example]) -> dict[str, torch.Tensor]:
-        states = [self.encoded.states(example.index) for example in examples]  # each (frames, encoder_hidden)
-        padded = torch.nn.utils.rnn.pad_sequence(states, batch_first=True)  # (batch, frames, encoder_hidden)
-        frames = torch.tensor([len(one) for one in states])
-        return {"speech_states": padded.float(), "speech_mask": torch.arange(padded.shape[1]) < frames[:, None]}
+        return {"keyword_positions": positions, "keyword_labels": labels}
 
 
-class Batches(Dataset):
-    """A split in planned batches: one batch, collated, an item.
+def _states(encoded: EncodedSpeech, examples: Sequence[Example]) -> dict[str, torch.Tensor]:
+    states = [encoded.states(example.index) for example in examples]  # each (frames, encoder_hidden)
+    padded = torch.nn.utils.rnn.pad_sequence(states, batch_first=True)  # (batch, frames, encoder_hidden)
+    frames = torch.tensor([len(rows) for rows in states])
+    return {"speech_states": padded.float(), "speech_mask": torch.arange(padded.shape[1]) < frames[:, None]}
+
+
+class Batches(Dataset[dict[str, torch.Tensor]]):
+    """A split in planned batches: each item is a collated batch.
 
     Args:
         plan: Batches of `(epoch, index)` entries.
@@ -160,6 +169,6 @@ class Batches(Dataset):
 
 
 def only(batches: Sequence[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
-    """The one batch a loader of `Batches` collates."""
+    """Return the single batch that a loader of `Batches` gets per step."""
     (batch,) = batches
     return batch

@@ -1,6 +1,6 @@
-"""What of DeepSpeed our training reaches beyond its documented interface.
+"""Use of DeepSpeed beyond its documented interface.
 
-Read at DeepSpeed 0.19.8; tests/test_internals.py fails when what is relied on here changes.
+Checked against DeepSpeed 0.19.8; tests/test_internals.py fails when that code changes.
 """
 
 from torch import nn
@@ -9,10 +9,10 @@ __all__ = ["compile_no_operation", "size"]
 
 
 def compile_no_operation() -> None:
-    """Keep DeepSpeed from compiling: none of its operations is used on a CPU.
+    """Disable DeepSpeed's compiled operations, none of which is used on a CPU.
 
-    Otherwise it would try a compiler on each, then build its shared-memory collectives: a C++ compiler and a minute at
-    the first run, for what gloo does as well.
+    Otherwise it would check the compiler for each and build its shared-memory collectives, which needs a C++ compiler
+    and a minute at the first run; gloo replaces them.
     """
     import deepspeed.ops
 
@@ -20,5 +20,5 @@ def compile_no_operation() -> None:
 
 
 def size(parameter: nn.Parameter) -> int:
-    """Number of weights of a parameter, also where ZeRO-3 keeps only a share of it in this process."""
+    """Return a parameter's number of weights, also if ZeRO-3 keeps only a part of it in this process."""
     return getattr(parameter, "ds_numel", parameter.numel())

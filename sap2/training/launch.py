@@ -1,6 +1,6 @@
-"""A training in several processes: started by torchrun, followed and ended together.
+"""A training in several processes, started by torchrun, monitored and ended together.
 
-The job goes to them as a file, and their log, result or failure come back as files, in a folder of its own.
+The processes read the job from a file, and write their log, result or failure to files of the same temporary folder.
 """
 
 import json
@@ -10,7 +10,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import sap2.errors
 from sap2.errors import ModelError
@@ -23,9 +23,9 @@ JOB, LOG, RESULT, FAILURE = "job.json", "log.jsonl", "result.json", "failure.jso
 
 
 def launch(job: Job, report: Report) -> dict[str, Any]:
-    """Run the worker in this node's share of the job's processes and pass on what the first of all reports.
+    """Run the worker in this node's share of the job's processes, and pass on the reports of the first process.
 
-    Returns: The summary; on other nodes than the first, the node's rank.
+    Returns: The summary; on all nodes but the first, the node's rank.
     Raises: As `sap2.training.train`.
     """
     nproc, nodes = job.section.nproc, node_count()
@@ -37,7 +37,7 @@ def launch(job: Job, report: Report) -> dict[str, Any]:
         log_file.touch()
         command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", str(nproc // nodes)]
         if nodes == 1:
-            command.append("--standalone")  # else the PET_ variables say where the nodes meet
+            command.append("--standalone")  # else the PET_ variables give the rendezvous of the nodes
         command += ["-m", "sap2.training.worker", "--folder", folder, "--launcher", str(os.getpid())]
         process = subprocess.Popen(command, env=_environment(nproc // nodes))
         try:
@@ -56,30 +56,30 @@ def launch(job: Job, report: Report) -> dict[str, Any]:
             return {"node": node_rank()}  # the first node has the summary
         if code != 0 or not result.is_file():
             raise ModelError(
-                f"{job.stage}: training in {nproc} processes ended early (exit code {code}); see the messages "
-                f"above, then run the stage again: it goes on from the last checkpoint in {job.checkpoints}"
+                f"{job.stage}: training in {nproc} processes ended early (exit code {code}); see the messages above, "
+                f"then run the stage again: it resumes from the last checkpoint in {job.checkpoints}"
             )
         return json.loads(result.read_text(encoding="utf-8"))
 
 
 def node_rank() -> int:
-    """Which of several nodes this is, by torchrun's variable; 0 where there is one."""
+    """Return this node's rank, from torchrun's variable; 0 if there is a single node."""
     return int(os.environ.get("PET_NODE_RANK", 0))
 
 
 def node_count() -> int:
-    """Number of nodes that train together, by torchrun's variable."""
+    """Return the number of nodes that train together, from torchrun's variable."""
     return int(os.environ.get("PET_NNODES", 1))
 
 
-def _wait(process: subprocess.Popen) -> int | None:
+def _wait(process: subprocess.Popen[bytes]) -> int | None:
     try:
         return process.wait(POLL_SECONDS)
     except subprocess.TimeoutExpired:
         return None
 
 
-def _relay(log, report: Report) -> None:
+def _relay(log: TextIO, report: Report) -> None:
     """Pass on the complete lines written since the last call."""
     while True:
         position = log.tell()
@@ -93,10 +93,10 @@ def _relay(log, report: Report) -> None:
 
 def _environment(nproc: int) -> dict[str, str]:
     environment = dict(os.environ)
-    # torchrun would set one thread a process; the cores are there to be shared out.
+    # Processes share the cores; torchrun's default is a single thread per process.
     environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // nproc)))
-    environment.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # c10d warns of every address that it tries
-    # The package must be found however the launching process found it.
+    environment.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # c10d warns about every address that it tries
+    # The processes must import the same package as this one.
     root = str(Path(sap2.errors.__file__).parent.parent)
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [root, environment.get("PYTHONPATH")]))
     return environment

@@ -1,15 +1,15 @@
-"""Lengths of all planned utterances, by which batches are made: measured once, by all processes together, and kept.
+"""Lengths of all planned utterances, from which batches are made: measured once, by all processes together, and saved.
 
-    entries of an epoch --every process a share, in workers--> parts --joined--> lengths-EPOCH.npy
+    entries of an epoch --a share per process, in workers--> parts --joined--> lengths-EPOCH.npy
 
-They lie in the training's folder, which is named by base, data and settings: a resumed training reads them and measures
-nothing.
+The files are in the training's folder, which is named by base, data and settings: a resumed training reads them instead
+of measuring again.
 """
 
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,21 +21,21 @@ from sap2.training.schedule import Entry
 __all__ = ["Lengths"]
 
 CHUNK = 1000  # entries that a worker takes at a time
-FEWEST = 20_000  # entries of a process below which workers are not worth their start
+MIN_ENTRIES = 20_000  # entries per process; with fewer, workers would not save time
 
 Length = Callable[[int, int], int]
-_length: Length | None = None  # of a worker, which is forked with it
+_length: Length | None = None  # set before workers are forked
 
 
 class Lengths:
-    """Measures entries of one epoch, called as `lengths(entries)` by every process with the same entries.
+    """Measure the entries of an epoch: every process calls `lengths(entries)` with the same entries.
 
     Args:
-        folder: Where they are kept.
-        length: Tokens of an utterance in an epoch, called as `length(epoch, index)`; may raise InputError.
-        rank, ranks: Which of how many processes this is.
+        folder: Folder of the saved lengths.
+        length: Returns an utterance's tokens in an epoch, as `length(epoch, index)`; may raise InputError.
+        rank, ranks: This process's rank, and the number of processes.
         barrier: Waits until every process has called it.
-        workers: Worker processes; None = its share of the cores.
+        workers: Number of worker processes; None = this process's share of the cores.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Lengths:
         self.workers = _share_of_cores() if workers is None else workers
 
     def __call__(self, entries: Sequence[Entry]) -> list[int]:
-        """Each entry's length.
+        """Return each entry's length.
 
         Raises: InputError: as `length`.
         """
@@ -60,7 +60,7 @@ class Lengths:
         epoch = entries[0][0]
         kept = self.folder / f"lengths-{epoch}.npy"
         lengths = _kept(kept, len(entries))
-        # All processes must agree that there is nothing to measure, before the first of them writes anything.
+        # All processes must have looked for the file before the first of them writes it.
         self.barrier()
         if lengths is None:
             lengths = self._measure_together(epoch, entries)
@@ -84,7 +84,7 @@ class Lengths:
         for rank, part in enumerate(parts):
             share = entries[rank :: self.ranks]
             lengths = _kept(part, len(share))
-            # Processes of several nodes may have no folder in common.
+            # Nodes may not share the folder.
             joined[rank :: self.ranks] = self._measure(share) if lengths is None else lengths
         return joined
 
@@ -92,28 +92,30 @@ class Lengths:
         global _length
         chunks = [entries[start : start + CHUNK] for start in range(0, len(entries), CHUNK)]
         label = f"measure utterances ({CHUNK} each)"
-        if self.workers < 2 or len(entries) < FEWEST:
+        if self.workers < 2 or len(entries) < MIN_ENTRIES:
             measured = [[self.length(*entry) for entry in chunk] for chunk in chunks]
             return np.array([length for chunk in measured for length in chunk], np.int32)
         _length = self.length
         try:
-            # Forked: the utterances are there already, and nothing in a worker touches a GPU.
-            with multiprocessing.get_context("fork").Pool(self.workers, _be_a_worker) as pool:
-                measured = pool.imap(_measure_chunk, chunks)
-                done = track(measured, len(chunks), label) if self.rank == 0 else measured
-                return np.array([length for chunk in done for length in chunk], np.int32)
+            # Forked workers share the utterances; none of them uses a GPU.
+            with multiprocessing.get_context("fork").Pool(self.workers, _start_worker) as pool:
+                results: Iterable[list[int]] = pool.imap(_measure_chunk, chunks)
+                results = track(results, len(chunks), label) if self.rank == 0 else results
+                return np.array([length for chunk in results for length in chunk], np.int32)
         finally:
             _length = None
 
 
-def _be_a_worker() -> None:
-    """Restore the signals that the training handles, and keep the tokenizer to one thread, as forked ones must."""
+def _start_worker() -> None:
+    """Restore the signals that the training handles, and limit the tokenizer to one thread, as forking requires."""
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _measure_chunk(entries: Sequence[Entry]) -> list[int]:
+    if _length is None:
+        raise RuntimeError("a worker was forked before its function was set")
     return [_length(*entry) for entry in entries]
 
 
@@ -122,7 +124,7 @@ def _share_of_cores() -> int:
 
 
 def _kept(file: Path, count: int) -> np.ndarray | None:
-    """The lengths in a file, if it holds as many; a damaged file counts as none."""
+    """Return the lengths in a file; None if it is missing, damaged or has another number of them."""
     try:
         lengths = np.load(file)
     except (OSError, ValueError, EOFError):

@@ -1,9 +1,8 @@
-"""The list and target an utterance is trained with: drawn anew each epoch, the same for the same seed, epoch and id.
+"""Lists and targets of training, drawn again in each epoch: they depend on seed, epoch and id only.
 
-Stage 1 (pruner) sees lists of many sizes, in any order, some of them empty or without a spoken word; its target is the
-spoken ones. Stage 2 (recogniser) sees the short list stage 1 would give it, or none at all; its target is the words.
-The one model of the methods PC and JPI sees lists as stage 1 does; its target is the words, with JPI after the spoken
-keywords.
+Stage 1 (pruner) gets lists of many sizes, in any order, some empty or without a spoken word; its target is the spoken
+keywords. Stage 2 (recogniser) gets a short list such as stage 1 selects, or none; its target is the text. The single
+model of the methods PC and JPI gets lists as stage 1 does; its target is the text, with JPI after the spoken keywords.
 """
 
 import random
@@ -32,7 +31,7 @@ NOT_PRUNED = (
 
 @dataclass(frozen=True)
 class Draw:
-    """What one utterance is trained with in one epoch."""
+    """Prompt, list and target of an utterance in an epoch."""
 
     prompt: str
     keywords: tuple[str, ...]
@@ -44,7 +43,7 @@ class ListDrawer:
     """Draw prompts, lists and targets of one stage.
 
     Args:
-        utterances: Those it will draw for; distractors come from all their keywords together.
+        utterances: The training's utterances; distractors come from all their keywords.
         method: Which of the three (see `sap2.params.ModelSection`) the stage is of.
         lists: Stage 2's: what was said (`oracle`), stage 1's answers (`predicted`) or spoiled oracles (`corrupted`).
         list_sizes: Smallest and largest pruning list, in keywords; a list may end up shorter when too few words exist.
@@ -159,6 +158,6 @@ class ListDrawer:
 
 
 def _unspoken(utterance: Utterance, words: list[str]) -> list[str]:
-    """Those of the words that the utterance does not say."""
-    heard = set(spoken(utterance.model_copy(update={"keywords": words})))
-    return [word for word in words if word not in heard]
+    """Return the words that the utterance does not contain."""
+    present = set(spoken(utterance.model_copy(update={"keywords": words})))
+    return [word for word in words if word not in present]

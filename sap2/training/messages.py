@@ -1,4 +1,4 @@
-"""What libraries say during a training, in a log file: the terminal holds our own lines, on stderr."""
+"""Redirection of libraries' messages during a training to a log file; the terminal shows only our lines, on stderr."""
 
 import logging
 import os
@@ -7,14 +7,14 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 __all__ = ["library_messages"]
 
 
 @contextmanager
 def library_messages(log: Path) -> Iterator[None]:
-    """Append to `log` what otherwise goes to the terminal: warnings, log records below ERROR, and all of stdout.
+    """Append to `log` what would be printed on the terminal: warnings, log records below ERROR, and all of stdout.
 
     Several processes can share the file.
     """
@@ -25,35 +25,44 @@ def library_messages(log: Path) -> Iterator[None]:
 
 @contextmanager
 def _warnings(file: TextIO) -> Iterator[None]:
-    def write(message, category, filename, lineno, _file=None, line=None):
+    def write(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        _file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
         file.write(warnings.formatwarning(message, category, filename, lineno, line))
 
     with warnings.catch_warnings():
-        warnings.showwarning = write
+        patched: Any = warnings
+        patched.showwarning = write
         yield
 
 
 @contextmanager
 def _records(file: TextIO) -> Iterator[None]:
-    """Records of every handler that writes to the terminal, whenever a library installs it."""
+    """Redirect the records of every handler of the terminal, also of handlers that libraries install later."""
     emit, terminal = logging.StreamHandler.emit, (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__)
 
-    def write(handler, record):
+    def write(handler: "logging.StreamHandler[TextIO]", record: logging.LogRecord) -> None:
         if record.levelno < logging.ERROR and handler.stream in terminal:
             file.write(f"{handler.format(record)}\n")
         else:
             emit(handler, record)
 
-    logging.StreamHandler.emit = write
+    patched: Any = logging.StreamHandler
+    patched.emit = write
     try:
         yield
     finally:
-        logging.StreamHandler.emit = emit
+        patched.emit = emit
 
 
 @contextmanager
 def _stdout(file: TextIO) -> Iterator[None]:
-    """Python's stdout and the process's: compilers and C++ code write to the latter."""
+    """Redirect Python's stdout, and the process's, to which compilers and C++ code write."""
     sys.stdout.flush()
     kept = os.dup(1)
     os.dup2(file.fileno(), 1)

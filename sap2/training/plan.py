@@ -1,7 +1,7 @@
-"""What a training will need, before it starts: weights, memory a GPU by ZeRO stage, tokens a batch, steps, time.
+"""Estimate of a training's needs: weights, memory per GPU by ZeRO stage, tokens per batch, steps, time.
 
-Memory is arithmetic (`sap2.training.memory`). Time is a range: floating-point operations over what GPUs are usually
-seen to reach. Nothing is downloaded and no weight is loaded.
+Memory is computed by `sap2.training.memory`. Time is a range: floating-point operations divided by the usual throughput
+of GPUs. Nothing is downloaded and no weights are loaded.
 """
 
 import math
@@ -10,7 +10,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from sap2.errors import ParamsError
+from sap2.manifest import Utterance
 from sap2.params import ModelSection, Params, TrainSection
+from sap2.training.lists import Stage
 from sap2.training.memory import ZERO, Load, Memory, ZeroStage, activations, attention_width, memory
 from sap2.training.shapes import Shape, Sizes, base_shape, count
 
@@ -18,31 +20,32 @@ __all__ = ["StagePlan", "TrainingPlan", "assumed_load", "operations", "plan_trai
 
 GB = 1e9
 
-# Assumed where no manifest and no tokenizer are here to measure with.
+# Assumptions without a manifest and a tokenizer to measure with.
 MEAN_SECONDS, LONGEST_SECONDS = 10.0, 30.0  # of an utterance
 PROMPT_TOKENS = 45  # chat template and instruction
 KEYWORD_TOKENS = 3.5  # a rare word and its separator
 SPOKEN_KEYWORDS = 2
-WORDS_A_SECOND, WORD_TOKENS = 2.5, 1.3
-SAMPLE = 200  # utterances measured when they can be
+WORDS_PER_SECOND, WORD_TOKENS = 2.5, 1.3
+SAMPLE = 200  # utterances measured, if there is a manifest
 
-PLANNING_MS = 0.55  # of one core, to draw and measure an utterance of 60 keywords before the training (measured)
-GPU_BANDWIDTH = 2.0e12  # bytes a second of an A100's memory (its data sheet): what decoding a token reads weights at
-BANDWIDTH_REACHED = (0.2, 0.6)  # share of it that decoding is usually seen to reach
+PLANNING_MS = 0.55  # of a core, to draw and measure an utterance with 60 keywords before the training (measured)
+GPU_BANDWIDTH = 2.0e12  # bytes per second of an A100's memory (its data sheet), at which decoding reads weights
+BANDWIDTH_REACHED = (0.2, 0.6)  # usual share of it in decoding
 GPU_TFLOPS = 312.0  # peak of an A100, bf16 without sparsity (its data sheet)
-UTILISATION = (0.2, 0.45)  # share of the peak that fine-tuning of this size is usually seen to reach
+UTILISATION = (0.2, 0.45)  # usual share of the peak in fine-tuning of this size
 
 
 @dataclass(frozen=True)
 class StagePlan:
-    """One stage's training.
+    """The training of a stage.
 
     Args:
         mean, longest: The utterance of mean and of greatest length.
-        measured: Where `mean` and `longest` come from, for people.
-        memory, checkpointed: For the batch of the longest utterances, by ZeRO stage; with gradient checkpointing.
-        hours: Fewest and most.
-        planning: Hours of planning the batches, one core per process; a resumed training skips it.
+        measured: Source of `mean` and `longest`, as text.
+        memory: For the batch of the longest utterances, by ZeRO stage.
+        checkpointed: The same with gradient checkpointing.
+        hours: Minimum and maximum.
+        planning: Hours of planning the batches, with a core per process; a resumed training skips it.
     """
 
     name: str
@@ -59,21 +62,21 @@ class StagePlan:
 
     @property
     def rows(self) -> float:
-        """Utterances of mean length a forward pass on one GPU."""
+        """Utterances of mean length per forward pass on a GPU."""
         return utterances_a_pass(self.section, self.mean)
 
     @property
     def batch(self) -> float:
-        """Utterances an optimizer step, all processes together."""
+        """Utterances per optimizer step, over all processes."""
         return self.rows * self.section.grad_accum * self.section.nproc
 
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """The trainings on one base.
+    """The trainings on a base.
 
     Args:
-        pruning: Fewest and most hours of pruning the train split between the two; None = it is not pruned.
+        pruning: Minimum and maximum hours of pruning the train split between the two; None = it is not pruned.
     """
 
     base: str
@@ -94,7 +97,7 @@ class TrainingPlan:
                 fewest, most = map(_hours, self.pruning)
                 where = f"{stage.section.nproc} GPUs, {stage.utterances:,} utterances"
                 lines += ["", f"pruning of the train split, for recogniser.lists: {where}, {fewest} to {most}"]
-        return "\n".join([*lines, "", "assumptions:", *(f"  - {one}" for one in self.assumptions)])
+        return "\n".join([*lines, "", "assumptions:", *(f"  - {assumption}" for assumption in self.assumptions)])
 
 
 def plan_training(
@@ -104,12 +107,12 @@ def plan_training(
     tflops: float = GPU_TFLOPS,
     utterances: int | None = None,
 ) -> TrainingPlan:
-    """Plan both stages of a profile, or the one model of the methods PC and JPI.
+    """Plan both stages of a profile, or the single model of the methods PC and JPI.
 
     Args:
-        gpus: Processes, one a GPU; None = each section's own `nproc`.
+        gpus: Number of GPUs, with a process each; None = each section's `nproc`.
         manifest: Training manifest to count and measure; utterances are assumed where there is none.
-        tflops: Peak of one GPU in 10¹² floating-point operations a second.
+        tflops: Peak of a GPU in 10¹² floating-point operations per second.
         utterances: Training utterances; None = those of the manifest, else `prepare.train_utterances`.
     Raises: ModelError: the base's shape is not known. ParamsError: nothing to train, or a figure below its bound.
     """
@@ -119,32 +122,33 @@ def plan_training(
     shape = base_shape(params.base.path, params.model.projection_rank)
     rows = _read(manifest)
     total = utterances or len(rows) or params.prepare.train_utterances
-    stages, sizes = [], None
-    for name in ("pruner", "recogniser") if params.model.method == "tpi" else ("recogniser",):
+    stages: list[StagePlan] = []
+    counts: list[Sizes] = []
+    names: tuple[Stage, ...] = ("pruner", "recogniser") if params.model.method == "tpi" else ("recogniser",)
+    for name in names:
         section = getattr(params, name)
         section = section.model_copy(update={"nproc": gpus}) if gpus else section
-        found = count(shape, section, params.lora)
-        sizes = sizes or found
-        stages.append(_stage(name, section, params, shape, found, rows, manifest, total, tflops))
+        counts.append(count(shape, section, params.lora))
+        stages.append(_stage(name, section, params, shape, counts[-1], rows, manifest, total, tflops))
     counted = "given" if utterances else f"counted in {manifest}" if rows else "prepare.train_utterances"
     pruning = None
     if params.model.method == "tpi" and params.pruning.train:
-        pruning = _pruning_hours(params, stages[0], shape, sizes, tflops)
-    return TrainingPlan(params.base.path, shape, sizes, stages, pruning, _assumptions(counted, tflops))
+        pruning = _pruning_hours(params, stages[0], shape, counts[0], tflops)
+    return TrainingPlan(params.base.path, shape, counts[0], stages, pruning, _assumptions(counted, tflops))
 
 
 def assumed_load(
     name: str, seconds: float, keywords: float, model: ModelSection, frames_per_second: float = 25.0
 ) -> Load:
-    """An utterance by the assumptions above.
+    """Return an utterance's load by the assumptions above.
 
     Args:
-        frames_per_second: What the text model reads; see `sap2.model.Family`.
-        name: The stage; stage 2's list holds what was spoken, its answer the transcript.
-        keywords: Keywords of a whole list, as stage 1, PC and JPI read it.
+        name: The stage; stage 2's list has the spoken keywords, its answer is the transcript.
+        keywords: Keywords of a full list, as stage 1, PC and JPI read it.
+        frames_per_second: Frames that the text model reads per second; see `sap2.model.Family`.
     """
     listed = SPOKEN_KEYWORDS if name == "recogniser" and model.method == "tpi" else keywords
-    words = 0 if name == "pruner" else WORDS_A_SECOND * seconds * WORD_TOKENS
+    words = 0 if name == "pruner" else WORDS_PER_SECOND * seconds * WORD_TOKENS
     selected = SPOKEN_KEYWORDS * KEYWORD_TOKENS if name == "pruner" or model.method == "jpi" else 0
     answer = selected + words + 1
     # The last window of a keyword is half empty on average.
@@ -154,22 +158,22 @@ def assumed_load(
 
 
 def utterances_a_pass(section: TrainSection, load: Load) -> float:
-    """Utterances of a length that make a batch: `batch_size`, or as many as `batch_tokens` allows."""
+    """Return the number of equal utterances per batch: `batch_size`, or as many as `batch_tokens` allows."""
     if section.batch_tokens is None:
         return section.batch_size
     return min(section.batch_size, max(1.0, section.batch_tokens / load.tokens))
 
 
 def operations(shape: Shape, sizes: Sizes, load: Load, section: TrainSection) -> float:
-    """Floating-point operations of one utterance's training step.
+    """Return the floating-point operations of an utterance in a training step.
 
-    A frozen layer costs a forward and, for what lies below it, the gradient of its input: twice the forward, not three
-    times; one more forward where layers are computed again; the encoder its forward alone, and nothing when its output
-    is kept.
+    A frozen layer needs a forward pass and the gradient of its input: twice the forward pass, not three times; with
+    gradient checkpointing another forward pass. The encoder needs its forward pass only, and nothing if its output is
+    cached.
     """
     text, audio, family = shape.config.text_config, shape.config.audio_config, shape.family
-    heard = family.encoder_seconds * family.frames_per_second if family.encoder_seconds else load.frames
-    frames = family.encoder_positions * heard
+    encoded = family.encoder_seconds * family.frames_per_second if family.encoder_seconds else load.frames
+    frames = family.encoder_positions * encoded
     encoder = 2 * sizes.encoder_layers * frames + 4 * audio.num_hidden_layers * frames**2 * audio.hidden_size
     decoder = 2 * sizes.decoder_layers * load.tokens
     attention = 2 * text.num_hidden_layers * load.tokens**2 * attention_width(text)  # causal: half of the square
@@ -179,9 +183,19 @@ def operations(shape: Shape, sizes: Sizes, load: Load, section: TrainSection) ->
     return passes + (0 if section.cache_encoder else encoder)
 
 
-def _stage(name, section, params: Params, shape: Shape, sizes: Sizes, rows, manifest, total: int, tflops) -> StagePlan:
-    if shape.folder is not None and rows:
-        mean, longest, measured = _measure(name, section, params, shape, rows, manifest)
+def _stage(
+    name: Stage,
+    section: TrainSection,
+    params: Params,
+    shape: Shape,
+    sizes: Sizes,
+    rows: list[Utterance],
+    manifest: Path | None,
+    total: int,
+    tflops: float,
+) -> StagePlan:
+    if shape.folder is not None and manifest is not None and rows:
+        mean, longest, measured = _measure(name, section, params, shape.folder, rows, manifest)
     else:
         durations = [row.duration for row in rows] or [MEAN_SECONDS, LONGEST_SECONDS]
         seconds = sum(durations) / len(durations) if rows else MEAN_SECONDS
@@ -213,21 +227,21 @@ def _stage(name, section, params: Params, shape: Shape, sizes: Sizes, rows, mani
 
 
 def _pruning_hours(params: Params, stage: StagePlan, shape: Shape, sizes: Sizes, tflops: float) -> tuple[float, float]:
-    """Stage 1 over the train split with lists as long as those it was trained on, a process a GPU.
+    """Return the minimum and maximum hours of stage 1 on the train split, with lists as in training.
 
-    Prompts cost operations, answers the time to read all weights once a token and batch; tags cost no answer, but a
-    first pass decodes a transcript as well.
+    Prompts need operations; answers need the time to read all weights once per token and batch. Tags need no answer,
+    but a first pass decodes a transcript as well.
     """
     load, settings = stage.mean, params.pruning
-    encoded, whole = (
-        stage.section.model_copy(update={"gradient_checkpointing": False, "cache_encoder": cached})
-        for cached in (True, False)
+    cached, full = (
+        stage.section.model_copy(update={"gradient_checkpointing": False, "cache_encoder": kept})
+        for kept in (True, False)
     )
-    decoder = operations(shape, sizes, load, encoded) / 2  # a training's step without its backward pass
-    encoder = operations(shape, sizes, load, whole) - 2 * decoder
+    decoder = operations(shape, sizes, load, cached) / 2  # a training step without its backward pass
+    encoder = operations(shape, sizes, load, full) - 2 * decoder
     prompts, tokens = math.ceil(load.context / KEYWORD_TOKENS / settings.max_list), load.answer
     if params.model.tagging > 0:
-        transcript = load.frames / shape.family.frames_per_second * WORDS_A_SECOND * WORD_TOKENS
+        transcript = load.frames / shape.family.frames_per_second * WORDS_PER_SECOND * WORD_TOKENS
         tokens = transcript if settings.first_pass is not None else 0.0
         prompts += 0 if settings.first_pass is None else 1
     work = stage.utterances * (encoder + max(1, prompts) * decoder)
@@ -239,18 +253,20 @@ def _pruning_hours(params: Params, stage: StagePlan, shape: Shape, sizes: Sizes,
     return fewest, most
 
 
-def _measure(name, section, params: Params, shape: Shape, rows, manifest: Path) -> tuple[Load, Load, str]:
-    """Mean and longest of a sample, tokenised as training would."""
+def _measure(
+    name: Stage, section: TrainSection, params: Params, base: Path, rows: list[Utterance], manifest: Path
+) -> tuple[Load, Load, str]:
+    """Return the mean and the maximum load of a sample, tokenised as in training."""
     from sap2.model import SAMPLE_RATE, load_processor
     from sap2.training.augment import Augmenter
     from sap2.training.collator import Collator, Examples
     from sap2.training.lists import ListDrawer
 
-    processor = load_processor(shape.folder, window=params.model.window, windows=params.model.windows)
+    processor = load_processor(base, window=params.model.window, windows=params.model.windows)
     collator = Collator(processor, manifest)
-    options = section.model_dump(include=ListDrawer.SETTINGS) | {"method": params.model.method}
+    options = section.model_dump(include=set(ListDrawer.SETTINGS)) | {"method": params.model.method}
     if any(row.predicted is None for row in rows) and options.get("lists") == "predicted":
-        options["lists"] = "oracle"  # not pruned yet: the lists will be about as short
+        options["lists"] = "oracle"  # not pruned yet: of about the same length
     augmenter = Augmenter(section, processor.feature_extractor.n_samples / SAMPLE_RATE)
     examples = Examples(rows, ListDrawer(name, rows, **options), augmenter=augmenter)
     loads = []
@@ -269,7 +285,7 @@ def _columns(loads: Sequence[Load]) -> list[list[float]]:
     return [[getattr(load, name) for load in loads] for name in Load.__dataclass_fields__]
 
 
-def _read(manifest: Path | None) -> list:
+def _read(manifest: Path | None) -> list[Utterance]:
     if manifest is None or not manifest.is_file():
         return []
     from sap2.manifest import read_manifest
@@ -285,14 +301,14 @@ def _describe(stage: StagePlan) -> list[str]:
         f"{section.deepspeed}, {'bf16' if section.bf16 else 'float32'}, "
         f"{f'base in {section.quantization}, ' if section.quantization else ''}"
         f"{'with' if section.gradient_checkpointing else 'without'} gradient checkpointing",
-        f"  tokens an utterance: {mean.tokens:,.0f} on average, {mean.frames:,.0f} of them speech and "
+        f"  tokens per utterance: {mean.tokens:,.0f} on average, {mean.frames:,.0f} of them speech and "
         f"{mean.answer:,.0f} the answer; {stage.longest.tokens:,.0f} at most ({stage.measured})",
-        f"  tokens a step: {stage.batch * mean.tokens:,.0f}, of {stage.batch:,.0f} utterances",
+        f"  tokens per step: {stage.batch * mean.tokens:,.0f}, of {stage.batch:,.0f} utterances",
         f"  steps: {stage.steps:,} for {stage.utterances:,} utterances, {section.epochs:g} epochs",
         f"  time: {_hours(stage.hours[0])} to {_hours(stage.hours[1])}",
-        f"  planning of the batches before it: {_hours(stage.planning)}, by one core a process; none when resumed",
-        f"  {'GB a GPU':15}  weights  gradients  optimizer  activations    total | with checkpointing:  activations    "
-        "total | in the host's memory",
+        f"  planning of the batches before it: {_hours(stage.planning)}, with a core per process; none when resumed",
+        f"  {'GB per GPU':15}  weights  gradients  optimizer  activations    total | with checkpointing:  activations"
+        "    total | in the host's memory",
     ]
     for name, plain in stage.memory.items():
         less, mark = stage.checkpointed[name], "*" if name == section.deepspeed else " "
@@ -320,13 +336,13 @@ def _assumptions(counted: str, tflops: float) -> list[str]:
     fewest, most = UTILISATION
     return [
         f"utterances: {counted}",
-        f"where no manifest is measured: {MEAN_SECONDS:g} s of speech on average and {LONGEST_SECONDS:g} s at most, "
-        f"{KEYWORD_TOKENS:g} tokens a keyword, {PROMPT_TOKENS} of prompt, {WORDS_A_SECOND * WORD_TOKENS:g} a second of "
-        "transcript",
+        f"without a measured manifest: {MEAN_SECONDS:g} s of speech on average and {LONGEST_SECONDS:g} s at most, "
+        f"{KEYWORD_TOKENS:g} tokens per keyword, {PROMPT_TOKENS} per prompt, {WORDS_PER_SECOND * WORD_TOKENS:g} per "
+        "second of transcript",
         "memory: the batch of the longest utterances; CUDA's context, communication buffers and fragmentation come on "
         "top (some GB); * marks the section's own ZeRO stage",
-        f"time: {tflops:g} TFLOP/s a GPU at its peak, {fewest:.0%} to {most:.0%} of it reached; reading audio, "
-        "evaluation and checkpoints come on top; nothing of it was measured on such GPUs",
-        f"pruning: lists as long as stage 1's in training, {GPU_BANDWIDTH / 1e12:g} TB/s of memory a GPU, "
+        f"time: {tflops:g} TFLOP/s per GPU at its peak, {fewest:.0%} to {most:.0%} of it reached; reading audio, "
+        "evaluation and checkpoints come on top; not measured on such GPUs",
+        f"pruning: lists as long as stage 1's in training, {GPU_BANDWIDTH / 1e12:g} TB/s of memory per GPU, "
         f"{BANDWIDTH_REACHED[0]:.0%} to {BANDWIDTH_REACHED[1]:.0%} of it reached in decoding",
     ]

@@ -1,10 +1,12 @@
-"""How many weights a base and its adapter have, counted without loading one: the model is built on the meta device."""
+"""Numbers of weights of a base and its adapter, counted on the meta device without loading any."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 from peft import get_peft_model
-from torch import device
+from torch import device, nn
 
 import sap2
 from sap2.errors import ModelError
@@ -22,9 +24,9 @@ class Shape:
 
     Args:
         family: Its family.
-        config: As the model would be built.
-        source: Where the numbers are from, for people.
-        folder: The base's folder when it is here, to tokenise with; None = its shape alone is known.
+        config: The model's configuration.
+        source: Source of the configuration, as text.
+        folder: The base's folder, if it is local; its tokenizer then measures utterances.
     """
 
     family: Family
@@ -38,9 +40,10 @@ class Sizes:
     """Numbers of weights.
 
     Args:
-        frozen, trainable: All of the base, and the adapter's with the new markers' rows.
-        encoder_layers, decoder_layers: Of the frozen ones, those in layers: what a frame or a token is multiplied with.
-        largest: The largest part ZeRO-3 gathers at once: a decoder layer or the embedding table.
+        frozen: Weights of the base.
+        trainable: Weights of the adapter, with the new markers' rows.
+        encoder_layers, decoder_layers: Frozen weights in layers, which every frame or token is multiplied with.
+        largest: Largest part that ZeRO-3 gathers at once: a decoder layer or the embedding table.
     """
 
     frozen: int
@@ -51,52 +54,53 @@ class Sizes:
 
 
 def base_shape(path: str, projection_rank: int = 0) -> Shape:
-    """The shape of `base.path`: the embedded base, a folder, or a hub id; nothing is downloaded.
+    """Return the shape of `base.path`: the embedded base, a folder, or a hub id; nothing is downloaded.
 
     Args:
-        projection_rank: That of the pooling's learned projections, 0 = none.
-    Raises: ModelError: the folder holds no base of a known family, or the hub id is neither in the local cache nor a
-        published one whose shape is known here.
+        projection_rank: Rank of the pooling's learned projections, 0 = none.
+    Raises: ModelError: the folder has no base of a known family, or the hub id is neither in the local cache nor a
+        published base.
     """
     folder = EMBEDDED if path == "embedded" else Path(path)
-    added = {"projection_rank": projection_rank, "trained_markers": True}
+    added: dict[str, Any] = {"projection_rank": projection_rank, "trained_markers": True}
     if folder.is_dir():
         added["trained_markers"] = bool(load_processor(folder).added_markers)
         family, stock = family_of(folder)
         return Shape(family, sap_config(family, stock, **added), f"{path}'s config.json", folder)
     try:
         family, stock = family_of(path, local_files_only=True)
-        source = f"config.json of {path} in the local hub cache; context markers taken for new"
+        source = f"config.json of {path} in the local hub cache; context markers assumed new"
         return Shape(family, sap_config(family, stock, **added), source)
     except ModelError:
         published = {hub_id: family for family in available_families() for hub_id in family.published}
         if path not in published:
             raise ModelError(
-                f"base.path is {path}: no such folder, not in the local hub cache, and no published shape is known; "
-                f"download it and give its folder, or plan with one of {', '.join(published)}"
+                f"base.path is {path}: no such folder, not in the local hub cache, and not a published base of known "
+                f"shape; download it and give its folder, or plan with one of {', '.join(published)}"
             ) from None
         family = published[path]
-        config = family.config(**family.published[path], **added)
-        return Shape(family, config, f"the published shape of {path}; no download")
+        fields: dict[str, Any] = {**family.published[path], **added}
+        return Shape(family, family.config(**fields), f"the published shape of {path}; no download")
 
 
 def count(shape: Shape, section: TrainSection, lora: LoraSection) -> Sizes:
     """Count the weights of the base with the adapter that training would attach.
 
-    Raises: ModelError: what is frozen leaves nothing to train.
+    Raises: ModelError: the freeze_ settings leave nothing to train.
     """
     with device("meta"):
         base = shape.family.model(shape.config)
     base.tie_weights()
-    frozen = _unique(weight for name, weight in base.named_parameters() if MARKERS not in name)  # those are no base's
-    encoder, decoder = base.model.audio_tower.layers, base.model.language_model.layers
-    layers = [_unique(encoder.parameters()), _unique(decoder.parameters())]
-    largest = max(_unique(decoder[0].parameters()), base.get_input_embeddings().weight.numel())
+    frozen = _unique(weight for name, weight in base.named_parameters() if MARKERS not in name)
+    encoder = cast(nn.ModuleList, base.model.audio_tower.layers)
+    decoder = cast(nn.ModuleList, base.model.language_model.layers)
+    table = cast(nn.Embedding, base.get_input_embeddings())
+    largest = max(_unique(decoder[0].parameters()), table.weight.numel())
     adapted = get_peft_model(base, lora_config(base.config, section, lora), low_cpu_mem_usage=True)
     trainable = _unique(weight for weight in adapted.parameters() if weight.requires_grad)
-    return Sizes(frozen, trainable, *layers, largest)
+    return Sizes(frozen, trainable, _unique(encoder.parameters()), _unique(decoder.parameters()), largest)
 
 
-def _unique(weights) -> int:
-    """Weights, each once: a tied head is the embedding table."""
+def _unique(weights: Iterable[nn.Parameter]) -> int:
+    """Count weights, shared ones once: a tied head is the embedding table."""
     return sum(weight.numel() for weight in {id(weight): weight for weight in weights}.values())

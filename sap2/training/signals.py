@@ -1,4 +1,4 @@
-"""SIGTERM, by which Kubernetes ends a pod, for processes that have something to finish first."""
+"""Handling of SIGTERM, by which Kubernetes ends a pod, for processes that must finish work first."""
 
 import signal
 import threading

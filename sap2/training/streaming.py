@@ -1,10 +1,10 @@
 """Batches from a sharded manifest, for corpora that do not fit into memory.
 
-    shards --shuffled a epoch, dealt to processes and their workers--> streams --a few shards at a time--> batches
+    shards --shuffled per epoch, divided among processes and workers--> streams --a few shards at a time--> batches
 
-Each worker of each process is a stream of its own: it reads its shards from beginning to end, and no other reads them
-in that epoch. What a stream's n-th batch holds follows from the seed and the lengths alone, so a resumed run begins in
-the middle of an epoch without reading what came before.
+Each worker of each process is a stream: it reads its shards from beginning to end, and no other stream reads them in
+that epoch. A stream's n-th batch depends on the seed and the lengths only, so a resumed run starts in the middle of an
+epoch without reading earlier batches.
 """
 
 import random
@@ -18,19 +18,20 @@ from torch.utils.data import Dataset
 
 from sap2.data.shards import Shards
 from sap2.errors import InputError
+from sap2.manifest import Utterance
 from sap2.training.augment import Augmenter
 from sap2.training.collator import Collator, Example
 from sap2.training.lists import ListDrawer
 from sap2.training.schedule import BUCKET
 
-TOGETHER = 2  # shards a stream holds at once: their utterances are mixed
+TOGETHER = 2  # shards a stream holds at once and mixes
 
-Place = tuple[int, int]  # shard, and the utterance's number in it
+Row = tuple[int, int]  # shard, and the utterance's number in it
 
 
 @dataclass(frozen=True)
 class Window:
-    """Shards that a stream reads together, and how many batches it takes of them."""
+    """Shards that a stream reads together, and the number of batches made of them."""
 
     epoch: int
     shards: tuple[int, ...]
@@ -38,16 +39,16 @@ class Window:
 
 
 class StreamPlan:
-    """Which utterances each batch of a training holds.
+    """Assignment of utterances to the batches of a training.
 
-    Batch p is the work of stream p % streams: process p % ranks, and in it worker p // ranks % workers.
+    Batch p belongs to stream p % streams, which is worker p // ranks % workers of process p % ranks.
 
     Args:
         durations: Seconds of each utterance of each shard.
-        total: Utterances wanted: epochs x utterances; the last epoch may be a part of one.
-        batch: Utterances of a batch.
-        ranks, workers: Processes, and workers of each.
-        most: Batches wanted at most, all processes together.
+        total: Number of utterances: epochs × utterances; the last epoch may be incomplete.
+        batch: Utterances per batch.
+        ranks, workers: Number of processes, and of workers per process.
+        most: Maximum number of batches, over all processes.
     Raises: InputError: there are fewer shards than streams.
     """
 
@@ -77,55 +78,58 @@ class StreamPlan:
             epoch += 1
         if most is not None:
             self._length = min(self._length, most)
-        self._ends = [list(accumulate(one.batches for one in windows)) for windows in self.windows]
+        self._ends = [list(accumulate(window.batches for window in windows)) for windows in self.windows]
 
     def __len__(self) -> int:
         return self._length
 
     def _plan_epoch(self, epoch: int, share: float) -> int:
-        """Deal the epoch's shards out; streams with fewer batches take of theirs again. Returns the epoch's batches."""
+        """Divide an epoch's shards among the streams; streams with fewer batches repeat some.
+
+        Returns: The number of the epoch's batches.
+        """
         order = list(range(len(self.durations)))
         random.Random(f"{self.seed}/shards/{epoch}").shuffle(order)
-        dealt = []
+        streams = []
         for stream in range(self.streams):
             own = order[stream :: self.streams]
             shards = [tuple(own[start : start + TOGETHER]) for start in range(0, len(own), TOGETHER)]
-            dealt.append([Window(epoch, some, self._batches(some)) for some in shards])
-        wanted = max(1, round(share * max(sum(one.batches for one in windows) for windows in dealt)))
-        for stream, windows in enumerate(dealt):
-            missing, place = wanted, 0
+            streams.append([Window(epoch, some, self._batches(some)) for some in shards])
+        wanted = max(1, round(share * max(sum(window.batches for window in windows) for windows in streams)))
+        for stream, windows in enumerate(streams):
+            missing, number = wanted, 0
             while missing > 0:
-                window = windows[place % len(windows)]
+                window = windows[number % len(windows)]
                 taken = min(window.batches, missing)
                 self.windows[stream].append(Window(epoch, window.shards, taken))
-                missing, place = missing - taken, place + 1
+                missing, number = missing - taken, number + 1
         return wanted * self.streams
 
     def _batches(self, shards: Sequence[int]) -> int:
         return -(-sum(len(self.durations[shard]) for shard in shards) // self.batch)
 
     def locate(self, position: int) -> tuple[Window, int]:
-        """The window a batch is made of, and its number in there."""
+        """Return the window of a batch, and the batch's number in it."""
         stream, number = position % self.streams, position // self.streams
-        place = bisect_right(self._ends[stream], number)
-        return self.windows[stream][place], number - (self._ends[stream][place - 1] if place else 0)
+        index = bisect_right(self._ends[stream], number)
+        return self.windows[stream][index], number - (self._ends[stream][index - 1] if index else 0)
 
-    def batches_of(self, window: Window) -> list[list[Place]]:
-        """All batches a window's shards make: of about equally long utterances, in any order; the rest last."""
+    def batches_of(self, window: Window) -> list[list[Row]]:
+        """Return a window's batches, of similar durations and in random order; an incomplete batch is last."""
         rng = random.Random(f"{self.seed}/window/{window.epoch}/{window.shards}")
-        places = [(shard, row) for shard in window.shards for row in range(len(self.durations[shard]))]
-        rng.shuffle(places)
-        whole = len(places) // self.batch * self.batch
-        batches: list[list[Place]] = []
-        for start in range(0, whole, BUCKET * self.batch):
-            bucket = places[start : min(start + BUCKET * self.batch, whole)]
-            bucket.sort(key=lambda place: self.durations[place[0]][place[1]])
+        rows = [(shard, row) for shard in window.shards for row in range(len(self.durations[shard]))]
+        rng.shuffle(rows)
+        full = len(rows) // self.batch * self.batch
+        batches: list[list[Row]] = []
+        for start in range(0, full, BUCKET * self.batch):
+            bucket = rows[start : min(start + BUCKET * self.batch, full)]
+            bucket.sort(key=lambda row: self.durations[row[0]][row[1]])
             batches += [bucket[first : first + self.batch] for first in range(0, len(bucket), self.batch)]
         rng.shuffle(batches)
-        return batches + [places[whole:]] * (whole < len(places))
+        return batches + [rows[full:]] * (full < len(rows))
 
     def sizes(self) -> list[int]:
-        """Utterances of every batch."""
+        """Return the number of utterances of every batch."""
         streams = [
             [
                 min(self.batch, sum(len(self.durations[shard]) for shard in window.shards) - number * self.batch)
@@ -134,14 +138,14 @@ class StreamPlan:
             ]
             for windows in self.windows
         ]
-        return [streams[place % self.streams][place // self.streams] for place in range(len(self))]
+        return [streams[batch % self.streams][batch // self.streams] for batch in range(len(self))]
 
 
-class ShardedBatches(Dataset):
-    """A sharded split in planned batches: one batch, collated, an item. To be asked stream by stream, in order.
+class ShardedBatches(Dataset[dict[str, Tensor]]):
+    """A sharded split in planned batches: each item is a collated batch. Each stream must read its items in order.
 
     Args:
-        limit: Tokens of an utterance at most.
+        limit: Maximum number of tokens of an utterance.
     """
 
     def __init__(
@@ -156,8 +160,8 @@ class ShardedBatches(Dataset):
         self.shards, self.plan, self.drawer, self.augmenter = shards, plan, drawer, augmenter
         self.collator, self.limit = collator, limit
         self._window: Window | None = None
-        self._held: dict[int, list] = {}
-        self._batches: list[list[Place]] = []
+        self._held: dict[int, list[tuple[Utterance, bytes]]] = {}
+        self._batches: list[list[Row]] = []
 
     def __len__(self) -> int:
         return len(self.plan)
@@ -165,7 +169,7 @@ class ShardedBatches(Dataset):
     def __getitem__(self, position: int) -> dict[str, Tensor]:
         window, number = self.plan.locate(position)
         if window != self._window:
-            self._held = {}  # let go of the last window first: two would be twice the memory
+            self._held = {}  # release the last window first: two would need twice the memory
             self._held = {shard: self.shards.read(shard) for shard in window.shards}
             self._window, self._batches = window, self.plan.batches_of(window)
         examples = [self._example(window.epoch, *place) for place in self._batches[number]]

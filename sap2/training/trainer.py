@@ -1,7 +1,7 @@
-"""Training a stage: in this process, or in several through torchrun, with one entry for both.
+"""Training of a stage, in this process or in several through torchrun.
 
-The adapter appears whole at `output`; checkpoints lie below `checkpoints` while the training is unfinished, and a
-second call with the same inputs and settings goes on from the last whole one.
+The adapter is written atomically to `output`. An unfinished training has checkpoints below `checkpoints`, and another
+call with the same inputs and settings resumes from the last complete one.
 """
 
 import sys
@@ -17,7 +17,7 @@ from sap2.training.lists import Stage
 
 
 class Tracker(Protocol):
-    """Whatever keeps the curves: loss, learning rate, throughput, dev loss."""
+    """Recorder of curves: loss, learning rate, throughput, dev loss."""
 
     def log(self, metrics: dict[str, float], step: int) -> None: ...
 
@@ -38,14 +38,14 @@ def train(
     """Train one stage's adapter on a base.
 
     Args:
-        stage: `pruner` (which listed keywords are spoken) or `recogniser` (what is said).
+        stage: `pruner` (learns which listed keywords are spoken) or `recogniser` (learns to transcribe).
         base: Folder in Hugging Face format, or a hub id.
-        train, dev: Manifests; dev gives the dev loss.
+        train, dev: Manifests; the dev loss is computed on dev.
         output: Adapter folder: weights, adapter_config.json, sap_config.json, the processor, training.json.
-        checkpoints: Folder for what an interrupted run needs; kept encoder states lie beside it, shared by both stages.
+        checkpoints: Folder for checkpoints of an interrupted run; the encoder cache beside it is shared by both stages.
         tracker: Gets `loss`, `learning_rate`, `grad_norm`, `samples_per_second`, `epoch` and `dev_loss` by step.
-        resume: Go on from the last whole checkpoint of the same training; False starts anew.
-    Returns: The summary; training.json holds what of it every run with these inputs and settings agrees on.
+        resume: Whether to resume from the last complete checkpoint of the same training; False deletes its checkpoints.
+    Returns: The summary; training.json has the part that every run with these inputs and settings has in common.
     Raises: InputError: a manifest or recording cannot be used. ModelError: base, adapter or checkpoint do not fit, the
         loss is not finite, or a process ended early.
     """
@@ -65,13 +65,13 @@ def train(
         if job.log.is_file() and not job.log.stat().st_size:
             job.log.unlink()
         elif job.log.is_file():
-            print(f"{stage}: messages of libraries are in {job.log}", file=sys.stderr)
+            print(f"{stage}: libraries' messages are in {job.log}", file=sys.stderr)
 
 
 def leave_out(output: Path, model: ModelSection) -> dict[str, Any]:
-    """Write the folder of the pruner that PC and JPI do not have: `sap_config.json`, which names the method.
+    """Write a folder in place of the pruner, which PC and JPI do not have: `sap_config.json` with the method.
 
-    Returns: A summary that says so.
+    Returns: A summary that states it.
     """
     from sap2.model import save_sap_settings
 

@@ -1,40 +1,42 @@
-"""What of transformers' Trainer and accelerate our training overrides or resets beyond their documented interface.
+"""Use of transformers' Trainer and of accelerate beyond their documented interfaces.
 
-Read at transformers 5.24.0 and accelerate 1.15.0; tests/test_internals.py fails when what is relied on here changes.
+Checked against transformers 5.24.0 and accelerate 1.15.0; tests/test_internals.py fails when that code changes.
 """
 
 import gc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
+from torch import Tensor
 from torch.utils.data import SequentialSampler
-from transformers import Trainer
+from transformers import Trainer, TrainingArguments
 
 from sap2.files import writing
 from sap2.training import checkpoints
-from sap2.training.collator import only
+from sap2.training.collator import Example, only
+from sap2.training.dev_score import DevScore
 
 
 class PlannedTrainer(Trainer):
-    """Trainer that takes the planned batches in their order, and evaluates with a collator of dev's own.
+    """Trainer that trains the planned batches in order, and evaluates with dev's own collator.
 
-    A checkpoint keeps the loss since the last log line, so that the next line is the same with and without a break.
+    A checkpoint includes the loss since the last log line, so that an interruption does not change the next line.
 
     Args:
-        folder: Of the checkpoints.
+        folder: Folder of the checkpoints.
         dev_collator: Collator of dev, which resolves the paths of dev's recordings.
         dev_score: Called with the model after each evaluation; its result is logged as `eval_NAME`. None = no score.
-        unlogged: `loss` and `since` of the checkpoint that is resumed from; may be empty.
+        unlogged: `loss` and `since` of the resumed checkpoint; may be empty.
     """
 
     def __init__(
         self,
         *args,
         folder: Path,
-        dev_collator: Callable,
-        dev_score: Any | None = None,
+        dev_collator: Callable[[Sequence[Example]], dict[str, Tensor]],
+        dev_score: DevScore | None = None,
         unlogged: dict[str, float],
         **kwargs,
     ):
@@ -74,15 +76,15 @@ class PlannedTrainer(Trainer):
         return output
 
 
-def checkpointing_name(arguments: type) -> str:
-    """The training argument that computes activations again: renamed in transformers 5.24."""
-    known = arguments.__dataclass_fields__
+def checkpointing_name(arguments: type[TrainingArguments]) -> str:
+    """Return the name of the training argument that recomputes activations: renamed in transformers 5.24."""
+    known = {field.name for field in fields(arguments)}
     return "activation_checkpointing" if "activation_checkpointing" in known else "gradient_checkpointing"
 
 
 @contextmanager
 def without_traces() -> Iterator[None]:
-    """Reset what a Trainer leaves behind in the process, however it ends: DeepSpeed's settings, accelerate's state."""
+    """Reset a Trainer's global state, however it ends: DeepSpeed's settings and accelerate's state."""
     try:
         yield
     finally:

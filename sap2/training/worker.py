@@ -1,4 +1,4 @@
-"""One process of a training: loads, trains, reports, saves.
+"""A process of a training: it loads, trains, reports and saves.
 
 Run by `sap2.training.train`, in its own process or as `python -m torch.distributed.run … -m sap2.training.worker`.
 """
@@ -8,32 +8,47 @@ import json
 import os
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from importlib import resources
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from sap2.errors import InputError, SapError
 from sap2.files import atomic_dir, atomic_file
 from sap2.hub import is_hub_id, present
-from sap2.params import TrainSection
+from sap2.params import RecogniserSection, TrainSection
 from sap2.training.job import Job
 from sap2.training.launch import FAILURE, JOB, LOG, RESULT, Report
 
+if TYPE_CHECKING:
+    from transformers import TrainingArguments
+
+    from sap2.data.shards import Shards
+    from sap2.manifest import Utterance
+    from sap2.model import SapProcessor
+    from sap2.model.modeling import SapForConditionalGeneration
+    from sap2.training.collator import Collator, Examples
+    from sap2.training.dev_score import DevScore
+    from sap2.training.encoder_cache import EncodedSpeech
+    from sap2.training.lists import ListDrawer
+    from sap2.training.schedule import Entry
+    from sap2.training.streaming import StreamPlan
+    from sap2.training.termination import Termination
+
 LOG_STEPS = 10
 CLIP = 1.0  # gradient norm
-LOADERS = 4  # processes that read and tokenise beside a GPU; on a CPU they would take the trainer's cores
-OF_THIS_RUN = ("seconds", "samples_per_second", "resumed_from_step")  # of the summary; an equal run has others
+LOADERS = 4  # processes that read and tokenise for a GPU; on a CPU they would compete with the trainer
+OF_THIS_RUN = ("seconds", "samples_per_second", "resumed_from_step")  # of the summary; they differ between equal runs
 
 
 def run(job: Job, report: Report, launcher: int | None = None) -> dict[str, Any]:
-    """Train as one process of the job.
+    """Train as a process of the job.
 
     Args:
         report: Called as `report(metrics, step)` in the first process.
-        launcher: Process id of the launching process; this one ends when it is gone.
+        launcher: Process id of the launching process; training ends if that process has ended.
     Returns: The summary, in every process.
     """
     from sap2.training.messages import library_messages
@@ -43,7 +58,7 @@ def run(job: Job, report: Report, launcher: int | None = None) -> dict[str, Any]
 
 
 def _locked(job: Job, report: Report, launcher: int | None) -> dict[str, Any]:
-    """Train while no other process trains the same; the first process holds the lock for all of them."""
+    """Train with a lock, held by the first process, so that no other run trains the same."""
     from sap2.training.transformers_internals import without_traces
 
     with without_traces():
@@ -52,7 +67,7 @@ def _locked(job: Job, report: Report, launcher: int | None) -> dict[str, Any]:
 
         termination = Termination(job.stage, job.section.save_minutes)
         folder = job.checkpoints / checkpoints.fingerprint(job.base, [job.train, job.dev], job.settings())
-        with closing(termination), termination.heard():
+        with closing(termination), termination.handle_sigterm():
             if _rank() > 0:
                 return _train(job, folder, report, launcher, termination)
             with checkpoints.locked(folder):
@@ -66,12 +81,14 @@ def _locked(job: Job, report: Report, launcher: int | None) -> dict[str, Any]:
         return summary
 
 
-def _train(job: Job, folder: Path, report: Report, launcher: int | None, termination) -> dict[str, Any]:
+def _train(job: Job, folder: Path, report: Report, launcher: int | None, termination: "Termination") -> dict[str, Any]:
     import torch
     from transformers import EarlyStoppingCallback, PrinterCallback, set_seed
 
     from sap2.manifest import read_manifest
     from sap2.model import SAMPLE_RATE, load_model, load_processor, processor_fields, quantization, save_adapter
+    from sap2.model.configuration import SapFields
+    from sap2.model.modeling import SapForConditionalGeneration
     from sap2.training import adapters, checkpoints
     from sap2.training.augment import Augmenter
     from sap2.training.collator import Batches, Collator, Examples, only
@@ -89,22 +106,27 @@ def _train(job: Job, folder: Path, report: Report, launcher: int | None, termina
         source, dtype=dtype, attn_implementation=section.attention,
         quantization_config=quantization(section.quantization, dtype), **job.model.sap_fields(),
     )  # fmt: skip
+    base = cast(SapForConditionalGeneration, base)  # without an adapter
     base.config.use_cache = base.config.text_config.use_cache = False
-    processor = load_processor(source, **processor_fields(base.config))
+    processor = load_processor(source, **processor_fields(cast(SapFields, base.config)))
 
     encoded = _encode(job, base, processor, splits)
-    model = adapters.attach(base, processor, section, job.lora)  # before ZeRO-3, which would have PEFT gather weights
+    model = adapters.attach(base, processor, section, job.lora)  # before ZeRO-3, in which PEFT would gather weights
     args = _arguments(job, folder)
-    _barrier()  # every process has encoded its share
+    _barrier()  # all processes have encoded their share
     augmenter = Augmenter(section, processor.feature_extractor.n_samples / SAMPLE_RATE)
-    drawers = {"train": _drawer(job, splits["train"], shards and shards.keywords), "dev": _drawer(job, splits["dev"])}
+    drawers = {
+        "train": _drawer(job, splits["train"], shards.keywords if shards else None),
+        "dev": _drawer(job, splits["dev"]),
+    }
     tagging = job.stage == "pruner" and job.model.tagging > 0
     collator = Collator(processor, job.train, encoded["train"], augmenter=augmenter, tagging=tagging)
-    dev_collator = Collator(processor, job.dev, encoded["dev"], whole_logits=False, tagging=tagging)
+    dev_collator = Collator(processor, job.dev, encoded["dev"], full_logits=False, tagging=tagging)
+    batches: ShardedBatches | Batches
     if shards:
-        utterances, plan = shards.utterances, _stream_plan(job, shards, args.dataloader_num_workers)
-        batches = ShardedBatches(shards, plan, drawers["train"], augmenter, collator, section.max_length)
-        sizes = plan.sizes()
+        utterances, stream = shards.utterances, _stream_plan(job, shards, args.dataloader_num_workers)
+        batches = ShardedBatches(shards, stream, drawers["train"], augmenter, collator, section.max_length)
+        sizes = stream.sizes()
     else:
         utterances, examples = len(splits["train"]), Examples(splits["train"], drawers["train"], augmenter=augmenter)
         plan = _plan(job, examples, collator, folder)
@@ -112,7 +134,7 @@ def _train(job: Job, folder: Path, report: Report, launcher: int | None, termina
     score = _dev_score(job, splits["dev"], processor, encoded["dev"])
     resumed = checkpoints.latest(folder) if job.resume else None
     if resumed and _rank() == 0:
-        print(f"{job.stage}: goes on from {resumed[0]}", file=sys.stderr)
+        print(f"{job.stage}: resuming from {resumed[0]}", file=sys.stderr)
     unlogged = checkpoints.kept_loss(resumed[0]) if resumed else {}
     progress = Progress(
         job.stage, report, folder, _utterances_seen(sizes, section), utterances,
@@ -141,7 +163,7 @@ def _train(job: Job, folder: Path, report: Report, launcher: int | None, termina
         summary = progress.summary(trainer.state) | {
             "utterances": utterances,
             "trainable_parameters": adapters.trainable_count(model),
-            "lists": section.lists if job.stage == "recogniser" and job.model.method == "tpi" else "drawn",
+            "lists": section.lists if isinstance(section, RecogniserSection) and job.model.method == "tpi" else "drawn",
             "device": args.device.type,
             **job.settings(),
         }
@@ -156,11 +178,13 @@ def _train(job: Job, folder: Path, report: Report, launcher: int | None, termina
         return summary
     finally:
         if trainer.is_deepspeed_enabled and trainer.deepspeed is not None:
-            trainer.deepspeed.destroy()  # its hooks hold the model
+            trainer.deepspeed.destroy()  # its hooks keep the model in memory
 
 
-def _encode(job: Job, model, processor, splits) -> dict[str, Any]:
-    """Encoder states of both splits, computed where they are not kept yet; None without `cache_encoder`."""
+def _encode(
+    job: Job, model: "SapForConditionalGeneration", processor: "SapProcessor", splits: "Mapping[str, list[Utterance]]"
+) -> "dict[str, EncodedSpeech | None]":
+    """Return the encoder states of both splits, and compute missing ones; None without `cache_encoder`."""
     if not job.section.cache_encoder:
         return dict.fromkeys(splits)
     import torch
@@ -169,19 +193,20 @@ def _encode(job: Job, model, processor, splits) -> dict[str, Any]:
     from sap2.training.encoder_cache import EncodedSpeech
 
     device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0))) if torch.cuda.is_available() else "cpu"
-    encoded = {}
+    states: dict[str, EncodedSpeech | None] = {}
     for name, utterances in splits.items():
         manifest = getattr(job, name)
         recordings = [audio_path(utterance, manifest) for utterance in utterances]
-        encoded[name] = EncodedSpeech(job.checkpoints.parent / "encoder", model, processor, recordings)
-        encoded[name].fill(torch.device(device), _rank(), job.section.nproc)
-    return encoded
+        cache = EncodedSpeech(job.checkpoints.parent / "encoder", model, processor, recordings)
+        cache.fill(torch.device(device), _rank(), job.section.nproc)
+        states[name] = cache
+    return states
 
 
-def _shards(job: Job):
-    """The training's shards, if its recordings lie in such.
+def _shards(job: Job) -> "Shards | None":
+    """Return the training's shards; None if its recordings are single files.
 
-    Raises: InputError: a setting needs every utterance at hand.
+    Raises: InputError: a setting needs all utterances before training.
     """
     from sap2.data.shards import Shards, is_sharded
 
@@ -191,28 +216,28 @@ def _shards(job: Job):
         wanted = "cache_encoder" if job.section.cache_encoder else "batch_tokens"
         off = "false" if wanted == "cache_encoder" else "null"
         raise InputError(
-            f"{job.train}: its recordings are in shards, which are read as they come, but {wanted} needs all at hand; "
+            f"{job.train}: its recordings are in shards, which are read in training, but {wanted} needs all before it; "
             f"set {job.stage}.{wanted} to {off}, or prepare.shard_size to null"
         )
     return Shards(job.train)
 
 
-def _drawer(job: Job, utterances, pool=None):
+def _drawer(job: Job, utterances: "list[Utterance]", pool: Sequence[str] | None = None) -> "ListDrawer":
     from sap2.training.lists import ListDrawer
 
-    settings = job.section.model_dump(include=ListDrawer.SETTINGS)
+    settings = job.section.model_dump(include=set(ListDrawer.SETTINGS))
     return ListDrawer(job.stage, utterances, method=job.model.method, pool=pool, **settings)
 
 
 def _wanted(section: TrainSection, utterances: int) -> tuple[int, int | None]:
-    """Utterances to be trained, epochs counted, and batches at most, all processes together."""
+    """Return the number of utterances to train, in all epochs, and the maximum number of batches, on all processes."""
     if section.max_steps is None:
         return max(1, round(section.epochs * utterances)), None
     most = section.max_steps * section.grad_accum * section.nproc
     return most * section.batch_size, most
 
 
-def _stream_plan(job: Job, shards, workers: int):
+def _stream_plan(job: Job, shards: "Shards", workers: int) -> "StreamPlan":
     from sap2.training.streaming import StreamPlan
 
     section = job.section
@@ -223,8 +248,8 @@ def _stream_plan(job: Job, shards, workers: int):
     )
 
 
-def _plan(job: Job, examples, collator, folder: Path) -> list[list[tuple[int, int]]]:
-    """All epochs' batches; every example's length is checked before the first step."""
+def _plan(job: Job, examples: "Examples", collator: "Collator", folder: Path) -> "list[list[Entry]]":
+    """Return the batches of all epochs; every example's length is checked before the first step."""
     from sap2.training.lengths import Lengths
     from sap2.training.schedule import plan
 
@@ -244,14 +269,16 @@ def _plan(job: Job, examples, collator, folder: Path) -> list[list[tuple[int, in
 
 
 def _utterances_seen(sizes: list[int], section: TrainSection) -> list[int]:
-    """Utterances trained by the end of each optimizer step, all processes together; 0 before the first."""
+    """Return the utterances trained by the end of each optimizer step, on all processes; 0 before the first."""
     batches = section.grad_accum * section.nproc
     steps = (sum(sizes[start : start + batches]) for start in range(0, len(sizes), batches))
     return list(accumulate(steps, initial=0))
 
 
-def _dev_score(job: Job, utterances, processor, encoded):
-    """What early stopping watches; None without it."""
+def _dev_score(
+    job: Job, utterances: "list[Utterance]", processor: "SapProcessor", encoded: "EncodedSpeech | None"
+) -> "DevScore | None":
+    """Return the score that early stopping monitors; None without it."""
     if job.section.early_stopping is None:
         return None
     from sap2.training.dev_score import DevScore
@@ -259,14 +286,15 @@ def _dev_score(job: Job, utterances, processor, encoded):
     return DevScore(job.stage, job.section, utterances, job.dev, processor, encoded)
 
 
-def _by_length(utterances, drawer, collator) -> list[tuple[int, int]]:
+def _by_length(utterances: "list[Utterance]", drawer: "ListDrawer", collator: "Collator") -> "list[Entry]":
+    """Return every utterance as an entry of epoch 0, the shortest first."""
     from sap2.training.collator import Examples
 
     examples = Examples(utterances, drawer)
     return [(0, index) for index in sorted(range(len(examples)), key=lambda index: collator.length(examples[index]))]
 
 
-def _arguments(job: Job, folder: Path):
+def _arguments(job: Job, folder: Path) -> "TrainingArguments":
     import torch
     from transformers import TrainingArguments
 
@@ -274,7 +302,7 @@ def _arguments(job: Job, folder: Path):
 
     section, cpu = job.section, not torch.cuda.is_available()
     options: dict[str, Any] = {}
-    if section.gradient_checkpointing:  # not re-entrant: that kind needs an input that takes gradients
+    if section.gradient_checkpointing:  # not re-entrant, which needs an input with gradients
         name = checkpointing_name(TrainingArguments)
         options |= {name: True, f"{name}_kwargs": {"use_reentrant": False}}
     if section.early_stopping:
@@ -282,16 +310,16 @@ def _arguments(job: Job, folder: Path):
 
         name, more_is_better = METRICS[job.stage]
         options |= {"load_best_model_at_end": True, "metric_for_best_model": name, "greater_is_better": more_is_better}
-        options |= {"restore_callback_states_from_checkpoint": True}  # a resumed run's patience goes on
+        options |= {"restore_callback_states_from_checkpoint": True}  # a resumed run keeps its patience
     return TrainingArguments(
         output_dir=str(folder),
-        num_train_epochs=1,  # the plan holds all epochs
-        per_device_train_batch_size=1,  # a planned batch is one item
+        num_train_epochs=1,  # the plan has all epochs
+        per_device_train_batch_size=1,  # an item is a planned batch
         per_device_eval_batch_size=section.batch_size,
         gradient_accumulation_steps=section.grad_accum,
         learning_rate=section.learning_rate,
         weight_decay=section.weight_decay,
-        warmup_steps=section.warmup,  # below 1: a share of the steps
+        warmup_steps=section.warmup,  # below 1: share of the steps
         lr_scheduler_type="constant_with_warmup" if section.scheduler == "constant" else section.scheduler,
         max_grad_norm=CLIP,
         bf16=section.bf16,
@@ -329,7 +357,7 @@ def _deepspeed(name: str, cpu: bool) -> dict[str, Any] | None:
 
 @contextmanager
 def _distributed(deepspeed: bool) -> Iterator[None]:
-    """DeepSpeed speaks torchrun's variables even with one process; the environment is put back afterwards."""
+    """Set torchrun's variables, which DeepSpeed needs even in a single process; restore the environment afterwards."""
     import torch
 
     if not deepspeed:
@@ -350,7 +378,7 @@ def _distributed(deepspeed: bool) -> Iterator[None]:
         yield
     finally:
         os.environ.clear()
-        os.environ.update(before)  # accelerate leaves variables of its own, too
+        os.environ.update(before)  # accelerate leaves its own variables, too
 
 
 def _free_port() -> int:
@@ -372,9 +400,11 @@ def _barrier() -> None:
 
 def main() -> int:
     """Entry of a process started by torchrun."""
-    parser = argparse.ArgumentParser(description="One process of a training, started by torchrun.")
-    parser.add_argument("--folder", type=Path, required=True, help="where sap2.training.launch wrote the job")
-    parser.add_argument("--launcher", type=int, required=True, help="process id that must not be outlived")
+    parser = argparse.ArgumentParser(description="Run a process of a training, started by torchrun.")
+    parser.add_argument("--folder", type=Path, required=True, help="folder in which sap2.training.launch wrote the job")
+    parser.add_argument(
+        "--launcher", type=int, required=True, help="process id of the launching process, with which this one ends"
+    )
     options = parser.parse_args()
     job = Job.from_json((options.folder / JOB).read_text(encoding="utf-8"))
 

@@ -203,12 +203,12 @@ def test_nodes_of_a_killed_step_save_and_the_retry_resumes(inputs, cluster, tmp_
     assert cluster.job["metadata"]["labels"]["sap2-asr/run"] == "0b2f7f0e", "by which a person finds it"
     assert [process.wait(60) for process in cluster.processes] == [0, 0], "else Kubernetes starts them again"
     said = cluster.log(0, {})
-    assert "no sign of life from the pipeline's step" in said
+    assert "no heartbeat of the pipeline's step" in said
     [flow] = [path for path in inputs.volume.iterdir() if path.is_dir()]
     assert list(flow.rglob("checkpoint-*/complete.json")) and not (flow / "models" / "recogniser").exists()
 
     training.train_on_nodes("recogniser", job, sections, **paths, output=output)
-    assert len(cluster.created) == 2 and "recogniser: goes on from" in cluster.log(0, {})
+    assert len(cluster.created) == 2 and "recogniser: resuming from" in cluster.log(0, {})
     assert (output / "adapter_model.safetensors").is_file() and cluster.job is None
 
 

@@ -94,7 +94,7 @@ def test_tags_are_the_models_own_chunk_by_chunk(folders):
     expected = {}
     for chunk in (listed[:2], listed[2:]):
         batch = processor([pruning_prompt()], keywords=[chunk], audio=[wave])
-        places = processor.keyword_places(batch["input_ids"], [chunk])
+        places = processor.keyword_positions(batch["input_ids"], [chunk])
         with torch.no_grad():
             odds = model.get_base_model().tag_keywords(places, **batch)[0]
         expected |= zip(chunk, torch.nn.functional.logsigmoid(odds).tolist(), strict=True)

@@ -19,9 +19,9 @@ WEIGHTS, ADAPTER = "model.safetensors", "adapter_model.safetensors"
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory) -> Path:
+def intact(tmp_path_factory) -> Path:
     """A base and an adapter for it, as a training leaves them."""
-    folder = tmp_path_factory.mktemp("whole")
+    folder = tmp_path_factory.mktemp("intact")
     base = build_tiny_base(folder / "base")
     model = peft.get_peft_model(load_model(base), peft.LoraConfig(r=2, target_modules=LORA_TARGETS))
     save_adapter(model, load_processor(base), folder / "adapter")
@@ -29,8 +29,8 @@ def whole(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def folder(whole, tmp_path) -> Path:
-    return Path(shutil.copytree(whole, tmp_path / "models"))
+def folder(intact, tmp_path) -> Path:
+    return Path(shutil.copytree(intact, tmp_path / "models"))
 
 
 class Trap:
@@ -54,15 +54,15 @@ def edit(path: Path, **changes) -> None:
 def shrink(path: Path) -> None:
     """Another base's weights: every matrix of half the width."""
     weights = load_file(path)
-    save_file({name: one[..., : one.shape[-1] // 2].contiguous() for name, one in weights.items()}, path)
+    save_file({name: weight[..., : weight.shape[-1] // 2].contiguous() for name, weight in weights.items()}, path)
 
 
-def swap_tokens(path: Path, one: str = "user", other: str = "speech") -> None:
-    """A tokenizer of the same size in which two words have each other's number."""
+def swap_tokens(path: Path, first: str = "user", second: str = "speech") -> None:
+    """A tokenizer of the same size in which two words have swapped ids."""
     tokenizer = json.loads(path.read_text(encoding="utf-8"))
     words = tokenizer["model"]["vocab"]
-    one, other = sorted(words)[:2] if one not in words or other not in words else (one, other)
-    words[one], words[other] = words[other], words[one]
+    first, second = sorted(words)[:2] if first not in words or second not in words else (first, second)
+    words[first], words[second] = words[second], words[first]
     path.write_text(json.dumps(tokenizer), encoding="utf-8")
 
 
@@ -77,10 +77,10 @@ DAMAGE = {
     "empty weights": (lambda f: cut(f / "base" / WEIGHTS, 0), "base: the base's weights cannot be read"),
     "no weights": (lambda f: (f / "base" / WEIGHTS).unlink(), "base: the base's weights cannot be read"),
     "truncated config": (lambda f: cut(f / "base" / "config.json"), "base: no "),
-    "truncated tokenizer": (lambda f: cut(f / "base" / "tokenizer.json"), "base: no processor can be loaded from it"),
+    "truncated tokenizer": (lambda f: cut(f / "base" / "tokenizer.json"), "base: its processor cannot be loaded"),
     "weights of another size": (
         lambda f: shrink(f / "base" / WEIGHTS),
-        "base: .* cannot be read .other sizes than config.json",
+        "base: .* cannot be read .shapes differ from config.json",
     ),
     "truncated adapter": (lambda f: cut(f / "adapter" / ADAPTER), "adapter: the adapter does not fit the base"),
     "no adapter weights": (lambda f: (f / "adapter" / ADAPTER).unlink(), f"adapter: no {ADAPTER}"),
@@ -91,19 +91,19 @@ DAMAGE = {
     "adapter for another base": (lambda f: shrink(f / "adapter" / ADAPTER), "adapter: the adapter does not fit"),
     "adapter for another base of the same sizes": (
         lambda f: build_tiny_base(f / "base", seed=1),
-        "adapter: trained on another base than .*base, of other weights; give the base it was trained on, or train",
+        "adapter: trained on a base with other weights than .*base; give the base it was trained on, or train",
     ),
     "adapter trained with other numbers of tokens": (
         lambda f: swap_tokens(f / "adapter" / "tokenizer.json"),
-        "adapter: trained with another tokenizer than that of .*base .2 tokens differ, as .*give the base it was",
+        "adapter: trained with another tokenizer than .*base has .2 tokens differ, such as .*give the base it was",
     ),
     "adapter trained with other splits of words": (
         lambda f: split_otherwise(f / "adapter" / "tokenizer.json"),
-        "adapter: trained with another tokenizer than that of .*base .words are split otherwise",
+        "adapter: trained with another tokenizer than .*base has .the merges differ",
     ),
     "truncated tokenizer of the adapter": (
         lambda f: cut(f / "adapter" / "tokenizer.json"),
-        "tokenizer.json: no tokenizer that can be read",
+        "tokenizer.json: cannot be read as a tokenizer",
     ),
     "truncated pooling settings": (
         lambda f: cut(f / "adapter" / "sap_config.json"),
@@ -129,7 +129,7 @@ def test_a_damaged_folder_is_refused_with_its_name(folder, name):
         load_model(folder / "base", folder / "adapter")
 
 
-def test_the_whole_folder_loads(folder):
+def test_the_undamaged_folder_loads(folder):
     load_model(folder / "base", folder / "adapter")
     assert sap_settings(folder / "adapter")["window"] == 2
 
@@ -165,7 +165,7 @@ def test_code_in_a_folder_is_never_run(folder, tmp_path):
 
 def test_a_base_is_known_again_in_other_parts_and_precision(folder):
     before = base_digest(folder / "base")
-    weights = {name: one.to(torch.bfloat16) for name, one in load_file(folder / "base" / WEIGHTS).items()}
+    weights = {name: weight.to(torch.bfloat16) for name, weight in load_file(folder / "base" / WEIGHTS).items()}
     names = sorted(weights)
     (folder / "base" / WEIGHTS).unlink()
     for number, part in enumerate((names[::2], names[1::2])):
@@ -183,7 +183,7 @@ def test_an_adapter_from_elsewhere_names_no_base(folder):
     load_model(build_tiny_base(folder / "base", seed=1), folder / "adapter")
 
 
-def test_weights_of_another_precision_come_as_what_is_asked_for(folder):
-    weights = {name: one.to(torch.bfloat16) for name, one in load_file(folder / "base" / WEIGHTS).items()}
+def test_weights_load_in_the_requested_precision(folder):
+    weights = {name: weight.to(torch.bfloat16) for name, weight in load_file(folder / "base" / WEIGHTS).items()}
     save_file(weights, folder / "base" / WEIGHTS, {"format": "pt"})
-    assert {one.dtype for one in load_model(folder / "base", dtype=torch.float32).parameters()} == {torch.float32}
+    assert {weight.dtype for weight in load_model(folder / "base", dtype=torch.float32).parameters()} == {torch.float32}

@@ -237,7 +237,7 @@ def test_published_shapes_are_planned_without_a_download(family):
 
 
 def test_qwen3_asr_is_its_decoder_and_its_encoder():
-    """In billions: Qwen3-0.6B (0.6, head tied) with an encoder of 0.2, Qwen3-1.7B (1.7) with one of 0.3."""
+    """In billions: Qwen3-0.6B (0.6, head tied) with an encoder of 0.2, Qwen3-1.7B (1.7) with an encoder of 0.3."""
     sizes = {}
     for name in ("Qwen/Qwen3-ASR-0.6B-hf", "Qwen/Qwen3-ASR-1.7B-hf"):
         sizes[name] = count(base_shape(name), TrainSection(), LoraSection()).frozen / 1e9

@@ -33,14 +33,14 @@ def test_a_cache_of_the_callers_is_filled_and_used(model, inputs):
     assert cache.get_seq_length() == tokens.shape[1] - 1
 
 
-def test_an_answer_goes_on_from_its_cache(model, inputs):
-    whole = generate(model, inputs)
+def test_an_answer_continues_from_its_cache(model, inputs):
+    full = generate(model, inputs)
     first = model.generate(**inputs, max_new_tokens=3, do_sample=False, return_dict_in_generate=True)
     mask = torch.nn.functional.pad(inputs["attention_mask"], (0, 3), value=1)
     more = model.generate(
         first.sequences, attention_mask=mask, max_new_tokens=5, do_sample=False, **{CACHE: getattr(first, CACHE)}
     )
-    assert torch.equal(more, whole)
+    assert torch.equal(more, full)
 
 
 def test_an_answer_goes_on_with_all_inputs_of_its_start(model, inputs):
@@ -73,9 +73,9 @@ def test_an_assistant_changes_nothing_in_the_answer(base, model):
     assert torch.equal(generate(model, row, assistant_model=load_model(base)), generate(model, row))
 
 
-@pytest.mark.parametrize("part", ["whole", "headless"])
+@pytest.mark.parametrize("part", ["full", "headless"])
 def test_outputs_come_as_tuples_when_wanted(model, inputs, part):
-    called = model if part == "whole" else model.model
+    called = model if part == "full" else model.model
     with torch.no_grad():
         output, plain = called(**inputs), called(**inputs, return_dict=False)
     assert isinstance(plain, tuple) and torch.equal(plain[0], output[0])

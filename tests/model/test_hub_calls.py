@@ -36,9 +36,11 @@ def test_rendered_chats_give_the_inputs_of_their_prompts(base):
     lists = [["Kathryn", "Maier"], ["Myer"]]
     expected = processor([PROMPT] * 2, lists, waves)
     assert same(processor(text=[rendered(processor, PROMPT)] * 2, audio=waves, keywords=lists), expected)
-    one = processor([PROMPT], lists[:1], waves[:1])
-    assert same(processor(text=rendered(processor, PROMPT), audio=waves[0], keywords=lists[0]), one)
-    assert same(processor(text=rendered(processor, FILLED), audio=waves[:1], return_tensors="pt", padding=True), one)
+    expected = processor([PROMPT], lists[:1], waves[:1])
+    assert same(processor(text=rendered(processor, PROMPT), audio=waves[0], keywords=lists[0]), expected)
+    assert same(
+        processor(text=rendered(processor, FILLED), audio=waves[:1], return_tensors="pt", padding=True), expected
+    )
 
 
 def test_chat_templates_tokenise_with_keywords_and_recordings(base):
@@ -69,8 +71,8 @@ def test_prompts_without_a_list_are_stocks_token_by_token(real_base):
     [
         ({"audio": None}, r"0 recordings for 1 <\|AUDIO\|> in the text"),
         ({"audio": [np.zeros(8000, np.float32)] * 2}, r"2 recordings for 1 <\|AUDIO\|> in the text"),
-        ({"keywords": [["a"], ["b"]]}, "2 lists of keywords for 1 texts"),
-        ({"truncation": True}, "truncation is True, which this processor cannot follow"),
+        ({"keywords": [["a"], ["b"]]}, "2 keyword lists for 1 texts"),
+        ({"truncation": True}, "truncation is True, which this processor does not support"),
         ({"sampling_rate": 8000}, "sampling_rate is 8000"),
         ({"images": ["a.png"]}, "images is"),
     ],
@@ -84,7 +86,7 @@ def test_what_stock_could_not_follow_is_refused(base, change, message):
         processor(**given | {"text": [rendered(processor, FILLED)]})
 
 
-def test_one_import_registers_the_classes_with_stocks_auto_classes(base, tmp_path):
+def test_importing_registers_the_classes_with_auto_classes(base, tmp_path):
     model, processor = load_model(base, window=3), load_processor(base, window=3)
     model.save_pretrained(tmp_path)
     processor.save_pretrained(tmp_path)

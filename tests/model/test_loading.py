@@ -44,7 +44,7 @@ def test_stock_folder_loads_with_its_own_head(tmp_path, tie):
     assert (model.lm_head.weight is model.get_input_embeddings().weight) == tie
 
 
-def test_sharded_stock_folder_loads_like_the_whole_one(base, tmp_path):
+def test_sharded_stock_folder_loads_like_a_single_file(base, tmp_path):
     """The hub's checkpoint comes in several safetensors files with an index."""
     shutil.copytree(base, tmp_path / "sharded")
     (tmp_path / "sharded" / "model.safetensors").unlink()
@@ -83,7 +83,7 @@ def test_an_adapter_older_than_a_setting_has_its_default(base, tmp_path):
 
 
 @pytest.mark.parametrize("tie", [True, False])
-def test_base_without_context_tokens_gets_them_as_the_mean_of_its_rows(tmp_path, tie):
+def test_missing_context_tokens_start_as_the_mean_of_the_rows(tmp_path, tie):
     base = build_tiny_base(tmp_path, with_context_tokens=False, tie=tie)
     model, processor = load_model(base), load_processor(base)
     new = processor.tokenizer.convert_tokens_to_ids(list(processor.context_tokens))
@@ -97,7 +97,7 @@ def test_base_without_context_tokens_gets_them_as_the_mean_of_its_rows(tmp_path,
         assert torch.isfinite(model(**batch_of(base)).logits).all()
 
 
-def test_lora_targets_are_the_projector_and_the_text_models_linear_layers(base):
+def test_lora_targets_projector_and_text_model(base):
     names = adapter(base, 0).targeted_module_names
     assert len(names) == 1 + 2 * 7 and not [name for name in names if "audio_tower" in name]
     assert "model.multi_modal_projector.linear" in names
@@ -170,7 +170,7 @@ def test_a_batch_may_mix_adapters(tmp_path, rank):
             mixed = model(**batch, adapter_names=names).logits
         for row, name in enumerate(names):
             torch.testing.assert_close(mixed[row], expected[name][row], rtol=1e-4, atol=1e-4)
-            other = next(one for one in expected if one != name)
+            other = next(candidate for candidate in expected if candidate != name)
             assert not torch.allclose(mixed[row], expected[other][row], atol=1e-2)
 
 
@@ -232,7 +232,7 @@ def test_adapters_with_missing_or_foreign_tensors_are_refused(base, tmp_path, ra
         with pytest.raises(ModelError, match=f"adapter_model.safetensors: lacks .*{gone}.*train the stage again"):
             load_model(base, tmp_path)
     save_file(weights | {"base_model.model.elsewhere.lora_A.weight": torch.zeros(2, 2)}, file)
-    with pytest.raises(ModelError, match="adapter_model.safetensors: holds .*elsewhere.lora_A.weight, which the base"):
+    with pytest.raises(ModelError, match="adapter_model.safetensors: has .*elsewhere.lora_A.weight, which the base"):
         load_model(base, tmp_path)
 
 

@@ -28,7 +28,7 @@ def model(base):
 
 
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
-def test_encoder_at_own_length_hears_what_the_stock_one_hears_in_thirty_seconds(base, processor, attention):
+def test_encoder_at_own_length_equals_the_stock_encoder(base, processor, attention):
     """Every recording of a batch, whatever its neighbours' lengths: odd and even mel lengths alike."""
     stock = Qwen2AudioForConditionalGeneration.from_pretrained(base, attn_implementation=attention).eval()
     model = load_model(base, attn_implementation=attention)
@@ -47,7 +47,7 @@ def test_encoder_at_own_length_hears_what_the_stock_one_hears_in_thirty_seconds(
 
 
 def test_too_many_mel_frames_are_refused(model):
-    with pytest.raises(ValueError, match="3002 mel frames, the encoder takes 3000"):
+    with pytest.raises(ValueError, match="got 3002 mel frames, expected at most 3000"):
         model.encode_speech(torch.zeros(1, 80, 3002), torch.ones(1, 3002))
 
 
@@ -123,7 +123,7 @@ def test_right_and_left_padding_agree(model, processor):
     torch.testing.assert_close(outputs[0], outputs[1], atol=1e-3, rtol=1e-3)
 
 
-def test_loss_is_that_of_the_stock_class_and_the_same_in_training(model, processor):
+def test_loss_equals_the_stock_loss_also_in_training(model, processor):
     batch = processor(PROMPTS, LISTS, WAVES, targets=["today we speak", "a", "maier proved", "none"])
     output = model(**batch)
     labels = batch["labels"][:, 1:].flatten()
@@ -152,8 +152,8 @@ def test_untrained_projections_leave_every_logit_as_it_is(base, model, processor
 
 def test_trained_projections_are_saved_with_the_model(base, processor, tmp_path):
     projected = load_model(base, projection_rank=4)
-    for one in (projected.model.context_pooling.query, projected.model.context_pooling.key):
-        torch.nn.init.normal_(one.up)
+    for projection in (projected.model.context_pooling.query, projected.model.context_pooling.key):
+        torch.nn.init.normal_(projection.up)
     projected.save_pretrained(tmp_path)
     half = AutoModelForMultimodalLM.from_pretrained(tmp_path, dtype=torch.bfloat16)
     assert torch.equal(half.model.context_pooling.key.up, projected.model.context_pooling.key.up)
@@ -167,7 +167,7 @@ def test_trained_projections_are_saved_with_the_model(base, processor, tmp_path)
 
 def test_bfloat16_logits_stay_close_to_float32():
     """On the embedded base, whose weights are trained: within 5 % of the logits' own spread, and the same first choice
-    in nine of ten places (near-ties fall either way)."""
+    in nine of ten positions (near-ties fall either way)."""
     processor = load_processor(EMBEDDED)
     batch = processor(PROMPTS, LISTS, WAVES)
     valid = batch["attention_mask"].bool()
@@ -180,7 +180,7 @@ def test_bfloat16_logits_stay_close_to_float32():
     assert (half.argmax(-1) == exact.argmax(-1)).float().mean() > 0.9
 
 
-def test_gradients_reach_the_projector_through_the_weights_of_the_list_alone(model, processor):
+def test_gradients_reach_the_projector_through_pooling_weights(model, processor):
     """The speech reaches this loss only by way of the pooling weights."""
     batch = processor([pruning_prompt()], [LISTS[0]], [WAVES[0]])
     states, mask = model.encode_speech(batch["input_features"], batch["feature_attention_mask"])
@@ -227,10 +227,10 @@ def test_bfloat16_stays_close_to_float32(base, processor, aggregate):
     torch.testing.assert_close(*probabilities, atol=0.05, rtol=0.05)
 
 
-def test_gradient_checkpointing_changes_neither_loss_nor_gradients(base, processor):
+def test_checkpointing_changes_neither_loss_nor_gradients(base, processor):
     """Activations are thrown away and computed again, pooling included: the same numbers must come out."""
     batch = processor(PROMPTS, LISTS, WAVES, targets=["today we speak", "a", "maier proved", "none"])
-    found = []
+    results = []
     for checkpointing in (False, True):
         model = load_model(base).train()
         if checkpointing:
@@ -239,10 +239,10 @@ def test_gradient_checkpointing_changes_neither_loss_nor_gradients(base, process
         loss = model(**batch).loss
         loss.backward()
         projector = model.model.multi_modal_projector.linear.weight.grad
-        found.append((loss.detach(), projector, model.model.language_model.layers[0].mlp.up_proj.weight.grad))
-    for plain, checkpointed in zip(*found, strict=True):
+        results.append((loss.detach(), projector, model.model.language_model.layers[0].mlp.up_proj.weight.grad))
+    for plain, checkpointed in zip(*results, strict=True):
         torch.testing.assert_close(plain, checkpointed)
-    assert found[0][1].abs().sum() > 0
+    assert results[0][1].abs().sum() > 0
 
 
 def test_a_prompt_without_markers_stands_beside_one_with_a_list(model, processor):
@@ -256,7 +256,7 @@ def test_a_prompt_without_markers_stands_beside_one_with_a_list(model, processor
 
 
 def test_token_zero_in_a_list_is_read_not_taken_for_padding(model, processor):
-    """Id 0 is "!": a list of it alone, padded beside a longer one, pools to its embedding."""
+    """Id 0 is "!": a list of only it, padded to a longer list's length, pools to its embedding."""
     batch = processor([pruning_prompt()] * 2, [["!"], LISTS[0]])
     pooled, mask = model.model.pool(batch["context_ids"], batch["context_windows"], None, None)
     assert mask[0].tolist() == [True] + [False] * (mask.shape[1] - 1)
@@ -264,7 +264,7 @@ def test_token_zero_in_a_list_is_read_not_taken_for_padding(model, processor):
 
 
 def test_the_decoder_can_be_compiled(model, processor):
-    """The whole text model is captured as one graph, whatever fills its placeholders."""
+    """The text model is captured as a single graph, whatever fills its placeholders."""
     batch = processor(PROMPTS, LISTS, WAVES)
     with torch.no_grad():
         expected = model(**batch).logits
@@ -283,14 +283,14 @@ def test_two_context_spans_are_refused_by_the_model_too(model, processor):
     start, end, _ = processor.tokenizer.convert_tokens_to_ids(list(processor.context_tokens))
     batch["input_ids"] = torch.cat((ids, torch.tensor([[start, end]])), dim=1)
     batch["attention_mask"] = torch.ones_like(batch["input_ids"])
-    with pytest.raises(ValueError, match="row 0 holds 2 context spans"):
+    with pytest.raises(ValueError, match="row 0 has 2 context spans"):
         model(**batch)
 
 
 def test_a_processor_with_another_window_is_noticed(base, model):
     batch = load_processor(base, window=4)(PROMPTS[:1], LISTS[:1], WAVES[:1])
     batch["context_windows"] = load_processor(base, window=1)(PROMPTS[:1], LISTS[:1], WAVES[:1])["context_windows"]
-    with pytest.raises(ValueError, match="context placeholders for .* set up for the same window"):
+    with pytest.raises(ValueError, match="context placeholders for .* for the model's window"):
         model(**batch)
 
 

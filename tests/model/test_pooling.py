@@ -28,8 +28,8 @@ def projections(trained: bool = True, rank: int = 3) -> dict[str, LowRankProject
     with torch.random.fork_rng():
         torch.manual_seed(0)
         pair = {name: LowRankProjection(HIDDEN, rank) for name in ("query", "key")}
-        for one in pair.values() if trained else ():
-            torch.nn.init.normal_(one.up, std=0.5)
+        for projection in pair.values() if trained else ():
+            torch.nn.init.normal_(projection.up, std=0.5)
     return pair
 
 
@@ -75,13 +75,15 @@ def test_projections_start_as_the_identity_and_take_gradients(aggregate, similar
     pooled, _ = pool_context(context, fixed(8, 2), speech, mask, HEADS, aggregate, similarity=similarity, **fresh)
     assert torch.equal(pooled, plain)
     pooled.square().sum().backward()
-    # As with LoRA: the half that is 0 moves first, the other one as soon as it has.
-    assert all(one.up.grad.abs().sum() > 1e-3 for one in fresh.values())
+    # As with LoRA: the half that is 0 moves first, then the other.
+    assert all(projection.up.grad.abs().sum() > 1e-3 for projection in fresh.values())
     trained = projections()
     pooled, _ = pool_context(context, fixed(8, 2), speech, mask, HEADS, aggregate, similarity=similarity, **trained)
     pooled.square().sum().backward()
     assert (pooled - plain).abs().max() > 0.01
-    assert all(weight.grad.abs().sum() > 1e-3 for one in trained.values() for weight in (one.up, one.down))
+    assert all(
+        weight.grad.abs().sum() > 1e-3 for projection in trained.values() for weight in (projection.up, projection.down)
+    )
 
 
 @settings(max_examples=20, deadline=None)
@@ -150,11 +152,11 @@ def test_rows_of_a_batch_do_not_touch_each_other():
     pooled, kept = pool_context(context, windows, speech, mask, HEADS)
     assert kept.tolist() == [[True] * 3, [True, True, False], [False] * 3]
     for row, (tokens, frames) in enumerate([(6, 9), (3, 4)]):
-        one = slice(row, row + 1)
+        single = slice(row, row + 1)
         alone, mine = pool_context(
-            context[one, :tokens], windows[one, :tokens], speech[one, :frames], mask[one, :frames], HEADS
+            context[single, :tokens], windows[single, :tokens], speech[single, :frames], mask[single, :frames], HEADS
         )
-        torch.testing.assert_close(pooled[one][:, : alone.shape[1]][mine], alone[mine])
+        torch.testing.assert_close(pooled[single][:, : alone.shape[1]][mine], alone[mine])
 
 
 @pytest.mark.parametrize(("aggregate", "similarity"), SETTINGS)
@@ -178,7 +180,7 @@ def test_gradients_reach_speech_and_context(aggregate, similarity):
 
 
 @pytest.mark.parametrize(("aggregate", "least"), [("mean", 0.85), ("logsumexp", 0.95), ("max", 0.95)])
-def test_a_token_that_matches_the_speech_gets_clearly_more_than_its_share(aggregate, least):
+def test_tokens_that_match_the_speech_get_larger_weights(aggregate, least):
     """A token said in 3 of 9 frames against one not said, at unit variance and the embedded base's hidden size."""
     context, speech, mask = draw(2, hidden=256)
     speech[0, 3:6] = context[0, 0]
@@ -235,7 +237,7 @@ def test_no_context_gives_no_vectors(shape):
     assert pooled.shape == (2, 0, HIDDEN) and kept.shape == (2, 0)
 
 
-def test_sizes_that_do_not_divide_and_windows_out_of_order_are_refused():
+def test_indivisible_sizes_and_unordered_windows_are_refused():
     context, speech, mask = draw(4)
     with pytest.raises(ValueError, match="32 is not a multiple of 5"):
         pool_context(context, fixed(4, 2), speech, mask, heads=5)

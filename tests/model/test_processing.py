@@ -65,7 +65,7 @@ def test_a_list_has_the_tokens_of_its_running_text(processor, words):
     assert ids == processor.tokenizer(", ".join(words))["input_ids"]
 
 
-def test_leading_blank_gives_a_word_one_tokenisation_wherever_it_stands(base, tmp_path):
+def test_leading_blank_gives_a_word_the_same_tokens_everywhere(base, tmp_path):
     """First in the list, later in the list, first in the answer; a base says in its processor whether it wants this."""
     load_processor(base, leading_blank=True).save_pretrained(tmp_path)
     processor = load_processor(tmp_path)
@@ -166,9 +166,9 @@ def test_saved_processor_comes_back_with_its_settings(base, tmp_path):
     ("arguments", "message"),
     [
         ({"prompts": [pruning_prompt() * 2]}, "2 context spans"),
-        ({"prompts": [f"list: {CONTEXT_START}a{CONTEXT_END}"]}, "needs a bare marker pair"),
-        ({"prompts": [CONTEXT_END + CONTEXT_START]}, "needs a bare marker pair"),
-        ({"prompts": [f"list: {CONTEXT_START}"]}, "needs a bare marker pair"),
+        ({"prompts": [f"list: {CONTEXT_START}a{CONTEXT_END}"]}, "expected an empty pair"),
+        ({"prompts": [CONTEXT_END + CONTEXT_START]}, "expected an empty pair"),
+        ({"prompts": [f"list: {CONTEXT_START}"]}, "expected an empty pair"),
         ({"prompts": ["Transcribe."], "keywords": [["Maier"]]}, "got keywords, but the prompt has no context markers"),
         ({"prompts": ["a", "b"], "keywords": [[]]}, "1 keywords for 2 prompts"),
         ({"prompts": ["a"], "audio": [tone(0.5)], "frames": [3]}, "audio and frames"),

@@ -30,7 +30,7 @@ def test_tokenizer_gives_the_published_ids(real_base):
     assert load_processor(real_base)([QUESTION], frames=[1])["input_ids"][0].tolist() == STOCK_IDS
 
 
-def test_audio_template_wins_over_a_text_template_of_the_tokenizer(real_base, tmp_path):
+def test_audio_template_overrides_the_tokenizers_template(real_base, tmp_path):
     """As stock has it: the template of the processor's class, unless the processor itself was saved with another."""
     hub = Path(shutil.copytree(real_base, tmp_path / "hub"))
     settings = hub / "tokenizer_config.json"
@@ -41,7 +41,7 @@ def test_audio_template_wins_over_a_text_template_of_the_tokenizer(real_base, tm
 def test_a_template_without_speech_is_refused(real_base, tmp_path):
     hub = Path(shutil.copytree(real_base, tmp_path / "hub"))
     (hub / "chat_template.jinja").write_text(TEXT_TEMPLATE)
-    with pytest.raises(ModelError, match=r"chat template .* 0 <\|AUDIO\|> for one recording, expected 1; delete"):
+    with pytest.raises(ModelError, match=r"chat template .* 0 <\|AUDIO\|> for a recording, expected 1; delete"):
         load_processor(hub)
     (hub / "chat_template.jinja").write_text("{{ messages.absent.field }}")
     with pytest.raises(ModelError, match="chat template cannot be applied"):
@@ -63,7 +63,7 @@ def test_answers_end_with_the_text_or_the_turn(real_base, end):
     assert (answer.text, answer.pieces) == ("", ())
 
 
-def test_shards_load_whole_with_markers_in_spare_rows(real_base):
+def test_shards_load_with_markers_in_spare_rows(real_base):
     assert len(list(real_base.glob("model-*-of-00002.safetensors"))) == 2
     model, processor = load_model(real_base), load_processor(real_base)
     assert model.get_input_embeddings().num_embeddings == VOCABULARY

@@ -17,9 +17,9 @@ def model(base):
     return load_model(base, tagging=1.0)
 
 
-def labels(lists, said) -> torch.Tensor:
+def labels(lists, spoken_words) -> torch.Tensor:
     width = max(map(len, lists))
-    rows = [[int(word in told) for word in words] for words, told in zip(lists, said, strict=True)]
+    rows = [[int(word in spoken) for word in words] for words, spoken in zip(lists, spoken_words, strict=True)]
     return torch.tensor([row + [-100] * (width - len(row)) for row in rows])
 
 
@@ -32,41 +32,41 @@ def inputs(processor, lists=LISTS, waves=WAVES, targets=None, side=None):
 @pytest.mark.parametrize("side", ["left", "right"])
 @pytest.mark.parametrize("settings", [{"window": 1}, {"window": 2}, {"window": 3, "windows": "fixed"}])
 def test_places_are_those_of_each_keywords_last_window(base, settings, side):
-    """A list cut after a keyword has its last placeholder where the keyword's place is."""
+    """A list cut after a keyword has its last placeholder at the keyword's position."""
     processor = load_processor(base, **settings)
     batch = inputs(processor, side=side)
-    places = processor.keyword_places(batch["input_ids"], LISTS)
-    assert places.shape == (4, 4)
+    positions = processor.keyword_positions(batch["input_ids"], LISTS)
+    assert positions.shape == (4, 4)
     for row, words in enumerate(LISTS):
         holders = (batch["input_ids"][row] == processor.tokenizer.convert_tokens_to_ids("<|context|>")).nonzero()[:, 0]
-        assert (places[row, len(words) :] == -1).all()
+        assert (positions[row, len(words) :] == -1).all()
         if words:
-            assert places[row, len(words) - 1] == holders[-1]
+            assert positions[row, len(words) - 1] == holders[-1]
         for count in range(1, len(words) + 1):
             tokens = sum(
-                len(processor.tokenise_word(word, first=not place, separated=place < len(words) - 1))
-                for place, word in enumerate(words[:count])
+                len(processor.tokenise_word(word, first=not number, separated=number < len(words) - 1))
+                for number, word in enumerate(words[:count])
             )
-            assert places[row, count - 1] == holders[processor.tokenise_context(words)[1][tokens - 1]]
+            assert positions[row, count - 1] == holders[processor.tokenise_context(words)[1][tokens - 1]]
 
 
 def test_tags_do_not_depend_on_the_batch_or_its_padding(model, base):
     processor = load_processor(base, **processor_fields(model.config))
     with torch.no_grad():
         batch = inputs(processor, side="right")
-        together = model.tag_keywords(processor.keyword_places(batch["input_ids"], LISTS), **batch)
+        together = model.tag_keywords(processor.keyword_positions(batch["input_ids"], LISTS), **batch)
         for row, words in enumerate(LISTS):
-            one = inputs(processor, [words], [WAVES[row]])
-            alone = model.tag_keywords(processor.keyword_places(one["input_ids"], [words]), **one)
+            single = inputs(processor, [words], [WAVES[row]])
+            alone = model.tag_keywords(processor.keyword_positions(single["input_ids"], [words]), **single)
             torch.testing.assert_close(alone[0], together[row, : len(words)], atol=1e-4, rtol=0)
 
 
-def test_the_loss_adds_the_tags_as_often_as_asked(base):
+def test_the_loss_adds_the_tags_by_their_weight(base):
     """By hand: the answer's cross-entropy, and a mean of binary ones in which a spoken keyword counts four times."""
     processor = load_processor(base)
     targets = [pruning_target(sorted(words)) for words in SPOKEN]
     batch = inputs(processor, targets=targets)
-    tags = {"keyword_places": processor.keyword_places(batch["input_ids"], LISTS)}
+    tags = {"keyword_positions": processor.keyword_positions(batch["input_ids"], LISTS)}
     tags["keyword_labels"] = labels(LISTS, SPOKEN)
     losses = {}
     for weight in (0.0, 0.5, 2.0):
@@ -74,47 +74,48 @@ def test_the_loss_adds_the_tags_as_often_as_asked(base):
         with torch.no_grad():
             losses[weight] = model(**batch, **tags).loss.item()
             plain = model(**batch).loss.item()
-            odds = model.tag_keywords(tags["keyword_places"], **{k: v for k, v in batch.items() if k != "labels"})
+            odds = model.tag_keywords(tags["keyword_positions"], **{k: v for k, v in batch.items() if k != "labels"})
     known = tags["keyword_labels"] >= 0
-    said = tags["keyword_labels"][known].float()
+    target = tags["keyword_labels"][known].float()
     chance = odds[known].sigmoid()
-    each = -(4 * said * chance.log() + (1 - said) * (1 - chance).log())
+    each = -(4 * target * chance.log() + (1 - target) * (1 - chance).log())
     assert losses[0.0] == pytest.approx(plain)
     assert losses[0.5] == pytest.approx(plain + 0.5 * each.mean().item(), rel=1e-4)
     assert losses[2.0] == pytest.approx(plain + 2.0 * each.mean().item(), rel=1e-4)
 
 
-def test_accumulated_gradients_are_those_of_the_whole_batch(base):
+def test_accumulated_gradients_equal_those_of_the_full_batch(base):
     """Two halves that know the whole's number of answer tokens give its answer loss; tags are weighed by each half's
     share of them."""
     processor, model = load_processor(base), load_model(base, tagging=1.0)
     targets = [pruning_target(sorted(words)) for words in SPOKEN]
-    whole = inputs(processor, targets=targets)
-    count = int((whole["labels"][:, 1:] != -100).sum())
+    full = inputs(processor, targets=targets)
+    count = int((full["labels"][:, 1:] != -100).sum())
     parts = []
     for rows in (slice(0, 2), slice(2, 4)):
         batch = inputs(processor, LISTS[rows], WAVES[rows], targets[rows])
-        places = processor.keyword_places(batch["input_ids"], LISTS[rows])
+        positions = processor.keyword_positions(batch["input_ids"], LISTS[rows])
         own = int((batch["labels"][:, 1:] != -100).sum())
         with torch.no_grad():
             answer = model(**batch, num_items_in_batch=count).loss.item()
             both = model(
-                **batch, num_items_in_batch=count, keyword_places=places,
+                **batch, num_items_in_batch=count, keyword_positions=positions,
                 keyword_labels=labels(LISTS[rows], SPOKEN[rows]),
             ).loss.item()  # fmt: skip
-            alone = model(**batch, keyword_places=places, keyword_labels=labels(LISTS[rows], SPOKEN[rows])).loss.item()
+            tags = {"keyword_positions": positions, "keyword_labels": labels(LISTS[rows], SPOKEN[rows])}
+            alone = model(**batch, **tags).loss.item()
             plain = model(**batch).loss.item()
         assert both - answer == pytest.approx((alone - plain) * own / count, rel=1e-3)
         parts.append(answer)
     with torch.no_grad():
-        assert sum(parts) == pytest.approx(model(**whole).loss.item(), rel=1e-4)
+        assert sum(parts) == pytest.approx(model(**full).loss.item(), rel=1e-4)
 
 
 def test_a_batch_without_lists_has_a_loss_and_gradients(base):
     processor, model = load_processor(base), load_model(base, tagging=1.0).train()
     batch = processor([recognition_prompt(False)] * 2, keywords=[[], []], audio=WAVES[:2], targets=["a", "b"])
-    places = processor.keyword_places(batch["input_ids"], [[], []])
-    loss = model(**batch, keyword_places=places, keyword_labels=torch.full_like(places, -100)).loss
+    positions = processor.keyword_positions(batch["input_ids"], [[], []])
+    loss = model(**batch, keyword_positions=positions, keyword_labels=torch.full_like(positions, -100)).loss
     loss.backward()
     assert torch.isfinite(loss) and all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
 
@@ -123,7 +124,7 @@ def test_tags_can_be_learnt(base):
     torch.manual_seed(0)
     processor, model = load_processor(base), load_model(base, tagging=1.0).train()
     batch = inputs(processor, targets=["none"] * 4)
-    tags = {"keyword_places": processor.keyword_places(batch["input_ids"], LISTS)}
+    tags = {"keyword_positions": processor.keyword_positions(batch["input_ids"], LISTS)}
     tags["keyword_labels"] = labels(LISTS, SPOKEN)
     optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
     for _ in range(200):
@@ -131,7 +132,7 @@ def test_tags_can_be_learnt(base):
         model(**batch, **tags).loss.backward()
         optimizer.step()
     with torch.no_grad():
-        odds = model.eval().tag_keywords(tags["keyword_places"], **{k: v for k, v in batch.items() if k != "labels"})
+        odds = model.eval().tag_keywords(tags["keyword_positions"], **{k: v for k, v in batch.items() if k != "labels"})
     known = tags["keyword_labels"] >= 0
     assert ((odds > 0) == (tags["keyword_labels"] == 1))[known].all()
 
@@ -141,7 +142,7 @@ def test_a_negative_weight_is_refused(base):
         load_model(base, tagging=-1.0)
 
 
-def test_the_tags_are_told_apart_by_their_first_tokens_that_differ(base):
+def test_the_tags_are_the_first_tokens_that_differ(base):
     """Where a tokenizer cuts a blank off, both tags begin with it."""
     processor = load_processor(base)
     unspoken, spoken = processor.tag_ids

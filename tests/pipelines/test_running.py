@@ -73,7 +73,7 @@ def test_pipeline_metrics_equal_dvc_despite_failures(kubeflow, first_run, reprod
     assert {path.name for path in (kubeflow.folder / "faults").iterdir()} == {"disk-full", "killed"}
     assert "Task prepare failed (attempt 1/4)" in first_run
     assert "Task train-pruner failed (attempt 1/4)" in first_run
-    assert re.search(r"pruner: goes on from .*checkpoint-2", first_run)
+    assert re.search(r"pruner: resuming from .*checkpoint-2", first_run)
 
     [metrics] = (kubeflow.folder / "artifacts").glob("*/evaluate/reports/metrics.json")
     by_dvc = json.loads((repository / "reports" / "metrics.json").read_text(encoding="utf-8"))

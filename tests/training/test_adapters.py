@@ -1,4 +1,4 @@
-"""The adapter sits on projector and language model, never on the encoder unless asked."""
+"""The adapter sits on projector and language model, never on the encoder by default."""
 
 import re
 
@@ -16,7 +16,7 @@ def trained(model):
 
 
 @pytest.mark.parametrize(
-    ("frozen", "places"),
+    ("frozen", "adapted"),
     [
         ({}, {"multi_modal_projector", "language_model"}),
         ({"freeze_llm": True}, {"multi_modal_projector"}),
@@ -24,10 +24,10 @@ def trained(model):
         ({"freeze_vit": False, "cache_encoder": False}, {"multi_modal_projector", "language_model", "audio_tower"}),
     ],
 )
-def test_what_is_frozen_gets_no_adapter(corpus, frozen, places):
+def test_what_is_frozen_gets_no_adapter(corpus, frozen, adapted):
     base, processor = load_model(corpus / "base"), load_processor(corpus / "base")
     model = attach(base, processor, TrainSection(**frozen), LoraSection(rank=2))
-    assert {name.split(".")[0] for name in trained(model)} == places
+    assert {name.split(".")[0] for name in trained(model)} == adapted
     assert all("lora_" in name for name in trained(model))
     assert trainable_count(model) == sum(p.numel() for p in model.parameters() if p.requires_grad)
 
@@ -66,7 +66,7 @@ def test_an_unknown_layer_is_an_error(corpus):
         target_pattern(["projector"], TrainSection(freeze_aligner=True))
 
 
-def test_the_base_is_named_by_its_way_from_the_adapter_or_by_its_id(corpus, tmp_path):
+def test_the_base_is_recorded_by_relative_path_or_id(corpus, tmp_path):
     model = attach(load_model(corpus / "base"), load_processor(corpus / "base"), TrainSection(), LoraSection(rank=2))
     name_base(model, corpus / "base", corpus / "models" / "pruner")
     assert model.peft_config["default"].base_model_name_or_path == "../../base"

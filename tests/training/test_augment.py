@@ -22,17 +22,17 @@ def augmenter(limit=30.0, **settings):
     return Augmenter(TrainSection(**({"speed": [0.9, 1.0, 1.1], "cache_encoder": False} | settings)), limit)
 
 
-def test_every_factor_is_drawn_the_same_for_the_same_seed_epoch_and_id():
-    drawn = [augmenter().speed(one, 0) for one in utterances()]
-    assert drawn == [augmenter().speed(one, 0) for one in utterances()]
+def test_factors_depend_on_seed_epoch_and_id_only():
+    drawn = [augmenter().speed(utterance, 0) for utterance in utterances()]
+    assert drawn == [augmenter().speed(utterance, 0) for utterance in utterances()]
     assert all(40 < drawn.count(factor) < 95 for factor in (0.9, 1.0, 1.1))
-    assert drawn != [augmenter().speed(one, 1) for one in utterances()]
-    assert drawn != [augmenter(seed=2).speed(one, 0) for one in utterances()]
+    assert drawn != [augmenter().speed(utterance, 1) for utterance in utterances()]
+    assert drawn != [augmenter(seed=2).speed(utterance, 0) for utterance in utterances()]
 
 
 def test_no_speed_makes_an_utterance_too_long_for_the_encoder():
-    assert {augmenter().speed(one, 0) for one in utterances(duration=28.0)} == {1.0, 1.1}
-    assert {augmenter(speed=[0.5, 0.6]).speed(one, 0) for one in utterances(duration=28.0)} == {1.0}
+    assert {augmenter().speed(utterance, 0) for utterance in utterances(duration=28.0)} == {1.0, 1.1}
+    assert {augmenter(speed=[0.5, 0.6]).speed(utterance, 0) for utterance in utterances(duration=28.0)} == {1.0}
 
 
 @pytest.mark.parametrize("factor", [0.9, 1.0, 1.1])
@@ -66,19 +66,21 @@ def test_masks_stay_within_their_number_and_widths(mels, frames, freq_masks, fre
 
 def test_rows_are_masked_by_their_own_draw_and_padding_is_not():
     features = torch.randn(3, 80, 120)
-    rows, frames = [(one, 4) for one in utterances(3)], [120, 60, 90]
-    whole = augmenter(spec_augment=SpecAugment(time_share=1.0)).mask(features.clone(), frames, rows)
+    rows, frames = [(utterance, 4) for utterance in utterances(3)], [120, 60, 90]
+    masked = augmenter(spec_augment=SpecAugment(time_share=1.0)).mask(features.clone(), frames, rows)
     for row, valid in enumerate(frames):
         alone = augmenter(spec_augment=SpecAugment(time_share=1.0)).mask(
             features[row : row + 1].clone(), [valid], rows[row : row + 1]
         )
-        assert torch.equal(whole[row], alone[0])
-        assert torch.equal(whole[row, :, valid:], features[row, :, valid:])
-        assert not torch.equal(whole[row, :, :valid], features[row, :, :valid])
+        assert torch.equal(masked[row], alone[0])
+        assert torch.equal(masked[row, :, valid:], features[row, :, valid:])
+        assert not torch.equal(masked[row, :, :valid], features[row, :, :valid])
 
 
 def test_without_a_policy_nothing_is_touched():
     features = torch.randn(2, 80, 50)
-    assert torch.equal(augmenter().mask(features.clone(), [50, 40], [(one, 0) for one in utterances(2)]), features)
+    assert torch.equal(
+        augmenter().mask(features.clone(), [50, 40], [(utterance, 0) for utterance in utterances(2)]), features
+    )
     wave = tone(0.5)
     assert change_speed(wave, 1.0) is wave

@@ -1,4 +1,4 @@
-"""Only a checkpoint that is whole and belongs to the same training is gone on from."""
+"""Only a complete checkpoint of the same training is resumed."""
 
 import subprocess
 import sys
@@ -18,7 +18,7 @@ def write(folder, step, sealed=True):
     return checkpoint
 
 
-def test_the_newest_whole_one_is_taken_by_number(tmp_path):
+def test_the_newest_complete_checkpoint_is_taken_by_number(tmp_path):
     write(tmp_path, 9)
     newest = write(tmp_path, 10)
     assert checkpoints.latest(tmp_path) == (newest, 10.0)
@@ -30,18 +30,18 @@ def test_the_newest_whole_one_is_taken_by_number(tmp_path):
     [
         (lambda path: (path / "state" / "weights").write_bytes(b"x" * 40), "weights is truncated (40 of 100 bytes)"),
         (lambda path: (path / "state" / "weights").unlink(), "weights is missing"),
-        (lambda path: (path / checkpoints.SEAL).unlink(), "was not written to its end"),
+        (lambda path: (path / checkpoints.SEAL).unlink(), "is incomplete"),
         (lambda path: (path / checkpoints.SEAL).write_text("{"), "complete.json cannot be read"),
     ],
 )
-def test_a_broken_one_is_passed_over_and_said_so(tmp_path, capsys, damage, message):
-    whole = write(tmp_path, 5)
+def test_a_broken_checkpoint_is_skipped_and_reported(tmp_path, capsys, damage, message):
+    complete = write(tmp_path, 5)
     damage(write(tmp_path, 6))
-    assert checkpoints.latest(tmp_path) == (whole, 5.0)
-    assert f"checkpoint-6: {'state/' if 'weights' in message else ''}{message}; passed over" in capsys.readouterr().err
+    assert checkpoints.latest(tmp_path) == (complete, 5.0)
+    assert f"checkpoint-6: {'state/' if 'weights' in message else ''}{message}; skipped" in capsys.readouterr().err
 
 
-def test_pruning_keeps_the_newest_whole_ones(tmp_path):
+def test_pruning_keeps_the_newest_complete_checkpoints(tmp_path):
     for step in (1, 2, 3, 4):
         write(tmp_path, step, sealed=step != 2)
     checkpoints.prune(tmp_path, keep=2)
@@ -68,7 +68,7 @@ def test_one_whose_best_forerunner_is_broken_is_passed_over(tmp_path, capsys):
     assert checkpoints.latest(tmp_path)[0].name == "checkpoint-3"
     (second / "state" / "weights").unlink()
     assert checkpoints.latest(tmp_path)[0] == first
-    assert "checkpoint-3: the best before it, checkpoint-2, cannot be used" in capsys.readouterr().err
+    assert "checkpoint-3: the best checkpoint before it, checkpoint-2, cannot be used" in capsys.readouterr().err
 
 
 def test_fingerprint_changes_with_base_data_and_settings(tmp_path):
@@ -85,19 +85,19 @@ def test_fingerprint_changes_with_base_data_and_settings(tmp_path):
     assert len({first, second, checkpoints.fingerprint(base, [manifest], {"seed": 1})}) == 3
 
 
-def test_checkpoints_of_other_settings_are_named_with_what_differs(tmp_path):
+def test_foreign_checkpoints_are_reported_with_what_differs(tmp_path):
     mine, other, elsewhere = (tmp_path / name for name in ("mine", "other", "elsewhere"))
     for folder, rank in ((mine, 4), (other, 8), (elsewhere, 4)):
         folder.mkdir()
         checkpoints.note(folder, {"stage": "pruner", "lora": {"rank": rank}, "section": {"seed": 1}})
     assert checkpoints.foreign(mine) == [], "a training that wrote no checkpoint is nothing to go on from"
     write(other, 4), write(elsewhere, 4), write(tmp_path / "older", 4)
-    what = "holds checkpoints of another training"
-    way_out = "they are not gone on from; put it back to go on, or delete the folder"
+    what = "has checkpoints of another training"
+    way_out = "which are not resumed; restore its settings to resume it, or delete the folder"
     assert checkpoints.foreign(mine) == [
-        f"{elsewhere} {what} (another base or other data); {way_out}",
-        f"{tmp_path / 'older'} {what} (which does not say its settings); {way_out}",
-        f"{other} {what} (lora.rank is 4, was 8); {way_out}",
+        f"{elsewhere} {what} (another base or other data), {way_out}",
+        f"{tmp_path / 'older'} {what} (its settings are unknown), {way_out}",
+        f"{other} {what} (lora.rank is 4, was 8), {way_out}",
     ]
     write(mine, 2)
     assert checkpoints.foreign(mine) == [], "it has its own"

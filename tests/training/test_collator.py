@@ -40,7 +40,7 @@ def test_length_is_the_number_of_tokens(parts):
             assert collator.length(examples[index]) == collator([examples[index]])["input_ids"].shape[1]
 
 
-def test_length_follows_the_speed_and_masks_change_only_the_features(parts, corpus):
+def test_speed_changes_the_length_and_masks_the_features(parts, corpus):
     _, plain, waves, _ = parts
     section = TrainSection(speed=[0.8, 1.25], spec_augment=SpecAugment(), cache_encoder=False)
     augmenter = Augmenter(section, limit=2.0)
@@ -54,17 +54,17 @@ def test_length_follows_the_speed_and_masks_change_only_the_features(parts, corp
         assert all(torch.equal(batch[name], bare[name]) for name in batch if name != "input_features")
 
 
-def test_tags_say_where_each_keyword_stands_and_whether_it_is_spoken(parts, corpus):
+def test_tags_have_each_keywords_position_and_label(parts, corpus):
     _, examples, waves, _ = parts
     batch = [examples[index] for index in range(8)]
     tagged = Collator(waves.processor, corpus / "train.jsonl", tagging=True)(batch)
     lists = [example.draw.keywords for example in batch]
-    assert torch.equal(tagged["keyword_places"], waves.processor.keyword_places(tagged["input_ids"], lists))
+    assert torch.equal(tagged["keyword_positions"], waves.processor.keyword_positions(tagged["input_ids"], lists))
     for row, example in enumerate(batch):
-        said = [word in example.draw.target.split(", ") for word in example.draw.keywords]
-        padding = [-100] * (tagged["keyword_labels"].shape[1] - len(said))
-        assert tagged["keyword_labels"][row].tolist() == [*map(int, said), *padding]
-    assert "keyword_places" not in waves(batch)
+        labels = [word in example.draw.target.split(", ") for word in example.draw.keywords]
+        padding = [-100] * (tagged["keyword_labels"].shape[1] - len(labels))
+        assert tagged["keyword_labels"][row].tolist() == [*map(int, labels), *padding]
+    assert "keyword_positions" not in waves(batch)
 
 
 def test_planned_batches_are_collated_as_they_stand(parts):

@@ -1,4 +1,4 @@
-"""What early stopping watches is what the finished adapter scores when it is loaded and asked."""
+"""The score of early stopping equals the score of the saved adapter."""
 
 import pytest
 
@@ -22,8 +22,8 @@ def test_the_score_is_that_of_the_saved_adapter(job, corpus, tmp_path, cached):
     answers = load_pruner(corpus / "base", tmp_path / "adapter", plain).select(audio, [row.keywords for row in rows])
     counts = KeywordCounts()
     for row, answer in zip(rows, answers, strict=True):
-        got, said = set(answer), set(spoken(row))
-        counts += KeywordCounts(tp=len(got & said), fp=len(got - said), fn=len(said - got))
+        got, expected = set(answer), set(spoken(row))
+        counts += KeywordCounts(tp=len(got & expected), fp=len(got - expected), fn=len(expected - got))
     assert summary["best_score"] == pytest.approx(counts.f1)
 
 
@@ -31,7 +31,7 @@ def test_stage_2_is_scored_by_the_words_of_its_lists(corpus, monkeypatch):
     rows = read_manifest(corpus / "dev.jsonl")
     dev = DevScore("recogniser", RecogniserSection(), rows, corpus / "dev.jsonl", None)
     words = [row.text if number < 4 else "the wrong words" for number, row in enumerate(rows)]
-    monkeypatch.setattr(dev, "_answers", lambda model, places: {place: words[place] for place in places})
+    monkeypatch.setattr(dev, "_answers", lambda model, numbers: {number: words[number] for number in numbers})
     assert dev(None) == pytest.approx(100 * 2 / 6)  # each text has one list word
 
 
@@ -48,7 +48,9 @@ def test_stage_2_is_given_the_lists_it_will_be_given(corpus):
 def test_a_bounded_number_is_taken_evenly(corpus):
     rows = read_manifest(corpus / "dev.jsonl")
     few = DevScore("pruner", TrainSection(eval_utterances=3), rows, corpus / "dev.jsonl", None)
-    assert few.rows == [0, 2, 4] and [one.id for one in few.utterances] == [rows[place].id for place in few.rows]
+    assert few.rows == [0, 2, 4] and [utterance.id for utterance in few.utterances] == [
+        rows[row].id for row in few.rows
+    ]
 
 
 def test_dev_without_a_spoken_keyword_is_an_error_with_a_way_out(corpus):

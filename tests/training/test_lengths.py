@@ -37,7 +37,7 @@ def together(folders, ranks: int, measures) -> list[list[int]]:
 def test_processes_share_the_work_and_agree(tmp_path):
     measures = [Counted() for _ in range(3)]
     assert together([tmp_path] * 3, 3, measures) == [EXPECTED] * 3
-    assert sorted(index for one in measures for index in one.calls) == list(range(101))
+    assert sorted(index for measure in measures for index in measure.calls) == list(range(101))
     assert [path.name for path in tmp_path.iterdir()] == ["lengths-2.npy"]
 
 
@@ -45,7 +45,7 @@ def test_a_resumed_training_measures_nothing(tmp_path):
     Lengths(tmp_path, Counted(), workers=1)(ENTRIES)
     again = [Counted() for _ in range(2)]
     assert together([tmp_path] * 2, 2, again) == [EXPECTED] * 2
-    assert [one.calls for one in again] == [[], []]
+    assert [measure.calls for measure in again] == [[], []]
 
 
 @pytest.mark.parametrize("damage", [b"", b"not a file of numpy's"])
@@ -78,7 +78,7 @@ def test_nodes_without_a_folder_in_common_measure_all_themselves(tmp_path):
 
 
 def test_workers_measure_the_same_and_their_errors_arrive(tmp_path, monkeypatch):
-    monkeypatch.setattr(lengths, "FEWEST", 50)
+    monkeypatch.setattr(lengths, "MIN_ENTRIES", 50)
     monkeypatch.setattr(lengths, "CHUNK", 10)
     here = os.getpid()
 

@@ -45,13 +45,13 @@ def test_bytes_are_those_of_a_real_step(base, bf16):
 def test_zero_shares_out_states_then_gradients_then_weights(base):
     section = TrainSection(bf16=True, nproc=4)
     sizes = count(base_shape(str(base)), section, LoraSection())
-    one, two, three = (memory(sizes, section, stage, 7.0) for stage in ("zero1", "zero2", "zero3"))
-    whole = 2 * (sizes.frozen + sizes.trainable)
-    assert one.weights == two.weights == whole
-    assert (one.gradients, two.gradients) == (2 * sizes.trainable, 2 * sizes.trainable / 4)
-    assert one.optimizer == two.optimizer == three.optimizer == 12 * sizes.trainable / 4
-    assert three.weights == whole / 4 + 2 * sizes.largest
-    assert two.total == two.weights + two.gradients + two.optimizer + 7.0
+    zero1, zero2, zero3 = (memory(sizes, section, stage, 7.0) for stage in ("zero1", "zero2", "zero3"))
+    weights = 2 * (sizes.frozen + sizes.trainable)
+    assert zero1.weights == zero2.weights == weights
+    assert (zero1.gradients, zero2.gradients) == (2 * sizes.trainable, 2 * sizes.trainable / 4)
+    assert zero1.optimizer == zero2.optimizer == zero3.optimizer == 12 * sizes.trainable / 4
+    assert zero3.weights == weights / 4 + 2 * sizes.largest
+    assert zero2.total == zero2.weights + zero2.gradients + zero2.optimizer + 7.0
 
 
 def test_offloading_moves_to_the_host_what_it_takes_off_the_gpu(base):

@@ -37,8 +37,8 @@ def test_warnings_records_and_stdout_go_to_the_log(tmp_path, capfd):
         print("ours", file=sys.stderr)
     library.removeHandler(handler)
     print("a result")
-    said = log.read_text(encoding="utf-8")
-    assert all(words in said for words in ("FutureWarning: old name", "be careful", "by print", "by a compiler"))
+    text = log.read_text(encoding="utf-8")
+    assert all(words in text for words in ("FutureWarning: old name", "be careful", "by print", "by a compiler"))
     assert capfd.readouterr() == ("a result\n", "it broke\nours\n")
 
 
@@ -65,4 +65,4 @@ def test_the_terminal_of_several_processes_holds_only_our_lines(corpus, tmp_path
     stdout, lines = terminal(corpus, tmp_path, {"nproc": 2, "deepspeed": "zero3", "cache_encoder": False})
     assert stdout == "" and [line for line in lines if not line.startswith("pruner: ")] == []
     log = tmp_path / "checkpoints.log"
-    assert lines[-1] == f"pruner: messages of libraries are in {log}" and "Warning" in log.read_text(encoding="utf-8")
+    assert lines[-1] == f"pruner: libraries' messages are in {log}" and "Warning" in log.read_text(encoding="utf-8")

@@ -86,7 +86,7 @@ def test_a_token_budget_makes_more_steps_of_smaller_batches():
         assert text in str(narrow)
 
 
-def test_a_method_of_one_model_plans_one_training_with_whole_lists():
+def test_methods_with_a_single_model_plan_a_single_training():
     base = BaseSection(path=HUB)
     pruner, recogniser = plan_training(Params(base=base), utterances=1000).stages
     (pc,) = plan_training(Params(base=base, model=ModelSection(method="pc")), utterances=1000).stages
@@ -99,7 +99,7 @@ def test_a_method_of_one_model_plans_one_training_with_whole_lists():
     )
 
 
-def test_slower_speech_is_planned_for_up_to_what_the_encoder_takes():
+def test_slower_speech_is_planned_up_to_the_encoders_limit():
     params = Params(
         base=BaseSection(path=HUB),
         pruner=TrainSection(speed=[0.5], cache_encoder=False),
@@ -110,7 +110,7 @@ def test_slower_speech_is_planned_for_up_to_what_the_encoder_takes():
     assert pruner.longest.frames == recogniser.longest.frames == 750
 
 
-def test_utterances_are_measured_where_base_and_manifest_are_here(corpus):
+def test_utterances_are_measured_if_base_and_manifest_exist(corpus):
     params = Params(base=BaseSection(path=str(corpus / "base")))
     plan = plan_training(params, manifest=corpus / "train.jsonl")
     for stage in plan.stages:

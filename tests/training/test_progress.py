@@ -59,7 +59,7 @@ def test_a_loss_that_is_not_finite_ends_the_run(tmp_path):
         progress.on_log(None, STATE, None, logs={"loss": float("nan")})
 
 
-def test_a_run_ends_when_its_launcher_is_gone(tmp_path):
+def test_a_run_ends_when_its_launcher_has_ended(tmp_path):
     progress, _ = started(tmp_path, launcher=2**22 + 1)
-    with pytest.raises(ModelError, match="launching process .* is gone"):
+    with pytest.raises(ModelError, match="launching process .* has ended"):
         progress.on_step_end(None, STATE, None)

@@ -28,14 +28,14 @@ def test_every_epoch_takes_every_utterance_once(utterances, epochs, batch, seed,
 
 
 @given(st.integers(1, 200), st.integers(1, 9), st.integers(1, 4), st.integers(1, 500) | st.none())
-def test_batches_stay_within_size_and_budget_and_are_shared_out_evenly(utterances, batch, ranks, budget):
+def test_batches_keep_size_and_budget_and_are_divided_evenly(utterances, batch, ranks, budget):
     batches = plan(utterances, 2 * utterances, batch, lengths, 1, ranks=ranks, budget=budget)
     assert len(batches) % ranks == 0
     for start in range(0, len(batches), ranks):
-        rows = [len(one) for one in batches[start : start + ranks]]
+        rows = [len(entries) for entries in batches[start : start + ranks]]
         assert max(rows) - min(rows) <= 1 and 1 <= min(rows) and max(rows) <= batch
-    for one in batches:
-        assert budget is None or len(one) == 1 or len(one) * max(length(*entry) for entry in one) <= budget
+    for entries in batches:
+        assert budget is None or len(entries) == 1 or len(entries) * max(length(*entry) for entry in entries) <= budget
     again = Counter(flat(batches)) - Counter((epoch, index) for epoch in range(2) for index in range(utterances))
     assert again.total() < ranks  # of the last forward pass, when it has fewer utterances than processes
     assert set(flat(batches)) == {(epoch, index) for epoch in range(2) for index in range(utterances)}
@@ -43,7 +43,7 @@ def test_batches_stay_within_size_and_budget_and_are_shared_out_evenly(utterance
 
 def test_a_budget_fills_batches_with_more_of_what_is_short():
     batches = plan(2000, 2000, 64, lengths, 1, ranks=2, budget=640)
-    filled = [len(one) * max(length(*entry) for entry in one) / 640 for one in batches]
+    filled = [len(batch) * max(length(*entry) for entry in batch) / 640 for batch in batches]
     assert sum(filled) / len(filled) > 0.8
     assert max(map(len, batches)) > 5 * min(map(len, batches))
 

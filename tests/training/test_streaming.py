@@ -33,10 +33,10 @@ def batches(plan: StreamPlan) -> list[list]:
 
 
 @pytest.mark.parametrize(("ranks", "workers"), [(1, 1), (2, 1), (1, 2), (2, 3)])
-def test_an_epoch_holds_every_utterance_and_no_two_streams_share_a_shard(ranks, workers):
+def test_an_epoch_has_every_utterance_and_streams_share_none(ranks, workers):
     lengths = durations(13)
     plan = StreamPlan(lengths, sum(map(len, lengths)), 3, seed=1, ranks=ranks, workers=workers)
-    counts = Counter(place for batch in batches(plan) for place in batch)
+    counts = Counter(row for batch in batches(plan) for row in batch)
     assert set(counts) == {(shard, row) for shard, rows in enumerate(lengths) for row in range(len(rows))}
     streams = [{shard for window in windows for shard in window.shards} for windows in plan.windows]
     assert sum(map(len, streams)) == len(lengths) == len(set().union(*streams))
@@ -46,19 +46,19 @@ def test_an_epoch_holds_every_utterance_and_no_two_streams_share_a_shard(ranks, 
     assert plan.sizes() == [len(batch) for batch in batches(plan)]
 
 
-def test_the_seed_and_the_epoch_decide_the_order_and_nothing_else():
+def test_the_order_depends_on_seed_and_epoch_only():
     lengths = durations(6)
     utterances = sum(map(len, lengths))
-    one, same, other = (batches(StreamPlan(lengths, 2 * utterances, 4, seed=seed)) for seed in (1, 1, 2))
-    assert one == same != other
-    first, second = one[: len(one) // 2], one[len(one) // 2 :]
+    of_seed, same, other = (batches(StreamPlan(lengths, 2 * utterances, 4, seed=seed)) for seed in (1, 1, 2))
+    assert of_seed == same != other
+    first, second = of_seed[: len(of_seed) // 2], of_seed[len(of_seed) // 2 :]
     assert first != second and sorted(sum(first, [])) == sorted(sum(second, []))
 
 
 def test_a_part_of_an_epoch_and_a_number_of_steps_end_the_plan():
     lengths = durations(8)
-    whole = StreamPlan(lengths, sum(map(len, lengths)), 4, seed=1)
-    assert len(StreamPlan(lengths, sum(map(len, lengths)) // 2, 4, seed=1)) == pytest.approx(len(whole) / 2, abs=1)
+    full = StreamPlan(lengths, sum(map(len, lengths)), 4, seed=1)
+    assert len(StreamPlan(lengths, sum(map(len, lengths)) // 2, 4, seed=1)) == pytest.approx(len(full) / 2, abs=1)
     assert len(StreamPlan(lengths, 10**6, 4, seed=1, most=7)) == 7
     with pytest.raises(InputError, match="8 shards for 3 processes with 4 workers each; set prepare.shard_size"):
         StreamPlan(lengths, 10, 4, seed=1, ranks=3, workers=4)
@@ -94,7 +94,7 @@ def split(folder: Path, plan: StreamPlan) -> ShardedBatches:
     return ShardedBatches(shards, plan, drawer, augmenter, collator, 4096)
 
 
-def test_workers_read_only_their_own_shards_and_give_what_one_process_gives(sharded):
+def test_workers_read_their_own_shards_and_equal_one_process(sharded):
     lengths = [shard.durations for shard in Shards(sharded / "train.jsonl").shards]
     plan = StreamPlan(lengths, 24, 3, seed=1, workers=2)
     alone = [split(sharded, plan)[position] for position in range(len(plan))]
@@ -132,21 +132,21 @@ class Crash:
             raise KeyboardInterrupt
 
 
-def job(folder: Path, place: Path, name: str, **settings) -> dict:
+def job(folder: Path, output: Path, name: str, **settings) -> dict:
     tracker = settings.pop("tracker", None)
     defaults = {"epochs": 2.0, "batch_size": 4, "learning_rate": 1e-2, "list_sizes": (2, 6), "lists": "oracle"}
     defaults["cache_encoder"] = False
     return train(
         "recogniser", folder / "base", folder / "train.jsonl", folder / "dev.jsonl",
-        output=place / name, checkpoints=place / "checkpoints",
+        output=output / name, checkpoints=output / "checkpoints",
         section=RecogniserSection(**(defaults | settings)), model=ModelSection(), tracker=tracker,
         lora=LoraSection(rank=4, dropout=0.1),
     )  # fmt: skip
 
 
-def test_a_training_from_shards_that_was_killed_in_an_epoch_ends_as_if_it_was_not(sharded, tmp_path, monkeypatch):
-    whole = job(sharded, tmp_path, "whole", save_steps=5)
-    assert whole["utterances"] == 24 and whole["steps"] == 12
+def test_a_killed_training_from_shards_resumes_exactly(sharded, tmp_path, monkeypatch):
+    full = job(sharded, tmp_path, "full", save_steps=5)
+    assert full["utterances"] == 24 and full["steps"] == 12
     with pytest.raises(KeyboardInterrupt):
         job(sharded, tmp_path, "again", save_steps=5, tracker=Crash(10))
     read = []
@@ -154,7 +154,7 @@ def test_a_training_from_shards_that_was_killed_in_an_epoch_ends_as_if_it_was_no
     monkeypatch.setattr(Shards, "read", lambda self, number: read.append(number) or kept(self, number))
     assert job(sharded, tmp_path, "again", save_steps=5)["resumed_from_step"] == 5
     assert len(read) < 12, "what was trained before is not read again"
-    first, second = (load_file(tmp_path / name / "adapter_model.safetensors") for name in ("whole", "again"))
+    first, second = (load_file(tmp_path / name / "adapter_model.safetensors") for name in ("full", "again"))
     for name, tensor in first.items():
         torch.testing.assert_close(second[name], tensor, rtol=1e-6, atol=1e-6)
 

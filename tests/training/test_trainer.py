@@ -97,21 +97,21 @@ def test_an_adapter_says_the_method_it_was_trained_for(job, tmp_path):
     assert len(set(losses.values())) == 3
 
 
-def test_two_runs_with_the_same_seed_agree_and_another_seed_differs(job, tmp_path):
-    job(name="one", stage="pruner", max_steps=2)
-    job(name="two", stage="pruner", max_steps=2)
-    job(name="three", stage="pruner", max_steps=2, seed=2)
-    one, two, three = (weights(tmp_path / name) for name in ("one", "two", "three"))
-    assert all(torch.equal(one[name], two[name]) for name in one)
-    assert (tmp_path / "one" / "training.json").read_bytes() == (tmp_path / "two" / "training.json").read_bytes()
-    assert not all(torch.equal(one[name], three[name]) for name in one)
+def test_equal_seeds_give_equal_adapters_and_others_differ(job, tmp_path):
+    job(name="first", stage="pruner", max_steps=2)
+    job(name="second", stage="pruner", max_steps=2)
+    job(name="third", stage="pruner", max_steps=2, seed=2)
+    first, second, third = (weights(tmp_path / name) for name in ("first", "second", "third"))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert (tmp_path / "first" / "training.json").read_bytes() == (tmp_path / "second" / "training.json").read_bytes()
+    assert not all(torch.equal(first[name], third[name]) for name in first)
 
 
 AUGMENTED = {"speed": [0.9, 1.0, 1.1], "spec_augment": SpecAugment(), "batch_tokens": 400}
 
 
 @pytest.mark.parametrize("settings", [{}, AUGMENTED])
-def test_an_interrupted_run_goes_on_as_if_it_had_not_been(job, tmp_path, capsys, settings):
+def test_an_interrupted_run_resumes_exactly(job, tmp_path, capsys, settings):
     settings = {"max_steps": 12, "save_steps": 4, "model": ModelSection(projection_rank=2), **settings}
     job(name="unbroken", resume=False, **settings)
     with pytest.raises(KeyboardInterrupt):
@@ -124,7 +124,7 @@ def test_an_interrupted_run_goes_on_as_if_it_had_not_been(job, tmp_path, capsys,
 
     changed = job(name="changed", **settings | {"max_steps": 4, "save_steps": 5})
     assert changed["resumed_from_step"] is None
-    assert "another training (section.max_steps is 4, was 12); they are not gone on from" in capsys.readouterr().err
+    assert "another training (section.max_steps is 4, was 12), which are not resumed" in capsys.readouterr().err
 
     summary = job(name="resumed", **settings)
     assert summary["resumed_from_step"] == 4
@@ -132,10 +132,10 @@ def test_an_interrupted_run_goes_on_as_if_it_had_not_been(job, tmp_path, capsys,
     assert_same_weights(tmp_path / "unbroken", tmp_path / "resumed")
 
 
-def test_a_training_told_to_stop_writes_a_checkpoint_and_goes_on_from_it_as_if_it_had_not_been(job, tmp_path):
+def test_sigterm_saves_a_checkpoint_that_resumes_exactly(job, tmp_path):
     settings = {"max_steps": 20, "save_steps": 50, "model": ModelSection(projection_rank=2)}
     job(name="unbroken", **settings)
-    with pytest.raises(Stopped, match="stopped at step 11, as SIGTERM asked; run the stage again"):
+    with pytest.raises(Stopped, match="stopped at step 11 by SIGTERM; run the stage again"):
         job(name="stopped", tracker=Curves(terminate_at=10), **settings)
     assert not (tmp_path / "stopped").exists()
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
@@ -206,7 +206,7 @@ def test_a_training_nobody_waits_for_saves_a_checkpoint_and_ends(job, tmp_path, 
     waiting = Waiting(tmp_path / "heartbeat")
     if phase == "encoding":
         monkeypatch.setattr(worker, "_encode", lambda *_: waiting.gone.set() or time.sleep(30))
-    with pytest.raises(Abandoned, match="no sign of life from the pipeline's step for 2 s in .*heartbeat"):
+    with pytest.raises(Abandoned, match="no heartbeat of the pipeline's step for 2 s in .*heartbeat"):
         job(max_steps=3000, save_steps=3000, save_minutes=None, tracker=waiting)
     assert not (tmp_path / "adapter").exists()
     saved = list((tmp_path / "checkpoints" / "recogniser").glob("*/checkpoint-*/complete.json"))
@@ -214,7 +214,7 @@ def test_a_training_nobody_waits_for_saves_a_checkpoint_and_ends(job, tmp_path, 
 
 
 @pytest.mark.parametrize("room, name, step", [(worker, "_encode", None), (adapters, "name_base", 4)])
-def test_a_training_told_to_stop_outside_its_steps_ends_at_once(job, tmp_path, monkeypatch, room, name, step):
+def test_sigterm_outside_the_steps_ends_a_training_at_once(job, tmp_path, monkeypatch, room, name, step):
     with monkeypatch.context() as patch:
         patch.setattr(room, name, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
         with pytest.raises(Stopped, match="stopped before its first or after its last step"):
@@ -245,12 +245,12 @@ def test_an_accumulated_step_is_that_of_one_large_batch(job, tmp_path, monkeypat
     monkeypatch.setattr(
         schedule, "plan", lambda *args, _plan=schedule.plan, **kw: planned.append(_plan(*args, **kw)) or planned[-1]
     )
-    whole = job(name="whole", deepspeed=deepspeed, batch_size=24, **ONE_STEP)
+    undivided = job(name="undivided", deepspeed=deepspeed, batch_size=24, **ONE_STEP)
     parts = job(name="parts", deepspeed=deepspeed, **{"batch_size": 24, **batches}, **ONE_STEP)
     assert [len(planned[0])] == [1] and len(set(map(len, planned[1]))) > 1
-    assert whole["steps"] == parts["steps"] == 1 and whole["epochs"] == parts["epochs"] == 1.0
-    assert parts["dev_loss"] == pytest.approx(whole["dev_loss"], rel=1e-5)
-    assert_same_weights(tmp_path / "whole", tmp_path / "parts", tolerance=1e-4)
+    assert undivided["steps"] == parts["steps"] == 1 and undivided["epochs"] == parts["epochs"] == 1.0
+    assert parts["dev_loss"] == pytest.approx(undivided["dev_loss"], rel=1e-5)
+    assert_same_weights(tmp_path / "undivided", tmp_path / "parts", tolerance=1e-4)
 
 
 def test_bfloat16_training_comes_to_the_loss_of_float32(job):
@@ -265,21 +265,21 @@ def test_bfloat16_training_comes_to_the_loss_of_float32(job):
 
 
 @pytest.mark.parametrize(
-    ("frozen", "places"),
+    ("frozen", "parts_moved"),
     [
         ({"freeze_llm": True}, {"multi_modal_projector"}),
         ({"freeze_aligner": True}, {"language_model"}),
         ({"freeze_vit": False, "cache_encoder": False}, {"multi_modal_projector", "language_model", "audio_tower"}),
     ],
 )
-def test_what_is_frozen_stays_and_the_rest_moves(job, tmp_path, frozen, places):
+def test_what_is_frozen_stays_and_the_rest_moves(job, tmp_path, frozen, parts_moved):
     job(max_steps=2, **frozen)
     moved = {
-        next(place for place in ("multi_modal_projector", "language_model", "audio_tower") if place in name)
+        next(part for part in ("multi_modal_projector", "language_model", "audio_tower") if part in name)
         for name, weight in weights(tmp_path / "adapter").items()
         if "lora_B" in name and weight.abs().max() > 0
     }
-    assert moved == places
+    assert moved == parts_moved
 
 
 def test_the_learning_rate_rises_to_its_peak_then_follows_the_cosine(job, monkeypatch):
@@ -333,7 +333,7 @@ def test_early_stopping_ends_with_the_best_checkpoint(job, tmp_path, monkeypatch
         assert torch.equal(result[name], tensor), name
 
 
-def test_early_stopping_goes_on_after_an_interruption(job, tmp_path):
+def test_early_stopping_resumes_after_an_interruption(job, tmp_path):
     settings = {"stage": "pruner", "max_steps": 60, "save_steps": 3, "early_stopping": 3}
     unbroken = job(name="unbroken", resume=False, **settings)
     crash = unbroken["steps"] - 1  # when patience has nearly run out
@@ -367,9 +367,9 @@ def test_a_base_of_the_hub_is_trained_on_by_its_reference(job, corpus, tmp_path,
     reference.mkdir()
     (reference / "hub.json").write_text('{"id": "some/base", "revision": "0123abc"}')
     monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda name, **_: str(corpus / "base"))
-    job(name="whole", max_steps=1)
+    job(name="full", max_steps=1)
     job(name="named", base=reference, max_steps=1)
-    assert_same_weights(tmp_path / "whole", tmp_path / "named")
+    assert_same_weights(tmp_path / "full", tmp_path / "named")
     config = json.loads((tmp_path / "named" / "adapter_config.json").read_text())
     assert config["base_model_name_or_path"] == "../base_model"
 
@@ -425,11 +425,11 @@ def test_two_processes_train_and_choose_what_one_does(job, tmp_path, zero):
     settings |= {"lora": LoraSection(rank=4, dropout=0.0), "model": ModelSection(projection_rank=2, tagging=0.0)}
     settings["base"] = build_tiny_base(tmp_path / "plain-base", with_context_tokens=False, positions=100)
     curves = {1: Curves(), 2: Curves()}
-    one, two = (
+    first, second = (
         job(name=f"{nproc}", nproc=nproc, batch_size=4 // nproc, tracker=curves[nproc], **settings) for nproc in (1, 2)
     )
     assert curves[2].of("dev_keyword_f1") == pytest.approx(curves[1].of("dev_keyword_f1"))
-    assert two["best_step"] == one["best_step"]
+    assert second["best_step"] == first["best_step"]
     assert_same_weights(tmp_path / "1", tmp_path / "2", tolerance=1e-4)
 
 
@@ -441,10 +441,10 @@ def test_processes_that_the_nodes_cannot_share_are_refused(job, monkeypatch):
 
 @pytest.mark.slow
 def test_two_processes_weigh_each_token_alike_under_a_token_budget(job, tmp_path):
-    whole = job(name="whole", batch_size=24, **ONE_STEP)
+    undivided = job(name="undivided", batch_size=24, **ONE_STEP)
     parts = job(name="parts", nproc=2, batch_size=24, batch_tokens=500, grad_accum=24, **ONE_STEP)
-    assert whole["steps"] == parts["steps"] == 1 and parts["epochs"] == 1.0
-    assert_same_weights(tmp_path / "whole", tmp_path / "parts", tolerance=1e-4)
+    assert undivided["steps"] == parts["steps"] == 1 and parts["epochs"] == 1.0
+    assert_same_weights(tmp_path / "undivided", tmp_path / "parts", tolerance=1e-4)
 
 
 @pytest.mark.slow
@@ -483,8 +483,8 @@ def test_two_processes_ended_and_started_again_give_the_unbroken_result(job, cor
                 time.sleep(0.1)
         assert not output.exists()
         if who == "worker":
-            said = output.with_suffix(".log").read_text()
-            assert "training in 2 processes ended early" in said and "run the stage again" in said
+            log = output.with_suffix(".log").read_text()
+            assert "training in 2 processes ended early" in log and "run the stage again" in log
         summary = job(name=output.name, **settings)
         assert summary["resumed_from_step"] >= 10
         assert_same_weights(tmp_path / "unbroken", output)
@@ -520,4 +520,6 @@ def started(corpus: Path, output: Path, kept: Path, given: dict) -> subprocess.P
 def workers(launcher: int) -> list[psutil.Process]:
     """A training's workers, torchrun between them and the launcher left out."""
     torchrun = psutil.Process(launcher).children()
-    return [child for one in torchrun for child in one.children() if "sap2.training.worker" in child.cmdline()]
+    return [
+        child for launcher in torchrun for child in launcher.children() if "sap2.training.worker" in child.cmdline()
+    ]

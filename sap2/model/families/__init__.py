@@ -1,4 +1,4 @@
-"""Families of speech language models that the method runs on, one module each.
+"""Families of speech language models that the method runs on, a module per family.
 
 The family of a base is detected from its `model_type`. Adding a family: see docs/families.md.
 """
@@ -14,35 +14,38 @@ from transformers import AutoConfig, AutoModel, AutoModelForMultimodalLM, AutoPr
 from transformers.conversion_mapping import get_checkpoint_conversion_mapping, register_checkpoint_conversion_mapping
 
 from sap2.errors import ModelError
+from sap2.model.configuration import SapFields
+from sap2.model.modeling import SapForConditionalGeneration
+from sap2.model.processing import SapProcessor
 
-__all__ = ["FAMILIES", "Family", "available_families", "family_named", "family_of", "register"]
+__all__ = ["FAMILIES", "Family", "available_families", "family_named", "family_of", "first_line", "register"]
 
-# Stock `model_type` of each family, and the module of ours that holds its record.
+# Module of each family's record, by stock `model_type`.
 FAMILIES = {
     "qwen2_audio": "sap2.model.families.qwen2_audio",
     "qwen3_asr": "sap2.model.families.qwen3_asr",
     "audioflamingo3": "sap2.model.families.audio_flamingo3",
     "glmasr": "sap2.model.families.glm_asr",
 }
-OURS = "sap_"  # before the stock model_type, in the configurations that our classes save
+OURS = "sap_"  # prefix of the stock model_type in the configurations that our classes save
 
 
 @dataclass(frozen=True)
 class Family:
-    """What tells one architecture from another outside the classes themselves.
+    """A family of architectures: its classes, and what other code must know of it.
 
     Args:
-        title: Name for people.
+        title: Name in texts.
         config, model, processor: Our classes; `model` has the head.
-        encoder_positions: Positions of the encoder's layers per frame, for the plan's arithmetic.
-        encoder_seconds: Audio that the encoder always computes, padding included; None = the recording's own length.
-        published: Configuration fields of public checkpoints by hub id, where they differ from the classes' defaults.
+        encoder_positions: Positions per frame in the encoder's layers, for estimates of computation.
+        encoder_seconds: Seconds that the encoder always computes, padding included; None = the recording's length.
+        published: By hub id, configuration fields of public checkpoints that differ from the classes' defaults.
     """
 
     title: str
-    config: type
-    model: type
-    processor: type
+    config: type[SapFields]
+    model: type[SapForConditionalGeneration]
+    processor: type[SapProcessor]
     encoder_positions: float
     encoder_seconds: float | None = None
     published: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -60,9 +63,9 @@ class Family:
 
 @cache
 def family_named(name: str) -> Family:
-    """The family of a `model_type`, stock or ours.
+    """Return the family of a stock `model_type`, or of ours.
 
-    Raises: ModelError: the method does not run on it, or the installed transformers lacks it.
+    Raises: ModelError: the method does not support it, or the installed transformers lacks it.
     """
     module = FAMILIES.get(name.removeprefix(OURS))
     if module is None:
@@ -74,13 +77,13 @@ def family_named(name: str) -> Family:
         raise ModelError(f"model_type is {name}: the installed transformers lacks it ({error}); upgrade it") from error
 
 
-def family_of(directory: str | Path, **options) -> tuple[Family, Any]:
-    """The family of a base or an adapter, and its configuration as saved; None for an adapter, which has none.
+def family_of(directory: str | Path, **options: Any) -> tuple[Family, Any]:
+    """Return the family of a base or an adapter, and the saved configuration; None for an adapter, which has none.
 
     Args:
         directory: Folder, or hub id of a base.
-        options: Of `AutoConfig.from_pretrained`.
-    Raises: ModelError: no configuration, or none of a known family.
+        options: Options of `AutoConfig.from_pretrained`.
+    Raises: ModelError: there is no configuration, or its family is not known.
     """
     folder = Path(directory)
     if folder.is_dir() and not (folder / "config.json").is_file():
@@ -88,7 +91,7 @@ def family_of(directory: str | Path, **options) -> tuple[Family, Any]:
     try:
         config = AutoConfig.from_pretrained(directory, **options)
     except (OSError, ValueError) as error:
-        raise ModelError(f"{directory}: no model configuration ({_first_line(error)})") from error
+        raise ModelError(f"{directory}: no model configuration ({first_line(error)})") from error
     try:
         return family_named(config.model_type), config
     except ModelError as error:
@@ -96,7 +99,7 @@ def family_of(directory: str | Path, **options) -> tuple[Family, Any]:
 
 
 def register(family: Family) -> Family:
-    """Make transformers' Auto classes know a family's classes; checkpoints keep the stock key names."""
+    """Register a family's classes with transformers' Auto classes; checkpoints keep the stock key names."""
     config, headless = family.config, family.model.headless
     stock_headless = headless.__name__.removeprefix("Sap")
     for ours, stock in ((config.model_type, family.name), (headless.__name__, stock_headless)):
@@ -110,7 +113,7 @@ def register(family: Family) -> Family:
 
 
 def available_families() -> list[Family]:
-    """The families that the installed transformers has; importing their modules registers their classes."""
+    """Return the families that the installed transformers supports; importing their modules registers their classes."""
     families = []
     for name in FAMILIES:
         try:
@@ -121,21 +124,23 @@ def available_families() -> list[Family]:
 
 
 def _family_of_processor(folder: Path) -> Family:
-    """An adapter's family, by the processor class that was saved with it."""
+    """Return an adapter's family, by the processor class saved with it."""
     try:
         saved = json.loads((folder / "processor_config.json").read_text(encoding="utf-8"))["processor_class"]
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(
-            f"{folder}: neither config.json nor a processor_config.json that names its processor_class ({error}); give "
-            "a base, or an adapter written by a training stage"
+            f"{folder}: has neither config.json nor a processor_config.json with processor_class ({error}); give a "
+            "base, or an adapter written by a training stage"
         ) from error
     for family in available_families():
         if saved in (family.processor.__name__, family.processor.__name__.removeprefix("Sap")):
             return family
-    raise ModelError(f"{folder}: processor_class is {saved}, of none of the families {', '.join(FAMILIES)}")
+    raise ModelError(
+        f"{folder}: processor_class is {saved}, expected a class of one of the families {', '.join(FAMILIES)}"
+    )
 
 
-def _first_line(error: Exception) -> str:
-    """The message's first line that says something; strict configuration errors put it second."""
+def first_line(error: Exception) -> str:
+    """Return the first non-empty line of the message, or of its cause's: strict configuration errors wrap another."""
     lines = [line.strip() for line in str(error.__cause__ or error).splitlines() if line.strip()]
     return lines[0] if lines else type(error).__name__

@@ -1,4 +1,4 @@
-"""Audio Flamingo 3: Whisper's encoder as Qwen2-Audio's, a projector of two layers, Qwen2's decoder."""
+"""Audio Flamingo 3: Qwen2-Audio's encoder (Whisper), a projector with two layers, Qwen2's decoder."""
 
 from huggingface_hub.dataclasses import strict
 from transformers import (
@@ -42,7 +42,7 @@ class SapAudioFlamingo3ForConditionalGeneration(SapForConditionalGeneration, Aud
 
 
 class SapAudioFlamingo3Processor(SapProcessor, AudioFlamingo3Processor):
-    """Audio Flamingo 3's processor plus the keyword list; its template puts the speech before the text."""
+    """Audio Flamingo 3's processor plus the keyword list; its template has the speech before the text."""
 
     def __init__(
         self, feature_extractor=None, tokenizer=None, chat_template=None, audio_token="<sound>",
@@ -59,7 +59,7 @@ class SapAudioFlamingo3Processor(SapProcessor, AudioFlamingo3Processor):
         )  # fmt: skip
 
 
-# What the checkpoint was converted with (transformers' convert_audioflamingo3_to_hf.py).
+# As in the checkpoint's conversion (transformers' convert_audioflamingo3_to_hf.py).
 _7B = {
     "text_config": {
         "model_type": "qwen2", "vocab_size": 151_672, "hidden_size": 3584, "intermediate_size": 18_944,

@@ -1,17 +1,25 @@
-"""GLM-ASR: an encoder with rotary positions that hears the padding, four of its states a frame, Llama's decoder."""
+"""GLM-ASR: an encoder with rotary positions and no mask, four of its states per frame, Llama's decoder."""
+
+from typing import cast
 
 from huggingface_hub.dataclasses import strict
 from torch import Tensor
-from transformers import GlmAsrConfig, GlmAsrForConditionalGeneration, GlmAsrModel, GlmAsrProcessor
+from transformers import (
+    GlmAsrConfig,
+    GlmAsrForConditionalGeneration,
+    GlmAsrModel,
+    GlmAsrProcessor,
+    PreTrainedConfig,
+)
 
 from sap2.model.configuration import SapFields
 from sap2.model.families import Family, register
-from sap2.model.modeling import SapForConditionalGeneration, SapModel
+from sap2.model.modeling import Count, SapForConditionalGeneration, SapModel
 from sap2.model.processing import SapProcessor
 
 
-def frame_count(mel_frames):
-    """Frames of speech, for a number or a tensor of mel frames; the last ones that make no whole frame are dropped."""
+def frame_count(mel_frames: Count) -> Count:
+    """Return the frames of speech of a number or a tensor of mel frames; an incomplete last frame is dropped."""
     return ((mel_frames - 1) // 2 + 1) // 4
 
 
@@ -29,10 +37,11 @@ class SapGlmAsrModel(SapModel, GlmAsrModel):
     frame_count = staticmethod(frame_count)
 
     def encoder_states(self, features: Tensor, mask: Tensor) -> Tensor:
-        """See `SapModel.encoder_states`: without a mask, and four states of the encoder side by side make one."""
+        """See `SapModel.encoder_states`: no mask, and four consecutive encoder states are concatenated."""
         states = self.audio_tower(features.to(self.audio_tower.dtype)).last_hidden_state
-        frames = states.reshape(len(features), -1, self.config.audio_config.intermediate_size)
-        if self.training:  # padding would be projected and kept for the backward pass; stock's rounding is not needed
+        width = cast(PreTrainedConfig, self.config.audio_config).intermediate_size
+        frames = states.reshape(len(features), -1, width)
+        if self.training:  # else padding would be projected and kept for the backward pass
             frames = frames[:, : int(self.frame_count(mask.sum(-1)).max())]
         return frames
 
@@ -45,7 +54,7 @@ class SapGlmAsrForConditionalGeneration(SapForConditionalGeneration, GlmAsrForCo
 
 
 class SapGlmAsrProcessor(SapProcessor, GlmAsrProcessor):
-    """GLM-ASR's processor plus the keyword list; an answer ends where the user's next turn would begin."""
+    """GLM-ASR's processor plus the keyword list; an answer ends at the user's next turn."""
 
     end_token = "<|user|>"
     own_length = False

@@ -54,7 +54,7 @@ class SapQwen2AudioProcessor(SapProcessor, Qwen2AudioProcessor):
         context_end_token=None, context_token=None, window=None, windows=None, separator=None, leading_blank=None,
         spelling=None,
     ):  # fmt: skip
-        # Never the tokenizer's template, which stock does not look at either.
+        # Without the tokenizer's template, which stock ignores too.
         super().__init__(
             feature_extractor, tokenizer, chat_template, audio_token, audio_bos_token, audio_eos_token
         )  # fmt: skip

@@ -1,23 +1,32 @@
-"""Qwen3-ASR: convolutions over chunks of 1 s and windowed attention, Qwen3's decoder; the list in the system's turn."""
+"""Qwen3-ASR: convolutions over chunks of 1 s and windowed attention, Qwen3's decoder; the list in the system turn."""
+
+from collections.abc import Sequence
+from typing import Any, cast
 
 import numpy as np
 import torch
 from huggingface_hub.dataclasses import strict
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
-from transformers import Qwen3ASRConfig, Qwen3ASRForConditionalGeneration, Qwen3ASRModel, Qwen3ASRProcessor
+from transformers import (
+    PreTrainedConfig,
+    Qwen3ASRConfig,
+    Qwen3ASRForConditionalGeneration,
+    Qwen3ASRModel,
+    Qwen3ASRProcessor,
+)
 
 from sap2.constants import SAMPLE_RATE
 from sap2.model.configuration import SapFields
 from sap2.model.families import Family, register
-from sap2.model.modeling import SapForConditionalGeneration, SapModel
+from sap2.model.modeling import Count, SapForConditionalGeneration, SapModel
 from sap2.model.processing import SapProcessor
 
-CHUNK, CHUNK_FRAMES = 100, 13  # mel frames that are convolved together, and frames of speech of them
+CHUNK, CHUNK_FRAMES = 100, 13  # mel frames that are convolved together, and their frames of speech
 
 
-def frame_count(mel_frames):
-    """Frames of speech, for a number or a tensor of mel frames: every chunk is halved three times, rounded up."""
+def frame_count(mel_frames: Count) -> Count:
+    """Return the frames of speech of a number or a tensor of mel frames: chunks are halved three times, rounded up."""
     rest = mel_frames % CHUNK
     for _ in range(3):
         rest = (rest + 1) // 2
@@ -39,10 +48,11 @@ class SapQwen3ASRModel(SapModel, Qwen3ASRModel):
     frame_count = staticmethod(frame_count)
 
     def encoder_states(self, features: Tensor, mask: Tensor) -> Tensor:
-        """See `SapModel.encoder_states`: the encoder's states come packed, without padding."""
+        """See `SapModel.encoder_states`: the encoder's states are packed, without padding."""
         frames = self.frame_count(mask.sum(-1)).tolist()
         if not any(frames):
-            return features.new_zeros(len(features), 0, self.config.audio_config.d_model)
+            width = cast(PreTrainedConfig, self.config.audio_config).d_model
+            return features.new_zeros(len(features), 0, width)
         packed = self.audio_tower(features.to(self.audio_tower.dtype), input_features_mask=mask).last_hidden_state
         return pad_sequence(packed.split(frames), batch_first=True)
 
@@ -72,8 +82,8 @@ class SapQwen3ASRProcessor(SapProcessor, Qwen3ASRProcessor):
             window=window, windows=windows, separator=separator, leading_blank=leading_blank, spelling=spelling,
         )  # fmt: skip
 
-    def chat(self, prompt: str, has_audio: bool) -> list[dict]:
-        """The prompt in the system's turn, where the base was trained to read context, and the speech after it."""
+    def chat(self, prompt: str, has_audio: bool) -> list[dict[str, Any]]:
+        """Return the prompt as the system turn, where the base was trained to read context, and the speech after it."""
         speech = [{"type": "audio", "audio": ""}] if has_audio else []
         return [
             {"role": "system", "content": [{"type": "text", "text": prompt}]},
@@ -81,12 +91,12 @@ class SapQwen3ASRProcessor(SapProcessor, Qwen3ASRProcessor):
         ]
 
     def mel_frames(self, samples: int) -> int:
-        """Mel frames of a recording; one below the extractor's least length is padded, and the padding heard."""
+        """Return the number of mel frames of a recording, padded to the extractor's minimum length."""
         extractor = self.feature_extractor
         return max(samples, extractor.min_length) // extractor.hop_length if samples else 0
 
-    def features(self, audio):
-        """Log-mel, each recording's own padded with zeros to whole chunks: no neighbour in the batch changes it."""
+    def features(self, audio: Sequence[np.ndarray | None]) -> dict[str, torch.Tensor]:
+        """Compute log-mel features per recording, padded with zeros to full chunks: other rows do not change them."""
         waves = [np.zeros(0, np.float32) if wave is None else self._check(wave, row) for row, wave in enumerate(audio)]
         mel_frames = torch.tensor([self.mel_frames(len(wave)) for wave in waves])
         length = -(-max(mel_frames.tolist(), default=0) // CHUNK) * CHUNK
@@ -99,8 +109,8 @@ class SapQwen3ASRProcessor(SapProcessor, Qwen3ASRProcessor):
         return {"input_features": features, "feature_attention_mask": mask.long()}
 
 
-def _shape(width: int, audio_layers: int, audio_width: int) -> dict:
-    """Configuration of a published size; what is left out is the classes' default."""
+def _shape(width: int, audio_layers: int, audio_width: int) -> dict[str, Any]:
+    """Return the configuration of a published size; other fields have the classes' defaults."""
     return {
         "audio_config": {
             "model_type": "qwen3_asr_encoder", "d_model": audio_width, "encoder_layers": audio_layers,
