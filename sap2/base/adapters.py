@@ -20,7 +20,7 @@ from sap2.training.lists import Stage
 
 __all__ = ["AdapterRecipe", "train_adapter", "write_set"]
 
-SETTINGS = {
+SETTINGS: dict[str, Any] = {
     "epochs": 2.0, "batch_size": 32, "bf16": True, "deepspeed": "none", "list_sizes": (5, 50), "hard_share": 0.1,
     "save_steps": 1000,
 }  # fmt: skip

@@ -43,7 +43,8 @@ def build_processor(texts: Iterable[str]) -> SapQwen2AudioProcessor:
     trainer = trainers.BpeTrainer(vocab_size=VOCABULARY, initial_alphabet=alphabet, show_progress=False)
     backend.train_from_iterator(texts, trainer)
     bpe = json.loads(backend.to_str())["model"]
-    tokenizer = Qwen2Tokenizer(vocab=bpe["vocab"], merges=[tuple(pair) for pair in bpe["merges"]])
+    merges = [tuple(pair) for pair in bpe["merges"]]  # pairs, as tokenizers takes them; the annotation says strings
+    tokenizer = Qwen2Tokenizer(vocab=bpe["vocab"], merges=merges)  # type: ignore[arg-type]
     tokenizer.add_special_tokens({"extra_special_tokens": list(SPECIAL_TOKENS[1:])})
     return SapQwen2AudioProcessor(
         WhisperFeatureExtractor(feature_size=MELS),

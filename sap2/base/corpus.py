@@ -25,7 +25,7 @@ from sap2.data.quarantine import Rejected
 from sap2.data.speech import VOICES, Synthesiser, augment
 from sap2.errors import InputError
 from sap2.files import atomic_dir, read_jsonl, write_jsonl
-from sap2.params import PrepareSection
+from sap2.params import FolderSource, LibriSpeechSource, PrepareSection
 from sap2.progress import track
 
 __all__ = [
@@ -82,8 +82,10 @@ def speech_section(folder: Path) -> PrepareSection:
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; expected recordings with one TSV, or a part of LibriSpeech")
     if any(folder.glob("*/*/*.trans.txt")):
-        return PrepareSection(source="librispeech", librispeech={"root": str(folder.parent), "train": [folder.name]})
-    return PrepareSection(source="folder", folder={"root": str(folder)})
+        return PrepareSection(
+            source="librispeech", librispeech=LibriSpeechSource(root=str(folder.parent), train=[folder.name])
+        )
+    return PrepareSection(source="folder", folder=FolderSource(root=str(folder)))
 
 
 def add_speech(name: str, section: PrepareSection, output: Path, workers: int) -> dict:
@@ -204,8 +206,7 @@ def _write(output: Path, name: str, spoken: Sequence[Spoken]) -> dict:
 
 
 def _decode(entry: Entry) -> np.ndarray | None:
-    content = entry.audio if isinstance(entry.audio, bytes) else None
-    path = entry.location if content else entry.audio
+    path, content = (entry.location, entry.audio) if isinstance(entry.audio, bytes) else (entry.audio, None)
     try:
         return _int16(load_audio(path, start=entry.start, end=entry.end, content=content).clip(-1, 1))
     except InputError:

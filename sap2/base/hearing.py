@@ -103,7 +103,7 @@ def train_ctc(
     group = {"params": list(head.parameters()), "peak": recipe.learning_rate}
     optimizer = torch.optim.AdamW([group], lr=recipe.learning_rate, weight_decay=0.05, betas=(0.9, 0.98))
     training = Training.started({"model": head, "optimizer": optimizer}, work / "ctc.pt", device)
-    states = States(work / "states", items, processor, head.settings["encoder_hidden"])
+    states = States(work / "states", items, processor, head.encoder_hidden)
     tokens = [torch.tensor(tokenizer.encode(" " + item.text, add_special_tokens=False)) for item in items]
     phonemes = [torch.tensor([numbers[mark] for mark in sampler.phonemes(item)]) for item in items]
     trained = [number for number, item in enumerate(items) if not item.held_out]

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from pydantic import Field
@@ -107,7 +108,8 @@ def _lecture_phonemes() -> Iterator[str]:
 
 def _start(skeleton: Path, recipe: Recipe, phonemes: int, device: str, checkpoint: Path) -> Training:
     torch.manual_seed(recipe.seed)
-    model = load_model(skeleton, weighting="mean", dtype=torch.float32).to(device).train()
+    model: Any = load_model(skeleton, weighting="mean", dtype=torch.float32)
+    model = model.to(device).train()
     for layer in model.model.language_model.layers:
         layer.self_attn.attention_dropout = ATTENTION_DROPOUT
     heads = Heads(model.config.text_config.hidden_size, phonemes).to(device)

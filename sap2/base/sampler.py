@@ -142,9 +142,9 @@ class Sampler:
         return [keywords[place] for place in rng.permutation(len(keywords))]
 
     def _distractor(self, spoken: list[Keyword], item: Item | None, rng: np.random.Generator) -> Keyword:
-        lecture = item is not None and item.sentence is not None
-        if lecture and rng.random() < LECTURE_DISTRACTORS or item is None and rng.random() < 0.3:
-            sounds = item.sentence.sounds if lecture else ()
+        sentence = item.sentence if item else None
+        if sentence and rng.random() < LECTURE_DISTRACTORS or item is None and rng.random() < 0.3:
+            sounds = sentence.sounds if sentence else ()
             while True:
                 if sounds and rng.random() < HARD:
                     sound = similar_sound(sounds[rng.integers(len(sounds))], "train", rng)

@@ -6,6 +6,7 @@ states that they will see, without the losses that taught them to hear.
 """
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from pydantic import Field
@@ -58,7 +59,8 @@ def settle(
     lexicon, items = Lexicon.load(work / "lexicon.tsv"), read_items(work / "corpus")
     processors = {window: load_processor(base, window=window) for window in WINDOWS}
     sampler, phonemes = Sampler(lexicon, REAL_NAMES), phoneme_numbers(lexicon)
-    model = load_model(base, weighting="mean", dtype=torch.float32).to(device).train()
+    model: Any = load_model(base, weighting="mean", dtype=torch.float32)
+    model = model.to(device).train()
     model.model.audio_tower.requires_grad_(False)
     heads = Heads(model.config.text_config.hidden_size, len(phonemes) + 1).to(device)
     heads.load_state_dict({name: weight.float() for name, weight in load_file(base / HEADS_FILE).items()})

@@ -6,6 +6,7 @@ states from disk, which saves two thirds of the computing.
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -81,7 +82,8 @@ def encode_corpus(work: Path, base: Path, device: str = "cpu") -> Path:
     Returns: The folder.
     """
     folder, items = work / "states", read_items(work / "corpus")
-    model, processor = load_model(base, dtype=torch.float32).to(device).eval(), load_processor(base)
+    model: Any = load_model(base, dtype=torch.float32)
+    model, processor = model.to(device).eval(), load_processor(base)
     folder.mkdir(exist_ok=True)
     for source in dict.fromkeys(item.source for item in items):
         if not (folder / f"{source}.f16").is_file():

@@ -93,9 +93,9 @@ def set_decoding(runtime: RuntimeSettings, model: Any, device: str | None) -> No
         # Both stages' adapters and the bare base are compiled each, for some shapes: more than the default of 8.
         torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, RECOMPILE_LIMIT)
     if runtime.compile and not _on_gpu(device):
-        config.compile_config = CompileConfig(backend=BACKEND, mode=CPU_MODE)
+        config.compile_config = CompileConfig(backend=BACKEND, mode=CPU_MODE)  # type: ignore[arg-type]  # None = the backend's own
         config.compile_config._compile_all_devices = True
 
 
 def _on_gpu(device: str | None) -> bool:
-    return bool(device) and torch.device(device).type == "cuda"
+    return device is not None and torch.device(device).type == "cuda"

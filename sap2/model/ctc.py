@@ -51,7 +51,7 @@ class CtcHead(nn.Module):
             "encoder_hidden": encoder_hidden, "tokens": tokens, "blank": blank, "phonemes": list(phonemes),
             "hidden": hidden, "blocks": blocks, "kernel": kernel,
         }  # fmt: skip
-        self.blank, self.phonemes = blank, tuple(phonemes)
+        self.encoder_hidden, self.blank, self.phonemes = encoder_hidden, blank, tuple(phonemes)
         self.project = nn.Sequential(nn.LayerNorm(encoder_hidden), nn.Linear(encoder_hidden, hidden))
         self.blocks = nn.ModuleList(_Block(hidden, kernel, dropout) for _ in range(blocks))
         self.norm = nn.LayerNorm(hidden)
