@@ -50,8 +50,8 @@ def write_set(work: Path, recipe: AdapterRecipe) -> dict[str, int]:
     rng = np.random.default_rng((SEED, 13))
     limits = {LECTURES: recipe.lectures, READ_ALOUD: recipe.read_aloud}
     by_source: dict[str, list[Item]] = {}
-    for place in rng.permutation(len(items)):
-        by_source.setdefault(items[place].source, []).append(items[place])
+    for index in rng.permutation(len(items)):
+        by_source.setdefault(items[index].source, []).append(items[index])
     trained = [
         item
         for source, own in sorted(by_source.items())
@@ -59,7 +59,7 @@ def write_set(work: Path, recipe: AdapterRecipe) -> dict[str, int]:
     ]
     people = [item for source, own in sorted(by_source.items()) if source not in limits for item in own]
     dev = [item for item in people if item.held_out] or people
-    splits = {"train": trained, "dev": [dev[place] for place in rng.permutation(len(dev))[: recipe.dev]]}
+    splits = {"train": trained, "dev": [dev[index] for index in rng.permutation(len(dev))[: recipe.dev]]}
     with atomic_dir(work / "set") as partial:
         for split, chosen in splits.items():
             rows = [_utterance(item, sampler, recipe.distractors) for item in chosen]

@@ -126,7 +126,7 @@ def collate(examples: Sequence[Example], frames: Sequence[int] | None, processor
     starts = (batch["labels"] != -100).int().argmax(-1).tolist() if answers else [0] * len(ids)
     rows, columns, spoken, slots, pieces, pointers = [], [], [], [], [], []
     for row, example in enumerate(examples):
-        whole = ids[row].tolist()
+        row_ids = ids[row].tolist()
         for keyword, end in zip(example.keywords, processor.keyword_ends(lists[row]), strict=True):
             known = processor.tokenise_context([keyword.text])[0]
             rows.append(row)
@@ -135,18 +135,18 @@ def collate(examples: Sequence[Example], frames: Sequence[int] | None, processor
             slots.append(phoneme_slots(keyword.phonemes, phonemes))
             pieces.append([*known[:PIECES], *[-100] * (PIECES - len(known))])
             if answers and keyword.spoken:
-                for place in range(starts[row], len(whole) - len(known) + 1):
-                    if whole[place : place + len(known)] == known:
+                for index in range(starts[row], len(row_ids) - len(known) + 1):
+                    if row_ids[index : index + len(known)] == known:
                         pointers += [
-                            (row, place + i - 1, min(i, PIECES - 1), first[row] + end) for i in range(len(known))
+                            (row, index + i - 1, min(i, PIECES - 1), first[row] + end) for i in range(len(known))
                         ]
-    said = [[phonemes[mark] for mark in example.phonemes] for example in examples]
+    spoken_phonemes = [[phonemes[mark] for mark in example.phonemes] for example in examples]
     tokens = [processor.tokenizer.encode(" " + example.text, add_special_tokens=False) for example in examples]
     labels = Labels(
-        phonemes=_pad(said),
-        phoneme_counts=torch.tensor([len(one) for one in said]),
+        phonemes=_pad(spoken_phonemes),
+        phoneme_counts=torch.tensor([len(row) for row in spoken_phonemes]),
         tokens=_pad(tokens),
-        token_counts=torch.tensor([len(one) for one in tokens]),
+        token_counts=torch.tensor([len(row) for row in tokens]),
         rows=torch.tensor(rows, dtype=torch.long),
         columns=torch.tensor(columns, dtype=torch.long),
         spoken=torch.tensor(spoken, dtype=torch.bool),
@@ -211,8 +211,8 @@ class Batches(Dataset):
         if progress < mixture.phonics:
             examples = [self._sampler.listing(None, 12, rng) for _ in range(self._rows)]
         elif rng.random() < mixture.text_only:
-            places = rng.integers(len(self._texts), size=2 * self._rows)
-            examples = [self._sampler.reading(self._texts[place]) for place in places]
+            indices = rng.integers(len(self._texts), size=2 * self._rows)
+            examples = [self._sampler.reading(self._texts[index]) for index in indices]
         else:
             numbers = self._draw(rng)
             speeds = rng.uniform(*mixture.speeds, size=len(numbers))
@@ -253,7 +253,7 @@ class Batches(Dataset):
         # Chosen from three times as many, so that the same recordings rarely share a batch again.
         start = max(0, min(longest - 2 * count, len(ordered) - 3 * count))
         stretch = ordered[start : start + 3 * count]
-        return [stretch[place] for place in rng.permutation(len(stretch))[:count]]
+        return [stretch[index] for index in rng.permutation(len(stretch))[:count]]
 
 
 def _pad(rows: Sequence[Sequence[int]]) -> Tensor:

@@ -149,7 +149,7 @@ def add_read_aloud(output: Path, texts: Sequence[str], workers: int) -> dict:
 
 
 def excerpts(texts: Iterable[str], lexicon: Lexicon, count: int) -> list[str]:
-    """Stretches of 4 to 14 words with a rare word in each, at most one per text, in random order."""
+    """Draw excerpts of 4 to 14 words with a rare word in each, at most one per text, in random order."""
     rng = np.random.default_rng((SEED, 7))
     stretches = []
     for text in texts:
@@ -246,7 +246,7 @@ def _int16(samples: np.ndarray) -> np.ndarray:
 
 def _synthesised(speak: Callable, jobs: list, workers: int, label: str) -> Iterator:
     """The results of all jobs, each run in a fresh process: the synthesiser's jitter depends on everything that the
-    process has said before."""
+    process has synthesised before."""
     with get_context("spawn").Pool(min(workers or cpu_count() or 1, len(jobs)), maxtasksperchild=1) as pool:
         for chunk in track(pool.imap(speak, jobs), len(jobs), label):
             yield from chunk

@@ -66,10 +66,10 @@ class _Batches(Dataset):
         return self._steps
 
     def __getitem__(self, step: int) -> dict:
-        epoch, place = divmod(step, self._per_epoch)
+        epoch, index = divmod(step, self._per_epoch)
         if epoch != self._epoch:
             self._epoch, self._batches = epoch, self._drawn(epoch)
-        return {"numbers": self._batches[place % len(self._batches)], "step": step}
+        return {"numbers": self._batches[index % len(self._batches)], "step": step}
 
     def _drawn(self, epoch: int) -> list[list[int]]:
         rng = np.random.default_rng((SEED, 15, epoch))
@@ -77,13 +77,13 @@ class _Batches(Dataset):
         ordered = np.argsort(np.array([self._frames[number] for number in self._numbers]) * noise)
         batches: list[list[int]] = [[]]
         longest = 0
-        for place in ordered:
-            longest = max(longest, self._frames[self._numbers[place]])
+        for index in ordered:
+            longest = max(longest, self._frames[self._numbers[index]])
             if batches[-1] and (len(batches[-1]) + 1) * longest > self._most:
                 batches.append([])
-                longest = self._frames[self._numbers[place]]
-            batches[-1].append(self._numbers[place])
-        return [batches[place] for place in rng.permutation(len(batches))]
+                longest = self._frames[self._numbers[index]]
+            batches[-1].append(self._numbers[index])
+        return [batches[index] for index in rng.permutation(len(batches))]
 
 
 def train_ctc(

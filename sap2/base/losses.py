@@ -113,10 +113,10 @@ def _pointing(text_model, hidden: tuple[Tensor, ...], pointers: Tensor) -> Tenso
         hidden: Input of each layer, `(batch, sequence, hidden)`; rows are padded on the right.
     """
     rows, columns, pieces, keys = pointers.T
-    places = torch.arange(hidden[0].shape[1], device=rows.device)
-    cos, sin = text_model.rotary_emb(hidden[0], places[None])
+    positions = torch.arange(hidden[0].shape[1], device=rows.device)
+    cos, sin = text_model.rotary_emb(hidden[0], positions[None])
     looked_at = torch.where(torch.arange(PIECES, device=rows.device) == pieces[:, None], keys[:, None], 0)
-    later = places > columns[:, None]
+    later = positions > columns[:, None]
     parts = []
     for number in range(MATCH_LAYER, len(text_model.layers)):
         attention, into = text_model.layers[number].self_attn, text_model.layers[number].input_layernorm(hidden[number])

@@ -67,9 +67,11 @@ class Probe:
 
 def word_error_rate(references: Sequence[str], hypotheses: Sequence[str]) -> float:
     """Word errors per reference word."""
-    pairs = [(said.split(), written.split()) for said, written in zip(references, hypotheses, strict=True)]
+    pairs = [
+        (reference.split(), hypothesis.split()) for reference, hypothesis in zip(references, hypotheses, strict=True)
+    ]
     errors = sum(edit.kind != "equal" for alignment in align_all(pairs, "slidespeech") for edit in alignment)
-    return errors / max(sum(len(said) for said, _ in pairs), 1)
+    return errors / max(sum(len(reference) for reference, _ in pairs), 1)
 
 
 def _share_written(spoken: Sequence[Sequence[str]], answers: Sequence[str]) -> float:

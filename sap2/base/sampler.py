@@ -103,27 +103,27 @@ class Sampler:
             }
             return item.sentence.fill(names), list(listed.values())
         words = item.text.split()
-        rare = [place for place, word in enumerate(words) if self.lexicon.is_rare(word) and rng.random() < LISTED]
+        rare = [index for index, word in enumerate(words) if self.lexicon.is_rare(word) and rng.random() < LISTED]
         if rng.random() < COMMON:
-            rare += [place for place in rng.integers(len(words), size=1) if len(words[place]) > 3 and place not in rare]
+            rare += [index for index in rng.integers(len(words), size=1) if len(words[index]) > 3 and index not in rare]
         keywords: dict[str, Keyword] = {}
         spelt, taken = list(words), set()
-        for place in rare:
-            if place in taken:
+        for index in rare:
+            if index in taken:
                 continue
-            sound = self.lexicon.phonemes(words[place])
-            neighbour = place + (1 if rng.random() < 0.5 else -1)
+            sound = self.lexicon.phonemes(words[index])
+            neighbour = index + (1 if rng.random() < 0.5 else -1)
             if rng.random() < PHRASES and 0 <= neighbour < len(words) and neighbour not in taken:
-                first, last = min(place, neighbour), max(place, neighbour)
+                first, last = min(index, neighbour), max(index, neighbour)
                 phrase = f"{words[first]} {words[last]}"
                 keywords[phrase] = Keyword(phrase, self.lexicon.phonemes(phrase), True)
                 taken |= {first, last}
                 continue
-            word = respell(words[place], rng) if rng.random() < respelt else words[place]
+            word = respell(words[index], rng) if rng.random() < respelt else words[index]
             for other, same in enumerate(words):
-                if same == words[place] and other not in taken:
+                if same == words[index] and other not in taken:
                     spelt[other] = word
-            taken.add(place)
+            taken.add(index)
             keywords[word] = Keyword(word, sound, True)
         text = " ".join(spelt)
         return text, [keyword for keyword in keywords.values() if f" {keyword.text} " in f" {text} "]
@@ -133,13 +133,13 @@ class Sampler:
     ) -> list[Keyword]:
         """The spoken keywords and distractors that do not occur in the text, in random order."""
         entries = {keyword.text: keyword for keyword in spoken}
-        said = f" {text} "
+        padded_text = f" {text} "
         for _ in range(distractors):
             keyword = self._distractor(spoken, item, rng)
-            if f" {keyword.text} " not in said:
+            if f" {keyword.text} " not in padded_text:
                 entries.setdefault(keyword.text, keyword)
         keywords = list(entries.values())
-        return [keywords[place] for place in rng.permutation(len(keywords))]
+        return [keywords[index] for index in rng.permutation(len(keywords))]
 
     def _distractor(self, spoken: list[Keyword], item: Item | None, rng: np.random.Generator) -> Keyword:
         sentence = item.sentence if item else None

@@ -72,13 +72,13 @@ class Sounds:
     def _waves(self, numbers: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Samples `(batch, samples)` interpolated to `lengths`, and their mask."""
         longest = -(-int(lengths.max()) // self._hop) + EDGE
-        places = torch.arange(longest * self._hop, device=self.device)
-        valid = places < lengths[:, None]
+        positions = torch.arange(longest * self._hop, device=self.device)
+        valid = positions < lengths[:, None]
         counts = self._counts[numbers]
-        exact = places * ((counts - 1) / (lengths - 1).clamp(min=1))[:, None].double()
-        whole = exact.floor().long().minimum(counts[:, None] - 1)
-        share = (exact - whole).float()
-        at = self._offsets[numbers][:, None] + whole
+        exact = positions * ((counts - 1) / (lengths - 1).clamp(min=1))[:, None].double()
+        index = exact.floor().long().minimum(counts[:, None] - 1)
+        share = (exact - index).float()
+        at = self._offsets[numbers][:, None] + index
         waves = torch.lerp(self._samples[at].float(), self._samples[at + 1].float(), share) / 32768
         return waves.masked_fill(~valid, 0), valid
 
@@ -102,8 +102,8 @@ def _masked(mel: Tensor, frames: Tensor, generator: torch.Generator) -> Tensor:
 
     def spans(width: Tensor, room: Tensor, size: int) -> Tensor:
         starts = torch.rand(batch, 2, device=mel.device, generator=generator) * (room[:, None] - width)
-        places = torch.arange(size, device=mel.device)
-        return ((places >= starts[..., None]) & (places < (starts + width)[..., None])).any(1)
+        positions = torch.arange(size, device=mel.device)
+        return ((positions >= starts[..., None]) & (positions < (starts + width)[..., None])).any(1)
 
     def widths(most: Tensor) -> Tensor:
         return torch.rand(batch, 2, device=mel.device, generator=generator) * most
