@@ -164,7 +164,7 @@ def by_shard(work: Path, uri: str, folder: Path) -> dict[str, list]:
 
     folder.mkdir(parents=True, exist_ok=True)
     out, page = (SimpleNamespace(path=str(folder / name)) for name in ("talks.jsonl", "page.md"))
-    transcribe_shard.python_func(str(work / "lists"), ",".join(KEYWORDS), uri, "0/1", out, page)
+    transcribe_shard.python_func(str(work / "lists"), ",".join(KEYWORDS), "", uri, "0/1", out, page)
     rows = map(json.loads, Path(out.path).read_text().splitlines())
     return {Path(row["talk"]).stem: [row["text"], row["keywords"]["predicted"]] for row in rows}
 

@@ -21,7 +21,7 @@ NotesOption = Annotated[bool, typer.Option("--notes", help="Read the speaker's n
 KeywordsOption = Annotated[str | None, typer.Option(metavar="LIST", help="Words to expect, separated by commas.")]
 KeywordsFileOption = Annotated[
     Path | None,
-    typer.Option(metavar="FILE", help="Words to expect, one a line or separated by commas; # begins a comment."),
+    typer.Option(metavar="FILE", help="Words to expect, one a line or separated by commas; or an index of them."),
 ]
 ModelOption = Annotated[
     str, typer.Option(metavar="DIR", help="Folder with base, pruner and recogniser, or models:/NAME/VERSION.")
@@ -173,10 +173,10 @@ def talk(
     transcript.json. A folder that this command wrote is replaced; any other that holds files is refused. Prints what
     was used; what was dropped or guessed goes to stderr."""
     from sap2 import stages
-    from sap2.data.biasing import read_list
+    from sap2.inference.keyword_files import read_keywords
 
     summary, notices = stages.write_talk(
-        recording, deck, out, read_list(keywords, keywords_file), slide_times, slide_context, language, explain,
+        recording, deck, out, read_keywords(keywords, keywords_file), slide_times, slide_context, language, explain,
         journal, model, setting_changes(set_), ocr, notes,
     )  # fmt: skip
     for notice in notices:
@@ -196,9 +196,10 @@ def index(
 ) -> None:
     """Prepare a long keyword list once.
 
-    The index stands in the list's place: sap2 transcribe --keywords-file glossary.index, and sap2 serve --indexes DIR,
-    whose requests say index=glossary. It is of the model's tokenizer; another model indexes the list anew. Lists longer
-    than pruning.prefilter.keep are cut by their sound: -S pruning.prefilter.keep=200 switches that on."""
+    The index stands in the list's place: sap2 transcribe --keywords-file glossary.index; beside the slides of sap2 talk
+    and sap2 demo; and sap2 serve --indexes DIR, whose requests say index=glossary. An index of another base, or of a
+    list that lies beside it and has changed, is refused. Lists longer than pruning.prefilter.keep are cut by their
+    sound: -S pruning.prefilter.keep=200 switches that on."""
     from sap2 import stages
 
     print(stages.index(file, output or file.with_suffix(".index"), model))

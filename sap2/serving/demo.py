@@ -63,7 +63,7 @@ class _Queued:
 
     def __init__(self, engine: Engine, recogniser: Any, limits: Limits):
         self._engine, self._limits = engine, limits
-        self.cut, self.settings = recogniser.cut, recogniser.settings
+        self.cut, self.settings, self.index = recogniser.cut, recogniser.settings, recogniser.index
 
     def recognise(self, audio: "Sequence[AudioSegment]", keywords: Sequence[Sequence[str]]) -> list[Any]:
         futures = self._engine.submit(list(zip(audio, keywords, strict=True)), self._limits.timeout)
@@ -183,7 +183,10 @@ def create_demo(recogniser: Any, limits: Limits = LIMITS) -> FastAPI:
     async def add(request: Request) -> dict[str, str]:
         form = await read_form(request, limits)
         try:
-            return begin(await run_in_threadpool(_read, form, limits))
+            held = await run_in_threadpool(_read, form, limits)
+            if held.given.glossary:
+                recogniser.check(held.given.glossary)
+            return begin(held)
         finally:
             await form.close()
 
@@ -192,7 +195,8 @@ def create_demo(recogniser: Any, limits: Limits = LIMITS) -> FastAPI:
         held = found(id)
         text = (await read_body(request, MOST_LIST)).decode("utf-8", "replace")
         keywords = _edited(text, limits)
-        given = replace(held.given, keywords=keywords, used=[f"{len(keywords)} keywords, as edited"], notices=[])
+        used = [f"{len(keywords)} keywords, as edited", *([held.given.glossary_used] if held.given.glossary else [])]
+        given = replace(held.given, keywords=keywords, used=used, notices=[])
         return begin(_Held(held.name, given, held.slides))
 
     @app.get("/talks/{id}")
@@ -292,6 +296,7 @@ def _run(held: _Held, recogniser: Any) -> None:
             held.given.times,
             explain=True,
             progress=held.track,
+            glossary=held.given.glossary,
         )
     except SapError as error:
         held.error = str(error)

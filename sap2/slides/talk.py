@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
+from functools import lru_cache
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from sap2.errors import InputError
 from sap2.files import atomic_file, writing
 from sap2.inference import AudioSegment, Recogniser
 from sap2.inference.identity import identity
+from sap2.inference.index import digest_of
 from sap2.slides.keywords import Keyword
 from sap2.slides.timing import Shown, align, pages_around, shown_between
 from sap2.transcripts.talk import Talk, TalkSegment
@@ -27,6 +29,7 @@ from sap2.transcripts.transcript import Transcript
 __all__ = ["transcribe_talk"]
 
 GROUP = 8  # segments that are recognised, then kept, at once
+JOINED = 4  # lists of pages and glossary in memory: neighbouring segments show the same pages
 
 
 def transcribe_talk(
@@ -39,6 +42,7 @@ def transcribe_talk(
     explain: bool = False,
     journal: Path | None = None,
     progress: Callable[[Iterable, int, str], Iterable] = lambda items, _total, _label: items,
+    glossary: Sequence[str] = (),
 ) -> Talk:
     """Recognise a talk, each segment with the keywords of its pages and of `around` before and after them.
 
@@ -51,12 +55,14 @@ def transcribe_talk(
         journal: File that gains each group of segments as it is done; what stands in it is not done again, but for
             lines that are damaged.
         progress: Told of groups of segments: see `sap2.progress.track`.
+        glossary: A long list or an index, of which each segment lists after its pages' keywords what stage 1 selects.
     Raises: InputError: the journal is that of another talk, model or setting.
     """
     cut = recogniser.cut(wave)
     spans = cut.spans
     made_by = "" if journal is None else identity(recogniser)
-    done = _Journal(journal, len(spans), wave, made_by, keywords, texts, times, around, spans)
+    long = [digest_of(glossary)] if glossary else []
+    done = _Journal(journal, len(spans), wave, made_by, keywords, texts, times, around, spans, *long)
 
     # Each is encoded once, for the first pass and the recognition alike.
     segments = [AudioSegment(wave[round(a * SAMPLE_RATE) : round(b * SAMPLE_RATE)], (a, b)) for a, b in spans]
@@ -72,8 +78,10 @@ def transcribe_talk(
     elif times is not None:
         pages = [shown_between(times, *span) for span in spans]
     lists = [_list(keywords, pages_around(shown, around)) for shown in pages]
+    whole = _with_glossary(recogniser, glossary)
     for places in progress(*done.groups("heard", "talk")):
-        found = recogniser.recognise([segments[place] for place in places], [list(lists[place]) for place in places])
+        listed = [whole(tuple(lists[place])) for place in places]
+        found = recogniser.recognise([segments[place] for place in places], listed)
         kept = [one.scores or dict.fromkeys(one.predicted, 0.0) for one in found]
         rows = [[one.text, scores, _confidence(one)] for one, scores in zip(found, kept, strict=True)]
         done.keep("heard", places, rows)
@@ -84,7 +92,16 @@ def transcribe_talk(
     plain = without_doubles(spans, plain) if explain else [None] * len(spans)
     return Talk(
         [
-            TalkSegment(*span, text, tuple(shown), listed, dict(kept), bare, sure, sure is not None and sure < doubtful)
+            TalkSegment(
+                *span,
+                text,
+                tuple(shown),
+                _with(listed, kept),
+                dict(kept),
+                bare,
+                sure,
+                sure is not None and sure < doubtful,
+            )  # fmt: skip
             for span, text, shown, listed, (_, kept, sure), bare in zip(
                 spans, texts, pages, lists, heard, plain, strict=True
             )
@@ -93,6 +110,18 @@ def transcribe_talk(
         tuple(done.notices),
         tuple(cut.left_out),
     )
+
+
+def _with_glossary(recogniser: Recogniser, glossary: Sequence[str]) -> Callable[[tuple[str, ...]], Sequence[str]]:
+    """A function from the keywords of pages to a segment's whole list; lists of the same pages are joined once."""
+    if not glossary:
+        return list
+    return lru_cache(JOINED)(lambda words: recogniser.index(glossary, words))
+
+
+def _with(listed: dict[str, int], selected: Iterable[str]) -> dict[str, int]:
+    """The keywords of pages, and after them those that were selected of the glossary."""
+    return listed | {word: 0 for word in selected if word not in listed}
 
 
 def _confidence(transcript: Transcript) -> float | None:
