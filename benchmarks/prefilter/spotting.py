@@ -55,7 +55,10 @@ def main() -> None:
     arguments = options.parse_args()
 
     stage = load_recogniser(arguments.base).transcriber.stage
-    audio, said = _speech(arguments) if arguments.speech else _split(arguments)
+    if arguments.speech:
+        audio, _, said = said_in_speech(arguments.speech, arguments.words, arguments.utterances)
+    else:
+        audio, said = _split(arguments)
     states = stage.encode([load_audio(path) for path in audio], 8, "encode")
     hypotheses = _hypotheses(stage, states, arguments.nbest) if arguments.nbest else None
     scores = [stage.frame_scores(one) for one in states]
@@ -65,7 +68,7 @@ def main() -> None:
     print("| method | N | " + " | ".join(f"recall@{keep}" for keep in KEEP) + " | ms an utterance |")
     print("|---" * (len(KEEP) + 3) + "|")
     for size in arguments.sizes:
-        words = _listed(arguments.words, said, size) if arguments.words else glossary(said, size)
+        words = listed_words(arguments.words, said, size) if arguments.words else glossary(said, size)
         tree = PrefixTree.of(stage.vocabulary.tokenise(words))
         started = time.perf_counter()
         spotted = [spot(without_pauses(frames, blank), blank, tree, token_bonus=0.0) for frames, blank in scores]
@@ -124,23 +127,24 @@ def _split(arguments: argparse.Namespace) -> tuple[list[Path], list[list[str]]]:
     return [audio_path(row, manifest) for row in rows], [spoken(row) for row in rows]
 
 
-def _speech(arguments: argparse.Namespace) -> tuple[list[Path], list[list[str]]]:
-    """Utterances in random order in which some of the words are said."""
-    rare = set(arguments.words.read_text(encoding="utf-8").lower().split())
-    with (arguments.speech / "utterances.tsv").open(encoding="utf-8") as file:
+def said_in_speech(speech: Path, words: Path, count: int | None) -> tuple[list[Path], list[str], list[list[str]]]:
+    """Utterances in random order in which some of the words are said: recordings, texts, and these words."""
+    rare = set(words.read_text(encoding="utf-8").lower().split())
+    with (speech / "utterances.tsv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
-    audio, said = [], []
+    audio, texts, said = [], [], []
     for number in np.random.default_rng(0).permutation(len(rows)):
-        words = dict.fromkeys(re.sub(r"[^a-z' ]", " ", rows[number]["text"].lower()).split())
-        if wanted := [word for word in words if word in rare]:
-            audio.append(arguments.speech / rows[number]["audio"])
+        text = re.sub(r"[^a-z' ]", " ", rows[number]["text"].lower()).split()
+        if wanted := [word for word in dict.fromkeys(text) if word in rare]:
+            audio.append(speech / rows[number]["audio"])
+            texts.append(" ".join(text))
             said.append(wanted)
-        if len(said) == arguments.utterances:
+        if len(said) == count:
             break
-    return audio, said
+    return audio, texts, said
 
 
-def _listed(path: Path, said: Sequence[Sequence[str]], size: int) -> list[str]:
+def listed_words(path: Path, said: Sequence[Sequence[str]], size: int) -> list[str]:
     """All that is said and others of the file, in random order."""
     rng = np.random.default_rng(0)
     words = dict.fromkeys(word for one in said for word in one)
