@@ -267,8 +267,8 @@ class IndexCache:
         """Refuse an index of another base. Raises: InputError: it was made for another tokenizer, or other phonemes."""
         if isinstance(keywords, KeywordIndex) and not keywords.fits(self._vocabulary):
             raise InputError(
-                f"{keywords.path or 'the index'}: its {len(keywords)} keywords were indexed for another base, expected "
-                f'this model\'s; run "sap2 index {keywords.list_name or "LIST"} --model MODEL" with this model'
+                f"{keywords.path or 'the index'}: was made for another base; run "
+                f'"sap2 index {keywords.list_name or "LIST"} --model MODEL" with this model'
             )
 
     @property

@@ -9,7 +9,7 @@ import shutil
 import threading
 import uuid
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
@@ -183,10 +183,7 @@ def create_demo(recogniser: Any, limits: Limits = LIMITS) -> FastAPI:
     async def add(request: Request) -> dict[str, str]:
         form = await read_form(request, limits)
         try:
-            held = await run_in_threadpool(_read, form, limits)
-            if held.given.glossary:
-                recogniser.check(held.given.glossary)
-            return begin(held)
+            return begin(await run_in_threadpool(_read, form, limits, recogniser.check))
         finally:
             await form.close()
 
@@ -222,8 +219,12 @@ def create_demo(recogniser: Any, limits: Limits = LIMITS) -> FastAPI:
     return app
 
 
-def _read(form: Any, limits: Limits) -> _Held:
-    """The talk that a form holds. Raises: Refused, InputError: what is wrong with it."""
+def _read(form: Any, limits: Limits, check: Callable[[Sequence[str]], None]) -> _Held:
+    """The talk that a form holds. Raises: Refused, InputError: what is wrong with it.
+
+    Args:
+        check: Refuses an index of another base.
+    """
     recordings, decks, times = (_uploaded(form, field) for field in ("file", "slides", "times"))
     if not recordings:
         raise Refused(400, "there is no recording, expected an audio file or a video", "file")
@@ -239,6 +240,7 @@ def _read(form: Any, limits: Limits) -> _Held:
             recording = room.saved(recordings[0], "recording")
             shown = room.saved(times[0], "times") if times else None
             given = read_talk(recording, saved, everywhere, shown, language, options, SHORTEST, limits.max_duration)
+            check(given.glossary)
             slides, undrawn = drawn_slides(given)
         except InputError as error:
             raise InputError(room.as_named(str(error))) from error
