@@ -26,13 +26,20 @@ def deal_talks(talks: str, shards: int) -> list[str]:
 
 @step
 def transcribe_shard(
-    talks: str, keywords: str, model: str, shard: str, transcripts: Output[Dataset], summary: Output[Markdown]
+    talks: str,
+    keywords: str,
+    keywords_file: str,
+    model: str,
+    shard: str,
+    transcripts: Output[Dataset],
+    summary: Output[Markdown],
 ) -> None:
     """Transcribe a shard of the talks.
 
     Args:
         talks: Folder or bucket.
         keywords: Keywords for all talks, separated by commas; may be empty.
+        keywords_file: File on the data volume with more keywords, or their index by "sap2 index"; may be empty.
         model: models:/NAME/VERSION or models:/NAME@ALIAS of the registry.
         shard: The shard, such as "0/8".
 
@@ -44,11 +51,12 @@ def transcribe_shard(
 
     from components.outputs import show
     from sap2 import stages
-    from sap2.data.biasing import read_list
+    from sap2.inference.keyword_files import read_keywords
 
+    listed = read_keywords(keywords, Path(keywords_file) if keywords_file else None)
     number, shards = map(int, shard.split("/"))
     show(
-        stages.transcribe_talks(talks, read_list(keywords), Path(transcripts.path), model, number, shards),
+        stages.transcribe_talks(talks, listed, Path(transcripts.path), model, number, shards),
         summary,
     )
 

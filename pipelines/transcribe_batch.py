@@ -20,6 +20,7 @@ def build(params: Params):
     def transcribe_batch(
         talks: str = DATA,
         keywords: str = "",
+        keywords_file: str = "",
         model: str = f"models:/{tracking.model_name}@champion",
         shards: int = 8,
         host: str = "",
@@ -29,6 +30,7 @@ def build(params: Params):
         Args:
             talks: Folder on the data volume such as /data/talks, or a bucket such as s3://bucket/talks.
             keywords: Keywords for all talks, separated by commas.
+            keywords_file: File on the data volume with more keywords, or their index: /data/glossary.index.
             model: models:/NAME/VERSION or models:/NAME@ALIAS of the registry.
             shards: Maximum number of shards.
             host: Address of Kubeflow's pages, for links in messages; set by `sap2 pipeline submit`.
@@ -40,7 +42,9 @@ def build(params: Params):
             dealt = transcription.deal_talks(talks=talks, shards=shards)
             configure(dealt, resources, "light", "Split the talks", reads_data=True)
             with dsl.ParallelFor(dealt.output, parallelism=resources.parallel, name="shards") as shard:
-                transcribed = transcription.transcribe_shard(talks=talks, keywords=keywords, model=model, shard=shard)
+                transcribed = transcription.transcribe_shard(
+                    talks=talks, keywords=keywords, keywords_file=keywords_file, model=model, shard=shard
+                )
                 configure(transcribed, resources, "inference", "Transcribe a shard", fetches=params.base.path)
             collected = transcription.collect_transcripts(shards=dsl.Collected(transcribed.outputs["transcripts"]))
             configure(collected, resources, "light", "Collect the transcripts")

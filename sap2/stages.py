@@ -403,11 +403,12 @@ def transcribe_files(
     """Recognise recordings of any format with the trained model.
 
     Args:
-        keywords: The list for all recordings; may be empty.
+        keywords: The list for all recordings, or its index; may be empty.
         model: Folder with `base`, `pruner` and `recogniser`, or `models:/NAME/VERSION` of the registry.
         pruner_model: Full checkpoint of stage 1, if each stage has its own; `model` is then stage 2's checkpoint.
         overrides: Changes of the model's settings, such as `inference.num_beams=4`; they are printed.
     Yields: Each file with its transcript, or with the error if it is unreadable.
+    Raises: InputError: the index was built for another base.
     """
     recogniser = None
     for path in files:
@@ -416,7 +417,9 @@ def transcribe_files(
         except InputError as error:
             yield path, error
             continue
-        recogniser = recogniser or _load_recogniser(model, pruner_model, overrides)
+        if recogniser is None:
+            recogniser = _load_recogniser(model, pruner_model, overrides)
+            recogniser.check(keywords)
         yield path, recogniser(audio, keywords)
 
 
@@ -435,7 +438,7 @@ def index(listed: Path, output: Path, model: str = "models") -> Summary:
         raise InputError(f"{listed}: holds no keyword, expected at least one a line")
     if output.resolve() == listed.resolve():
         raise InputError(f"{output}: is the list itself; give another --output")
-    facts = _load_recogniser(model).index(keywords).save(output)
+    facts = _load_recogniser(model).index(keywords).save(output, listed.name)
     return Summary("index", [output], facts)
 
 
@@ -458,7 +461,7 @@ def transcribe_talk(
 
     Args:
         slides: Decks, agendas, lists: see `sap2.slides.keywords.slides_keywords`.
-        keywords: Keywords listed throughout the talk.
+        keywords: Keywords listed throughout the talk, or their index.
         slide_times, slide_context, explain, journal: See `sap2.slides.talk.transcribe_talk`.
         language: Language of the slides; None = detected.
         model, pruner_model, overrides: See `transcribe_files`.
@@ -529,9 +532,11 @@ def _recognised(
     from sap2.progress import track
     from sap2.slides.talk import transcribe_talk as transcribe
 
+    recogniser.check(given.glossary)
     talk = transcribe(
-        recogniser, given.wave, given.keywords, given.texts, given.times, slide_context, explain, journal, track
-    )
+        recogniser, given.wave, given.keywords, given.texts, given.times, slide_context, explain, journal, track,
+        given.glossary,
+    )  # fmt: skip
     return talk, [*given.notices, *talk.notices]
 
 
@@ -549,19 +554,21 @@ def demo(model: str = "models", port: int = 7860, overrides: Sequence[str] = ())
 
 
 def transcribe_talks(
-    talks: str, keywords: list[str], output: Path, model: str = "models", shard: int = 0, shards: int = 1
+    talks: str, keywords: Sequence[str], output: Path, model: str = "models", shard: int = 0, shards: int = 1
 ) -> Summary:
     """Transcribe a folder or bucket of talks, or every `shards`-th of them, into JSON lines.
 
     Args:
         talks: Folder, or an address such as s3://bucket/talks; recordings at any depth.
-        keywords: The list for all talks; may be empty.
+        keywords: The list for all talks, or its index; may be empty.
         model: See `transcribe_files`; loaded once.
         shard: Index of this shard, from 0.
+    Raises: InputError: the index was built for another base.
     """
     from sap2.inference.buckets import transcribe_shard
 
     recogniser = _load_recogniser(model)
+    recogniser.check(keywords)
 
     def transcribe(files: Sequence[Path]) -> Iterator[tuple[Path, Transcript | InputError]]:
         for path in files:

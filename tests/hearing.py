@@ -3,8 +3,10 @@
 from types import SimpleNamespace
 
 import numpy as np
+from fake_stage import FakeStage
 
 from sap2.inference import AudioCut
+from sap2.inference.index import IndexCache
 from sap2.settings import RecogniserSettings
 
 SPANS = [(0.0, 2.0), (2.0, 4.0), (4.0, 6.0)]
@@ -22,6 +24,12 @@ class Hearing:
 
     def __init__(self):
         self.asked = []
+        self.indexes = IndexCache(FakeStage().vocabulary)
+        self.check = self.indexes.check
+
+    def index(self, keywords, first=()):
+        index = self.indexes.of(keywords)
+        return index.after(self.indexes.of(first)) if first else index
 
     @staticmethod
     def cut(wave):

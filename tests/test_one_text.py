@@ -1,6 +1,7 @@
 """A model and its settings give one text, whoever asks: flow, folder, version, server, pyfunc, Kubeflow."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -120,11 +121,11 @@ def by_server(work: Path, model: str, tracking: TrackingSection) -> dict[str, li
     return result
 
 
-def by_talk(work: Path, model: str) -> dict[str, list]:
+def by_talk(work: Path, model: str, slides: Sequence[Path] = (), keywords: Sequence[str] = ()) -> dict[str, list]:
     """`sap2 transcribe --slides`, with the keywords on no page."""
     result = {}
     for path in recordings(work):
-        talk, _ = stages.transcribe_talk(path, [], KEYWORDS, model=model)
+        talk, _ = stages.transcribe_talk(path, slides, keywords, model=model)
         result[path.stem] = [talk.transcript.text, talk.transcript.predicted]
     return result
 
@@ -161,13 +162,13 @@ def by_components(work: Path, params: Params, folder: Path) -> dict[str, list]:
     return results_of(folder / "results")
 
 
-def by_shard(work: Path, uri: str, folder: Path) -> dict[str, list]:
+def by_shard(work: Path, uri: str, folder: Path, keywords: str, file: str) -> dict[str, list]:
     """Kubeflow's pipeline transcribe-batch."""
     from components.transcription import transcribe_shard
 
     folder.mkdir(parents=True, exist_ok=True)
     out, page = (SimpleNamespace(path=str(folder / name)) for name in ("talks.jsonl", "page.md"))
-    transcribe_shard.python_func(str(work / "lists"), ",".join(KEYWORDS), uri, "0/1", out, page)
+    transcribe_shard.python_func(str(work / "lists"), keywords, file, uri, "0/1", out, page)
     rows = map(json.loads, Path(out.path).read_text().splitlines())
     return {Path(row["talk"]).stem: [row["text"], row["keywords"]["predicted"]] for row in rows}
 
@@ -191,6 +192,7 @@ def test_every_path_gives_the_same_text_and_keywords(work, tmp_path, monkeypatch
         )  # fmt: skip
         uri = answer["uri"]
         stages.decode_version(tracking, str(answer["version"]), work / "lists", tmp_path / name / "version")
+        index = tmp_path / name / "index" / "names.index"  # written by by_index
         paths = {
             "folder": by_command(work, str(models)),
             "folder with an index": by_index(work, str(models), tmp_path / name / "index"),
@@ -198,10 +200,12 @@ def test_every_path_gives_the_same_text_and_keywords(work, tmp_path, monkeypatch
             "version on a split": results_of(tmp_path / name / "version"),
             "server of the folder": by_server(work, str(models), tracking),
             "server of the version": by_server(work, uri, tracking),
-            "talk": by_talk(work, str(models)),
+            "talk": by_talk(work, str(models), keywords=KEYWORDS),
+            "talk with an index": by_talk(work, str(models), [index]),
             "pyfunc": by_pyfunc(work, uri, tracking),
             "Kubeflow": by_components(work, params, tmp_path / name / "kubeflow"),
-            "Kubeflow's batch": by_shard(work, uri, tmp_path / name / "batch"),
+            "Kubeflow's batch": by_shard(work, uri, tmp_path / name / "batch", ",".join(KEYWORDS), ""),
+            "Kubeflow's batch with an index": by_shard(work, uri, tmp_path / name / "indexed", "", str(index)),
         }
         for path, result in paths.items():
             assert result == expected, path

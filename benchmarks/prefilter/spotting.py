@@ -55,7 +55,10 @@ def main() -> None:
     arguments = options.parse_args()
 
     stage = load_recogniser(arguments.base).transcriber.stage
-    audio, spoken_words = _speech(arguments) if arguments.speech else _split(arguments)
+    if arguments.speech:
+        audio, _, spoken_words = speech_with_words(arguments.speech, arguments.words, arguments.utterances)
+    else:
+        audio, spoken_words = _split(arguments)
     states = stage.encode([load_audio(path) for path in audio], 8, "encode")
     hypotheses = _hypotheses(stage, states, arguments.nbest) if arguments.nbest else None
     scores = [stage.frame_scores(frames) for frames in states]
@@ -66,7 +69,7 @@ def main() -> None:
     print("| method | N | " + " | ".join(f"recall@{keep}" for keep in KEEP) + " | ms per utterance |")
     print("|---" * (len(KEEP) + 3) + "|")
     for size in arguments.sizes:
-        words = _listed(arguments.words, spoken_words, size) if arguments.words else glossary(spoken_words, size)
+        words = listed_words(arguments.words, spoken_words, size) if arguments.words else glossary(spoken_words, size)
         tree = PrefixTree.of(stage.vocabulary.tokenise(words))
         started = time.perf_counter()
         spotted = [spot(without_pauses(frames, blank), blank, tree, token_bonus=0.0) for frames, blank in scores]
@@ -125,23 +128,24 @@ def _split(arguments: argparse.Namespace) -> tuple[list[Path], list[list[str]]]:
     return [audio_path(row, manifest) for row in rows], [spoken(row) for row in rows]
 
 
-def _speech(arguments: argparse.Namespace) -> tuple[list[Path], list[list[str]]]:
-    """Return utterances with some of the words, in random order, and their words."""
-    rare = set(arguments.words.read_text(encoding="utf-8").lower().split())
-    with (arguments.speech / "utterances.tsv").open(encoding="utf-8") as file:
+def speech_with_words(speech: Path, words: Path, count: int | None) -> tuple[list[Path], list[str], list[list[str]]]:
+    """Return utterances with some of the words, in random order: recordings, texts, and the spoken words of each."""
+    rare = set(words.read_text(encoding="utf-8").lower().split())
+    with (speech / "utterances.tsv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
-    audio, spoken_words = [], []
+    audio, texts, spoken_words = [], [], []
     for number in np.random.default_rng(0).permutation(len(rows)):
-        words = dict.fromkeys(re.sub(r"[^a-z' ]", " ", rows[number]["text"].lower()).split())
-        if wanted := [word for word in words if word in rare]:
-            audio.append(arguments.speech / rows[number]["audio"])
+        text = re.sub(r"[^a-z' ]", " ", rows[number]["text"].lower()).split()
+        if wanted := [word for word in dict.fromkeys(text) if word in rare]:
+            audio.append(speech / rows[number]["audio"])
+            texts.append(" ".join(text))
             spoken_words.append(wanted)
-        if len(spoken_words) == arguments.utterances:
+        if len(spoken_words) == count:
             break
-    return audio, spoken_words
+    return audio, texts, spoken_words
 
 
-def _listed(path: Path, spoken: Sequence[Sequence[str]], size: int) -> list[str]:
+def listed_words(path: Path, spoken: Sequence[Sequence[str]], size: int) -> list[str]:
     """Return all spoken words and others of the file, in random order."""
     rng = np.random.default_rng(0)
     words = dict.fromkeys(word for row in spoken for word in row)

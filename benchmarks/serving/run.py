@@ -33,9 +33,10 @@ from sap2.tracking.provenance import code_state
 CLIENTS = (1, 4, 16)
 
 
-def body(audio: bytes, keywords: list[str]) -> tuple[bytes, str]:
+def body(audio: bytes, fields: dict[str, str], name: str = "a.flac") -> tuple[bytes, str]:
     boundary = uuid.uuid4().hex
-    parts = [('name="file"; filename="a.flac"', audio), ('name="keywords"', ", ".join(keywords).encode())]
+    parts = [(f'name="file"; filename="{name}"', audio)]
+    parts += [(f'name="{field}"', value.encode()) for field, value in fields.items()]
     form = b"".join(
         f"--{boundary}\r\nContent-Disposition: form-data; {head}\r\n\r\n".encode() + content + b"\r\n"
         for head, content in parts
@@ -46,12 +47,12 @@ def body(audio: bytes, keywords: list[str]) -> tuple[bytes, str]:
 class Server:
     """`sap2 serve` as a process."""
 
-    def __init__(self, model: str, max_batch: int):
+    def __init__(self, model: str, max_batch: int, *options: str):
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
         command = [sys.executable, "-m", "sap2", "serve", "--model", model, "--port", str(self.port)]
-        self.process = subprocess.Popen([*command, "--max-batch", str(max_batch)], stderr=subprocess.DEVNULL)
+        self.process = subprocess.Popen([*command, "--max-batch", str(max_batch), *options], stderr=subprocess.DEVNULL)
         while True:
             try:
                 if self.get("/readyz") == 200:
@@ -140,7 +141,9 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="file for the figures")
     given = parser.parse_args()
     utterances = read_manifest(given.manifest)
-    requests = [body(audio_path(row, given.manifest).read_bytes(), row.keywords) for row in utterances]
+    requests = [
+        body(audio_path(row, given.manifest).read_bytes(), {"keywords": ", ".join(row.keywords)}) for row in utterances
+    ]
     seconds = statistics.fmean(row.duration for row in utterances)
     figures: list[dict[str, float]] = []
     memory: list[dict[str, int]] = []

@@ -23,7 +23,7 @@ NotesOption = Annotated[bool, typer.Option("--notes", help="Also read the speake
 KeywordsOption = Annotated[str | None, typer.Option(metavar="LIST", help="Keywords, separated by commas.")]
 KeywordsFileOption = Annotated[
     Path | None,
-    typer.Option(metavar="FILE", help="Keywords, separated by lines or commas; # begins a comment."),
+    typer.Option(metavar="FILE", help="Keywords, separated by lines or commas (# begins a comment), or an index."),
 ]
 ModelOption = Annotated[
     str, typer.Option(metavar="DIR", help="Folder with base, pruner and recogniser, or models:/NAME/VERSION.")
@@ -183,10 +183,10 @@ def talk(
     transcript.json. A folder written by this command is replaced; any other folder with files is an error. Prints the
     inputs used; notices of dropped content and guessed settings go to stderr."""
     from sap2 import stages
-    from sap2.data.biasing import read_list
+    from sap2.inference.keyword_files import read_keywords
 
     summary, notices = stages.write_talk(
-        recording, deck, out, read_list(keywords, keywords_file), slide_times, slide_context, language, explain,
+        recording, deck, out, read_keywords(keywords, keywords_file), slide_times, slide_context, language, explain,
         journal, model, setting_changes(set_), ocr, notes,
     )  # fmt: skip
     for notice in notices:
@@ -206,9 +206,10 @@ def index(
 ) -> None:
     """Prepare a long keyword list once.
 
-    The index replaces the list: sap2 transcribe --keywords-file glossary.index, or sap2 serve --indexes DIR, whose
-    requests send index=glossary. It depends on the model's tokenizer; another model rebuilds it. Lists longer than
-    pruning.prefilter.keep are shortened by their sound: -S pruning.prefilter.keep=200 enables that."""
+    The index replaces the list: sap2 transcribe --keywords-file glossary.index, among the slides of sap2 talk and sap2
+    demo, and sap2 serve --indexes DIR, whose requests send index=glossary. An index of another base, or of a list that
+    is in the same folder and has changed, is an error. Lists longer than pruning.prefilter.keep are shortened by their
+    sound: -S pruning.prefilter.keep=200 enables that."""
     from sap2 import stages
 
     print(stages.index(file, output or file.with_suffix(".index"), model))

@@ -4,7 +4,7 @@ A list of 100,000 keywords takes ten seconds to prepare and a tenth of one to us
 Long lists become indexes by themselves, and an `IndexCache` holds the latest of them within a memory bound; the command
 "sap2 index" writes one to a file.
 
-    glossary.txt --sap2 index--> glossary.index --transcribe, serve, batch--> transcripts
+    glossary.txt --sap2 index--> glossary.index --transcribe, talk, demo, serve, batch--> transcripts
 """
 
 import hashlib
@@ -24,11 +24,11 @@ from safetensors.numpy import save
 from sap2.data.speech import Synthesiser, plain_phoneme
 from sap2.errors import InputError
 from sap2.files import atomic_file
-from sap2.inference.spotting import PHONEME_BONUS, TOKEN_BONUS, PrefixTree
+from sap2.inference.spotting import PHONEME_BONUS, TOKEN_BONUS, PrefixTree, spot
 from sap2.spelling import ReadList
 from sap2.transcripts.transcript import KeywordFinder
 
-__all__ = ["BONUS", "LONG", "IndexCache", "KeywordIndex", "Vocabulary"]
+__all__ = ["BONUS", "LONG", "IndexCache", "KeywordIndex", "Vocabulary", "digest_of"]
 
 FORMAT = "sap2-keyword-index/1"
 TREE = ("parents", "tokens", "levels", "ends", "lengths")
@@ -86,6 +86,8 @@ class KeywordIndex(Sequence[str]):
     def __init__(self, keywords: Iterable[str], vocabulary: Vocabulary):
         self.keywords = list(dict.fromkeys(keywords))
         self.spelling, self._vocabulary = vocabulary.spelling, vocabulary
+        self.path: Path | None = None  # the file that it was loaded from
+        self.list_name = ""  # name of the list's file
 
     @overload
     def __getitem__(self, place: int) -> str: ...
@@ -122,6 +124,14 @@ class KeywordIndex(Sequence[str]):
         """What `spot` adds for each token, or each phoneme."""
         return BONUS[self._vocabulary.unit]
 
+    def spotted(self, frames: np.ndarray, blank: int) -> np.ndarray:
+        """Score `listed.read` by frame scores: see `spot`."""
+        return spot(frames, blank, self.tree, token_bonus=self.bonus)
+
+    def after(self, first: "KeywordIndex") -> "KeywordIndex":
+        """Return the keywords of `first`, a short list, followed by these, without preparing these again."""
+        return _JoinedIndex(first, self)
+
     @property
     def nbytes(self) -> int:
         """Memory it takes, about, when all is made."""
@@ -131,8 +141,12 @@ class KeywordIndex(Sequence[str]):
         """Whether it was made for this tokenizer and spelling."""
         return self._vocabulary is vocabulary or self._vocabulary.digest == vocabulary.digest
 
-    def save(self, path: Path) -> dict[str, Any]:
-        """Write the index to a file; return its facts."""
+    def save(self, path: Path, list_name: str = "") -> dict[str, Any]:
+        """Write the index to a file; return its facts.
+
+        Args:
+            list_name: Name of the list's file. If it is in the folder of the index, commands compare both.
+        """
         texts = {
             "keywords": self.keywords,
             "read_as": [list(self.listed.read_as[word]) for word in self.keywords],
@@ -141,7 +155,7 @@ class KeywordIndex(Sequence[str]):
         packed = np.frombuffer(json.dumps(texts, ensure_ascii=False).encode(), np.uint8)
         facts = {
             "format": FORMAT, "keywords": len(self), "content": self.digest, "tokenizer": self._vocabulary.digest,
-            "spelling": self.spelling, "unit": self._vocabulary.unit,
+            "spelling": self.spelling, "unit": self._vocabulary.unit, "list": list_name,
         }  # fmt: skip
         arrays = {name: getattr(self.tree, name) for name in TREE} | {"texts": packed}
         with atomic_file(path) as partial:
@@ -168,6 +182,7 @@ class KeywordIndex(Sequence[str]):
             forms = {word: [tuple(one.split(" ")) for one in several] for word, several in texts["forms"].items()}
             made.finder = KeywordFinder((), forms)
             made.tree = PrefixTree(**arrays)
+            made.path, made.list_name = path, facts.get("list", "")
             whole = made.digest == facts["content"] and len(made.tree.ends) == len(made.listed.read)
         except FileNotFoundError as error:
             raise InputError(f"{path}: no such file, expected an index; {way_out}") from error
@@ -176,6 +191,31 @@ class KeywordIndex(Sequence[str]):
         if not whole:
             raise InputError(f"{path}: its content is not that of its checksum; {way_out}")
         return made
+
+
+class _JoinedIndex(KeywordIndex):
+    """Two indexes of a vocabulary as a single list: the first's keywords, then those only in the second."""
+
+    def __init__(self, first: KeywordIndex, second: KeywordIndex):
+        super().__init__([*first, *second], second._vocabulary)
+        self._first, self._second = first, second
+
+    @cached_property
+    def listed(self) -> ReadList:
+        return ReadList((), self.spelling, {**self._first.listed.read_as, **self._second.listed.read_as})
+
+    @cached_property
+    def finder(self) -> KeywordFinder:
+        return KeywordFinder((), {**self._first.finder.forms_of, **self._second.finder.forms_of})
+
+    @cached_property
+    def _new(self) -> np.ndarray:
+        """Mask of the second's `listed.read`: True = not in the first."""
+        known = set(self._first.listed.read)
+        return np.array([word not in known for word in self._second.listed.read], bool)
+
+    def spotted(self, frames: np.ndarray, blank: int) -> np.ndarray:
+        return np.concatenate([self._first.spotted(frames, blank), self._second.spotted(frames, blank)[self._new]])
 
 
 class _Recorded(Vocabulary):
@@ -203,7 +243,8 @@ class IndexCache:
     def of(self, keywords: Sequence[str]) -> KeywordIndex:
         """The list's index: itself, or the one made of the same list before, or a new one.
 
-        An index of another tokenizer is recreated from its keywords, with a line on stderr.
+        An index of another tokenizer is recreated from its keywords, with a line on stderr, so that a server whose
+        model changes continues to answer. Commands reject it first: see `check`.
         """
         if isinstance(keywords, KeywordIndex):
             if keywords.fits(self._vocabulary):
@@ -221,6 +262,14 @@ class IndexCache:
             while len(self._held) > 1 and self.nbytes > self._most:
                 self._held.popitem(last=False)
         return index
+
+    def check(self, keywords: Sequence[str]) -> None:
+        """Reject an index of another base. Raises: InputError: its tokenizer or its phonemes differ."""
+        if isinstance(keywords, KeywordIndex) and not keywords.fits(self._vocabulary):
+            raise InputError(
+                f"{keywords.path or 'the index'}: was built for another base; run "
+                f'"sap2 index {keywords.list_name or "LIST"} --model MODEL" with this model'
+            )
 
     @property
     def nbytes(self) -> int:

@@ -16,7 +16,7 @@ from rapidfuzz.distance import Levenshtein
 from rapidfuzz.process import cdist
 
 from sap2.inference.index import KeywordIndex
-from sap2.inference.spotting import spot, without_pauses
+from sap2.inference.spotting import without_pauses
 from sap2.settings import Prefilter
 
 __all__ = ["closeness", "cut", "shortlist", "similarity", "stretches"]
@@ -67,7 +67,7 @@ def _spotted(index: KeywordIndex, segments: Iterator[tuple[np.ndarray, int]], ke
     """The keywords of best score in any segment."""
     scores = np.full(len(index.listed.read), -np.inf, np.float32)
     for frames, blank in segments:
-        np.maximum(scores, spot(without_pauses(frames, blank), blank, index.tree, token_bonus=index.bonus), out=scores)
+        np.maximum(scores, index.spotted(without_pauses(frames, blank), blank), out=scores)
     return _best(index.listed.read, scores, keep)
 
 

@@ -83,9 +83,19 @@ class Recogniser:
         """Cut a recording into segments: see `AudioEncoder.cut`."""
         return self.encode.cut(wave)
 
-    def index(self, keywords: Sequence[str]) -> KeywordIndex:
-        """The list prepared for this recogniser: it stands wherever a list does."""
-        return self.indexes.of(keywords)
+    def index(self, keywords: Sequence[str], first: Sequence[str] = ()) -> KeywordIndex:
+        """Return the list prepared for this recogniser; it is accepted wherever a list is.
+
+        Args:
+            first: A short list, whose keywords come first.
+        """
+        index = self.indexes.of(keywords)
+        return index.after(self.indexes.of(first)) if first else index
+
+    def check(self, keywords: KeywordList) -> None:
+        """Reject an index of another base: see `IndexCache.check`."""
+        if not callable(keywords):
+            self.indexes.check(keywords)
 
     def __call__(self, audio: AudioInput, keywords: KeywordList = ()) -> Transcript:
         """Recognise a recording of any length with a keyword list of any length."""

@@ -64,7 +64,7 @@ class _QueuedRecogniser:
 
     def __init__(self, engine: Engine, recogniser: Any, limits: Limits):
         self._engine, self._limits = engine, limits
-        self.cut, self.settings = recogniser.cut, recogniser.settings
+        self.cut, self.settings, self.index = recogniser.cut, recogniser.settings, recogniser.index
 
     def recognise(self, audio: "Sequence[AudioSegment]", keywords: Sequence[Sequence[str]]) -> list[Any]:
         futures = self._engine.submit(list(zip(audio, keywords, strict=True)), self._limits.timeout)
@@ -185,7 +185,7 @@ def create_demo(recogniser: Any, limits: Limits = LIMITS) -> FastAPI:
     async def add(request: Request) -> dict[str, str]:
         form = await read_form(request, limits)
         try:
-            return begin(await run_in_threadpool(_read, form, limits))
+            return begin(await run_in_threadpool(_read, form, limits, recogniser.check))
         finally:
             await form.close()
 
@@ -194,7 +194,10 @@ def create_demo(recogniser: Any, limits: Limits = LIMITS) -> FastAPI:
         previous = kept(id)
         text = (await read_body(request, MAX_LIST)).decode("utf-8", "replace")
         keywords = _edited(text, limits)
-        given = replace(previous.given, keywords=keywords, used=[f"{len(keywords)} keywords, as edited"], notices=[])
+        used = [f"{len(keywords)} keywords, as edited"]
+        if previous.given.glossary:
+            used.append(previous.given.glossary_used)
+        given = replace(previous.given, keywords=keywords, used=used, notices=[])
         return begin(_DemoTalk(previous.name, given, previous.slides))
 
     @app.get("/talks/{id}")
@@ -220,8 +223,13 @@ def create_demo(recogniser: Any, limits: Limits = LIMITS) -> FastAPI:
     return app
 
 
-def _read(form: Any, limits: Limits) -> _DemoTalk:
-    """Read the talk in a form. Raises: RequestError, InputError: an upload is missing or unusable."""
+def _read(form: Any, limits: Limits, check: Callable[[Sequence[str]], None]) -> _DemoTalk:
+    """Read the talk in a form.
+
+    Args:
+        check: Rejects an index of another base.
+    Raises: RequestError, InputError: an upload is missing or unusable.
+    """
     recordings, decks, times = (_uploaded(form, field) for field in ("file", "slides", "times"))
     if not recordings:
         raise RequestError(400, "the recording is missing, expected an audio file or a video", "file")
@@ -237,6 +245,7 @@ def _read(form: Any, limits: Limits) -> _DemoTalk:
             recording = uploads.saved(recordings[0], "recording")
             shown = uploads.saved(times[0], "times") if times else None
             given = read_talk(recording, saved, everywhere, shown, language, options, SHORTEST, limits.max_duration)
+            check(given.glossary)
             slides, undrawn = drawn_slides(given)
         except InputError as error:
             raise InputError(uploads.as_named(str(error))) from error
@@ -294,6 +303,7 @@ def _run(talk: _DemoTalk, recogniser: Any) -> None:
             talk.given.times,
             explain=True,
             progress=talk.track,
+            glossary=talk.given.glossary,
         )
     except SapError as error:
         talk.error = str(error)

@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from sap2.errors import InputError
 from sap2.files import atomic_file, writing
 from sap2.inference import AudioSegment, Recogniser
 from sap2.inference.identity import identity
+from sap2.inference.index import digest_of
 from sap2.slides.keywords import Keyword
 from sap2.slides.timing import Shown, align, pages_around, shown_between
 from sap2.transcripts.talk import Talk, TalkSegment
@@ -27,6 +29,7 @@ __all__ = ["transcribe_talk"]
 
 PLAIN, FULL = "plain", "heard"  # steps, by their names in the journal: without and with keywords
 GROUP = 8  # segments that are recognised and written to the journal together
+JOINED = 4  # lists of pages with the glossary in memory: neighbouring segments show the same pages
 
 
 def transcribe_talk(
@@ -39,6 +42,7 @@ def transcribe_talk(
     explain: bool = False,
     journal: Path | None = None,
     progress: Callable[[Iterable[list[int]], int, str], Iterable[list[int]]] = lambda items, _total, _label: items,
+    glossary: Sequence[str] = (),
 ) -> Talk:
     """Recognise a talk, each segment with the keywords of its pages and of up to `around` pages before and after.
 
@@ -51,12 +55,15 @@ def transcribe_talk(
         journal: File to which each finished group of segments is appended. Segments already in it are not recognised
             again, except those of damaged lines.
         progress: Reports progress over the groups of segments: see `sap2.progress.track`.
+        glossary: Long list or index that is listed for every segment after the keywords of its pages. The segments of
+            the result list only those of its keywords that stage 1 selected.
     Raises: InputError: the journal belongs to another talk, model or setting.
     """
     cut = recogniser.cut(wave)
     spans = cut.spans
     made_by = "" if journal is None else identity(recogniser)
-    done = _Journal(journal, len(spans), wave, made_by, keywords, texts, times, around, spans)
+    long = [digest_of(glossary)] if glossary else []
+    done = _Journal(journal, len(spans), wave, made_by, keywords, texts, times, around, spans, *long)
 
     # Each segment is encoded only once, for both the first pass and the recognition.
     segments = [AudioSegment(wave[round(a * SAMPLE_RATE) : round(b * SAMPLE_RATE)], (a, b)) for a, b in spans]
@@ -72,8 +79,10 @@ def transcribe_talk(
     elif times is not None:
         pages = [shown_between(times, *span) for span in spans]
     lists = [_list(keywords, pages_around(shown, around)) for shown in pages]
+    full_list = _with_glossary(recogniser, glossary)
     for group in progress(*done.groups(FULL, "talk")):
-        transcripts = recogniser.recognise([segments[i] for i in group], [list(lists[i]) for i in group])
+        full_lists = [full_list(tuple(lists[i])) for i in group]
+        transcripts = recogniser.recognise([segments[i] for i in group], full_lists)
         done.keep(FULL, group, [_answer(transcript) for transcript in transcripts])
         for index in group:
             segments[index].encoded = None  # would add up to hundreds of MB in a long talk
@@ -91,7 +100,7 @@ def transcribe_talk(
                 end,
                 final[index],
                 tuple(pages[index]),
-                lists[index],
+                _with_selected(lists[index], kept),
                 dict(kept),
                 bare[index],
                 confidence,
@@ -99,6 +108,18 @@ def transcribe_talk(
             )
         )
     return Talk(talk_segments, len(wave) / SAMPLE_RATE, tuple(done.notices), tuple(cut.left_out))
+
+
+def _with_glossary(recogniser: Recogniser, glossary: Sequence[str]) -> Callable[[tuple[str, ...]], Sequence[str]]:
+    """Return a function from the keywords of pages to a segment's full list. Recent lists are cached by their pages."""
+    if not glossary:
+        return list
+    return lru_cache(JOINED)(lambda words: recogniser.index(glossary, words))
+
+
+def _with_selected(listed: dict[str, int], selected: Iterable[str]) -> dict[str, int]:
+    """Return the keywords of the pages, followed by the selected keywords of the glossary."""
+    return listed | {word: 0 for word in selected if word not in listed}
 
 
 def _answer(transcript: Transcript) -> list[Any]:

@@ -2,12 +2,15 @@
 
 import json
 import runpy
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from fake_stage import FakeStage
 
+from sap2.evaluation import score
 from sap2.files import sha256
 from sap2.inference.index import KeywordIndex
 from sap2.inference.prefilter import cut
@@ -79,3 +82,42 @@ def test_keys_rank_as_the_prefilter_does(recall):
     ranks = keys["ranks"](texts, spoken, words, keys["COMPARED"]["letters + Metaphone"])
     for keep in (1, 5, 20):
         assert recall["recalls"](texts, spoken, words, [keep])[keep] == round(float(np.mean(ranks < keep)), 4)
+
+
+@pytest.fixture
+def curve(monkeypatch):
+    monkeypatch.syspath_prepend(BENCHMARK)
+    yield runpy.run_path(str(BENCHMARK / "curve.py"))
+    sys.modules.pop("run", None)  # benchmarks/serving; other benchmarks also have a module of this name
+
+
+@pytest.fixture
+def rows(curve):
+    return curve["Utterances"]([], ["we thank kathryn", "maier and zorvan"], [["kathryn"], ["maier", "zorvan"]])
+
+
+def test_only_long_lists_are_shared_by_utterances(curve, rows):
+    arguments = SimpleNamespace(words=None)
+    own, shared = (curve["lists_of"](arguments, rows, size) for size in (30, 10_000))
+    for words, spoken in zip(own, rows.spoken, strict=True):
+        assert len(words) == len(set(words)) == 30 and set(spoken) <= set(words)
+    assert own[0] != own[1] and own == curve["lists_of"](arguments, rows, 30)
+    assert shared[0] is shared[1] and len(shared[0]) == 10_000 and {"kathryn", "maier", "zorvan"} <= set(shared[0])
+
+
+def test_figures_of_a_curve_equal_those_of_the_full_lists(curve, rows):
+    words = ["dorst", "kathryn", "maier", "quine", "zorvan"]
+    texts = ["we thank cathrin dorst", "maier and zorvan"]
+    figures = curve["scored"](rows, texts, [KeywordIndex(words, FakeStage().vocabulary)] * 2)
+    expected = score(
+        dict(zip("ab", rows.texts, strict=True)), dict(zip("ab", texts, strict=True)), dict.fromkeys("ab", words),
+        samples=0,
+    ).systems[0].figures  # fmt: skip
+    assert figures == {name: round(expected[name].value, 4) for name in curve["FIGURES"]}
+    assert figures["false_alarms_per_100"] == 50.0 and figures["keyword_recall"] == round(2 / 3, 4)
+
+
+def test_a_request_names_its_index(curve):
+    content, kind = curve["body"](b"RIFF", {"index": "glossary"}, "a.wav")
+    assert b'name="file"; filename="a.wav"\r\n\r\nRIFF\r\n' in content and kind.startswith("multipart/form-data")
+    assert b'name="index"\r\n\r\nglossary\r\n' in content and b"keywords" not in content

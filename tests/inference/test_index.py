@@ -1,5 +1,7 @@
 """An index is its list, prepared: in memory, in a file, and recreated for another tokenizer."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from fake_stage import FakeStage, LetterTokenizer
@@ -118,3 +120,57 @@ def test_an_index_file_keeps_the_unit_it_is_spotted_by(tmp_path):
 def test_keywords_are_tokenised_as_within_a_sentence():
     assert vocabulary().tokenise(["ab"]) == LetterTokenizer()([" ab"])["input_ids"]
     assert vocabulary().tokenise([]) == []
+
+
+@pytest.mark.parametrize("spelling", ["folded", "as-given"])
+def test_an_index_after_a_list_equals_the_index_of_both(spelling):
+    first, units = ["Zorvan", "Söderström", "GPT 4"], vocabulary(spelling)
+    joined, whole = KeywordIndex(WORDS, units).after(KeywordIndex(first, units)), KeywordIndex([*first, *WORDS], units)
+    assert list(joined) == list(whole) and joined.fits(units)
+    assert joined.listed.read == whole.listed.read and joined.listed.read_as == whole.listed.read_as
+    for text in ("ask zorvan and kathryn meyer about gpt four", "Söderström", ""):
+        assert joined.finder.within(text) == whole.finder.within(text)
+    frames, blank = FakeStage(heard=lambda frames: " zorvan gpt four").frame_scores(range(60))
+    np.testing.assert_allclose(joined.spotted(frames, blank), whole.spotted(frames, blank))
+
+
+def test_commands_reject_an_index_of_another_base(tmp_path):
+    path = tmp_path / "names.index"
+    KeywordIndex(WORDS, other_vocabulary()).save(path, "names.txt")
+    cache = IndexCache(vocabulary())
+    with pytest.raises(InputError) as caught:
+        cache.check(KeywordIndex.load(path))
+    assert str(caught.value) == (
+        f'{path}: was built for another base; run "sap2 index names.txt --model MODEL" with this model'
+    )
+    cache.check(WORDS)
+    cache.check(KeywordIndex(WORDS, vocabulary()))
+
+
+def test_an_index_of_a_changed_list_is_rejected(tmp_path):
+    listed, index = tmp_path / "names.txt", tmp_path / "names.index"
+    listed.write_text("Zorvan\nMeyer # chair\n")
+    KeywordIndex(["Zorvan", "Meyer"], vocabulary()).save(index, "names.txt")
+    listed.write_text("# the same names\nZorvan, Meyer\n")
+    assert list(read_keywords(file=index)) == ["Zorvan", "Meyer"]
+    listed.write_text("Zorvan\nMeyer\nDorst\n")
+    with pytest.raises(InputError) as caught:
+        read_keywords(file=index)
+    assert str(caught.value) == (
+        f"{index}: is the index of an earlier names.txt (2 keywords, now 3); "
+        f'run "sap2 index {listed} --output {index}" again'
+    )
+    listed.unlink()
+    assert list(read_keywords(file=index)) == ["Zorvan", "Meyer"], "an index alone is enough"
+
+
+def test_the_memory_estimate_of_an_index_is_not_too_low(tmp_path):
+    words = [f"{chr(97 + n % 26)}orvan{n // 26 % 26 + 10} meyer{n}" for n in range(5_000)]
+    KeywordIndex(words, vocabulary()).save(tmp_path / "names.index")
+    tracemalloc.start()
+    try:
+        index = KeywordIndex.load(tmp_path / "names.index")
+        taken = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert taken <= index.nbytes + index.tree.nbytes

@@ -15,10 +15,12 @@ import uvicorn
 from browser import browser_or_skip
 from decks import pdf, pptx, slide
 from hearing import SPANS, WAVE, Hearing
+from transcription_server import multipart
 from videos import video
 
 from sap2.data.audio import save_audio
 from sap2.inference import AudioCut
+from sap2.inference.index import KeywordIndex, Vocabulary
 from sap2.serving.demo import create_demo
 from sap2.serving.upload import RequestError, read_body
 from sap2.slides import talk
@@ -465,3 +467,40 @@ def test_requests_from_other_sites_are_rejected(address):
     assert status(address, headers={"Host": "evil.example"}) == 400
     assert status(address + "talks", headers={"Origin": "http://evil.example"}, data=b"", method="POST") == 403
     assert status(address + "talks/none") == 404 and status(address + "..%2fdemo.py") == 404
+
+
+def sent(address, uploads, *slides):
+    """Send a talk without a browser; return status and answer."""
+    body, kind = multipart(
+        [
+            ("file", (uploads / "talk.wav").read_bytes(), "talk.wav"),
+            *(("slides", path.read_bytes(), path.name) for path in slides),
+        ]
+    )
+    connection = http.client.HTTPConnection(address.split("/")[2], timeout=60)
+    connection.request("POST", "/talks", body, {"Content-Type": kind})
+    with connection.getresponse() as answer:
+        return answer.status, json.load(answer)
+
+
+def test_an_uploaded_index_replaces_a_list(address, uploads):
+    path = uploads / "glossary.index"
+    Hearing().index(["Dorst", "Quine"]).save(path, "glossary.txt")
+    code, answer = sent(address, uploads, uploads / "deck.pdf", path)
+    assert code == 200
+    for _ in range(600):
+        state = json.loads(fetched(f"{address}talks/{answer['id']}")[0])
+        if state["done"] or state["error_text"]:
+            break
+        time.sleep(0.05)
+    assert state["error_text"] is None and "2 keywords of a long list, all the time" in state["about"]
+    assert "Dorst" not in state["keywords"], "the glossary is not editable"
+    text = json.loads(fetched(f"{address}talks/{answer['id']}/talk.json")[0])["text"]
+    assert text == "of Zorvan by Kathryn Meyer and Quine"
+
+
+def test_an_index_of_another_base_is_rejected_at_upload(address, uploads):
+    path = uploads / "other.index"
+    KeywordIndex(["Quine"], Vocabulary(None, "folded", ["k", "w", "a", "I", "n"])).save(path, "other.txt")
+    code, answer = sent(address, uploads, path)
+    assert code == 400 and answer["error"]["message"].startswith("other.index: was built for another base; run ")

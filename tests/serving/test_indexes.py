@@ -1,6 +1,7 @@
 """Requests may name an index instead of a list; the server keeps recently used indexes, within a limit."""
 
 import os
+import re
 from dataclasses import replace
 
 import pytest
@@ -82,6 +83,16 @@ def test_a_replaced_file_is_read_again(folder):
     KeywordIndex(["Dorst"], VOCABULARY).save(folder / "names.index")
     os.utime(folder / "names.index", (1, 1))
     assert list(indexes.get("names")) == ["Dorst"]
+
+
+def test_requests_for_many_indexes_stay_within_the_limit(folder, recording):
+    size = KeywordIndex.load(folder / "names.index").nbytes
+    with running(Model(), indexes=IndexFolder(folder, size)) as server:
+        for name in ("names", "terms", "names"):
+            assert ask(server, recording, ("index", name))[0] == 200
+            metrics = server.ask("GET", "/metrics")[2].decode()
+            held = float(re.search(r"^sap2_index_bytes (.+)$", metrics, re.MULTILINE)[1])
+            assert 0 < held <= size, "the other index was removed"
 
 
 def test_loaded_indexes_stay_within_the_limit(folder):

@@ -13,8 +13,10 @@ from sap2 import cli
 from sap2.data.audio import save_audio
 from sap2.errors import InputError
 from sap2.inference import load_recogniser
+from sap2.inference.index import KeywordIndex
 from sap2.slides import Keyword, talk
 from sap2.slides.talk import transcribe_talk
+from sap2.slides.talk_input import read_talk
 from sap2.tracking import packaging
 from sap2.transcripts.talk_formats import explained, markdown, marked, rendered, talk_json
 
@@ -55,6 +57,41 @@ def test_without_times_slides_are_estimated_from_the_speech(wave):
 def test_a_list_alone_needs_no_slides(wave):
     result = transcribe_talk(Hearing(), wave, [Keyword(0, "Quine")])
     assert result.written == {"Quine": 0} and result.segments[0].pages == ()
+
+
+def test_a_segment_lists_the_selected_keywords_of_an_index(wave):
+    hearing = Hearing()
+    index = hearing.index(["Quine", "Dorst", "Zorvan"])
+    result = transcribe_talk(hearing, wave, DECK[:2], times=TIMES, around=0, glossary=index)
+    assert [words for _, words in hearing.asked] == [
+        ["Zorvan", "Quine", "Dorst"], ["Kathryn Meyer", "Quine", "Dorst", "Zorvan"], ["Quine", "Dorst", "Zorvan"],
+    ]  # fmt: skip
+    assert [segment.listed for segment in result.segments] == [{"Zorvan": 1}, {"Kathryn Meyer": 2}, {"Quine": 0}]
+    assert result.transcript.text == "of Zorvan by Kathryn Meyer and Quine"
+
+
+def test_a_journal_of_another_index_is_rejected(wave, tmp_path):
+    hearing, given = Hearing(), {"times": TIMES, "journal": tmp_path / "journal"}
+    transcribe_talk(hearing, wave, DECK, glossary=hearing.index(["Dorst"]), **given)
+    transcribe_talk(hearing, wave, DECK, glossary=["Dorst"], **given)
+    with pytest.raises(InputError, match="not the journal of this recording, list"):
+        transcribe_talk(hearing, wave, DECK, glossary=["Zorvan"], **given)
+
+
+def test_an_index_is_read_among_the_slides_or_as_the_list(tmp_path):
+    save_audio(tmp_path / "talk.wav", WAVE)
+    for name in ("names", "terms"):
+        Hearing().index([name, "Dorst"]).save(tmp_path / f"{name}.index")
+    (tmp_path / "people.csv").write_text("name\nKathryn Meyer\n")
+    slides = [tmp_path / "people.csv", tmp_path / "names.index"]
+    given = read_talk(tmp_path / "talk.wav", slides, ["Quine"])
+    assert list(given.glossary) == ["names", "Dorst"] and "2 keywords of a long list, all the time" in given.used
+    assert {row.keyword for row in given.keywords} >= {"Kathryn Meyer", "Quine"}
+    index = KeywordIndex.load(tmp_path / "terms.index")
+    alone = read_talk(tmp_path / "talk.wav", [], index)
+    assert alone.glossary is index and alone.keywords == []
+    with pytest.raises(InputError, match="2 indexes or lists of 500 keywords or more, expected at most one"):
+        read_talk(tmp_path / "talk.wav", slides, index)
 
 
 def test_a_run_resumes_from_its_journal(wave, tmp_path, monkeypatch):
