@@ -28,7 +28,8 @@ def test_every_request_is_answered_and_timed(benchmark):
     out = io.BytesIO()
     soundfile.write(out, np.zeros(16_000, dtype="int16"), 16_000, format="FLAC")
     with running() as server:
-        taken, latencies = benchmark["load"](server, [benchmark["body"](out.getvalue(), ["Meyer"])], 3, 10)
+        request = benchmark["body"](out.getvalue(), {"keywords": "Meyer"})
+        taken, latencies = benchmark["load"](server, [request], 3, 10)
         answered = server.ask("GET", "/metrics")[2].decode()
     assert len(latencies) == 10 and 0 < max(latencies) <= taken
     assert 'sap2_requests_total{path="/v1/audio/transcriptions",status="200"} 10.0' in answered
