@@ -8,13 +8,16 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sap2.errors import ParamsError
-from sap2.manifest import Utterance
 from sap2.params import ModelSection, Params, TrainSection
-from sap2.training.lists import Stage
 from sap2.training.memory import ZERO, Load, Memory, ZeroStage, activations, attention_width, memory
 from sap2.training.shapes import Shape, Sizes, base_shape, count
+
+if TYPE_CHECKING:  # benchmarks/gpu runs without what a manifest needs
+    from sap2.manifest import Utterance
+    from sap2.training.lists import Stage
 
 __all__ = ["StagePlan", "TrainingPlan", "assumed_load", "operations", "plan_training"]
 
@@ -184,12 +187,12 @@ def operations(shape: Shape, sizes: Sizes, load: Load, section: TrainSection) ->
 
 
 def _stage(
-    name: Stage,
+    name: "Stage",
     section: TrainSection,
     params: Params,
     shape: Shape,
     sizes: Sizes,
-    rows: list[Utterance],
+    rows: list["Utterance"],
     manifest: Path | None,
     total: int,
     tflops: float,
@@ -254,7 +257,7 @@ def _pruning_hours(params: Params, stage: StagePlan, shape: Shape, sizes: Sizes,
 
 
 def _measure(
-    name: Stage, section: TrainSection, params: Params, base: Path, rows: list[Utterance], manifest: Path
+    name: "Stage", section: TrainSection, params: Params, base: Path, rows: list["Utterance"], manifest: Path
 ) -> tuple[Load, Load, str]:
     """Return the mean and the maximum load of a sample, tokenised as in training."""
     from sap2.model import SAMPLE_RATE, load_processor
@@ -285,7 +288,7 @@ def _columns(loads: Sequence[Load]) -> list[list[float]]:
     return [[getattr(load, name) for load in loads] for name in Load.__dataclass_fields__]
 
 
-def _read(manifest: Path | None) -> list[Utterance]:
+def _read(manifest: Path | None) -> list["Utterance"]:
     if manifest is None or not manifest.is_file():
         return []
     from sap2.manifest import read_manifest
