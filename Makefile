@@ -25,7 +25,7 @@ WITH_ENV := PATH="$(CURDIR)/$(BIN):$$PATH"
 unexport VIRTUAL_ENV PYTHONHOME
 
 .DEFAULT_GOAL := help
-.PHONY: help repro test quick image faults fuzz soak lint types format docs wheel base ablation ablation-more lock audit sbom env clean
+.PHONY: help repro test quick image faults fuzz trainings soak lint types format docs wheel base ablation ablation-more lock audit sbom env clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,6 +53,9 @@ faults: $(READY) ## Kill every stage, over a hundred times in all, take its room
 
 fuzz: $(READY) ## Give readers, parsers and the server over 100,000 malformed inputs (half an hour)
 	SAP2_FUZZ_CASES=7000 $(BIN)/python -m pytest tests/test_fuzz.py
+
+trainings: $(READY) ## Train in several processes and nodes in more combinations than the tests do (a quarter of an hour)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/training tests/components -m long
 
 soak: $(READY) ## 2,000 utterances through the recogniser, 10,000 requests through the server: memory stays flat
 	$(BIN)/python -m pytest tests/test_soak.py -m long -s

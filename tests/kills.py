@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 from ruamel.yaml import YAML
 
 from sap2.files import sha256
@@ -89,6 +90,7 @@ class Flow:
 
     def reproduce(self, *stages: str) -> None:
         """`dvc repro` as if the stages had never ended; their outputs must be the unbroken run's."""
+        self._wait_for_orphans()
         lock = self.folder / "dvc.lock"
         yaml = YAML()
         locked = yaml.load(lock.read_text(encoding="utf-8"))
@@ -139,5 +141,24 @@ class Flow:
         self._groups.append(process.pid)
         return process
 
+    def _wait_for_orphans(self) -> None:
+        """Workers of a stage that was killed alone end by themselves, after the file that they are writing."""
+        until = time.monotonic() + 120
+        for group in self._groups:
+            while _is_alive(group):
+                assert time.monotonic() < until, f"processes of the killed group {group} do not end"
+                time.sleep(0.2)
+
     def _said(self, stage: str) -> str:
         return (self.folder / f"{stage}.log").read_text(encoding="utf-8")[-3000:]
+
+
+def _is_alive(group: int) -> bool:
+    """Whether a process of the group still runs; those that nobody has waited for do not count."""
+    for process in psutil.process_iter(["pid", "status"]):
+        try:
+            if os.getpgid(process.info["pid"]) == group and process.info["status"] != psutil.STATUS_ZOMBIE:
+                return True
+        except ProcessLookupError:
+            pass
+    return False

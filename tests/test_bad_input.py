@@ -220,7 +220,7 @@ UNUSABLE = {
     "list/register": 'reports/metrics.json: got list, expected a JSON object; run "sap2 evaluate" first',
     "summary/register": "models/settings.json: unknown key pruning.treshold; the nearest valid key is pruning.thres",
     "settings": 'data/pruned/settings.json: no such file; run "sap2 prune" first',
-    "summary/settings": 'data/pruned/settings.json: has inference, expected pruning; run "sap2 prune" again',
+    "summary/settings": "data/pruned/settings.json: has inference, expected pruning and runtime; ",
     # registry
     "models -S tracking.uri=sqlite:///file": (
         "tracking store sqlite:///file cannot be used: file is not a SQLite database"

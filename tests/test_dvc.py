@@ -129,7 +129,13 @@ def modules_of(name: str) -> set[str]:
 
 def imported(tree: ast.AST) -> list[str]:
     names: list[str] = []
+    typing_only = [
+        node for block in ast.walk(tree) if isinstance(block, ast.If) and ast.unparse(block.test) == "TYPE_CHECKING"
+        for statement in block.body for node in ast.walk(statement)
+    ]  # fmt: skip
     for node in ast.walk(tree):
+        if node in typing_only:
+            continue
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "sap2":
             inner = [f"{node.module}.{alias.name}" for alias in node.names]
             names += [node.module, *(name for name in inner if file_of(name).exists())]

@@ -131,9 +131,16 @@ def test_files_that_cannot_be_read_do_not_stop_the_others(monkeypatch, tmp_path)
     save_audio(tmp_path / "a.wav", np.zeros(16_000))
     loaded = []
 
+    class Recogniser:
+        def check(self, keywords):
+            assert keywords == ["x"]
+
+        def __call__(self, audio, keywords):
+            return SimpleNamespace(text=f"{len(audio)} {keywords}")
+
     def load(tracking, model, overrides, pruner_model):
         loaded.append((model, list(overrides), pruner_model))
-        return lambda audio, keywords: SimpleNamespace(text=f"{len(audio)} {keywords}")
+        return Recogniser()
 
     monkeypatch.setattr(packaging, "load_recogniser", load)
     files = [tmp_path / "no.wav", tmp_path / "a.wav", tmp_path / "a.wav"]

@@ -131,7 +131,7 @@ def train(inputs, output: Path, params, stage: str = "recogniser") -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("stage", ["pruner", "recogniser"])
+@pytest.mark.parametrize("stage", ["pruner", pytest.param("recogniser", marks=pytest.mark.long)])
 def test_two_nodes_train_what_two_processes_do(inputs, cluster, tmp_path, capfd, stage):
     """The pod of the step copies the inputs to the volume; the nodes know nothing but its folder there."""
     params = load_params(ROOT / "params.yaml", "test", CHANGES)

@@ -9,7 +9,8 @@ import pytest
 from fake_stage import FakeStage
 from tiny import spoken
 
-from sap2.data.lectures import SPLITS, prepare_lectures
+from sap2.constants import SPLITS
+from sap2.data.lectures import prepare_lectures
 from sap2.inference import Pruner, Recogniser, load_recogniser, make_transcriber
 from sap2.manifest import read_manifest
 from sap2.params import PrepareSection

@@ -97,7 +97,7 @@ def test_version_is_tagged_with_scores_and_origin(registered, shared_section, re
     assert version.tags["dvc.lock_sha256"] == hashlib.sha256((reports / "dvc.lock").read_bytes()).hexdigest()
     assert {"git.commit", "git.dirty", "sap2.version"} <= set(version.tags)
     assert version.tags["sap2.settings"].startswith(
-        "pruning: max_new_tokens 8, num_beams 2, speech_only True, max_list 3"
+        "pruning: max_new_tokens 8, num_beams 2, ctc_weight 0.3, speech_only True, max_list 3"
     )
 
 

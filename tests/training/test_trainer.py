@@ -417,7 +417,7 @@ def test_an_error_in_several_processes_reaches_the_caller(job):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("zero", ["zero2", "zero3"])
+@pytest.mark.parametrize("zero", ["zero2", pytest.param("zero3", marks=pytest.mark.long)])
 def test_two_processes_train_and_choose_what_one_does(job, tmp_path, zero):
     """The same utterances a step, and the same dev scores, though ZeRO-2's processes share dev's decoding."""
     settings = {"stage": "pruner", "max_steps": 6, "save_steps": 2, "early_stopping": 9, "deepspeed": zero}
@@ -451,8 +451,11 @@ def test_two_processes_weigh_each_token_alike_under_a_token_budget(job, tmp_path
 @pytest.mark.parametrize(
     ("kind", "ends"),
     [
-        ({"cache_encoder": True}, [("launcher", signal.SIGKILL), ("worker", signal.SIGKILL)]),
-        ({"speed": [0.9, 1.0, 1.1], "batch_tokens": 200}, [("launcher", signal.SIGTERM)]),
+        ({"cache_encoder": True}, [("worker", signal.SIGKILL)]),
+        pytest.param({"cache_encoder": True}, [("launcher", signal.SIGKILL)], marks=pytest.mark.long),
+        pytest.param(
+            {"speed": [0.9, 1.0, 1.1], "batch_tokens": 200}, [("launcher", signal.SIGTERM)], marks=pytest.mark.long
+        ),
     ],
 )
 def test_two_processes_ended_and_started_again_give_the_unbroken_result(job, corpus, tmp_path, kind, ends):

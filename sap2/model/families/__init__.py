@@ -8,15 +8,17 @@ from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from transformers import AutoConfig, AutoModel, AutoModelForMultimodalLM, AutoProcessor
 from transformers.conversion_mapping import get_checkpoint_conversion_mapping, register_checkpoint_conversion_mapping
 
 from sap2.errors import ModelError
-from sap2.model.configuration import SapFields
-from sap2.model.modeling import SapForConditionalGeneration
-from sap2.model.processing import SapProcessor
+
+if TYPE_CHECKING:  # "sap2 base" imports this module alone
+    from sap2.model.configuration import SapFields
+    from sap2.model.modeling import SapForConditionalGeneration
+    from sap2.model.processing import SapProcessor
 
 __all__ = ["FAMILIES", "Family", "available_families", "family_named", "family_of", "first_line", "register"]
 
@@ -43,9 +45,9 @@ class Family:
     """
 
     title: str
-    config: type[SapFields]
-    model: type[SapForConditionalGeneration]
-    processor: type[SapProcessor]
+    config: type["SapFields"]
+    model: type["SapForConditionalGeneration"]
+    processor: type["SapProcessor"]
     encoder_positions: float
     encoder_seconds: float | None = None
     published: dict[str, dict[str, Any]] = field(default_factory=dict)
