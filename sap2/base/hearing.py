@@ -43,10 +43,10 @@ class HearingRecipe(Section):
     kernel: int = Field(15, ge=1)  # frames; an odd number
 
 
-def ctc_head(work: Path, base: Path, recipe: HearingRecipe) -> CtcHead:
-    """The head before its training, for the tokens of `base` and the phonemes of the lexicon."""
+def ctc_head(numbers: dict[str, int], base: Path, recipe: HearingRecipe) -> CtcHead:
+    """Return the head before its training, for the tokens of `base` and these phonemes: see `phoneme_numbers`."""
     torch.manual_seed(SEED)
-    numbers, config = phoneme_numbers(Lexicon.load(work / "lexicon.tsv")), AutoConfig.from_pretrained(base)
+    config = AutoConfig.from_pretrained(base)
     return CtcHead(
         config.audio_config.d_model, config.text_config.vocab_size, config.audio_token_index,
         tuple(sorted(numbers, key=numbers.__getitem__)), recipe.hidden, recipe.blocks, recipe.kernel,
@@ -69,7 +69,7 @@ class _Batches(Dataset):
         epoch, index = divmod(step, self._per_epoch)
         if epoch != self._epoch:
             self._epoch, self._batches = epoch, self._drawn(epoch)
-        return {"numbers": self._batches[index % len(self._batches)], "step": step}
+        return {"numbers": self._batches[index % len(self._batches)]}
 
     def _drawn(self, epoch: int) -> list[list[int]]:
         rng = np.random.default_rng((SEED, 15, epoch))
@@ -98,7 +98,7 @@ def train_ctc(
     """
     lexicon, items, processor = Lexicon.load(work / "lexicon.tsv"), read_items(work / "corpus"), load_processor(base)
     numbers = phoneme_numbers(lexicon)
-    head = ctc_head(work, base, recipe).to(device)
+    head = ctc_head(numbers, base, recipe).to(device)
     tokenizer, sampler = processor.tokenizer, Sampler(lexicon, REAL_NAMES)
     group = {"params": list(head.parameters()), "peak": recipe.learning_rate}
     optimizer = torch.optim.AdamW([group], lr=recipe.learning_rate, weight_decay=0.05, betas=(0.9, 0.98))

@@ -43,7 +43,7 @@ from sap2.base.corpus import (
 )
 from sap2.base.hearing import HearingRecipe, ctc_head, train_ctc
 from sap2.base.lexicon import Lexicon, plain
-from sap2.base.pretraining import Recipe
+from sap2.base.pretraining import Recipe, phoneme_numbers
 from sap2.base.pretraining import pretrain as train
 from sap2.base.settling import SettlingRecipe, save_heads
 from sap2.base.settling import settle as train_decoder
@@ -180,7 +180,8 @@ def export_base(work: Path, output: Path, params: BaseParams) -> str:
 
     model = Qwen2AudioForConditionalGeneration.from_pretrained(work / "frozen", dtype=torch.float32)
     model.load_state_dict(torch.load(work / "settled.pt", weights_only=True, map_location="cpu")["model"])
-    head = ctc_head(work, work / "frozen", params.hearing)
+    numbers = phoneme_numbers(Lexicon.load(work / "lexicon.tsv"))
+    head = ctc_head(numbers, work / "frozen", params.hearing)
     head.load_state_dict(torch.load(work / "ctc.pt", weights_only=True, map_location="cpu")["model"])
     with atomic_dir(output) as partial:
         compress(model).save_pretrained(partial)

@@ -69,8 +69,6 @@ class CtcPrefixScores(LogitsProcessor):
         only_blank = torch.full_like(scores, IMPOSSIBLE)
         only_blank[..., frames.blank] = 0.0
         self._scores = torch.where(padded, only_blank, scores)  # (batch, frames, tokens)
-        # Sums over the frames before each, by which a recursion over frames becomes a running sum.
-        self._sums = torch.nn.functional.pad(self._scores.cumsum(1), (0, 0, 1, 0))  # (batch, frames + 1, tokens)
         self._end_ids = torch.tensor(sorted(end_ids), device=scores.device)
         self._prefixes: dict[tuple[int, tuple[int, ...]], _Prefix] = {}
 
@@ -105,8 +103,8 @@ class CtcPrefixScores(LogitsProcessor):
         if key in self._prefixes:
             return self._prefixes[key]
         if not answer:
-            sums = self._sums[row, :, self._frames.blank]
-            state = _Prefix(torch.full_like(sums, float("-inf")), sums, sums.new_zeros(()))
+            blanks = _running_sum(self._scores[row, :, self._frames.blank])
+            state = _Prefix(torch.full_like(blanks, float("-inf")), blanks, blanks.new_zeros(()))
         elif (row, answer[:-1]) in known:
             state = self._extended(known[row, answer[:-1]], row, answer)
         else:
@@ -117,9 +115,10 @@ class CtcPrefixScores(LogitsProcessor):
     def _extended(self, before: _Prefix, row: int, answer: tuple[int, ...]) -> _Prefix:
         token, repeated = answer[-1], answer[-1] == (answer[-2] if len(answer) > 1 else None)
         entering = before.on_blank if repeated else torch.logaddexp(before.on_token, before.on_blank)
-        on_token = _recursion(entering, self._sums[row, :, token])
-        on_blank = _recursion(on_token, self._sums[row, :, self._frames.blank])
-        score = torch.logsumexp(entering[:-1] + self._scores[row, :, token], -1)
+        of_token = self._scores[row, :, token]
+        on_token = _recursion(entering, of_token)
+        on_blank = _recursion(on_token, self._scores[row, :, self._frames.blank])
+        score = torch.logsumexp(entering[:-1] + of_token, -1)
         return _Prefix(on_token, on_blank, score)
 
     def _gains(self, state: _Prefix, rows: Tensor, candidates: Tensor, last: Tensor) -> Tensor:
@@ -131,15 +130,22 @@ class CtcPrefixScores(LogitsProcessor):
         return torch.logsumexp(entering + of_tokens, -1) - state.score[:, None]
 
 
-def _recursion(entering: Tensor, sums: Tensor) -> Tensor:
+def _running_sum(scores: Tensor) -> Tensor:
+    """Sums over the frames before each and over all, `(frames + 1,)`."""
+    return torch.nn.functional.pad(scores.cumsum(-1), (1, 0))
+
+
+def _recursion(entering: Tensor, scores: Tensor) -> Tensor:
     """The log-probability of standing on a token in each frame, entered before that frame or any earlier one.
 
     r[t] = log(exp r[t - 1] + exp entering[t - 1]) + score[t], without a loop over frames: less its running sum of
     scores, r is a running sum of what enters.
 
     Args:
-        entering, sums: `(frames + 1,)` each; `sums` of the token's scores.
+        entering: `(frames + 1,)`.
+        scores: Of the token, `(frames,)`.
     """
+    sums = _running_sum(scores)
     entered = torch.logcumsumexp((entering - sums)[:-1], -1) + sums[1:]
     return torch.nn.functional.pad(entered, (1, 0), value=float("-inf"))
 

@@ -12,7 +12,8 @@ from sap2.base import EMBEDDED, recipe
 from sap2.base.adapters import AdapterRecipe, train_adapter, write_set
 from sap2.base.corpus import read_items, speech_section
 from sap2.base.hearing import HearingRecipe, ctc_head, train_ctc
-from sap2.base.pretraining import Recipe, pretrain
+from sap2.base.lexicon import Lexicon
+from sap2.base.pretraining import Recipe, phoneme_numbers, pretrain
 from sap2.base.recipe import (
     BaseParams,
     collect_corpus,
@@ -148,9 +149,10 @@ def test_a_pretrained_model_becomes_a_base_with_its_head_and_card(work, tmp_path
             model.model.audio_tower.parameters(), frozen.model.audio_tower.parameters(), strict=True
         )
     ), "the encoder is the one whose states were trained on"
-    head = CtcHead.load(tmp_path / "base")
+    head, lexicon = CtcHead.load(tmp_path / "base"), Lexicon.load(tmp_path / "lexicon.tsv")
     assert "S" in head.phonemes and not torch.equal(
-        head.to_tokens.weight, ctc_head(tmp_path, tmp_path / "frozen", params.hearing).to_tokens.weight.half().float()
+        head.to_tokens.weight,
+        ctc_head(phoneme_numbers(lexicon), tmp_path / "frozen", params.hearing).to_tokens.weight.half().float(),
     )
     assert load_recogniser(tmp_path / "base")(np.zeros(16_000, np.float32)).text == ""
 
