@@ -140,7 +140,7 @@ UNUSABLE = {
     "prune --set pruning=1": "--set pruning=1: pruning is 1, expected keys and values below it",
     "prune --set pruning.batch_size.x=1": "--set pruning.batch_size.x=1: pruning.batch_size is {'x': 1}, must be",
     "prune --set profile.x=1": "--set profile.x=1: a profile is chosen with --profile 1",
-    "prune --profile nope": "params.yaml: no profile 'nope'; it has default, test, qwen3-asr-0.6b, qwen3-asr-1.7b,",
+    "prune --profile nope": "params.yaml: no profile 'nope'; it has default, test, mini-librispeech, qwen3-asr-0.6b,",
     # prepare and fetch
     "prepare --source file": "file: no such folder; it must hold recordings with one TSV",
     "prepare --source folder --root folder": "folder: expected manifest.tsv or one *.tsv with the columns id and text;",

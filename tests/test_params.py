@@ -23,7 +23,7 @@ def write(tmp_path: Path, text: str) -> Path:
 
 
 def test_every_shipped_profile_parses():
-    assert profile_names(SHIPPED) == ["default", "test", "qwen3-asr-0.6b", "qwen3-asr-1.7b", "qwen2-audio-7b"]
+    assert profile_names(SHIPPED) == ["default", "test", "mini-librispeech", "qwen3-asr-0.6b", "qwen3-asr-1.7b", "qwen2-audio-7b"]
     for name in profile_names(SHIPPED):
         assert load_params(SHIPPED, name).profile == name
 
@@ -202,7 +202,7 @@ def test_a_mistake_in_an_override_names_the_override(override, message):
 
 
 def test_unknown_profile_lists_the_known():
-    with pytest.raises(ParamsError, match="no profile 'tset'; it has default, test, qwen3-asr-0.6b,"):
+    with pytest.raises(ParamsError, match="no profile 'tset'; it has default, test, mini-librispeech, qwen3-asr-0.6b,"):
         load_params(SHIPPED, "tset")
 
 

@@ -59,6 +59,7 @@ from sap2.training.lists import Stage
 PARAMS = Path("experiments/base/params.yaml")
 WORK = Path("experiments/base/work")
 VOCABULARY_SENTENCES = 60_000  # that the tokenizer is trained on
+BARE = {"weighting": "mean", "tagging": 1.0}  # settings of the method that the base runs with without adapters
 WORDING_COPIES = 20_000  # of the prompts' own words, so that they become few tokens
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, rich_markup_mode=None)
@@ -180,6 +181,8 @@ def export_base(work: Path, output: Path, params: BaseParams) -> str:
 
     model = Qwen2AudioForConditionalGeneration.from_pretrained(work / "frozen", dtype=torch.float32)
     model.load_state_dict(torch.load(work / "settled.pt", weights_only=True, map_location="cpu")["model"])
+    for name, value in BARE.items():
+        setattr(model.config, name, value)
     numbers = phoneme_numbers(Lexicon.load(work / "lexicon.tsv"))
     head = ctc_head(numbers, work / "frozen", params.hearing)
     head.load_state_dict(torch.load(work / "ctc.pt", weights_only=True, map_location="cpu")["model"])

@@ -22,7 +22,7 @@ from transformers import (
 
 from sap2.errors import InputError
 from sap2.inference.constraint import ListConstraint, Selection
-from sap2.inference.joint import IMPOSSIBLE, CtcPrefixScores, FrameScores, text_likelihoods
+from sap2.inference.joint import CtcPrefixScores, FrameScores
 from sap2.model import CACHE, SapProcessor
 from sap2.progress import track
 
@@ -172,14 +172,13 @@ def likelihoods(
     *,
     batch_size: int = 16,
     batch_tokens: int = 16_384,
-    frame_scores: Scorer | None = None,
 ) -> list[list[float]]:
     """Compute the log-probability of each of a row's texts as the answer to its prompt, including the end.
 
     A prompt is processed once for all its texts.
 
     Args:
-        items, prompts, keywords, batch_size, batch_tokens, frame_scores: See `answers`.
+        items, prompts, keywords, batch_size, batch_tokens: See `answers`.
     """
     results = [[0.0] * len(several) for several in texts]
     for rows in _batches(_lengths(processor, items, prompts, keywords), batch_size, batch_tokens, None):
@@ -187,7 +186,6 @@ def likelihoods(
         targets = [processor.target(texts[rows[index]][number]) for index, number in pairs]
         speech, questions, lists = ([column[row] for row in rows] for column in (items, prompts, keywords))
         inputs = _inputs(model, processor, speech, questions, lists, "left")
-        scores = _frame_scores(frame_scores, inputs)
         read = model(**inputs, use_cache=True, logits_to_keep=1)
         mask, width = inputs["attention_mask"], inputs["attention_mask"].shape[1]
         for some in _batches([width + len(target) for target in targets], batch_size, batch_tokens, None):
@@ -201,10 +199,6 @@ def likelihoods(
             logprobs = torch.cat([read.logits[indices], written], 1).float().log_softmax(-1)
             chosen = logprobs.gather(-1, labels.clamp(min=0)[..., None])[..., 0]
             totals = (chosen * (labels != -100)).sum(-1)
-            if scores is not None:
-                written = [[token for token in targets[item] if token not in processor.end_ids] for item in some]
-                by_ctc = text_likelihoods(scores, indices.tolist(), written).clamp(min=IMPOSSIBLE)
-                totals = (1 - scores.weight) * totals + scores.weight * by_ctc
             for item, total in zip(some, totals.tolist(), strict=True):
                 index, number = pairs[item]
                 results[rows[index]][number] = total

@@ -159,9 +159,11 @@ def text_likelihoods(frames: FrameScores, rows: Sequence[int], texts: Sequence[S
         texts: Their tokens.
     """
     counts = frames.mask.sum(-1)
-    scores = frames.scores[torch.tensor(rows, dtype=torch.long, device=frames.scores.device)].transpose(0, 1)
-    targets = torch.tensor([token for text in texts for token in text], dtype=torch.long, device=scores.device)
-    lengths = torch.tensor([len(text) for text in texts], device=scores.device)
+    written = torch.tensor([token for text in texts for token in text], dtype=torch.long, device=counts.device)
+    used, targets = written.unique(return_inverse=True)
+    columns = torch.cat([torch.tensor([frames.blank], device=counts.device), used])  # of thousands, those that matter
+    scores = frames.scores[..., columns].transpose(0, 1)[:, list(rows)]
+    lengths = torch.tensor([len(text) for text in texts], device=counts.device)
     return -torch.nn.functional.ctc_loss(
-        scores.float(), targets, counts[list(rows)], lengths, blank=frames.blank, reduction="none"
+        scores.float(), targets + 1, counts[list(rows)], lengths, blank=0, reduction="none"
     )

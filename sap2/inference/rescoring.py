@@ -20,6 +20,8 @@ MOST = 8  # maximum number of keywords tried per stretch
 def replacements(text: str, keywords: Sequence[str]) -> list[Replacement]:
     """List candidate replacements: stretches that resemble a listed keyword and are not keywords themselves.
 
+    A keyword that the transcript already has is not tried again.
+
     >>> for candidate in replacements("ask houbrle", ["doubrle", "zosnurham"]):
     ...     print(" ".join(candidate.within(["ask", "houbrle"])))
     ask doubrle
@@ -29,23 +31,25 @@ def replacements(text: str, keywords: Sequence[str]) -> list[Replacement]:
     if not words or not keywords:
         return []
     spans, alike = likeness(words, keywords)
-    known = {index for (start, end), row in zip(spans, alike, strict=True) if row.max() > SAME
+    same = alike > SAME
+    has = same.any(0)
+    known = {index for (start, end), row in zip(spans, same, strict=True) if row.any()
              for index in range(start, end)}  # fmt: skip
     return [
         Replacement(start, end, keywords[column])
         for (start, end), row in zip(spans, alike, strict=True)
         if known.isdisjoint(range(start, end))
         for column in np.argsort(-row, kind="stable")[:MOST]
-        if row[column] >= LEAST
+        if row[column] >= LEAST and not has[column]
     ]
 
 
 def replaced(text: str, tried: Sequence[Replacement], gains: Sequence[float]) -> str:
-    """Apply replacements with a gain, best first and without overlaps; return the transcript."""
+    """Apply replacements with a gain, best first, without overlaps, each keyword once; return the transcript."""
     words = text.split()
     taken: list[Replacement] = []
     for gain, candidate in sorted(zip(gains, tried, strict=True), key=lambda pair: -pair[0]):
-        if gain > 0 and not any(map(candidate.rivals, taken)):
+        if gain > 0 and not any(other.rivals(candidate) or other.keyword == candidate.keyword for other in taken):
             taken.append(candidate)
     if not taken:
         return text

@@ -14,7 +14,7 @@ from sap2.constants import SAMPLE_RATE
 from sap2.errors import ModelError
 from sap2.inference.decoding import Answer, answers, encode, likelihoods, tags
 from sap2.inference.index import Vocabulary
-from sap2.inference.joint import FrameScores
+from sap2.inference.joint import IMPOSSIBLE, FrameScores, text_likelihoods
 from sap2.model.ctc import PHONEME_BLANK, CtcHead
 from sap2.settings import SearchSettings
 
@@ -148,16 +148,40 @@ class StageModel:
         texts: Sequence[Sequence[str]],
         search: SearchSettings,
     ) -> list[list[float]]:
-        """Compute the log-probability of each of an utterance's transcripts, by the decoder and the CTC head if any."""
+        """Compute the log-probability of each of an utterance's transcripts.
+
+        It is CTC's alone where the base has a CTC head and `search` uses it, which costs a twelfth of the decoder's and
+        tells spoken keywords from others as well: docs/method.md.
+        """
         rows = [row for row, several in enumerate(texts) if several]
+        scorer = self._scores_of(search)
         with self.switched_on():
-            scored = likelihoods(
-                self.model, self.processor, [states[row] for row in rows], [prompts[row] for row in rows],
-                [keywords[row] for row in rows], [texts[row] for row in rows],
-                batch_size=search.batch_size, batch_tokens=search.batch_tokens, frame_scores=self._scores_of(search),
-            )  # fmt: skip
+            if scorer:
+                scored = self._by_ctc(scorer, [states[row] for row in rows], [texts[row] for row in rows])
+            else:
+                scored = likelihoods(
+                    self.model, self.processor, [states[row] for row in rows], [prompts[row] for row in rows],
+                    [keywords[row] for row in rows], [texts[row] for row in rows],
+                    batch_size=search.batch_size, batch_tokens=search.batch_tokens,
+                )  # fmt: skip
         by_row = dict(zip(rows, scored, strict=True))
         return [by_row.get(row, []) for row in range(len(texts))]
+
+    @torch.no_grad()
+    def _by_ctc(
+        self, scorer: Callable[[Tensor, Tensor], FrameScores], states: Sequence[Tensor], texts: Sequence[Sequence[str]]
+    ) -> list[list[float]]:
+        scored = []
+        for speech, several in zip(states, texts, strict=True):
+            speech = speech[None].to(self.model.device)
+            frames = scorer(speech, torch.ones(speech.shape[:2], dtype=torch.bool, device=speech.device))
+            tokens = [
+                [token for token in self.processor.target(text) if token not in self.processor.end_ids]
+                for text in several
+            ]
+            likely = text_likelihoods(frames, [0] * len(tokens), tokens).clamp(min=IMPOSSIBLE)
+            scored.append(likely.tolist())
+        return scored
 
     @torch.no_grad()
     def frame_scores(self, states: Tensor) -> tuple[np.ndarray, int]:

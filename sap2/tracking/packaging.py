@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from sap2.base import EMBEDDED
 from sap2.errors import ModelError
 from sap2.hub import HUB_SOURCE, present
 from sap2.params import TrackingSection, override_settings
@@ -28,6 +29,7 @@ __all__ = [
 ]
 
 PARTS = ("base", "pruner", "recogniser")
+DEFAULT_MODEL, EMBEDDED_MODEL = "models", "embedded"
 MODEL_NAME = "sap2"
 PACKAGE = Path(__file__).parents[1]
 # Direct imports of the transcription code.
@@ -91,10 +93,11 @@ def load_recogniser(
 ):
     """Load a recogniser from a folder with `base`, `pruner` and `recogniser`, or from the registry (`models:/…`).
 
-    Settings are read from settings.json in the folder, or from the registered version. Overridden settings and missing
-    files are reported on stderr.
+    Settings are read from settings.json in the folder, or from the registered version. The model, overridden settings
+    and missing files are reported on stderr.
 
     Args:
+        model: Besides these, "embedded" is the package's base without adapters, as is "models" without such a folder.
         overrides: `inference.num_beams=4` texts, which change settings.
         pruner_model: Full checkpoint of stage 1, if each stage has its own; `model` is then stage 2's checkpoint.
     Raises: ModelError: the folder lacks a part, or a setting is unusable. TrackingError: see `load_registered`.
@@ -102,6 +105,11 @@ def load_recogniser(
     if pruner_model is None and model.startswith("models:/"):
         return load_registered(section, model, overrides)
     folder = Path(model)
+    if pruner_model is None and (model == EMBEDDED_MODEL or (model == DEFAULT_MODEL and not folder.exists())):
+        hint = "" if model == EMBEDDED_MODEL else f", as there is no folder {DEFAULT_MODEL!r} here"
+        print(f"model: the embedded recogniser{hint}; --model chooses another", file=sys.stderr)
+        settings = _overridden(read_settings(EMBEDDED.parent / SETTINGS_FILE), "embedded", overrides)
+        return build({"base": str(EMBEDDED)}, settings)
     missing = [name for name in PARTS if not (folder / name).is_dir()]
     if missing and pruner_model is None:
         raise ModelError(
@@ -144,11 +152,12 @@ def fetch_registered(section: TrackingSection, uri: str, folder: Path) -> tuple[
 
 
 def build(artifacts: Mapping[str, str], settings: RecogniserSettings):
-    """Load a recogniser from its three folders and settings, onto a GPU if available."""
+    """Load a recogniser from the folders of its parts and settings, onto a GPU if available."""
     from sap2.inference import best_device, load_recogniser
 
-    base, pruner, recogniser = (present(artifacts[part]) for part in PARTS)
-    return load_recogniser(base, pruner, recogniser, settings, device=best_device())
+    return load_recogniser(
+        **{part: present(folder) for part, folder in artifacts.items()}, settings=settings, device=best_device()
+    )
 
 
 def pip_requirements() -> list[str]:

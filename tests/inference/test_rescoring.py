@@ -23,6 +23,7 @@ def test_examples_in_docstrings_run():
         ("ask cathrin mayer", ["Kathryn", "Zorvan"], {"ask Kathryn mayer", "Kathryn mayer", "ask Kathryn"}),
         ("prefix to ning works", ["prefix tuning"], {"prefix tuning works"}),
         ("ask maier", ["Maier", "Meier"], set()),  # it stands there already
+        ("ask maier about mayor", ["Maier"], set()),  # it is written once
         ("", ["Maier"], set()),
         ("ask maier", [], set()),
     ],
