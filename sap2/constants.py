@@ -1,7 +1,10 @@
 """Constants shared by all packages."""
 
-__all__ = ["SAMPLE_RATE", "SPLITS", "Seconds"]
+from pathlib import Path
+
+__all__ = ["EMBEDDED", "SAMPLE_RATE", "SPLITS", "Seconds"]
 
 Seconds = float
 SAMPLE_RATE = 16_000  # Hz of all audio in the pipeline: the audio encoder's rate
 SPLITS = ("train", "dev", "test")
+EMBEDDED = Path(__file__).parent / "assets" / "base"  # the base that the package contains

@@ -23,7 +23,14 @@ def write(tmp_path: Path, text: str) -> Path:
 
 
 def test_every_shipped_profile_parses():
-    assert profile_names(SHIPPED) == ["default", "test", "mini-librispeech", "qwen3-asr-0.6b", "qwen3-asr-1.7b", "qwen2-audio-7b"]
+    assert profile_names(SHIPPED) == [
+        "default",
+        "test",
+        "mini-librispeech",
+        "qwen3-asr-0.6b",
+        "qwen3-asr-1.7b",
+        "qwen2-audio-7b",
+    ]
     for name in profile_names(SHIPPED):
         assert load_params(SHIPPED, name).profile == name
 

@@ -56,13 +56,13 @@ def read(manifest: Path) -> dict[str, float]:
     """Run in a process of its own, whose memory is the reader's alone."""
     import torch
 
+    from sap2.constants import EMBEDDED
     from sap2.data.shards import Shards
     from sap2.model import load_processor
     from sap2.params import TrainSection
     from sap2.training.augment import Augmenter
     from sap2.training.collator import Collator
     from sap2.training.lists import ListDrawer
-    from sap2.training.shapes import EMBEDDED
     from sap2.training.streaming import ShardedBatches, StreamPlan
 
     torch.set_num_threads(1)

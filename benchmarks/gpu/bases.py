@@ -10,8 +10,8 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from torch import nn
 from transformers import AutoTokenizer
 
+from sap2.constants import EMBEDDED
 from sap2.model import LORA_TARGETS, Family, SapProcessor, family_named
-from sap2.training.shapes import EMBEDDED
 
 LORA = {"r": 8, "lora_alpha": 32}  # of the profile qwen2-audio-7b
 DROPOUT = 0.05

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from sap2.constants import EMBEDDED
 from sap2.data.audio import load_audio
 from sap2.data.names import draw_sound
 from sap2.files import sha256
@@ -22,7 +23,6 @@ from sap2.manifest import Utterance, audio_path, read_manifest
 from sap2.params import load_params
 from sap2.settings import RecogniserSettings
 from sap2.tracking.provenance import code_state
-from sap2.training.shapes import EMBEDDED
 
 
 def parser(description: str) -> argparse.ArgumentParser:

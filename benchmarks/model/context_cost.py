@@ -13,11 +13,11 @@ from pathlib import Path
 import torch
 from common import alternately, best_device, machine, names, parser, record, utterances
 
+from sap2.constants import EMBEDDED
 from sap2.model import load_model, load_processor, processor_fields
 from sap2.params import LoraSection, TrainSection
 from sap2.prompts import pruning_prompt
 from sap2.training.adapters import attach
-from sap2.training.shapes import EMBEDDED
 
 
 def main() -> None:

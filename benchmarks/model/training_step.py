@@ -15,11 +15,11 @@ from baseline import baseline_loss, baseline_rows, padded_features
 from common import alternately, best_device, parser, report, utterances
 from torch.nn.utils.rnn import pad_sequence
 
+from sap2.constants import EMBEDDED
 from sap2.model import load_model, load_processor, processor_fields
 from sap2.params import LoraSection, TrainSection
 from sap2.training.adapters import attach
 from sap2.training.lists import ListDrawer
-from sap2.training.shapes import EMBEDDED
 
 
 def main() -> None:

@@ -4,13 +4,12 @@ import json
 import shutil
 from pathlib import Path
 
+from sap2.constants import EMBEDDED
 from sap2.errors import ModelError
 from sap2.files import atomic_dir
 from sap2.hub import HUB_SOURCE, PATTERNS, fetch
 
-__all__ = ["EMBEDDED", "resolve_base"]
-
-EMBEDDED = Path(__file__).parent.parent / "assets" / "base"
+__all__ = ["resolve_base"]
 
 
 def resolve_base(section, output: Path, reference: bool = False) -> dict:

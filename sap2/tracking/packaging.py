@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from sap2.base import EMBEDDED
+from sap2.constants import EMBEDDED
 from sap2.errors import ModelError
 from sap2.hub import HUB_SOURCE, present
 from sap2.params import TrackingSection, override_settings

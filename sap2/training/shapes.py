@@ -8,14 +8,12 @@ from typing import Any, cast
 from peft import get_peft_model
 from torch import device, nn
 
-import sap2
+from sap2.constants import EMBEDDED
 from sap2.errors import ModelError
 from sap2.model import MARKERS, Family, available_families, family_of, load_processor, sap_config
 from sap2.model.configuration import SapFields
 from sap2.params import LoraSection, TrainSection
 from sap2.training.adapters import lora_config
-
-EMBEDDED = Path(sap2.__file__).parent / "assets" / "base"
 
 
 @dataclass(frozen=True)

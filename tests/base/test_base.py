@@ -6,7 +6,8 @@ import huggingface_hub
 import pytest
 from tiny import build_tiny_base
 
-from sap2.base import EMBEDDED, resolve_base
+from sap2.base import resolve_base
+from sap2.constants import EMBEDDED
 from sap2.errors import ModelError
 from sap2.model import load_model, load_processor
 from sap2.model.families import FAMILIES

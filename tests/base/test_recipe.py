@@ -8,7 +8,7 @@ import soundfile
 import torch
 from transformers import Qwen2AudioForConditionalGeneration
 
-from sap2.base import EMBEDDED, recipe
+from sap2.base import recipe
 from sap2.base.adapters import AdapterRecipe, train_adapter, write_set
 from sap2.base.corpus import read_items, speech_section
 from sap2.base.hearing import HearingRecipe, ctc_head, train_ctc
@@ -25,6 +25,7 @@ from sap2.base.recipe import (
 )
 from sap2.base.settling import SettlingRecipe, settle
 from sap2.base.states import States, encode_corpus
+from sap2.constants import EMBEDDED
 from sap2.data.speech import Synthesiser
 from sap2.errors import InputError, ModelError
 from sap2.inference import load_recogniser

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from tiny import spoken
 
+from sap2.constants import EMBEDDED
 from sap2.data.audio import save_audio
 from sap2.files import sha256
 from sap2.manifest import Utterance, write_manifest
-from sap2.training.shapes import EMBEDDED
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = {

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from fake_stage import FakeStage
 
+from sap2.constants import EMBEDDED
 from sap2.evaluation import score
 from sap2.files import sha256
 from sap2.inference.index import KeywordIndex
 from sap2.inference.prefilter import cut
 from sap2.settings import Prefilter
-from sap2.training.shapes import EMBEDDED
 
 BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "prefilter"
 

@@ -16,11 +16,11 @@ from experiments.report import summarise, write_page
 from experiments.run import corpus, train, with_lists
 from experiments.run import test as run_test
 from experiments.weights import Observations, fit
+from sap2.constants import EMBEDDED
 from sap2.errors import ParamsError
 from sap2.inference import load_pruner
 from sap2.manifest import Utterance, read_manifest, spoken
 from sap2.settings import FirstPassWeights, PrunerSettings
-from sap2.training.shapes import EMBEDDED
 
 ROOT = Path(__file__).parents[2]
 GRID = ROOT / "experiments" / "grid.yaml"

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import build_tiny_base, tone
 
-from sap2.base import EMBEDDED
+from sap2.constants import EMBEDDED
 from sap2.inference import generate
 from sap2.inference.constraint import Selection
 from sap2.model import load_model, load_processor

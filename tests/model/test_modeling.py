@@ -8,9 +8,9 @@ from packaging.version import Version
 from tiny import tone
 from transformers import AutoConfig, AutoModel, AutoModelForMultimodalLM, Qwen2AudioForConditionalGeneration
 
+from sap2.constants import EMBEDDED
 from sap2.model import SapQwen2AudioConfig, SapQwen2AudioForConditionalGeneration, load_model, load_processor
 from sap2.prompts import pruning_prompt, recognition_prompt
-from sap2.training.shapes import EMBEDDED
 
 LISTS = [["Kathryn", "Maier", "Zbigniew"], [], ["a"], ["Myer"]]
 PROMPTS = [recognition_prompt(bool(words)) for words in LISTS]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tiny import tone
 from transformers import AutoProcessor, Qwen2AudioProcessor
 
-from sap2.base import EMBEDDED
+from sap2.constants import EMBEDDED
 from sap2.errors import InputError, ModelError
 from sap2.model import SapQwen2AudioProcessor, load_processor
 from sap2.prompts import CONTEXT_END, CONTEXT_START, SEPARATOR, pruning_prompt, recognition_prompt

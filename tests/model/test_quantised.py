@@ -8,6 +8,7 @@ from family_measures import corpus, losses
 from tiny import spoken, tone
 from transformers import BitsAndBytesConfig, Qwen2AudioForConditionalGeneration
 
+from sap2.constants import EMBEDDED
 from sap2.errors import ModelError
 from sap2.inference.loading import load_recogniser
 from sap2.model import load_model, load_processor, quantization, save_adapter
@@ -16,7 +17,7 @@ from sap2.prompts import pruning_prompt
 from sap2.settings import RecogniserSettings
 from sap2.training.adapters import attach
 from sap2.training.memory import memory
-from sap2.training.shapes import EMBEDDED, base_shape, count
+from sap2.training.shapes import base_shape, count
 
 LISTS = [["Kathryn", "Maier", "Zbigniew"], ["a"], []]
 WAVES = [tone(0.6, 1), tone(1.1, 3), tone(0.8, 4)]
