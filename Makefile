@@ -82,7 +82,7 @@ wheel: $(READY) ## Build the package in dist and check it as a release does
 
 base: $(READY) ## Make the embedded base from the data that experiments/base/params.yaml declares (minutes on a GPU, a day on a CPU)
 	$(WITH_ENV) dvc repro experiments/base/dvc.yaml
-	rm -rf sap2/assets/base && cp -r experiments/base/work/base sap2/assets/base
+	rm -rf sap2/assets/english/base && cp -r experiments/base/work/base sap2/assets/english/base
 
 ablation: $(READY) ## Train and test the methods, three seeds each (an hour or two), and write docs/results.md
 	$(WITH_ENV) dvc repro experiments/dvc.yaml:test

@@ -43,7 +43,7 @@ def fetch(name: str, revision: str | None, folder: Path, patterns: Sequence[str]
         revision,
         folder,
         patterns,
-        'give "embedded", a folder, or an id such as Qwen/Qwen2-Audio-7B-Instruct',
+        'give "embedded", "english", a folder, or an id such as Qwen/Qwen2-Audio-7B-Instruct',
         "base.path ",
     )
     # "COMMIT\nETAG\nTIME": written by huggingface_hub for every file it downloads into a folder

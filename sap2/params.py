@@ -245,7 +245,7 @@ class ListsSection(Section):
 class BaseSection(Section):
     """The speech language model that both stages are trained from."""
 
-    path: str = Field("embedded", min_length=1)  # "embedded", a folder in Hugging Face format, or a hub id
+    path: str = Field("embedded", min_length=1)  # "embedded", "english", a folder in Hugging Face format, or a hub id
     revision: str | None = None  # commit, tag or branch of a hub id; None = the newest
 
 

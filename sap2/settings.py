@@ -67,6 +67,7 @@ class FirstPassWeights(Settings):
     likeness: float = Field(2.2, ge=0, le=100)  # of the similarity to the best stretch of the transcript, 0 to 2
     likelihood: float = Field(0.3, ge=0, le=100)  # of the gain in the transcript's log-probability by the keyword
     prior: float = Field(2.2, ge=-100, le=100)  # added
+    promising: float = Field(3.0, ge=-100, le=100)  # log-odds without the likelihood, from which a keyword is tried
     candidates: int = Field(20, ge=1)  # maximum number of keywords tried per segment
 
 

@@ -4,7 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
-from sap2.constants import EMBEDDED
+from sap2.constants import EMBEDDED_BASES
 from sap2.errors import ModelError
 from sap2.files import atomic_dir
 from sap2.hub import HUB_SOURCE, PATTERNS, fetch
@@ -16,12 +16,12 @@ def resolve_base(section, output: Path, reference: bool = False) -> dict:
     """Put the base named by the `base` section into the folder `output`.
 
     Args:
-        section: `path` is "embedded", a folder in Hugging Face format or a hub id; `revision` pins a hub id.
+        section: `path` is "embedded", "english", a folder in Hugging Face format or a hub id; `revision` pins a hub id.
         reference: Of a hub id, keep hub.json alone, its id and commit, by which `sap2.hub.present` fetches it.
     Returns: `source`, `revision`, `model_type` and `bytes`.
     Raises: ModelError: there is no such folder or hub id, or it is not a model of a known family in safetensors.
     """
-    source = EMBEDDED if section.path == "embedded" else Path(section.path)
+    source = EMBEDDED_BASES.get(section.path) or Path(section.path)
     with atomic_dir(output) as partial:
         if source.is_dir():
             for pattern in PATTERNS:

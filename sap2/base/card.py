@@ -1,4 +1,4 @@
-"""The model card of the embedded base, written from what its run has noted."""
+"""The model card of the english base, written from what its run has noted."""
 
 import json
 from pathlib import Path
@@ -19,13 +19,14 @@ library_name: transformers
 tags: [automatic-speech-recognition, contextual-biasing]
 ---
 
-# The embedded base
+# The base "english"
 
 A small speech language model of exactly the Qwen2-Audio architecture (`Qwen2AudioForConditionalGeneration` loads it),
-so that the pipeline works on real English on a CPU without downloads: the encoder of OpenAI's Whisper {encoder} (MIT),
-{frozen}, its matrices in 8 bits (float8 e4m3); an average pool; a linear projector; a Qwen2 decoder of 6 layers and 256
-dimensions; a byte-level BPE tokenizer of 1,500 tokens with Qwen2-Audio's special tokens and the context markers. It
-writes lower-case words without punctuation.
+so that the pipeline works on people's English on a CPU without downloads: the encoder of OpenAI's Whisper {encoder}
+(MIT), {frozen}, its matrices in 8 bits (float8 e4m3); an average pool; a linear
+projector; a Qwen2 decoder of 6 layers and 256 dimensions; a byte-level BPE tokenizer of 1,500 tokens with Qwen2-Audio's
+special tokens and the context markers. It writes lower-case words without punctuation. Its configuration says that it
+tags keywords without an adapter (`tagging`) and pools windows by their mean (`weighting`), as it was trained.
 
 One part is not Qwen2-Audio's: `ctc.safetensors`, a head of {blocks} convolution blocks on the encoder's states that
 gives CTC scores of tokens and phonemes. Transcripts are decoded by decoder and CTC jointly (`inference.ctc_weight`;
@@ -48,13 +49,13 @@ gives CTC scores of tokens and phonemes. Transcripts are decoded by decoder and 
 One speaker in twenty is held out. `lectures` are sentences of the embedded corpus's train split, spoken by eSpeak NG,
 whose names are spelt anew each time; `read-aloud` are excerpts of the texts, each with a rare word, read by eSpeak NG.
 No invented name (by sound) and no sentence of the embedded corpus's dev and test splits is among them. The decoder also
-read {sentences:,} sentences of text ({files}).
+read {sentences:,} sentences of text:
+{files}.
 
 ## Held-out recordings
 
-By the decoder alone. Lists have up to 50 keywords, some of them spoken. `recordings` are people,
-`lectures` are synthetic. Share of the
-spoken keywords that are written: "keywords".
+By the decoder alone, which in use is joined by CTC. Lists have up to 50 keywords, some of them spoken. The recordings
+are people's, the lectures synthetic. "Keywords" is the share of the spoken keywords that are written.
 
 | training | step | WER, no list | keywords | WER, list | keywords | lectures: WER, no list | WER, list | keywords |
 | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |

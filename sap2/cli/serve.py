@@ -18,7 +18,10 @@ feedback = typer.Typer(no_args_is_help=True, help="Collect training data from se
 def serve(
     model: Annotated[
         str,
-        typer.Option(metavar="MODEL", help="models:/NAME@ALIAS (followed), models:/NAME/VERSION, or a folder."),
+        typer.Option(
+            metavar="MODEL",
+            help="models:/NAME@ALIAS (followed), models:/NAME/VERSION, a folder, or english (contained).",
+        ),
     ] = "models",
     host: Annotated[str, typer.Option(help="Address to listen on; other machines need SAP2_API_KEY.")] = ("127.0.0.1"),
     port: Annotated[int, typer.Option(min=1, max=65535)] = 8000,

@@ -26,7 +26,12 @@ KeywordsFileOption = Annotated[
     typer.Option(metavar="FILE", help="Keywords, separated by lines or commas (# begins a comment), or an index."),
 ]
 ModelOption = Annotated[
-    str, typer.Option(metavar="DIR", help="Folder with base, pruner and recogniser, or models:/NAME/VERSION.")
+    str,
+    typer.Option(
+        metavar="DIR",
+        help="Folder with base, pruner and recogniser; models:/NAME/VERSION; or english, which the package contains "
+        "and which is used where there is no folder models.",
+    ),
 ]
 SlideTimesOption = Annotated[
     Path | None, typer.Option(metavar="FILE", help="Lines of time and page, or a video with a chapter per page.")

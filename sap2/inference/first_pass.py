@@ -16,7 +16,6 @@ from sap2.settings import FirstPassWeights
 __all__ = ["Written", "chances", "at_best_words", "written"]
 
 PLACES = 4  # positions in the transcript at which a keyword is tried
-PROMISING = 3.0  # minimum log-odds of a keyword to be tried; the model's score rarely raises them
 
 
 @dataclass(frozen=True)
@@ -51,7 +50,7 @@ def written(text: str, tags: Mapping[str, float], weights: FirstPassWeights) -> 
     odds = weights.tag * np.array([tags[word] for word in listed]) + weights.likeness * most + weights.prior
     candidates = []
     for column in np.argsort(-odds, kind="stable")[: weights.candidates]:
-        if odds[column] < PROMISING:
+        if odds[column] < weights.promising:
             break
         for row in np.argsort(-alike[:, column], kind="stable")[:PLACES]:
             start, end = spans[row]

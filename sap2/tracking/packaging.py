@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from sap2.constants import EMBEDDED
+from sap2.constants import ENGLISH
 from sap2.errors import ModelError
 from sap2.hub import HUB_SOURCE, present
 from sap2.params import TrackingSection, override_settings
@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 PARTS = ("base", "pruner", "recogniser")
-DEFAULT_MODEL, EMBEDDED_MODEL = "models", "embedded"
+DEFAULT_MODEL, ENGLISH_MODEL = "models", "english"
 MODEL_NAME = "sap2"
 PACKAGE = Path(__file__).parents[1]
 # Direct imports of the transcription code.
@@ -97,7 +97,8 @@ def load_recogniser(
     and missing files are reported on stderr.
 
     Args:
-        model: Besides these, "embedded" is the package's base without adapters, as is "models" without such a folder.
+        model: Besides these, "english" is the recogniser that the package contains, a base without adapters; so is
+            "models" where there is no such folder.
         overrides: `inference.num_beams=4` texts, which change settings.
         pruner_model: Full checkpoint of stage 1, if each stage has its own; `model` is then stage 2's checkpoint.
     Raises: ModelError: the folder lacks a part, or a setting is unusable. TrackingError: see `load_registered`.
@@ -105,11 +106,11 @@ def load_recogniser(
     if pruner_model is None and model.startswith("models:/"):
         return load_registered(section, model, overrides)
     folder = Path(model)
-    if pruner_model is None and (model == EMBEDDED_MODEL or (model == DEFAULT_MODEL and not folder.exists())):
-        hint = "" if model == EMBEDDED_MODEL else f", as there is no folder {DEFAULT_MODEL!r} here"
-        print(f"model: the embedded recogniser{hint}; --model chooses another", file=sys.stderr)
-        settings = _overridden(read_settings(EMBEDDED.parent / SETTINGS_FILE), "embedded", overrides)
-        return build({"base": str(EMBEDDED)}, settings)
+    if pruner_model is None and (model == ENGLISH_MODEL or (model == DEFAULT_MODEL and not folder.exists())):
+        reason = "" if model == ENGLISH_MODEL else f", as there is no folder {DEFAULT_MODEL}; --model chooses another"
+        print(f"model: english, which the package contains{reason}", file=sys.stderr)
+        settings = _overridden(read_settings(ENGLISH / SETTINGS_FILE), ENGLISH_MODEL, overrides)
+        return build({"base": str(ENGLISH / "base")}, settings)
     missing = [name for name in PARTS if not (folder / name).is_dir()]
     if missing and pruner_model is None:
         raise ModelError(

@@ -8,7 +8,7 @@ from typing import Any, cast
 from peft import get_peft_model
 from torch import device, nn
 
-from sap2.constants import EMBEDDED
+from sap2.constants import EMBEDDED_BASES
 from sap2.errors import ModelError
 from sap2.model import MARKERS, Family, available_families, family_of, load_processor, sap_config
 from sap2.model.configuration import SapFields
@@ -52,14 +52,14 @@ class Sizes:
 
 
 def base_shape(path: str, projection_rank: int = 0) -> Shape:
-    """Return the shape of `base.path`: the embedded base, a folder, or a hub id; nothing is downloaded.
+    """Return the shape of `base.path`: an embedded base, a folder, or a hub id; nothing is downloaded.
 
     Args:
         projection_rank: Rank of the pooling's learned projections, 0 = none.
     Raises: ModelError: the folder has no base of a known family, or the hub id is neither in the local cache nor a
         published base.
     """
-    folder = EMBEDDED if path == "embedded" else Path(path)
+    folder = EMBEDDED_BASES.get(path) or Path(path)
     added: dict[str, Any] = {"projection_rank": projection_rank, "trained_markers": True}
     if folder.is_dir():
         added["trained_markers"] = bool(load_processor(folder).added_markers)
