@@ -32,7 +32,7 @@ def replacements(text: str, keywords: Sequence[str]) -> list[Replacement]:
         return []
     spans, alike = likeness(words, keywords)
     same = alike > SAME
-    has = same.any(0)
+    has = np.any(same, axis=0)
     known = {index for (start, end), row in zip(spans, same, strict=True) if row.any()
              for index in range(start, end)}  # fmt: skip
     return [

@@ -156,9 +156,8 @@ def build(artifacts: Mapping[str, str], settings: RecogniserSettings):
     """Load a recogniser from the folders of its parts and settings, onto a GPU if available."""
     from sap2.inference import best_device, load_recogniser
 
-    return load_recogniser(
-        **{part: present(folder) for part, folder in artifacts.items()}, settings=settings, device=best_device()
-    )
+    pruner, recogniser = (present(artifacts[part]) if part in artifacts else None for part in PARTS[1:])
+    return load_recogniser(present(artifacts["base"]), pruner, recogniser, settings, device=best_device())
 
 
 def pip_requirements() -> list[str]:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sap2.inference.first_pass import PLACES, PROMISING, Written, chances, written
+from sap2.inference.first_pass import PLACES, Written, chances, written
 from sap2.inference.prefilter import similarity
 from sap2.settings import FirstPassWeights
 
@@ -43,7 +43,7 @@ def test_only_likely_keywords_are_tried(heard, tags):
     alike = similarity(" ".join(heard), list(tags))
     expected = {
         word for word, like in zip(tags, alike, strict=True)
-        if WEIGHTS.tag * tags[word] + WEIGHTS.likeness * like + WEIGHTS.prior >= PROMISING
+        if WEIGHTS.tag * tags[word] + WEIGHTS.likeness * like + WEIGHTS.prior >= WEIGHTS.promising
     }  # fmt: skip
     assert {candidate.keyword for candidate in tried} == expected
     for candidate in tried:
