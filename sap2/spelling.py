@@ -4,8 +4,9 @@
                                                      --restored--> "ask Dr. Meyer about GPT-4"
 
 A base trained on lower-case words of the letters a to z and apostrophes, such as the embedded base, only knows keywords
-in that form. The field `spelling` of a base's processor_config.json states the form it reads: `folded`, or `as-given`
-as with Qwen2-Audio. Scripts without the letters a to z keep their characters, in lower case.
+in that form. The field `spelling` of a base's processor_config.json states the form it reads: `folded`;
+`folded-possessive`, which keeps the ending of "Meyer's"; or `as-given` as with Qwen2-Audio. Scripts without the letters
+a to z keep their characters, in lower case.
 """
 
 import re
@@ -14,10 +15,21 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple, TypeVar
 
-__all__ = ["AS_GIVEN", "FOLDED", "SPELLINGS", "ReadList", "Words", "composed", "forms", "occurrences", "outermost"]
+__all__ = [
+    "AS_GIVEN",
+    "FOLDED",
+    "FOLDED_POSSESSIVE",
+    "SPELLINGS",
+    "ReadList",
+    "Words",
+    "composed",
+    "forms",
+    "occurrences",
+    "outermost",
+]
 
-AS_GIVEN, FOLDED = "as-given", "folded"
-SPELLINGS = (AS_GIVEN, FOLDED)
+AS_GIVEN, FOLDED, FOLDED_POSSESSIVE = "as-given", "folded", "folded-possessive"
+SPELLINGS = (AS_GIVEN, FOLDED, FOLDED_POSSESSIVE)
 
 Words = tuple[str, ...]
 Value = TypeVar("Value")
@@ -75,15 +87,19 @@ class ReadList:
     "Kathryn Meyer's slide on GPT-4"
 
     Args:
-        spelling: The base's form: `folded` or `as-given`.
+        spelling: The base's form: one of `SPELLINGS`.
         read_as: What each keyword is read as, if that is known.
     """
 
     def __init__(self, keywords: Iterable[str], spelling: str, read_as: Mapping[str, tuple[str, ...]] | None = None):
-        self._folded = spelling == FOLDED
+        self._folded = spelling != AS_GIVEN
         if read_as is None:
             words = list(dict.fromkeys(keywords))
-            read_as = _folded(words) if self._folded else {word: (_tidy(word),) for word in words}
+            read_as = (
+                _folded(words, spelling == FOLDED_POSSESSIVE)
+                if self._folded
+                else {word: (_tidy(word),) for word in words}
+            )
         self.read_as, self.keywords = read_as, list(read_as)
         self._places: dict[str, list[int]] = {}  # by form, of the keywords that are read so
         for place, several in enumerate(read_as.values()):
@@ -192,14 +208,14 @@ def composed(text: str) -> str:
     return text if text.isascii() else unicodedata.normalize("NFC", text)
 
 
-def _folded(keywords: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """Map each keyword to its readings. "Meyer's" is read as "meyer", unless "Meyer" is listed too."""
+def _folded(keywords: Sequence[str], possessive: bool) -> dict[str, tuple[str, ...]]:
+    """Map each keyword to its readings. "Meyer's" is read as "meyer", unless `possessive` or "Meyer" is listed too."""
     read_as = {word: _readings(word) for word in keywords}
     possessives = [word for word in keywords if _POSSESSIVE.search(_unquoted(_tidy(word)))]
     if possessives:
         others = {read_as[word] for word in read_as.keys() - set(possessives)}
         for word in possessives:
-            if read_as[word] in others:
+            if possessive or read_as[word] in others:
                 read_as[word] = tuple(f"{form}'s" for form in read_as[word])
     return read_as
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import sap2.spelling as spelling
-from sap2.spelling import AS_GIVEN, FOLDED, ReadList, forms, occurrences, outermost
+from sap2.spelling import AS_GIVEN, FOLDED, FOLDED_POSSESSIVE, ReadList, forms, occurrences, outermost
 
 # A keyword as written, what the base reads, what it may write, and what stands in the transcript.
 WRITTEN = [
@@ -76,6 +76,13 @@ def test_a_possessive_beside_its_name_is_a_keyword_of_its_own():
     assert listed.read == ["meyer", "meyer's"]
     assert listed.given(["meyer"]) == ["Meyer"]
     assert listed.restored("meyer's talk", ["meyer's"]) == "Meyer's talk"
+
+
+def test_a_base_that_knows_possessives_reads_them():
+    listed = ReadList(["Redman’s", "Brandon"], FOLDED_POSSESSIVE)
+    assert listed.read == ["redman's", "brandon"]
+    assert listed.given(["redman's"]) == ["Redman’s"]
+    assert listed.restored("at redman's farm with brandon", listed.read) == "at Redman's farm with Brandon"
 
 
 def test_only_the_keywords_given_are_restored():

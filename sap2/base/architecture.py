@@ -14,7 +14,7 @@ from transformers import (
 
 from sap2.base.whisper import Encoder
 from sap2.model import SapQwen2AudioProcessor
-from sap2.spelling import FOLDED
+from sap2.spelling import FOLDED_POSSESSIVE
 
 __all__ = ["VOCABULARY", "build_model", "build_processor"]
 
@@ -51,7 +51,7 @@ def build_processor(texts: Iterable[str]) -> SapQwen2AudioProcessor:
         tokenizer,
         chat_template=CHAT_TEMPLATE,
         leading_blank=True,
-        spelling=FOLDED,
+        spelling=FOLDED_POSSESSIVE,
     )
 
 

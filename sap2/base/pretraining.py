@@ -38,7 +38,7 @@ class Recipe(Section):
 
     encoder: str = "base"  # "base" or "tiny.en" of Whisper, or a folder with a Qwen2-Audio model
     tuned_layers: int = Field(2, ge=0)  # number of the encoder's last layers that are trained
-    steps: int = Field(7000, ge=1)
+    steps: int = Field(2700, ge=1)
     seconds: float = Field(960.0, ge=10)  # speech per batch, at most
     rows: int = Field(256, ge=2)  # recordings per batch, at most
     common_words: int = Field(5000, ge=0)  # most frequent words, which no list holds (as Le et al., 2021)

@@ -37,7 +37,7 @@ PROBES = (0.0, 0.5)
 class SettlingRecipe(Section):
     """Settings of the training."""
 
-    steps: int = Field(2200, ge=1)
+    steps: int = Field(1000, ge=1)
     seconds: float = Field(180.0, ge=10)  # speech per batch, at most
     rows: int = Field(64, ge=2)  # recordings per batch, at most
     learning_rate: float = Field(4e-4, gt=0)  # peak
