@@ -50,7 +50,7 @@ def test_it_is_used_where_there_is_no_folder_of_models(monkeypatch, tmp_path, ca
     loaded = load_recogniser(TrackingSection(), "models", ["inference.num_beams=1"])
     assert loaded.pruner.tagging and loaded.transcriber.stage.ctc
     assert capsys.readouterr().err == (
-        "model: english, which the package contains, as there is no folder models; --model chooses another\n"
+        "model: english, included in the package (no folder models here; --model chooses another)\n"
         "settings: english; inference.num_beams 1 instead of 4\n"
     )
     (tmp_path / "models").mkdir()

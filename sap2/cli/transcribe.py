@@ -29,8 +29,8 @@ ModelOption = Annotated[
     str,
     typer.Option(
         metavar="DIR",
-        help="Folder with base, pruner and recogniser; models:/NAME/VERSION; or english, which the package contains "
-        "and which is used where there is no folder models.",
+        help="Folder with base, pruner and recogniser; models:/NAME/VERSION; or english, included in the package "
+        "and used without a folder models.",
     ),
 ]
 SlideTimesOption = Annotated[

@@ -97,8 +97,8 @@ def load_recogniser(
     and missing files are reported on stderr.
 
     Args:
-        model: Besides these, "english" is the recogniser that the package contains, a base without adapters; so is
-            "models" where there is no such folder.
+        model: Besides these, "english" is the recogniser in the package, a base without adapters; "models" falls back
+            to it if there is no such folder.
         overrides: `inference.num_beams=4` texts, which change settings.
         pruner_model: Full checkpoint of stage 1, if each stage has its own; `model` is then stage 2's checkpoint.
     Raises: ModelError: the folder lacks a part, or a setting is unusable. TrackingError: see `load_registered`.
@@ -107,8 +107,8 @@ def load_recogniser(
         return load_registered(section, model, overrides)
     folder = Path(model)
     if pruner_model is None and (model == ENGLISH_MODEL or (model == DEFAULT_MODEL and not folder.exists())):
-        reason = "" if model == ENGLISH_MODEL else f", as there is no folder {DEFAULT_MODEL}; --model chooses another"
-        print(f"model: english, which the package contains{reason}", file=sys.stderr)
+        reason = "" if model == ENGLISH_MODEL else f" (no folder {DEFAULT_MODEL} here; --model chooses another)"
+        print(f"model: english, included in the package{reason}", file=sys.stderr)
         settings = _overridden(read_settings(ENGLISH / SETTINGS_FILE), ENGLISH_MODEL, overrides)
         return build({"base": str(ENGLISH / "base")}, settings)
     missing = [name for name in PARTS if not (folder / name).is_dir()]
