@@ -1,7 +1,6 @@
 """The contained recogniser of people's English: on recordings of people, with lists as people write them."""
 
 import csv
-import json
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,7 @@ from transformers import Qwen2AudioForConditionalGeneration
 from sap2.base import resolve_base
 from sap2.constants import EMBEDDED_BASES, ENGLISH
 from sap2.data.audio import load_audio
+from sap2.deep_bias import parse_rows
 from sap2.errors import ModelError
 from sap2.evaluation import score
 from sap2.files import sha256
@@ -33,7 +33,8 @@ def english():
 @pytest.fixture(scope="module")
 def people():
     """Every hundredth utterance: recording, reference text, and list of 100."""
-    lists = {line.split("\t")[0]: json.loads(line.split("\t")[3]) for line in LISTS.read_text().splitlines()}
+    rows = parse_rows(str(LISTS), enumerate(LISTS.read_text(encoding="utf-8").splitlines(), 1))
+    lists = {row.id: list(row.keywords) for row in rows}
     with (SPEECH / "utterances.tsv").open(encoding="utf-8") as file:
         rows = [row for row in csv.DictReader(file, delimiter="\t") if row["id"] in lists][::100][:UTTERANCES]
     return [(load_audio(SPEECH / row["audio"]), row["text"].lower(), lists[row["id"]]) for row in rows]

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 
 from sap2.data.audio import load_audio
+from sap2.deep_bias import parse_rows
 from sap2.evaluation import score
 from sap2.files import atomic_file, read_jsonl
 from sap2.params import TrackingSection
@@ -67,8 +68,8 @@ def utterances(speech: Path, every: int) -> list[dict[str, str]]:
 
 def published(lists: Path) -> dict[str, list[str]]:
     """Return the list of each utterance."""
-    rows = (line.split("\t") for line in lists.read_text(encoding="utf-8").splitlines())
-    return {row[0]: json.loads(row[3]) for row in rows}
+    lines = enumerate(lists.read_text(encoding="utf-8").splitlines(), 1)
+    return {row.id: list(row.keywords or ()) for row in parse_rows(str(lists), lines)}
 
 
 def results(work: Path) -> Iterator[dict]:
