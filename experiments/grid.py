@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from sap2.errors import ParamsError
 from sap2.params import Params, load_params
@@ -37,6 +37,7 @@ class Grid(_Strict):
     seeds: list[int]
     common: list[str]
     corpora: dict[str, list[str]]
+    every: int = Field(1, ge=1)  # of the test splits, every Nth utterance is used
     sizes: Sizes
     trainings: dict[str, Training]
     main: list[str]  # trained with every seed

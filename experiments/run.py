@@ -2,7 +2,7 @@
 
     python -m experiments.run corpus
     python -m experiments.run train tpi 1
-    python -m experiments.run test tpi 1
+    python -m experiments.run --grid experiments/people/grid.yaml test tpi 1
 
 corpus → train → test, each through the pipeline's stages, so that the measured code is that of `dvc repro` and
 Kubeflow.
@@ -18,6 +18,7 @@ import numpy as np
 
 from experiments.grid import Grid, load_grid
 from sap2 import stages
+from sap2.constants import EMBEDDED_BASES
 from sap2.data.lectures import COMMON_WORDS
 from sap2.data.names import Split, draw_sound
 from sap2.files import atomic_dir, sha256
@@ -25,32 +26,46 @@ from sap2.inference.corpus import decode_split, prune_splits
 from sap2.manifest import Utterance, read_manifest, relocated, spoken, write_manifest
 from sap2.tracking.provenance import code_state
 
-HERE = Path("experiments")
-GRID = HERE / "grid.yaml"
+GRID = Path("experiments/grid.yaml")
+HERE = GRID.parent
 EXPERIMENT = "tracking.experiment=sap2-asr-ablation"
 SIZED = "n{}"  # name of the test set with lists of that many keywords
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--grid", type=Path, default=GRID, help=f"results lie beside it (default: {GRID})")
     steps = parser.add_subparsers(dest="step", required=True)
     steps.add_parser("corpus", help="synthesise the corpora and make the lists")
     for step, help in (("train", "train both stages"), ("test", "prune and transcribe every test set")):
         command = steps.add_parser(step, help=help)
         command.add_argument("training", help="a name of grid.yaml")
         command.add_argument("seed", type=int)
-    options, grid = parser.parse_args(), load_grid(GRID)
+    options = parser.parse_args()
+    grid, work = load_grid(options.grid), options.grid.parent
     if options.step == "corpus":
-        corpus(grid)
+        corpus(grid, work)
+        return
+    base = EMBEDDED_BASES.get(grid.params().base.path, stages.BASE)
+    if options.step == "train":
+        train(grid, options.training, options.seed, work, base)
     else:
-        (train if options.step == "train" else test)(grid, options.training, options.seed)
+        test(grid, options.training, options.seed, work, base)
 
 
 def corpus(grid: Grid, work: Path = HERE) -> None:
-    """Generate the corpora under `work/corpora`, and manifests of the first test split with lists of other sizes."""
+    """Prepare the corpora under `work/corpora`, and manifests of the first test split with lists of other sizes."""
     with atomic_dir(work / "corpora") as partial:
         for name, changes in grid.corpora.items():
-            print(stages.prepare(grid.params(*changes).prepare, partial / name))
+            params = grid.params(*changes)
+            if params.prepare.source == "lectures":
+                print(stages.prepare(params.prepare, partial / name))
+            else:
+                print(stages.prepare(params.prepare, partial / f"{name}-prepared"))
+                print(stages.lists(params.lists, partial / f"{name}-prepared", partial / name))
+            if grid.every > 1:
+                test_split = partial / name / "test.jsonl"
+                write_manifest(test_split, read_manifest(test_split)[:: grid.every])
         manifest = partial / grid.first / "test.jsonl"
         utterances = read_manifest(manifest)[: grid.sizes.of]
         for size in grid.sizes.lists:
@@ -133,7 +148,7 @@ def test(grid: Grid, name: str, seed: int, work: Path = HERE, base: Path = stage
                 models / "recogniser",
                 partial / test_set,
             )
-        made = code_state() | {"grid": sha256(GRID), "params": sha256("params.yaml")}
+        made = code_state() | {"grid": sha256(work / GRID.name), "params": sha256("params.yaml")}
         (partial / "made.json").write_text(json.dumps(made, indent=2) + "\n", encoding="utf-8")
 
 
