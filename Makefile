@@ -25,7 +25,7 @@ WITH_ENV := PATH="$(CURDIR)/$(BIN):$$PATH"
 unexport VIRTUAL_ENV PYTHONHOME
 
 .DEFAULT_GOAL := help
-.PHONY: help repro test quick image faults fuzz trainings soak lint types format docs wheel base ablation ablation-more lock audit sbom env clean
+.PHONY: help repro test quick image faults fuzz trainings soak lint types format docs wheel base ablation ablation-more ablation-people lock audit sbom env clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -91,6 +91,10 @@ ablation: $(READY) ## Train and test the methods, three seeds each (an hour or t
 ablation-more: $(READY) ## The same for poolings, windows and lists (more hours)
 	$(WITH_ENV) dvc repro experiments/dvc.yaml:test-more experiments/dvc.yaml:test-again
 	$(BIN)/python -m experiments.report
+
+ablation-people: $(READY) ## The methods on people's recordings (six hours); wants corpora/LibriSpeech and corpora/is21_deep_bias
+	$(WITH_ENV) dvc repro experiments/people/dvc.yaml
+	$(BIN)/python -m experiments.report --grid experiments/people/grid.yaml
 
 lock: $(TOOLS)/.ready ## Write requirements.lock anew: every package of the environment with its hashes
 	$(TOOLS)/bin/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 \

@@ -1,10 +1,11 @@
-"""Score the ablation's results, and write the tables, plots and verdicts of docs/results.md.
+"""Score a grid's results, and write the tables, plots and verdicts of docs/results.md.
 
     python -m experiments.report
+    python -m experiments.report --grid experiments/people/grid.yaml
 
-All figures come from the transcripts under experiments/results, scored here by sap2.evaluation; the page contains only
-figures of experiments/summary.json. The seeds of a training are scored together, each utterance once per seed; the
-intervals draw talks with the results of all seeds.
+All figures come from the transcripts under `results` beside the grid, scored here by sap2.evaluation; the page contains
+only figures of both grids' summary.json. The seeds of a training are scored together, each utterance once per seed; the
+intervals draw talks (speakers of LibriSpeech) with the results of all seeds.
 """
 
 import argparse
@@ -25,24 +26,33 @@ from sap2.files import atomic_file
 
 __all__ = ["summarise", "write_page"]
 
-PAGE, IMAGES, SUMMARY = Path("docs/results.md"), Path("docs/images"), HERE / "summary.json"
+PAGE, IMAGES, SUMMARY = Path("docs/results.md"), Path("docs/images"), "summary.json"
+PEOPLE = HERE / "people"
 RATES = {"b_wer": "B-WER %", "u_wer": "U-WER %", "wer": "WER %"}
+SOURCES = ["training", "seed", "commit", "changed files", "params", "grid"]
 MISSING = "–"  # a training that has not run yet
 
 Summary = dict[str, Any]
+Scored = tuple[Grid, Summary]
 Figures = Mapping[str, Sequence[float | None]]
 
 
 def main() -> None:
-    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
-    grid = load_grid(GRID)
-    summary = summarise(grid)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--grid", type=Path, default=GRID, help=f"whose results are scored (default: {GRID})")
+    work = parser.parse_args().grid.parent
+    grid = load_grid(work / GRID.name)
+    summary = summarise(grid, work / "results")
     if not summary["trainings"]:
-        raise SystemExit(f"{HERE / 'results'}: no results yet; run `make ablation`")
-    with atomic_file(SUMMARY) as partial:
+        raise SystemExit(f"{work / 'results'}: no results yet; run `make ablation`, or `make ablation-people`")
+    with atomic_file(work / SUMMARY) as partial:
         partial.write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
-    write_page(grid, summary)
-    print(f"{PAGE}: {len(summary['trainings'])} of {len(grid.trainings)} trainings, from {SUMMARY}")
+    write_page(_summary(HERE), _summary(PEOPLE))
+    print(f"{PAGE}: {len(summary['trainings'])} of {len(grid.trainings)} trainings, from {work / SUMMARY}")
+
+
+def _summary(work: Path) -> Scored:
+    return load_grid(work / GRID.name), json.loads((work / SUMMARY).read_text(encoding="utf-8"))
 
 
 def summarise(grid: Grid, results: Path = HERE / "results", samples: int = 1000) -> Summary:
@@ -100,16 +110,18 @@ def _thresholds(path: Path) -> list[list[float]]:
         return [[float(row["recall"]), float(row["precision"])] for row in csv.DictReader(lines) if row["precision"]]
 
 
-def write_page(grid: Grid, summary: Summary, page: Path = PAGE, images: Path = IMAGES) -> None:
-    """Write the tables and plots of a summary."""
+def write_page(lectures: Scored, people: Scored, page: Path = PAGE, images: Path = IMAGES) -> None:
+    """Write the tables and plots of both grids."""
     images.mkdir(parents=True, exist_ok=True)
+    grid, summary = lectures
     _draw_sizes(summary, images / "ablation-list-size.png")
     _draw_selection(grid, summary, images / "ablation-selection.png")
     with atomic_file(page) as partial:
-        partial.write_text(_page(grid, summary), encoding="utf-8")
+        partial.write_text(_page(lectures, people), encoding="utf-8")
 
 
-def _page(grid: Grid, summary: Summary) -> str:
+def _page(lectures: Scored, people: Scored) -> str:
+    grid, summary = lectures
     trainings = summary["trainings"]
     rates = [*RATES.values(), "false alarms / 100"]
     pruning = ["stage 1: recall", "precision"]
@@ -121,30 +133,45 @@ def _page(grid: Grid, summary: Summary) -> str:
                 scored = trainings.get(name)
                 yield [*said, *_cells(scored, test_set, "predicted"), *_stage_1(scored, test_set)]
 
-    methods = [
-        [grid.trainings[name].says, _context(name, context), *_cells(trainings.get(name), grid.first, context)]
-        for name in grid.main
-        for context in (CONTEXTS if name.startswith("tpi") else ("none", "predicted"))
-    ]
+    def served(own: Grid, scored: Summary) -> list[list[str]]:
+        """Return each training with its own way of giving keywords."""
+        return [
+            [training.says, *_cells(scored.get(name), own.first, "predicted"), *_stage_1(scored.get(name), own.first)]
+            for name, training in own.trainings.items()
+        ]
+
     sized = {name: [SIZED.format(size) for size in training.sizes] for name, training in grid.trainings.items()}
     template = (Path(__file__).parent / "results.md.j2").read_text(encoding="utf-8")
     return Environment(undefined=StrictUndefined, keep_trailing_newline=True).from_string(template).render(
         samples=summary["samples"],
         missing=MISSING,
         sizes=grid.sizes,
-        methods=_table(["training", "keywords given", "seeds", *rates], methods),
+        methods=_table(["training", "keywords given", "seeds", *rates], _methods(*lectures)),
+        people=_table(["training", "keywords given", "seeds", *rates], _methods(*people)),
+        people_aims=_table(["question", "measured", "answer"], _answers(*people)),
+        people_served=_table(["training", "seeds", *rates, *pruning], served(people[0], people[1]["trainings"])),
+        people_sources=_table(SOURCES, _sources(people[1]["trainings"])),
+        every=people[0].every,
         aims=_table(["aim", "measured", "met"], _verdicts(grid, trainings)),
-        trainings=_table(
-            ["training", "seeds", *rates, *pruning], rows(grid.trainings, lambda _: [grid.first])
-        ),
+        trainings=_table(["training", "seeds", *rates, *pruning], served(grid, trainings)),
         corpora=_table(
             ["training", "test set", "seeds", *rates, *pruning], rows(grid.main, lambda _: grid.corpora, str)
         ),
         lengths=_table(
             ["training", "N", "seeds", *rates, *pruning], rows(sized, sized.__getitem__, lambda test_set: test_set[1:])
         ),
-        sources=_table(["training", "seed", "commit", "changed files", "params", "grid"], _sources(trainings)),
+        sources=_table(SOURCES, _sources(trainings)),
     )  # fmt: skip
+
+
+def _methods(grid: Grid, summary: Summary) -> list[list[str]]:
+    """Return the main trainings' error rates with each context that they were tested with."""
+    trainings = summary["trainings"]
+    return [
+        [grid.trainings[name].says, _context(name, context), *_cells(trainings.get(name), grid.first, context)]
+        for name in grid.main
+        for context in (CONTEXTS if name.startswith("tpi") else ("none", "predicted"))
+    ]
 
 
 def _context(name: str, context: str) -> str:
@@ -173,22 +200,70 @@ def _written(measure: Sequence[float | None], digits: int) -> str:
     return f"{value:.{digits}f}" if low is None else f"{value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
 
 
+def _figure(trainings: Summary, name: str, test_set: str, context: str, what: str) -> Measure | None:
+    scored = trainings.get(name, {}).get("sets", {}).get(test_set, {}).get(context, {})
+    values = {
+        **scored.get("figures", {}),
+        **{f"stage_1_{key}": value for key, value in scored.get("stage_1", {}).items()},
+    }
+    return Measure(*values[what]) if what in values and values[what][0] is not None else None
+
+
+def _verdict(text: str, measures: Sequence[Measure | None], shown: str, holds: Callable[..., bool]) -> list[str]:
+    if None in measures:
+        return [text, MISSING, "not measured"]
+    return [
+        text,
+        shown.format(*(measure.value for measure in measures if measure)),
+        "yes" if holds(*measures) else "**no**",
+    ]
+
+
+def _answers(grid: Grid, summary: Summary) -> Iterator[list[str]]:
+    """Yield each question that recordings of people answer."""
+
+    def pair(what: str, *sides: tuple[str, str]) -> list[Measure | None]:
+        return [_figure(summary["trainings"], name, grid.first, context, what) for name, context in sides]
+
+    rates, shares = "{:.2f} % against {:.2f} %", "{:.3f} against {:.3f}"
+    two = ("tpi", "predicted")
+    yield _verdict(
+        "Does a list pay? Two stages: B-WER at most 0.6 times that without a list, intervals apart",
+        pair("b_wer", two, ("tpi", "none")),
+        rates,
+        lambda ours, none: ours.value <= 0.6 * none.value and _apart(ours, none),
+    )
+    yield _verdict(
+        "U-WER within 0.5 points of that without a list",
+        pair("u_wer", two, ("tpi", "none")),
+        rates,
+        lambda ours, none: ours.value <= none.value + 0.5,
+    )
+    for says, other in (
+        ("Does pruning pay? B-WER lower than in one stage with the whole list, intervals apart", ("pc", "predicted")),
+        ("B-WER lower than that of the same two-stage model with the whole list, intervals apart", ("tpi", "full")),
+        ("Does speech-driven pooling pay? B-WER lower than by plain mean, intervals apart", ("tpi-mean", "predicted")),
+    ):  # fmt: skip
+        yield _verdict(says, pair("b_wer", two, other), rates, _lower)
+    for says, other in (
+        ("Or stage 1's recall higher, intervals apart", ("tpi-mean", "predicted")),
+        ("Do tags and first pass pay? Recall higher than by its answer, intervals apart", ("answer", "predicted")),
+    ):  # fmt: skip
+        yield _verdict(says, pair("stage_1_recall", two, other), shares, lambda ours, theirs: _lower(theirs, ours))
+
+
+def _lower(measure: Measure, other: Measure) -> bool:
+    """Return whether a measure is lower than another one, their intervals disjoint."""
+    return measure.value < other.value and _apart(measure, other)
+
+
 def _verdicts(grid: Grid, trainings: Summary) -> Iterator[list[str]]:
     """Yield each aim, its measurement and verdict; an aim with missing trainings is not met."""
 
     def figure(name: str, test_set: str, context: str, what: str) -> Measure | None:
-        scored = trainings.get(name, {}).get("sets", {}).get(test_set, {}).get(context, {})
-        values = {
-            **scored.get("figures", {}),
-            **{f"stage_1_{key}": value for key, value in scored.get("stage_1", {}).items()},
-        }
-        return Measure(*values[what]) if what in values and values[what][0] is not None else None
+        return _figure(trainings, name, test_set, context, what)
 
-    def aim(text: str, measures: Sequence[Measure | None], shown: str, holds) -> list[str]:
-        if None in measures:
-            return [text, MISSING, "not measured"]
-        return [text, shown.format(*(measure.value for measure in measures)), "yes" if holds(*measures) else "**no**"]
-
+    aim = _verdict
     first = grid.first
     two, none = (figure("tpi", first, context, "b_wer") for context in ("predicted", "none"))
     yield aim(
@@ -214,13 +289,13 @@ def _verdicts(grid: Grid, trainings: Summary) -> Iterator[list[str]]:
             f"W = {window}: B-WER lower than with the plain mean, intervals apart",
             [figure(name, first, "predicted", "b_wer") for name in (speech, mean)],
             "{:.2f} % against {:.2f} %",
-            lambda ours, theirs: ours.value < theirs.value and _apart(ours, theirs),
+            _lower,
         )
         yield aim(
             f"W = {window}: or stage 1's recall higher, intervals apart",
             [figure(name, first, "predicted", "stage_1_recall") for name in (speech, mean)],
             "{:.3f} against {:.3f}",
-            lambda ours, theirs: ours.value > theirs.value and _apart(ours, theirs),
+            lambda ours, theirs: _lower(theirs, ours),
         )
     yield aim(
         "B-WER at N = 1,000 at most 1.5 times that at N = 50",

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from trees import librispeech
 
 from experiments.grid import load_grid
 from experiments.picture import draw, shares
@@ -24,6 +25,7 @@ from sap2.settings import FirstPassWeights, PrunerSettings
 
 ROOT = Path(__file__).parents[2]
 GRID = ROOT / "experiments" / "grid.yaml"
+PEOPLE = ROOT / "experiments" / "people" / "grid.yaml"
 
 
 @pytest.fixture(autouse=True)
@@ -38,15 +40,16 @@ def written(folder: Path, **changes) -> Path:
     return path
 
 
-def test_every_training_of_the_grid_has_params_the_project_takes():
-    grid = load_grid(GRID)
+@pytest.mark.parametrize("path", [GRID, PEOPLE])
+def test_every_training_of_the_grid_has_params_the_project_takes(path):
+    grid = load_grid(path)
     assert len(grid.runs()) == len(grid.main) * len(grid.seeds) + len(grid.more) + len(grid.again)
     for name, seed in grid.runs():
         params = grid.params(f"pruner.seed={seed}", *grid.trainings[name].params)
         assert params.pruner.seed == seed
-    for changes in grid.corpora.values():
+    for changes in grid.corpora.values() if path == GRID else ():
         assert grid.params(*changes).prepare.test_utterances >= 500
-    assert grid.params(*grid.trainings["w4-mean"].params).model.weighting == "mean"
+    assert grid.params(*grid.trainings["tpi-mean"].params).model.weighting == "mean"
 
 
 @pytest.mark.parametrize(
@@ -62,13 +65,15 @@ def test_a_wrong_grid_is_refused_with_its_key(tmp_path, changes, message):
         load_grid(written(tmp_path, **changes))
 
 
-def test_dvc_makes_a_stage_of_every_training_and_seed():
+@pytest.mark.parametrize("path", [GRID, PEOPLE])
+def test_dvc_makes_a_stage_of_every_training_and_seed(path):
+    stages = path.with_name("dvc.yaml").relative_to(ROOT)
     listed = subprocess.run(
-        [sys.executable, "-m", "dvc", "stage", "list", "experiments/dvc.yaml", "--name-only"],
+        [sys.executable, "-m", "dvc", "stage", "list", str(stages), "--name-only"],
         capture_output=True, text=True, check=True,
     ).stdout.split()  # fmt: skip
     made = {stage.rpartition(":")[2] for stage in listed}
-    grid = load_grid(GRID)
+    grid = load_grid(path)
     groups = {"": grid.main, "-more": grid.more, "-again": grid.again}
     expected = {
         f"{step}{group}@{name}-{seed}"
@@ -80,9 +85,10 @@ def test_dvc_makes_a_stage_of_every_training_and_seed():
     assert made == expected | {"corpus"}
 
 
-def test_what_is_tested_again_has_the_training_of_the_first():
+@pytest.mark.parametrize("path", [GRID, PEOPLE])
+def test_what_is_tested_again_has_the_training_of_the_first(path):
     """Else its models would not be those that its params ask for."""
-    grid = load_grid(GRID)
+    grid = load_grid(path)
     for name in grid.again:
         ours, first = (grid.params(*grid.trainings[item].params) for item in (name, grid.main[0]))
         for section in ("model", "lora", "pruner", "recogniser"):
@@ -101,6 +107,27 @@ def test_lists_of_any_length_hold_what_is_said():
             assert spoken(word) == [name] and len(word.keywords) == len(set(word.keywords)) == size
     others = [set(utterance.keywords) - set(names) for utterance in with_lists(utterances, 30)]
     assert len(others[0]) == 26 and all(item == others[0] for item in others)
+
+
+def test_recordings_of_people_get_lists_and_every_second_is_taken(tmp_path):
+    texts = {
+        f"1089-134-000{number}": f"THE CAT SAW {name}" for number, name in enumerate(["KAYLEN", "MEYER", "ZORVAN"])
+    }
+    parts = {"train-clean-5": {"19-198-0000": "THE CAT SAW THE ZORVAN"}, "dev-clean-2": {"84-121-0000": "THE CAT"}}
+    root = librispeech(tmp_path / "LibriSpeech", {**parts, "test-clean": texts})
+    (tmp_path / "common.txt").write_text("the\ncat\nsaw\n")
+    (tmp_path / "rare.txt").write_text("kaylen\nmeyer\nzorvan\nquilt\nmaier\n")
+    people = [
+        f"prepare.librispeech.root={root}", f"lists.common_words_file={tmp_path}/common.txt",
+        f"lists.rare_words_file={tmp_path}/rare.txt", "lists.published=[]", "lists.distractors=3",
+    ]  # fmt: skip
+    content = yaml.safe_load(PEOPLE.read_text(encoding="utf-8")) | {"corpora": {"people": people}, "every": 2}
+    (tmp_path / "grid.yaml").write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+    corpus(load_grid(tmp_path / "grid.yaml"), tmp_path)
+    tested = read_manifest(tmp_path / "corpora" / "people" / "test.jsonl")
+    assert [spoken(utterance) for utterance in tested] == [["kaylen"], ["zorvan"]]
+    assert all(len(utterance.keywords) >= 3 for utterance in tested)
+    assert all((tmp_path / "corpora" / "people" / utterance.audio).is_file() for utterance in tested)
 
 
 @pytest.mark.slow  # three trainings
@@ -163,8 +190,9 @@ def test_from_the_corpora_to_the_page(tmp_path, monkeypatch):
     assert len(rows) == tpi["n30"]["predicted"]["utterances"] == 3
 
     page = tmp_path / "page.md"
-    write_page(grid, summary, page, tmp_path / "images")
+    write_page((grid, summary), (grid, summary), page, tmp_path / "images")
     text = page.read_text(encoding="utf-8")
+    assert "| Does pruning pay?" in text and "| Does speech-driven pooling pay?" in text
     wer, low, high = tpi["slides"]["predicted"]["figures"]["wer"]
     assert f"{wer:.2f} [{low:.2f}, {high:.2f}]" in text
     assert "| never run | the whole list | – |" in text and "not measured" in text
