@@ -4,6 +4,7 @@ Models-from-code and safetensors: nothing is pickled, and loading needs the pinn
 """
 
 import base64
+import filecmp
 import importlib.metadata
 import shutil
 import sys
@@ -12,7 +13,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from sap2.constants import ENGLISH
+from sap2.constants import EMBEDDED, ENGLISH
 from sap2.errors import ModelError
 from sap2.hub import HUB_SOURCE, present
 from sap2.params import TrackingSection, override_settings
@@ -156,8 +157,21 @@ def build(artifacts: Mapping[str, str], settings: RecogniserSettings):
     """Load a recogniser from the folders of its parts and settings, onto a GPU if available."""
     from sap2.inference import best_device, load_recogniser
 
+    base = present(artifacts["base"])
     pruner, recogniser = (present(artifacts[part]) if part in artifacts else None for part in PARTS[1:])
-    return load_recogniser(present(artifacts["base"]), pruner, recogniser, settings, device=best_device())
+    if _synthetic(base):
+        print(
+            'model: trained on the base "embedded", which knows only the synthetic voices of the embedded corpus; for '
+            "recordings of people give --model english, or train on base.path english",
+            file=sys.stderr,
+        )
+    return load_recogniser(base, pruner, recogniser, settings, device=best_device())
+
+
+def _synthetic(base: Path) -> bool:
+    """Return whether a base is the embedded one of the synthetic corpus."""
+    weights = [folder / "model.safetensors" for folder in (base, EMBEDDED)]
+    return all(path.is_file() for path in weights) and filecmp.cmp(*weights, shallow=False)
 
 
 def pip_requirements() -> list[str]:

@@ -3,6 +3,7 @@
 import importlib.metadata
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from tiny import tone
 
+from sap2.constants import EMBEDDED
 from sap2.data.audio import save_audio
 from sap2.errors import ModelError, TrackingError
 from sap2.inference import load_recogniser
@@ -267,6 +269,17 @@ def test_a_folder_without_settings_reports_the_defaults(section, models, tmp_pat
     assert f'settings: {tmp_path} has no settings.json, the defaults apply; "sap2 settings"' in (
         capsys.readouterr().err
     )
+
+
+def test_a_model_of_the_synthetic_base_says_what_it_cannot_hear(section, models, tmp_path, capsys):
+    folder = tmp_path / "models"
+    for part, source in (("base", EMBEDDED), ("pruner", models / "pruner"), ("recogniser", models / "recogniser")):
+        shutil.copytree(source, folder / part)
+    with pytest.raises(ModelError):  # the adapters are another base's
+        load_model_of(section, str(folder))
+    assert "knows only the synthetic voices" in capsys.readouterr().err
+    load_model_of(section, str(models))
+    assert "synthetic" not in capsys.readouterr().err
 
 
 def test_two_checkpoints_use_the_settings_of_stage_2(section, models, tmp_path):
