@@ -39,7 +39,8 @@ repro: $(READY) ## Run the whole flow (dvc repro) and show the results
 	@echo "Runs:    $(BIN)/mlflow ui --backend-store-uri $$($(STORE))"
 
 test: $(READY) lint ## Check the style, then run the tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder \
+		--durations=20 --session-timeout=4800
 
 quick: $(READY) ## Check the style, then run the tests that need no model training, server or browser (under a minute)
 	$(BIN)/ruff check $(CODE)

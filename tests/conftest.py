@@ -9,6 +9,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from still_running import StillRunning
 
 ROOT = Path(__file__).parent.parent
 LEFT_OUT = [
@@ -16,6 +17,11 @@ LEFT_OUT = [
     "/data", "/models", "/results", "/reports", "mlruns*", "mlartifacts", "dvc.lock", "config.local", "build", "dist",
 ]  # fmt: skip
 IMPORTED_FROM = tuple(sys.path)
+
+
+def pytest_configure(config):
+    if not hasattr(config, "workerinput"):
+        config.pluginmanager.register(StillRunning(config))
 
 
 def pytest_collection_modifyitems(config, items):
