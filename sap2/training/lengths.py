@@ -10,6 +10,7 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -97,9 +98,11 @@ class Lengths:
             return np.array([length for chunk in measured for length in chunk], np.int32)
         _length = self.length
         try:
-            # Forked workers share the utterances; none of them uses a GPU.
-            with multiprocessing.get_context("fork").Pool(self.workers, _start_worker) as pool:
-                results: Iterable[list[int]] = pool.imap(_measure_chunk, chunks)
+            # Forked workers share the utterances; none of them uses a GPU. The executor ends them by messages: a signal
+            # that reaches a worker before _start_worker runs is taken by the training's handler, and the worker stays.
+            fork = multiprocessing.get_context("fork")
+            with ProcessPoolExecutor(self.workers, mp_context=fork, initializer=_start_worker) as pool:
+                results: Iterable[list[int]] = pool.map(_measure_chunk, chunks)
                 results = track(results, len(chunks), label) if self.rank == 0 else results
                 return np.array([length for chunk in results for length in chunk], np.int32)
         finally:

@@ -1,7 +1,10 @@
 """Lengths of planned utterances: measured once by all processes together, in workers, and never again."""
 
 import os
+import signal
+import time
 from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from threading import Barrier
 
 import pytest
@@ -94,3 +97,35 @@ def test_workers_measure_the_same_and_their_errors_arrive(tmp_path, monkeypatch)
     assert Lengths(tmp_path, elsewhere, workers=2)(ENTRIES) == EXPECTED
     with pytest.raises(InputError, match="u63: too long"):
         Lengths(tmp_path / "other", fails, workers=2)(ENTRIES)
+
+
+@pytest.mark.timeout(60, method="signal")
+def test_a_worker_that_starts_late_does_not_hang_a_process_that_handles_sigterm(tmp_path, monkeypatch):
+    """Workers inherit the training's SIGTERM handler, so that a signal sent before they restore the default is lost."""
+    start, first = lengths._start_worker, tmp_path / "first"
+
+    def start_late() -> None:
+        try:
+            first.touch(exist_ok=False)
+        except FileExistsError:
+            time.sleep(1)
+        start()
+
+    monkeypatch.setattr(lengths, "MIN_ENTRIES", 50)
+    monkeypatch.setattr(lengths, "_start_worker", start_late)
+    before = signal.signal(signal.SIGTERM, lambda number, frame: None)
+    try:
+        assert Lengths(tmp_path, Counted(), workers=2)(ENTRIES) == EXPECTED
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.timeout(60, method="signal")
+def test_a_killed_worker_is_an_error(tmp_path, monkeypatch):
+    def killed(epoch: int, index: int) -> int:
+        os.kill(os.getpid(), signal.SIGKILL)
+        return index
+
+    monkeypatch.setattr(lengths, "MIN_ENTRIES", 50)
+    with pytest.raises(BrokenProcessPool):
+        Lengths(tmp_path, killed, workers=2)(ENTRIES)
