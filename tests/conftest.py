@@ -1,4 +1,4 @@
-"""What several rooms' tests share: a fresh copy of the repository, and the whole flow run in it once."""
+"""Shared fixtures: a fresh copy of the repository, and the complete pipeline, run in it once."""
 
 import os
 import resource
@@ -25,8 +25,8 @@ def pytest_configure(config):
 
 
 def pytest_collection_modifyitems(config, items):
-    """What is marked long is left out unless it is asked for; files with the most that is slow begin first, for
-    `make test` shares the files out to several processes."""
+    """Deselect tests marked `long` unless requested, and run the files with most slow tests first, as `make test`
+    distributes files to several processes."""
     if "long" not in config.option.markexpr:
         config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker("long")])
         items[:] = [item for item in items if not item.get_closest_marker("long")]
@@ -36,14 +36,14 @@ def pytest_collection_modifyitems(config, items):
 
 @pytest.fixture(autouse=True)
 def import_path(monkeypatch):
-    """MLflow leaves a loaded model's copy of our code first in the path: a test's child processes would import that."""
+    """Restore sys.path: MLflow prepends a loaded model's copy of our code, which child processes would import."""
     monkeypatch.setattr(sys, "path", list(IMPORTED_FROM))
 
 
 @pytest.fixture(scope="session")
 def environment(tmp_path_factory) -> dict[str, str]:
     kept = {key: value for key, value in os.environ.items() if key not in ("MLFLOW_TRACKING_URI", "SAP2_PROFILE")}
-    # The command `sap2` of the interpreter that runs the tests, on the copy's code.
+    # `sap2` runs with the tests' interpreter and imports the copy's code.
     commands = tmp_path_factory.mktemp("bin")
     (commands / "sap2").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m sap2 "$@"\n')
     (commands / "sap2").chmod(0o755)
@@ -65,7 +65,7 @@ def run(environment, repository):
 
 @pytest.fixture(scope="session")
 def repository(tmp_path_factory) -> Path:
-    """What git tracks or would track, with the profile `test` chosen, committed in a new repository."""
+    """A new repository with all files that git tracks or would track, and the profile `test` selected."""
     folder = tmp_path_factory.mktemp("clone") / "repository"
     top = {name[1:] for name in LEFT_OUT if name.startswith("/")}
     patterns = shutil.ignore_patterns(*(name for name in LEFT_OUT if not name.startswith("/")))
@@ -85,7 +85,7 @@ def repository(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def reproduced(run) -> tuple[str, float]:
-    """What `dvc repro` of the profile `test` printed in the copy, and the processor's seconds it took."""
+    """Output of `dvc repro` in the copy with the profile `test`, and its CPU seconds."""
     started = processor_seconds()
     output = run(sys.executable, "-m", "dvc", "repro")
     return output, processor_seconds() - started
@@ -93,13 +93,13 @@ def reproduced(run) -> tuple[str, float]:
 
 @pytest.fixture(scope="session")
 def real_base(tmp_path_factory) -> Path:
-    """A Qwen2-Audio of the real one's outer shape: see tests/real_shape.py."""
+    """A tiny Qwen2-Audio with the published vocabulary and file layout: see tests/real_shape.py."""
     from real_shape import build_real_shape
 
     return build_real_shape(tmp_path_factory.mktemp("real") / "base")
 
 
 def processor_seconds() -> float:
-    """Of all child processes so far: unlike the clock's, they do not tell how busy the machine is."""
+    """Return the CPU seconds of all child processes so far; unlike wall time, they do not depend on the load."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime

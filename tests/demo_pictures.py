@@ -1,4 +1,4 @@
-"""Take the pictures that docs/talks.md shows: PYTHONPATH=. python tests/demo_pictures.py docs/images"""
+"""Take the screenshots of docs/talks.md: PYTHONPATH=. python tests/demo_pictures.py docs/images"""
 
 import subprocess
 import sys
@@ -13,7 +13,7 @@ INK, ACCENT = b"0.11 0.14 0.19 rg ", b"0.18 0.4 0.56 rg "
 
 
 def designed(number: int, title: str, *lines: str) -> bytes:
-    """A page of 720 × 540 points as a deck has it: a bar, a title, lines with bullets, a number."""
+    """Return a slide of 720 × 540 points: a bar, a title, a bullet list and a page number."""
 
     def text(left: float, base: float, size: int, words: str) -> bytes:
         return b"BT /F %d Tf %g %g Td (%s) Tj ET\n" % (size, left, base, words.encode("cp1252"))
@@ -46,7 +46,7 @@ def take_page(browser: Browser, page: Path, output: Path) -> None:
 
 
 def take_demo(browser: Browser, address: str, folder: Path, output: Path) -> None:
-    """Write demo-phone.png: the demo with what the context changed."""
+    """Write demo-phone.png: the demo, with changes by the context."""
     browser.look(1100, 860, "light")
     browser.open(address)
     browser.choose("#file", folder / "talk.wav")
@@ -63,7 +63,7 @@ def take_demo(browser: Browser, address: str, folder: Path, output: Path) -> Non
 
 
 def compress(path: Path) -> None:
-    """Keep 256 colours of a picture: a third of the bytes."""
+    """Reduce a picture to 256 colours, a third of the bytes."""
     from PIL import Image
 
     picture = Image.open(path).convert("RGB")
@@ -72,8 +72,8 @@ def compress(path: Path) -> None:
 
 def main() -> None:
     output = Path(sys.argv[1])
-    with tempfile.TemporaryDirectory() as place, browser_or_skip(at_hand=True) as browser:
-        folder = Path(place)
+    with tempfile.TemporaryDirectory() as temporary, browser_or_skip(at_hand=True) as browser:
+        folder = Path(temporary)
         take_page(browser, write_talk(folder), output)
         with lecture.demo(folder, folder / "models") as address:
             take_demo(browser, address, folder, output)

@@ -1,4 +1,4 @@
-"""A stage model whose answers the test gives: what is tested is what the two stages make of them."""
+"""Fake stage model with given answers, to test how the two stages process them."""
 
 from collections.abc import Callable, Sequence
 from types import SimpleNamespace
@@ -9,12 +9,12 @@ import torch
 from sap2.inference import Answer
 from sap2.inference.index import Vocabulary
 
-FRAME = 640  # samples of a frame of states
+FRAME = 640  # samples per frame of states
 LETTERS = " abcdefghijklmnopqrstuvwxyz"  # tokens, from 1; 0 is CTC's blank
 
 
 class LetterTokenizer:
-    """A token per letter."""
+    """Tokenizer with one token per letter."""
 
     backend_tokenizer = SimpleNamespace(to_str=lambda: LETTERS)
 
@@ -23,7 +23,7 @@ class LetterTokenizer:
 
 
 class FakeStage:
-    """Answers, tags and weighs as it is told, and notes the questions.
+    """Fake model with given answers, tags and scores; it records its inputs.
 
     Args:
         answer: A segment's answer, by the number of its frames and its list.
@@ -48,7 +48,7 @@ class FakeStage:
         self.spelling, self.heard = spelling, heard
         self.processor, self.phonemes = SimpleNamespace(tokenizer=LetterTokenizer()), ()
         self.vocabulary = Vocabulary(self.processor, spelling)
-        self.lists: list[list[str]] = []  # of each question
+        self.lists: list[list[str]] = []  # of each call
         self.prompts: list[str] = []
         self.options: list[dict] = []
         self.weighed: list[tuple[str, list[str]]] = []  # text and list
@@ -64,7 +64,7 @@ class FakeStage:
         self.prompts += prompts
         self.options.append(options | {"search": search})
         texts = [self.answer(len(frames), list(words)) for frames, words in zip(states, keywords, strict=True)]
-        # Pieces of one letter; a digit in a keyword says how unsure the answer is of it.
+        # Tokens of one letter; a digit in a keyword sets how uncertain the answer is.
         return [Answer(text, tuple(text), tuple(-float(c) if c.isdigit() else 0.0 for c in text)) for text in texts]
 
     def tag(self, states, prompt, keywords: Sequence[Sequence[str]], search, label=None):
@@ -78,7 +78,7 @@ class FakeStage:
         return [[self.logprob(*pair) for pair in row] for row in rows]
 
     def frame_scores(self, states):
-        """Each letter in a frame of its own, a blank behind each, blanks to the end."""
+        """Return frame scores: a frame per letter, each followed by a blank, and blanks to the end."""
         (tokens,) = LetterTokenizer()([self.heard(len(states))])["input_ids"]
         scores = np.full((max(len(states), 2 * len(tokens)), 1 + len(LETTERS)), -8.0, np.float32)
         scores[range(0, 2 * len(tokens), 2), tokens] = 0.0

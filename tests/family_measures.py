@@ -1,4 +1,4 @@
-"""Measures of a family on tiny random bases, bounded by tests and printed by benchmarks/model/families.py."""
+"""Measurements of a family on tiny random bases, checked by tests and printed by benchmarks/model/families.py."""
 
 import inspect
 import json
@@ -24,12 +24,12 @@ NAMES = ["maier", "kathryn", "zorvan", "quell", "brin", "dorst"]
 
 
 def stock_class(family: Family) -> type:
-    """Transformers' own model class of a family."""
+    """Return the stock transformers class of a family."""
     return getattr(transformers, family.model.__name__.removeprefix("Sap"))
 
 
 def stock_audio(processor, wave) -> dict[str, torch.Tensor]:
-    """A recording's features and their mask, as the stock processor makes them."""
+    """Return a recording's features and their mask, as computed by the stock processor."""
     extractor = processor.feature_extractor
     whole = "longest" if type(extractor).__name__ == "Qwen3ASRFeatureExtractor" else "max_length"
     made = extractor(wave, sampling_rate=16_000, padding=whole, return_tensors="pt", return_attention_mask=True)
@@ -38,9 +38,9 @@ def stock_audio(processor, wave) -> dict[str, torch.Tensor]:
 
 @torch.no_grad()
 def stock_differences(folder: Path) -> tuple[float, float]:
-    """Greatest difference of our logits with W = 1 from the stock model's, whose prompt has the list written out.
+    """Return the maximum difference of our logits with W = 1 from the stock model's, which gets the list as text.
 
-    Returns: On the stock features; on ours, which are not padded to 30 s where the encoder allows it.
+    Returns: With the stock features; with ours, which are not padded to 30 s where the encoder allows it.
     """
     stock, processor = (
         stock_class(family_of(folder)[0]).from_pretrained(folder).eval(),
@@ -66,20 +66,20 @@ def stock_differences(folder: Path) -> tuple[float, float]:
 
 @torch.no_grad()
 def batch_difference(folder: Path) -> float:
-    """Greatest difference of a row's logits alone from those beside longer and shorter rows, padded left and right."""
+    """Return the maximum difference between a row's logits alone and in a batch, padded left and right."""
     model, processor = load_model(folder), load_processor(folder)
-    rows, found = [*zip(LISTS, WAVES, strict=True)], []
+    rows, differences = [*zip(LISTS, WAVES, strict=True)], []
     for side in ("left", "right"):
         batch = processor([pruning_prompt()] * len(rows), LISTS, WAVES, padding_side=side)
         logits = model(**batch).logits
         for row, (words, wave) in enumerate(rows):
             alone = model(**processor([pruning_prompt()], [words], [wave])).logits[0]
-            found.append((logits[row][batch["attention_mask"][row].bool()] - alone).abs().max())
-    return float(max(found))
+            differences.append((logits[row][batch["attention_mask"][row].bool()] - alone).abs().max())
+    return float(max(differences))
 
 
 def texts(folder: Path, waves=WAVES, lists=LISTS, **options) -> list[str]:
-    """Greedy answers, all rows in one batch."""
+    """Return greedy answers, with all rows in one batch."""
     model, processor = load_model(folder), load_processor(folder)
     batch = processor([pruning_prompt()] * len(waves), lists, waves)
     output = model.generate(**batch, max_new_tokens=6, do_sample=False, **options)
@@ -87,7 +87,7 @@ def texts(folder: Path, waves=WAVES, lists=LISTS, **options) -> list[str]:
 
 
 def corpus(folder: Path) -> Path:
-    """24 utterances of synthetic sound for training and 6 for development."""
+    """Write a corpus of synthetic sound: 24 utterances for training and 6 for development."""
     for split, count in (("train", 24), ("dev", 6)):
         rows = []
         for number in range(count):
@@ -109,7 +109,7 @@ def corpus(folder: Path) -> Path:
 
 
 class Losses:
-    """Tracker that keeps the training loss of every ten steps."""
+    """Tracker that records the training loss of every ten steps."""
 
     def __init__(self):
         self.losses: list[float] = []
@@ -119,10 +119,10 @@ class Losses:
 
 
 def losses(folder: Path, data: Path, stage: str, output: Path, **settings) -> list[float]:
-    """The training loss of a stage's first and second ten steps; its adapter is written to `output`.
+    """Return the training loss of a stage's first and second ten steps; the adapter is written to `output`.
 
     Args:
-        settings: Of the stage's section, beside those set here.
+        settings: Further settings of the stage's section.
     """
     section = (TrainSection if stage == "pruner" else RecogniserSection)(
         max_steps=20, batch_size=8, learning_rate=1e-2, list_sizes=(2, 6), deepspeed="none", warmup=0.0,
@@ -138,11 +138,11 @@ def losses(folder: Path, data: Path, stage: str, output: Path, **settings) -> li
 
 
 def module_lines(family: str) -> int:
-    """Lines of a family's module that are neither blank nor a comment."""
+    """Count the lines of a family's module that are neither blank nor a comment."""
     source = inspect.getsource(import_module(FAMILIES[family]))
     return sum(bool(line.strip()) and not line.strip().startswith("#") for line in source.splitlines())
 
 
 def saved_type(folder: Path) -> str:
-    """The model_type that a folder's config.json says."""
+    """Return the model_type of a folder's config.json."""
     return json.loads((folder / "config.json").read_text(encoding="utf-8"))["model_type"]

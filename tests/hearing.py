@@ -1,4 +1,4 @@
-"""A stand-in for the recogniser that hears three known segments: what is tested is what is made of them."""
+"""Fake recogniser of three known segments, to test how transcripts are processed."""
 
 from types import SimpleNamespace
 
@@ -10,14 +10,14 @@ from sap2.inference.index import IndexCache
 from sap2.settings import RecogniserSettings
 
 SPANS = [(0.0, 2.0), (2.0, 4.0), (4.0, 6.0)]
-# A sample's level says which segment it belongs to.
+# The level of a sample identifies its segment.
 WAVE = np.repeat(np.array([0.0, 0.1, 0.2], np.float32), 32_000)
 PLAIN = ["of zorvin", "by catherine maier", "and kwine"]
 SPELT = {"Zorvan": "zorvin", "Kathryn Meyer": "catherine maier", "Quine": "kwine"}
 
 
 class Hearing:
-    """Hears `PLAIN` in segments of two seconds, and spells what it hears as the list does."""
+    """Recognise `PLAIN` in segments of two seconds, with the list's spelling."""
 
     settings = RecogniserSettings()
     name = "three segments"

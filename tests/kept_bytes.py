@@ -1,4 +1,4 @@
-"""What autograd keeps of one step of the embedded base, measured where nothing ran before."""
+"""Bytes that autograd keeps in a training step of the embedded base, measured in a new process."""
 
 import torch
 from tiny import tone
@@ -12,14 +12,14 @@ from sap2.training.shapes import base_shape
 
 
 def kept_bytes(model, batch) -> int:
-    """Bytes that autograd keeps for the backward pass, each storage once, the weights left out."""
+    """Return the bytes that autograd keeps for the backward pass: each storage once, without the weights."""
     weights = {weight.untyped_storage().data_ptr() for weight in model.parameters()}
     kept = {}
 
     def keep(tensor):
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in weights:
-            kept[storage.data_ptr()] = storage  # held, so that no address comes twice
+            kept[storage.data_ptr()] = storage  # keeps the storage alive, so that no address is reused
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
@@ -30,7 +30,7 @@ def kept_bytes(model, batch) -> int:
 def measured(
     rows: int, dropout: float, bf16: bool, aggregate: str, rank: int, path: str = "embedded"
 ) -> tuple[Load, int, int]:
-    """The size of a batch, and the bytes kept for it without and with gradient checkpointing."""
+    """Return the load of a batch, and the bytes kept for it without and with gradient checkpointing."""
     shape = base_shape(path)
     dtype = torch.bfloat16 if bf16 else torch.float32
     base = load_model(shape.folder, dtype=dtype, aggregate=aggregate, projection_rank=rank)

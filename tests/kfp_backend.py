@@ -1,17 +1,17 @@
-"""A test double of Kubeflow Pipelines' backend: runs a compiled pipeline in the order and with the states of 2.17.
+"""Test double of the Kubeflow Pipelines backend: runs a compiled pipeline in the order and with the states of 2.17.
 
-Read in kubeflow/pipelines 2.17.0 (7b70c7b95f), all below backend/src:
+Based on the source of kubeflow/pipelines 2.17.0 (7b70c7b95f), all below backend/src:
 
-- v2/compiler/argocompiler/dag.go: a task is a driver and an executor or sub-DAG; it runs when all it depends on
-  `Succeeded`, so that an untriggered or failed task omits what follows; an exit task is a hook on what it depends on.
+- v2/compiler/argocompiler/dag.go: a task is a driver and an executor or sub-DAG; it runs when all its dependencies
+  have `Succeeded`, so tasks after untriggered or failed ones are omitted; exit tasks are hooks of their dependencies.
 - v2/driver/dag.go, container.go: the driver resolves inputs and the condition, and creates the execution in ML
-  Metadata: RUNNING, or CANCELED where the condition is false (v2/metadata/client.go, `CreateExecution`).
-- v2/component/launcher_v2.go, `Execute`: publishes COMPLETE or FAILED, then has the DAG's state updated. Nothing else
-  does, and a killed launcher does neither. A further attempt of a pod publishes the same execution again.
+  Metadata: RUNNING, or CANCELED if the condition is false (v2/metadata/client.go, `CreateExecution`).
+- v2/component/launcher_v2.go, `Execute`: publishes COMPLETE or FAILED, then updates the DAG's state. Nothing else does
+  this, and a killed launcher does neither. A retry of a pod publishes the same execution again.
 - v2/metadata/client.go, `UpdateDAGExecutionsState`: `Backend._update`, line by line.
-- v2/driver/resolve.go, `TaskFinalStatus`: what an exit task is given: the state of the execution, and an empty error.
+- v2/driver/resolve.go, `TaskFinalStatus`: the input of an exit task: the state of the execution, and an empty error.
 
-Argo retries a pod that fails, not one that is gone: without a policy of its own, `RetryStrategy` is OnFailure.
+Argo retries failed pods, but not deleted ones: without a retry policy, `RetryStrategy` is OnFailure.
 """
 
 import json
@@ -28,12 +28,13 @@ from ruamel.yaml import YAML
 
 ROOT = Path(__file__).parent.parent
 RUN_ID = "0b2f7f0e-5a5c-4d3c-9a65-0c6ad1c2a3f1"
-ATTEMPTS = ("succeeds", "fails", "is killed", "has no driver")  # what may become of a pod
+ATTEMPTS = ("succeeds", "fails", "is killed", "has no driver")  # possible ends of a pod
 
 
 def container_tasks(spec: Mapping[str, Any]) -> dict[str, str]:
-    """Titles of the tasks that are containers, by their keys."""
-    dags = [one["dag"]["tasks"] for one in (spec["root"], *spec["components"].values()) if "dag" in one]
+    """Return the titles of container tasks by key."""
+    components = (spec["root"], *spec["components"].values())
+    dags = [component["dag"]["tasks"] for component in components if "dag" in component]
     return {
         key: task["taskInfo"]["name"]
         for tasks in dags
@@ -56,14 +57,14 @@ class Execution:
 
 
 class Backend:
-    """One run of a compiled pipeline.
+    """A run of a compiled pipeline.
 
     Args:
         package: The compiled YAML.
-        folder: For artifacts.
-        attempts: What becomes of a task's pods, attempt by attempt, as in `ATTEMPTS`; the last counts for all further.
-        outputs: Output parameters of tasks.
-        real: Tasks whose own code is run, in a process; the others are not run and write a line into each artifact.
+        folder: Folder for artifacts.
+        attempts: End of each attempt of a task's pod, from `ATTEMPTS`; the last applies to all further attempts.
+        outputs: Output parameters by task.
+        real: Tasks whose code is run, in a process; the others only write a line into each artifact.
     """
 
     def __init__(
@@ -78,13 +79,13 @@ class Backend:
         self.folder, self.real = folder, set(real)
         self.attempts, self.outputs = attempts or {}, outputs or {}
         self.executions: list[Execution] = []
-        self.pods: list[str] = []  # tasks in the order in which their pods have started, attempts included
+        self.pods: list[str] = []  # tasks in the order in which their pods started, including retries
         self.phase = ""
 
     def run(self, **arguments: Any) -> str:
-        """Run all of it; return Argo's phase of the workflow."""
+        """Run the pipeline; return Argo's phase of the workflow."""
         defined = self.spec["root"].get("inputDefinitions", {}).get("parameters", {})
-        given = {name: one.get("defaultValue") for name, one in defined.items()} | arguments
+        given = {name: parameter.get("defaultValue") for name, parameter in defined.items()} | arguments
         root = self._created(Execution("", None, inputs=given))  # without total_dag_tasks: driver/root_dag.go
         self.phase = self._dag(self.spec["root"]["dag"], root)
         return self.phase
@@ -94,12 +95,12 @@ class Backend:
         return execution
 
     def _dag(self, dag: Mapping[str, Any], parent: Execution) -> str:
-        """Run a DAG's tasks; its phase is Failed when one of them is, hooks included."""
+        """Run a DAG's tasks; return its phase, Failed if any task or hook failed."""
         tasks, phases, made = dag["tasks"], {}, {}
         exits = {name: task for name, task in tasks.items() if self._strategy(task)}
         waiting = {name: task for name, task in tasks.items() if name not in exits}
         while waiting:
-            name = next(one for one, task in waiting.items() if all(dep in phases for dep in self._upstream(task)))
+            name = next(key for key, task in waiting.items() if all(dep in phases for dep in self._upstream(task)))
             task = waiting.pop(name)
             if any(phases[dep] != "Succeeded" for dep in self._upstream(task)):
                 phases[name] = "Omitted"
@@ -145,7 +146,7 @@ class Backend:
             execution.state = "RUNNING"  # `PrePublishExecution`
             end = self._attempt(name, attempt)
             if end == "is killed":
-                return "Failed"  # Argo's Error, which OnFailure does not try again
+                return "Failed"  # Argo's phase Error, which OnFailure does not retry
             succeeded = end == "succeeds" and self._executed(name, component, execution)
             execution.state = "COMPLETE" if succeeded else "FAILED"
             self._update(execution.parent)
@@ -154,15 +155,15 @@ class Backend:
         return "Failed"
 
     def _attempt(self, name: str, attempt: int) -> str:
-        said = self.attempts.get(name, ["succeeds"])
-        assert set(said) <= set(ATTEMPTS), said
-        return said[min(attempt, len(said) - 1)]
+        ends = self.attempts.get(name, ["succeeds"])
+        assert set(ends) <= set(ATTEMPTS), ends
+        return ends[min(attempt, len(ends) - 1)]
 
     def _update(self, dag: Execution) -> None:
-        """Update the DAG's state, and upwards when it has ended."""
+        """Update a DAG's state, and that of its parents if it has ended."""
         if dag.expected is None:
             return
-        states = [one.state for one in self.executions if one.parent is dag]
+        states = [execution.state for execution in self.executions if execution.parent is dag]
         if sum(state in ("COMPLETE", "CACHED", "CANCELED") for state in states) == dag.expected:
             dag.state = "COMPLETE"
         elif "FAILED" in states:
@@ -173,47 +174,50 @@ class Backend:
             self._update(dag.parent)
 
     def _upstream(self, task: Mapping[str, Any]) -> set[str]:
-        """What a task depends on: `addImplicitDependencies`."""
+        """Return a task's dependencies, as `addImplicitDependencies` does."""
         inputs = task.get("inputs", {})
         given = [*inputs.get("parameters", {}).values(), *inputs.get("artifacts", {}).values()]
-        found = [one.get("taskOutputParameter") or one.get("taskOutputArtifact") for one in given]
-        return {*task.get("dependentTasks", []), *(one["producerTask"] for one in found if one)}
+        outputs = [source.get("taskOutputParameter") or source.get("taskOutputArtifact") for source in given]
+        return {*task.get("dependentTasks", []), *(output["producerTask"] for output in outputs if output)}
 
     def _strategy(self, task: Mapping[str, Any]) -> bool:
         return task.get("triggerPolicy", {}).get("strategy") == "ALL_UPSTREAM_TASKS_COMPLETED"
 
     def _inputs(self, task: Mapping, parent: Execution, made: Mapping[str, Execution]) -> tuple[dict, dict]:
         values, artifacts = {}, {}
-        for name, one in task.get("inputs", {}).get("parameters", {}).items():
-            if "componentInputParameter" in one:
-                values[name] = parent.inputs[one["componentInputParameter"]]
-            elif "taskOutputParameter" in one:
-                source = one["taskOutputParameter"]
+        for name, value in task.get("inputs", {}).get("parameters", {}).items():
+            if "componentInputParameter" in value:
+                values[name] = parent.inputs[value["componentInputParameter"]]
+            elif "taskOutputParameter" in value:
+                source = value["taskOutputParameter"]
                 values[name] = made[source["producerTask"]].outputs[source["outputParameterKey"]]
-            elif "taskFinalStatus" in one:
+            elif "taskFinalStatus" in value:
                 producer = made[task["dependentTasks"][0]]
                 values[name] = {
                     "state": producer.state, "pipelineTaskName": producer.task, "error": {},
                     "pipelineJobResourceName": "sap2-x7v2q",
                 }  # fmt: skip
             else:
-                constant = one["runtimeValue"]["constant"]
+                constant = value["runtimeValue"]["constant"]
                 values[name] = RUN_ID if constant == "{{$.pipeline_job_uuid}}" else constant
-        for name, one in task.get("inputs", {}).get("artifacts", {}).items():
-            if "componentInputArtifact" in one:
-                artifacts[name] = parent.artifacts[one["componentInputArtifact"]]
+        for name, value in task.get("inputs", {}).get("artifacts", {}).items():
+            if "componentInputArtifact" in value:
+                artifacts[name] = parent.artifacts[value["componentInputArtifact"]]
             else:
-                source = one["taskOutputArtifact"]
+                source = value["taskOutputArtifact"]
                 artifacts[name] = self._made_artifact(made[source["producerTask"]], source["outputArtifactKey"])
         return values, artifacts
 
     def _made_artifact(self, producer: Execution, key: str) -> list[str]:
         if key in producer.artifacts:
             return producer.artifacts[key]
-        # Of a loop: those of the task named in the key, of all iterations.
-        below = [one for one in self.executions if _is_below(one, producer) and one.expected is None]
-        name = next(one.task for one in below if f"--{one.task}-" in key)
-        return [path for one in below if one.task == name for path in one.artifacts[key.split(f"--{name}-")[1]]]
+        # For a loop: the artifacts of the task named in the key, from all iterations.
+        inner = [
+            execution for execution in self.executions if _is_below(execution, producer) and execution.expected is None
+        ]
+        name = next(execution.task for execution in inner if f"--{execution.task}-" in key)
+        output = key.split(f"--{name}-")[1]
+        return [path for execution in inner if execution.task == name for path in execution.artifacts[output]]
 
     def _executed(self, name: str, component: Mapping[str, Any], execution: Execution) -> bool:
         defined = component.get("outputDefinitions", {})
@@ -231,7 +235,7 @@ class Backend:
         return True
 
     def _process(self, component: Mapping[str, Any], execution: Execution, given: dict, folder: Path) -> bool:
-        """Run the container's command, with the input that the launcher gives it."""
+        """Run the container's command with the launcher's input."""
         container = self.spec["deploymentSpec"]["executors"][component["executorLabel"]]["container"]
         kinds: dict[str, Any] = {}
         for definitions in ("inputDefinitions", "outputDefinitions"):
@@ -249,7 +253,7 @@ class Backend:
             "inputs": {"parameterValues": execution.inputs, "artifacts": described(given)},
             "outputs": {"artifacts": described(outputs), "outputFile": str(folder / "output.json")},
         })  # fmt: skip
-        command = [one.replace("{{$}}", text) for one in (*container["command"], *container["args"])]
+        command = [part.replace("{{$}}", text) for part in (*container["command"], *container["args"])]
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])  # the image's python3
         environment = os.environ | {"PYTHONPATH": str(ROOT), "PATH": path}
         done = subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True)
@@ -262,7 +266,7 @@ def _is_below(execution: Execution, ancestor: Execution) -> bool:
 
 
 def _holds(condition: str, inputs: Mapping[str, Any]) -> bool:
-    """A trigger condition, as those of dsl.If: comparisons of input parameters and constants."""
+    """Evaluate a trigger condition of dsl.If: comparisons of input parameters and constants."""
     text = re.sub(r"inputs\.parameter_values\[('[^']+')\]", r"inputs[\1]", condition)
     text = (
         text.replace("&&", " and ").replace("||", " or ").replace("== true", "== True").replace("== false", "== False")

@@ -1,4 +1,4 @@
-"""Stages killed at drawn instants, as a lost machine or the kernel's lack of memory ends them, or short of room."""
+"""Stages killed at random moments, as after the loss of a machine or by the OOM killer, or run with limited space."""
 
 import os
 import random
@@ -17,24 +17,24 @@ from ruamel.yaml import YAML
 from sap2.files import sha256
 
 TRIES = 10
-# What differs from run to run: how fast it was, and under which name MLflow keeps it.
+# Files that differ between runs: they contain times, or the version in MLflow.
 VOLATILE = ("data/pruned/summary.json", "results/timing.json", "reports/registration.json")
 
 
 class Flow:
-    """A copy of a repository in which the flow has run, whose stages are run again and killed.
+    """A copy of a repository with finished stages, which are run again and killed.
 
     Args:
-        finished: The repository; its outputs are the unbroken run's.
-        environment: Of the commands.
-        seed: Of the instants and of who is killed.
+        finished: The repository, with the outputs of an uninterrupted run.
+        environment: Environment of the commands.
+        seed: Seed of the moments, and of the choice of processes to kill.
     """
 
     def __init__(self, finished: Path, folder: Path, environment: dict[str, str], seed: int):
-        # Its own MLflow store: the other's names the places of the repository it is a copy of.
+        # Without the MLflow store, which contains paths of the original repository.
         shutil.copytree(finished, folder, ignore=shutil.ignore_patterns("mlruns.db", "mlartifacts"))
         shutil.rmtree(folder / "models" / ".checkpoints", ignore_errors=True)
-        shutil.rmtree(folder / ".dvc" / "cache" / "runs", ignore_errors=True)  # or DVC would run nothing
+        shutil.rmtree(folder / ".dvc" / "cache" / "runs", ignore_errors=True)  # else DVC would run nothing
         self.folder, self._environment = folder, {**environment, "PYTHONPATH": str(folder)}
         self._stages = YAML(typ="safe").load((folder / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
         self.unbroken = {stage: self.outputs(stage) for stage in self._stages}
@@ -42,34 +42,34 @@ class Flow:
         self._groups: list[int] = []
 
     def outputs(self, stage: str) -> dict[str, dict[str, str]]:
-        """SHA-256 of every file of every output of a stage that is there."""
-        found = {}
+        """Return the SHA-256 of every file in every existing output of a stage."""
+        outputs = {}
         for out in [*self._stages[stage]["outs"], *self._stages[stage].get("metrics", [])]:
             path = self.folder / (out if isinstance(out, str) else next(iter(out)))
             files = path.rglob("*") if path.is_dir() else [path]
             names = {file: file.relative_to(self.folder).as_posix() for file in files if file.is_file()}
             digests = {name: "" if name in VOLATILE else sha256(file) for file, name in names.items()}
             if path.exists():
-                found[str(out)] = digests
-        return found
+                outputs[str(out)] = digests
+        return outputs
 
     def seconds(self, stage: str) -> float:
-        """How long a stage takes when nobody kills it."""
+        """Return the seconds of a stage that is not killed."""
         started = time.monotonic()
         code = self._start(stage).wait()
         seconds = time.monotonic() - started
         assert code == 0, f"{stage} ended with {code}: {self._said(stage)}"
-        assert self.outputs(stage) == self.unbroken[stage], f"{stage} did not give the same twice"
+        assert self.outputs(stage) == self.unbroken[stage], f"{stage} gave different outputs in two runs"
         return seconds
 
     def kill(self, stage: str, seconds: float) -> None:
-        """Start a stage and kill it at an instant of its `seconds`: its process alone or with those it started.
+        """Start a stage and kill it within its `seconds`: only its process, or with its child processes.
 
-        One that has ended by then, on a machine that is quicker than it was, is started again.
-        Raises: AssertionError: an output is neither whole nor absent, or the stage failed by itself.
+        If the stage has already ended, because the machine is faster now, it is started again.
+        Raises: AssertionError: an output is neither complete nor absent, or the stage failed by itself.
         """
         for _ in range(TRIES):
-            if self._random.random() < 0.5:  # DVC deletes a stage's outputs before it runs it; a person does not
+            if self._random.random() < 0.5:  # DVC deletes outputs before it runs a stage; by hand they remain
                 for out in self.unbroken[stage]:
                     path = self.folder / out
                     shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
@@ -83,13 +83,13 @@ class Flow:
             story = f"{stage} after {instant:.2f} of {seconds:.2f} s, {'alone' if alone else 'with its group'}"
             assert process.returncode in (0, -signal.SIGKILL), f"{story}: failed by itself: {self._said(stage)}"
             for out, files in self.outputs(stage).items():
-                assert files == self.unbroken[stage][out], f"{story}: {out} is neither whole nor absent"
+                assert files == self.unbroken[stage][out], f"{story}: {out} is neither complete nor absent"
             if process.returncode != 0:
                 return
         raise AssertionError(f"{stage} ended {TRIES} times before it could be killed")
 
     def reproduce(self, *stages: str) -> None:
-        """`dvc repro` as if the stages had never ended; their outputs must be the unbroken run's."""
+        """Run `dvc repro` as if the stages had never finished; outputs must equal those of the uninterrupted run."""
         self._wait_for_orphans()
         lock = self.folder / "dvc.lock"
         yaml = YAML()
@@ -108,14 +108,14 @@ class Flow:
             assert self.outputs(stage) == self.unbroken[stage], stage
 
     def remains(self) -> list[str]:
-        """What killed commands left that is no output and that nobody will delete."""
-        places = ("data", "models", "results", "reports")
-        return [str(path) for place in places for path in (self.folder / place).rglob(".*.partial")] + [
+        """Return the temporary files of killed commands that no later command deletes."""
+        folders = ("data", "models", "results", "reports")
+        return [str(path) for folder in folders for path in (self.folder / folder).rglob(".*.partial")] + [
             str(path) for path in self.folder.glob(".*.partial")
         ]
 
     def end(self) -> None:
-        """End what lone kills left behind."""
+        """End the child processes that remain after a kill of their parent."""
         for group in self._groups:
             try:
                 os.killpg(group, signal.SIGKILL)
@@ -123,12 +123,12 @@ class Flow:
                 continue
 
     def refused(self, stage: str, limit: str, value: int) -> str:
-        """What a stage says that runs against a limit of `resource`; its outputs must be whole or absent."""
+        """Run a stage with a limit of `resource` and return its error; its outputs must be complete or absent."""
         code = self._start(stage, lambda: resource.setrlimit(getattr(resource, limit), (value, value))).wait()
         said = self._said(stage)
         assert code == 1 and "Traceback" not in said, said
         for out, files in self.outputs(stage).items():
-            assert files == self.unbroken[stage][out], f"{out} is neither whole nor absent"
+            assert files == self.unbroken[stage][out], f"{out} is neither complete nor absent"
         assert self.remains() == []
         return said.strip().splitlines()[-1]
 
@@ -142,7 +142,7 @@ class Flow:
         return process
 
     def _wait_for_orphans(self) -> None:
-        """Workers of a stage that was killed alone end by themselves, after the file that they are writing."""
+        """Wait for workers of a killed stage, which end by themselves after writing their current file."""
         until = time.monotonic() + 120
         for group in self._groups:
             while _is_alive(group):
@@ -154,7 +154,7 @@ class Flow:
 
 
 def _is_alive(group: int) -> bool:
-    """Whether a process of the group still runs; those that nobody has waited for do not count."""
+    """Return whether a process of the group still runs; zombies do not count."""
     for process in psutil.process_iter(["pid", "status"]):
         try:
             if os.getpgid(process.info["pid"]) == group and process.info["status"] != psutil.STATUS_ZOMBIE:

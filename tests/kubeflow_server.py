@@ -1,15 +1,15 @@
-"""A test double of Kubeflow Pipelines' API: the paths of v2beta1 that are used, answered as the server of 2.17 does.
+"""Test double of the Kubeflow Pipelines API: the v2beta1 paths in use, answered as by the server of 2.17.
 
-Read in kubeflow/pipelines 2.17.0 (7b70c7b95f), all below backend/src:
+Based on the source of kubeflow/pipelines 2.17.0 (7b70c7b95f), all below backend/src:
 
 - apiserver/server/pipeline_server.go, `listPipelines`; apiserver/storage/pipeline_store.go, `ListPipelines`: a list
-  holds the pipelines of exactly the namespace of the request, without one those that all share; a name is taken once a
-  namespace (409); where `REQUIRE_NAMESPACE_FOR_PIPELINES` is set, a request without one is refused (400,
+  contains only the pipelines of the request's namespace, or the shared ones if the request has none; names are unique
+  per namespace (409); if `REQUIRE_NAMESPACE_FOR_PIPELINES` is set, a request without a namespace is refused (400,
   apiserver/validation/namespace.go).
-- apiserver/server/api_converter.go, `toModelTask` of a `NodeStatus`: `task_details` are the nodes of Argo's workflow by
-  Argo's display names, drivers and executors each; the phase Omitted is no state of the API (apiserver/model/run.go,
-  `ToV2`). `toApiRun` sets `error` only where the answer itself cannot be made.
-- apiserver/server/api_util.go, `YamlStringToPipelineSpecStruct`: how a version's spec is given back.
+- apiserver/server/api_converter.go, `toModelTask` of a `NodeStatus`: `task_details` are the nodes of Argo's workflow
+  with Argo's display names, both drivers and executors; the phase Omitted has no state in the API
+  (apiserver/model/run.go, `ToV2`). `toApiRun` sets `error` only if the response itself cannot be built.
+- apiserver/server/api_util.go, `YamlStringToPipelineSpecStruct`: how a version's spec is returned.
 """
 
 import email
@@ -26,10 +26,10 @@ OMITTED = "RUNTIME_STATE_UNSPECIFIED"
 
 
 class Kubeflow(ThreadingHTTPServer):
-    """Pipelines, versions, experiments and runs in memory; a run makes progress with every look at it.
+    """Server with pipelines, versions, experiments and runs in memory; a run progresses with every request for it.
 
-    At first `busy` run, and what they depend on is done; from the third look on the run has come to `end`, at the first
-    of `busy` where it has failed.
+    At first the tasks `busy` run, and their dependencies are complete; from the third request on, the run has ended
+    with the state `end`; a failed run has failed in the first of `busy`.
     """
 
     daemon_threads = True
@@ -37,10 +37,10 @@ class Kubeflow(ThreadingHTTPServer):
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
         self.multi_user = self.namespace_required = False
-        self.tokens = None  # those that are taken; None = no login
+        self.tokens = None  # accepted tokens; None = no login
         self.refusal = None  # (path, code, message)
-        self.page = None  # HTML for every path, as a login page
-        self.away = []  # (code, message) of the next looks at a run
+        self.page = None  # HTML returned for every path, such as a login page
+        self.away = []  # (code, message) of the next requests for a run
         self.end, self.busy = "SUCCEEDED", ["train-pruner"]
         self.driver_fails = False
         self.pipelines = {}  # id by (namespace, name)
@@ -53,7 +53,7 @@ class Kubeflow(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_port}"
 
     def nodes(self, run: dict[str, Any]) -> list[tuple[str, str]]:
-        """Argo's nodes of a run's workflow: display name and state."""
+        """Return the Argo nodes of a run's workflow: display name and state."""
         spec, *_ = self.versions[run["pipeline_version_reference"]["pipeline_version_id"]]["documents"]
         keys = list(container_tasks(spec))
         ended = run["looks"] >= 3
@@ -126,7 +126,7 @@ class Handler(BaseHTTPRequestHandler):
         self.answer({"multi_user": self.server.multi_user})
 
     def namespace(self):
-        """The namespace of the query; None, with the refusal sent, where one is required."""
+        """Return the namespace of the query; send a refusal and return None if it is required but missing."""
         asked = self.query.get("namespace", "") if self.server.multi_user else ""
         if self.server.multi_user and self.server.namespace_required and not asked:
             self.answer({"message": "Namespace is required for pipeline operations"}, 400)
@@ -134,7 +134,7 @@ class Handler(BaseHTTPRequestHandler):
         return asked
 
     def wanted(self):
-        """The display name of the query's filter."""
+        """Return the display name in the query's filter."""
         [predicate] = json.loads(self.query["filter"])["predicates"]
         assert (predicate["operation"], predicate["key"]) == ("EQUALS", "display_name")
         return predicate["stringValue"]
@@ -143,12 +143,12 @@ class Handler(BaseHTTPRequestHandler):
         asked = self.namespace()
         if asked is None:
             return
-        found = [
+        pipelines = [
             {"pipeline_id": id_, "display_name": name}
             for (namespace, name), id_ in self.server.pipelines.items()
             if namespace == asked and name == self.wanted()
         ]
-        self.answer({"pipelines": found, "total_size": len(found)})
+        self.answer({"pipelines": pipelines, "total_size": len(pipelines)})
 
     def upload(self):
         asked, name = self.namespace(), self.query["name"]
@@ -172,12 +172,12 @@ class Handler(BaseHTTPRequestHandler):
         self.answer({"pipeline_id": pipeline, "pipeline_version_id": id_, "display_name": name})
 
     def list_versions(self, pipeline):
-        found = [
-            {"pipeline_version_id": id_, "display_name": one["name"]}
-            for id_, one in self.server.versions.items()
-            if one["pipeline"] == pipeline and one["name"] == self.wanted()
+        versions = [
+            {"pipeline_version_id": id_, "display_name": version["name"]}
+            for id_, version in self.server.versions.items()
+            if version["pipeline"] == pipeline and version["name"] == self.wanted()
         ]
-        self.answer({"pipeline_versions": found})
+        self.answer({"pipeline_versions": versions})
 
     def get_version(self, pipeline, id_):
         version = self.server.versions.get(id_)
@@ -192,7 +192,9 @@ class Handler(BaseHTTPRequestHandler):
         if "filter" in self.query:
             wanted = json.loads(self.query["filter"])["predicates"][0]
             named = [
-                one for one in named if one["display_name"] == wanted.get("stringValue", wanted.get("string_value"))
+                experiment
+                for experiment in named
+                if experiment["display_name"] == wanted.get("stringValue", wanted.get("string_value"))
             ]
         self.answer({"experiments": named})
 

@@ -1,4 +1,4 @@
-"""A test double of a cluster: a local server that speaks Kubernetes' published paths for one TrainJob of two nodes."""
+"""Test double of a cluster: a local server with the Kubernetes API paths used for a TrainJob of two nodes."""
 
 import contextlib
 import json
@@ -26,36 +26,36 @@ def serving(server: "Kubernetes") -> Iterator["Kubernetes"]:
 
 
 class Kubernetes(ThreadingHTTPServer):
-    """A test double: one job, and two pods that get on with every look at the job."""
+    """A server with one job and two pods, which progress with every request for the job."""
 
     daemon_threads = True
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
-        self.job = None  # while it is there
+        self.job = None  # None = not created, or deleted
         self.created, self.deleted, self.looks = [], [], 0
         self.refusals = {}  # method: [(code, message), …], each once
-        self.leaving = 0  # looks until a job that is being deleted has gone
-        self.late = False  # whether a pod has no log at the first look
-        self.end = "Complete"  # None = it goes on for ever
+        self.leaving = 0  # requests until a job that is being deleted is gone
+        self.late = False  # True = a pod has no log at the first request
+        self.end = "Complete"  # None = it never ends
 
     def made(self, job: dict) -> None:
         self.job = job
         self.created.append(job)
 
     def ended(self) -> str | None:
-        """Which end the job has come to."""
+        """Return the condition with which the job ended; None while it runs."""
         return self.end if self.looks >= 3 else None
 
     def log(self, node: int, query: dict[str, str]) -> str:
         assert self.looks > 1, "a pending pod has no log"
-        assert ("sinceSeconds" in query) == (self.looks > 2 + self.late), "a week's log is not read at every look"
+        assert ("sinceSeconds" in query) == (self.looks > 2 + self.late), "the full log must not be read at every poll"
         return "".join(
             f"2026-11-25T10:00:0{look}.500000000Z step {look} of {node}\n" for look in range(2, self.looks + 1)
         )
 
     def kubeconfig(self, folder: Path) -> Path:
-        """A file by which kubectl would find it."""
+        """Write a kubeconfig for this server."""
         config = {
             "apiVersion": "v1",
             "kind": "Config",

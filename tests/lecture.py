@@ -1,8 +1,8 @@
-"""A spoken lecture, its deck, and models that know its kind of speech, made on the spot for what shows the whole way.
+"""Synthetic lecture, its slide deck, and models that recognise its speech, for end-to-end tests.
 
-The models are the embedded base, which can use a list of names in its prompt, with two adapters as a training begins
-with: they change nothing. The base was shown names in small letters, invented by sound, and sentences of this wording;
-of names by ear alone it gets none right.
+The models are the embedded base, which can use a list of names in its prompt, with two newly initialised
+adapters, which change nothing. The base was trained on lower-case invented names and on sentences with this wording;
+without a list it recognises none of the names correctly.
 """
 
 import os
@@ -21,7 +21,7 @@ from decks import pdf, slide
 from sap2.data.audio import save_audio
 
 BASE = Path(__file__).parent.parent / "sap2" / "assets" / "base"
-# What is said, with each name as the synthesiser is given it, and the name.
+# Sentence, pronunciation of the name for the synthesiser, and the name.
 SAID = [
     ("the method of NAME is small", "[[tr|'I|l|k|It]]", "trilcit"),
     ("again they turn to NAME", "[[p|'aU|n|oU]]", "pounoe"),
@@ -38,7 +38,7 @@ SLIDES = [
     ("A group", "tragor, wiemzey", "and teinar"),
 ]
 NAMES = {name: page for page, (_, line, _) in enumerate(SLIDES, start=1) for _, _, name in SAID if name in line}
-PAUSE = 0.7  # seconds between two sentences
+PAUSE = 0.7  # s between two sentences
 
 
 def speak(folder: Path) -> None:
@@ -47,13 +47,13 @@ def speak(folder: Path) -> None:
 
     synthesiser = Synthesiser()
     silence = np.zeros(round(PAUSE * SAMPLE_RATE), np.float32)
-    said = [0.6 * synthesiser.speak(one.replace("NAME", sound), "en-us", 185) for one, sound, _ in SAID]
+    said = [0.6 * synthesiser.speak(text.replace("NAME", sound), "en-us", 185) for text, sound, _ in SAID]
     save_audio(folder / "talk.wav", np.concatenate([part for wave in said for part in (wave, silence)]))
     (folder / "deck.pdf").write_bytes(pdf([slide(*lines) for lines in SLIDES]))
 
 
 def write_models(folder: Path) -> None:
-    """Write `base`, and `pruner` and `recogniser` as they are before the first step of a training."""
+    """Write `base`, and `pruner` and `recogniser` as they are before the first training step."""
     from sap2.model import load_model, load_processor, save_adapter
     from sap2.params import LoraSection, TrainSection
     from sap2.training.adapters import attach
@@ -67,14 +67,14 @@ def write_models(folder: Path) -> None:
 
 
 def environment() -> dict[str, str]:
-    """Of a process that runs this checkout's sap2 from any folder."""
+    """Return the environment of a process that runs this checkout's sap2 from any folder."""
     paths = [str(BASE.parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
     return os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
 
 
 @contextmanager
 def demo(folder: Path, models: Path) -> Iterator[str]:
-    """`sap2 demo` as a process of its own; yields its address."""
+    """Run `sap2 demo` in its own process; yields its address."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "sap2", "demo", "--model", str(models), "--port", str(port), "--max-segment", "3"]
@@ -95,4 +95,4 @@ def _answering(address: str, process: subprocess.Popen, log: Path, seconds: floa
             return address
         except OSError:
             time.sleep(0.1)
-    raise RuntimeError(f"the demo does not answer:\n{log.read_text()[-3000:]}")
+    raise RuntimeError(f"the demo does not respond:\n{log.read_text()[-3000:]}")

@@ -1,4 +1,4 @@
-"""A real MLflow server, and a door before it that is shut, slow, broken or eats answers when it is told to."""
+"""A real MLflow server, and a proxy in front of it that injects faults: closed, slow, failing, or without responses."""
 
 import http.client
 import subprocess
@@ -11,18 +11,18 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-SLOW = 3  # s that a slow server takes for a request
+SLOW = 3  # s per request of a slow server
 
-# What is done with a request, and whether it reaches the server all the same.
+# Faults of a request, by whether the request still reaches the server.
 SHUT, BROKEN, SLOW_ONE, STALLED = "shut", "broken", "slow", "stalled"
 EATS_ANSWERS, BREAKS_AFTER, STALLS_AFTER = "eats answers", "breaks after", "stalls after"
-BEFORE = (SHUT, BROKEN, STALLED)  # the server has not acted
-AFTER = (EATS_ANSWERS, BREAKS_AFTER, STALLS_AFTER)  # it has, and nobody is told
+BEFORE = (SHUT, BROKEN, STALLED)  # the request does not reach the server
+AFTER = (EATS_ANSWERS, BREAKS_AFTER, STALLS_AFTER)  # the request is processed, but the client gets no response
 
 
 @contextmanager
 def running(folder: Path) -> Iterator[int]:
-    """An MLflow server with its SQLite database and artifacts in a folder: its port."""
+    """Run an MLflow server with its SQLite database and artifacts in a folder; yields its port."""
     with ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as probe:
         port = probe.server_port
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}"]
@@ -45,10 +45,10 @@ def running(folder: Path) -> Iterator[int]:
 
 
 class Door(ThreadingHTTPServer):
-    """Passes requests on to a server; `fault` says what it does instead, from now on or at one request alone.
+    """Proxy that forwards requests to a server, or injects `fault` into all further requests or a single one.
 
     Attributes:
-        seen: Requests since it was opened or `arm` was called, with what they asked for.
+        seen: Method and path of the requests since the start, or since the last call of `arm`.
     """
 
     daemon_threads = True
@@ -59,12 +59,12 @@ class Door(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Request)
 
     def arm(self, fault: str | None = None, at: int = 0, then: str | None = None) -> None:
-        """Meet request `at`, counted from now and from 0, with the fault, and those after it with `then`."""
+        """Inject `fault` into request number `at`, counted from now and from 0, and `then` into later requests."""
         with self._lock:
             self.seen, self.fault, self._at, self._then = [], fault, at, then
 
     def meets(self, asked: str) -> str | None:
-        """What a request is met with."""
+        """Record a request and return its fault; None = forward it."""
         with self._lock:
             number = len(self.seen)
             self.seen.append(asked)

@@ -1,4 +1,4 @@
-"""A test double of an object store: one bucket that is listed and read by S3's published paths."""
+"""Test double of an object store: one bucket that can be listed and read with the S3 API."""
 
 import threading
 from collections.abc import Iterator
@@ -63,7 +63,7 @@ class Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def object_store(objects: dict[str, bytes]) -> Iterator[dict[str, str]]:
-    """Serve the objects as `s3://bucket/…`; yields the variables by which a client finds and opens it."""
+    """Serve the objects as `s3://bucket/…`; yields the environment variables that a client needs."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads, server.objects = True, objects
     threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()

@@ -1,4 +1,4 @@
-"""Scores put together by hand: what pages and tables are tested with, without reading or scoring anything."""
+"""Scores built by hand, to test pages and tables without files or scoring."""
 
 from collections.abc import Sequence
 
@@ -31,7 +31,7 @@ def utterance(id: str, reference: str, keywords: Sequence[str] = (), **more) -> 
 
 
 def line(of: Utterance, hypothesis: str) -> Line:
-    """One transcript aligned and marked; keywords are single words, each said or written once at most."""
+    """Return an aligned and marked transcript; keywords are single words, each spoken or written at most once."""
     listed = {keyword.lower(): keyword for keyword in of.keywords}
     said = {keyword.lower() for keyword in of.said}
     pairs = tuple(
@@ -57,7 +57,7 @@ def line(of: Utterance, hypothesis: str) -> Line:
 
 
 def system(name: str, utterances: Sequence[Utterance], hypotheses: Sequence[str], **more) -> System:
-    """A system whose lines are true to its hypotheses; figures and parts are what `more` gives."""
+    """Return a system whose lines match its hypotheses; figures and breakdowns come from `more`."""
     lines = tuple(line(of, text) for of, text in zip(utterances, hypotheses, strict=True))
     errors = Errors(
         words=sum(len(of.reference.split()) for of in utterances), substitutions=sum(x.errors for x in lines)
@@ -90,7 +90,7 @@ HOSTILE_WORD = "</script><img/src=x/onerror=alert(1)>"
 
 
 def contexts() -> Scores:
-    """Two utterances under "none" and "predicted", with stage 1; every text that can be hostile is."""
+    """Two utterances under "none" and "predicted", with stage 1; with markup in every text that could contain it."""
     utterances = (
         utterance(
             HOSTILE, f"hi meyer {HOSTILE_WORD}", ["Meyer", HOSTILE_WORD], predicted=(HOSTILE_WORD,), talk=HOSTILE,

@@ -1,4 +1,4 @@
-"""Accelerators that are wanted and not there end a stage at once, wherever it runs."""
+"""A stage ends at once if requested accelerators are missing, wherever it runs."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -33,7 +33,7 @@ def build(monkeypatch):
     return pretend
 
 
-def test_none_wanted_is_always_there(build):
+def test_stages_without_accelerators_always_pass(build):
     build(None)
     check_accelerators(0)
 
@@ -74,11 +74,11 @@ def test_gpu_profiles_do_not_train_without_gpus(build, tmp_path, monkeypatch, co
 
 
 def test_a_single_gpu_trains_in_a_single_process(build, monkeypatch, tmp_path):
-    """The profile's 8 are those of a node in a cluster; here each process needs one."""
+    """The profile's 8 accelerators are per cluster node; locally each process needs one."""
     build("13.0", devices=1)
     section = PAPER.pruner.model_copy(update={"nproc": 1})
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")  # what is asked next
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")  # the next check, which fails
     with pytest.raises(Exception, match="127.0.0.1:9"):
         stages.train_pruner(section, PAPER.model, PAPER.lora, PAPER.tracking, accelerators=8)
 
@@ -104,7 +104,7 @@ def test_trainjob_pods_get_the_number_of_accelerators():
 
 
 def test_a_pod_that_lost_its_gpus_trains_nothing(build, monkeypatch, tmp_path):
-    """The component's own code, in a pod whose node has a driver that is too old."""
+    """Run the component's code in a pod whose node has an outdated driver."""
     build("13.0")
     monkeypatch.setenv(VARIABLE, "8")
     sections = {name: getattr(PAPER, name).model_dump(mode="json") for name in ("pruner", "model", "lora", "tracking")}

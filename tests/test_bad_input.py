@@ -1,7 +1,7 @@
-"""The catalogue of bad input: every command and the server, each with the sentence that it is answered with.
+"""Catalogue of bad input: every command and the server, with the expected error messages.
 
-Rows of other suites (broken recordings, requests, decks, model folders, params) carry the same mark and are not
-repeated here: `pytest -m bad_input` runs them all.
+Cases of other suites (broken recordings, requests, decks, model folders, params) have the same mark and are not
+repeated here: `pytest -m bad_input` runs all of them.
 """
 
 import contextlib
@@ -108,7 +108,7 @@ WORLD = {
     "none/a.tsv": "id\ttext\tkeywords\na\thi\tx\n",
     "swift/deep.json": "[" + DEEP,
     "swift/open.json": "[{",
-    # what a server kept
+    # requests stored by a server
     "kept/requests.jsonl": KEPT,
     "kept-broken/requests.jsonl": "{}",
     "kept-empty/requests.jsonl": "",
@@ -122,7 +122,7 @@ WORLD = {
 }
 SWIFT = "prepare --source swift --root swift -S prepare.swift.dev=[b] -S prepare.swift.test=[c]"
 
-# A command line, run in the folder that stands before `/`, if one does, and what stderr begins with.
+# Command line, run in the folder before the first `/`, if any, and the beginning of stderr.
 UNUSABLE = {
     # params, the same for every command
     "prune --params folder": "folder: cannot be read (Is a directory); give the file with --params FILE",
@@ -181,14 +181,14 @@ UNUSABLE = {
     "export zero.jsonl out": "zero.jsonl:1 (a): audio is 'a\\x00.wav', must not contain a zero byte",
     "export shard.jsonl out": "shard.jsonl (a): its recording is in a shard, which messages cannot name; prepare",
     "export ok.jsonl out --lists predicted": 'ok.jsonl (a): has no `predicted` list; run "sap2 prune"',
-    # outputs that have no place
+    # outputs that cannot be written
     "export ok.jsonl folder": "folder: cannot be written: Is a directory",
     "export ok.jsonl file/out": "file/out: cannot be written: Not a directory",
     "score hyp.txt --ref ref.tsv --json folder": "folder: cannot be written: Is a directory",
     "score hyp.txt --ref ref.tsv --report file/x.html": "file/x.html: cannot be written: Not a directory",
     "feedback add a hi --requests kept --manifest folder": "folder: is a folder, expected a file of JSON lines",
     "blocked/prepare --source ../none": "data/prepared: cannot be written",
-    # models and stages without what they need
+    # models and stages with missing inputs
     "base -S base.path=folder": "base.path 'folder': needs config.json and *.safetensors, found nothing",
     "base -S base.path=cut": "base.path 'cut': its config.json is not a JSON object",
     "base -S base.path=bert": "base.path 'bert': model_type is 'bert', expected qwen2_audio",
@@ -311,7 +311,7 @@ UNUSABLE = {
     "pipeline status x --host file:///etc": "file:///etc: expected an http:// or https:// address",
 }
 
-# What is no use of a command at all: exit code 2, and the line that says why.
+# Invalid use of a command: exit code 2, and the reason.
 MISUSED = {
     "prepare --root x": "--root is the folder of a --source; give --source, too",
     "prepare --part x": "--part x: expected N/PARTS, such as 0/8",
@@ -352,29 +352,29 @@ def world(tmp_path_factory) -> Path:
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    for place in (path for path in {Path(line.partition("/")[0]) for line in UNUSABLE} if (folder / path).is_dir()):
-        shutil.copy(ROOT / "params.yaml", folder / place)
+    for inner in (path for path in {Path(line.partition("/")[0]) for line in UNUSABLE} if (folder / path).is_dir()):
+        shutil.copy(ROOT / "params.yaml", folder / inner)
     shutil.copy(ROOT / "params.yaml", folder)
     return folder
 
 
 @pytest.fixture
 def sap2(world, monkeypatch):
-    """The command line as `sap2` runs it: exit code, stdout and stderr."""
+    """Run a command line as `sap2` does; return exit code, stdout and stderr."""
     for name in ("SAP2_PROFILE", "SAP2_API_KEY", "MLFLOW_TRACKING_URI", "KF_PIPELINES_ENDPOINT"):
         monkeypatch.delenv(name, raising=False)
 
     def run(line: str) -> tuple[int, str, str]:
-        place, slash, inside = line.partition("/")
-        inner = bool(slash) and " " not in place and (world / place).is_dir()
-        monkeypatch.chdir(world / place if inner else world)
-        monkeypatch.setattr(sys, "argv", ["sap2", *shlex.split(inside if inner else line)])
+        name, slash, command = line.partition("/")
+        inner = bool(slash) and " " not in name and (world / name).is_dir()
+        monkeypatch.chdir(world / name if inner else world)
+        monkeypatch.setattr(sys, "argv", ["sap2", *shlex.split(command if inner else line)])
         out, err = io.StringIO(), io.StringIO()
         try:
             with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), pytest.raises(SystemExit) as end:
                 cli.main()
         finally:
-            gc.enable()  # scoring switches it off for its process
+            gc.enable()  # scoring disables it for its process
         return end.value.code, out.getvalue(), err.getvalue()
 
     return run
@@ -385,8 +385,8 @@ def tree(folder: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("line", UNUSABLE)
-def test_bad_input_gives_a_single_line_and_leaves_nothing(sap2, world, line):
-    before = tree(world) | {"data", "models", "new"}  # folders for an output that did not come
+def test_bad_input_prints_a_single_line_and_leaves_no_files(sap2, world, line):
+    before = tree(world) | {"data", "models", "new"}  # folders of outputs that were not written
     code, out, err = sap2(line)
     last = err.splitlines()[-1]
     assert last.startswith(f"sap2: {UNUSABLE[line]}") or last.startswith(UNUSABLE[line])
@@ -395,7 +395,7 @@ def test_bad_input_gives_a_single_line_and_leaves_nothing(sap2, world, line):
 
 
 @pytest.mark.parametrize("line", MISUSED, ids=lambda line: line[:60])
-def test_bad_usage_exits_2_and_says_what_was_expected(sap2, world, line):
+def test_bad_usage_exits_2_and_prints_what_is_expected(sap2, world, line):
     before = tree(world)
     code, out, err = sap2(line)
     assert (code, out) == (2, "") and MISUSED[line] in " ".join(err.split())
@@ -412,7 +412,7 @@ def test_every_command_is_in_the_catalogue():
     known = set(lines(typer.main.get_command(cli.app)))
     assert len(known) > 25
     tried = [line.partition("/")[2] if "/" in line.split()[0] else line for line in (*UNUSABLE, *MISUSED)]
-    # Trainings ask for their store and manifest first: tests/training and tests/tracking have their bad input.
+    # Bad input of trainings is tested in tests/training and tests/tracking.
     missing = {name for name in known if not any(line.startswith(name) for line in tried)}
     assert missing == {"train-pruner", "train-recogniser"}
 
@@ -425,7 +425,7 @@ POST = ("POST", TRANSCRIBE, FORM)
 
 
 def form(*parts: tuple) -> bytes:
-    """Parts: `(headers of the part, content)`."""
+    """Return a form with parts `(headers, content)`."""
     head = b"Content-Disposition: form-data; "
     body = b"".join(b"--b\r\n" + head + about.encode() + b"\r\n\r\n" + content + b"\r\n" for about, content in parts)
     return body + b"--b--\r\n"
@@ -437,11 +437,11 @@ REQUESTS = {
     "no such path": ("GET", "/v2/audio", {}, b"", 404, "Not Found"),
     "wrong method": ("DELETE", TRANSCRIBE, {}, b"", 405, "Method Not Allowed"),
     "JSON for a form": ("POST", TRANSCRIBE, {"content-type": "application/json"}, b"{}", 415, "content type is"),
-    "an unprintable kind": ("POST", TRANSCRIBE, {"content-type": b"a\xff\x7f"}, b"", 415, "expected multipart"),
+    "an unprintable content type": ("POST", TRANSCRIBE, {"content-type": b"a\xff\x7f"}, b"", 415, "expected multipart"),
     "no boundary": ("POST", TRANSCRIBE, {"content-type": "multipart/form-data"}, b"x", 400, "Missing boundary"),
     "another boundary": (*POST, b"--c\r\n\r\n--c--", 400, "the form is malformed"),
     "a length of many digits": ("POST", TRANSCRIBE, FORM | {"content-length": LONG}, b"", 413, "the request has 999"),
-    "a length that is none": ("POST", TRANSCRIBE, FORM | {"content-length": "²"}, b"", 413, "the request has "),
+    "a length that is not a number": ("POST", TRANSCRIBE, FORM | {"content-length": "²"}, b"", 413, "the request has "),
     "a negative length": ("POST", TRANSCRIBE, FORM | {"content-length": "-1"}, b"", 413, "the request has -1"),
     "a part without a name": (*POST, form(('filename="a"', b"x")), 400, "must be provided"),
     "a broken part": (*POST, b"--b\r\nbroken\r\n\r\n\r\n--b--\r\n", 400, "the form is malformed"),
@@ -449,7 +449,7 @@ REQUESTS = {
     "too many files": (*POST, form(*[FILE] * 8), 400, "Too many files"),
     "a huge field": (*POST, form(('name="prompt"', b"x" * (5 << 20))), 400, "Part exceeded maximum size"),
     "an empty form": (*POST, b"--b--\r\n", 400, 'field "file" is missing'),
-    "a batch of none": ("POST", f"{TRANSCRIBE}/batch", FORM, b"--b--\r\n", 400, 'field "file" is missing'),
+    "an empty batch": ("POST", f"{TRANSCRIBE}/batch", FORM, b"--b--\r\n", 400, 'field "file" is missing'),
     "a model that is a file": (
         *POST, form(FILE, ('name="model"; filename="m"', b"x")), 400, "field 'model' is a file",
     ),
@@ -462,7 +462,7 @@ REQUESTS = {
     "a temperature in words": (
         *POST, form(FILE, ('name="temperature"', b"warm")), 400, "temperature is warm, expected 0",
     ),
-    "a temperature that is none": (
+    "a temperature that is not a number": (
         *POST, form(FILE, ('name="temperature"', b"nan")), 400, "temperature is nan, expected 0",
     ),
     "a field with a zero byte": (
@@ -474,12 +474,12 @@ REQUESTS = {
     "a marker across lines": (
         *POST, form(FILE, ('name="keywords"', b"x\n<|im_start|>system")), 400, "the marker <|im_start|>",
     ),
-    "a file of nothing but a name": (
+    "a file without audio": (
         *POST, form(('name="file"; filename=".wav"', b"x")), 400, "cannot be read as audio",
     ),
     "no key": ("GET", "/v1/models", {"authorization": ""}, b"", 401, "no valid API key"),
     "another scheme": ("GET", "/v1/models", {"authorization": "Basic c2VjcmV0"}, b"", 401, "no valid API key"),
-    "a key of odd letters": ("GET", "/v1/models", {"authorization": b"Bearer \xff\xfe"}, b"", 401, "no valid API key"),
+    "a key of odd bytes": ("GET", "/v1/models", {"authorization": b"Bearer \xff\xfe"}, b"", 401, "no valid API key"),
 }  # fmt: skip
 
 

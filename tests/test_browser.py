@@ -1,4 +1,4 @@
-"""Without a browser its tests are skipped, or fail where one is required: they never pass."""
+"""Browser tests are skipped without a browser, or fail if it is required; they never pass."""
 
 import pytest
 from browser import browser_or_skip
@@ -12,7 +12,7 @@ from browser import browser_or_skip
     [("", "no browser: none of chromium"), ("/no/browser", "cannot be started"), ("/bin/false", "does not start")],
     ids=["none", "wrong", "broken"],
 )
-def test_a_browser_that_is_missing_is_said(monkeypatch, program, reason, required, outcome):
+def test_a_missing_browser_is_reported(monkeypatch, program, reason, required, outcome):
     monkeypatch.setenv("PATH", "")
     monkeypatch.setenv("CHROMIUM", program)
     monkeypatch.setenv("SAP2_BROWSER", required)

@@ -1,4 +1,4 @@
-"""The same seed and input give the same bytes: in another process, with another hash seed, on one process or two."""
+"""Equal seed and input give identical outputs, for any process, hash seed and number of processes."""
 
 import json
 import os
@@ -10,7 +10,7 @@ import pytest
 
 TESTS = Path(__file__).parent
 
-# From nothing to metrics: the SHA-256 of everything that is written on the way.
+# The pipeline from corpus to metrics; prints the SHA-256 of every file.
 FLOW = """
 import json, os, sys
 from pathlib import Path
@@ -24,7 +24,7 @@ from sap2.params import EvaluationSection, InferenceSection, PrepareSection, Pru
 from sap2.training.lists import ListDrawer
 
 torch.set_num_threads(1)
-os.chdir(sys.argv[1])  # paths within are written down, too
+os.chdir(sys.argv[1])  # outputs contain relative paths
 folder, workers = Path("flow"), int(sys.argv[2])
 section = PrepareSection(
     seed=5, train_utterances=4, dev_utterances=2, test_utterances=3, list_size=8, slides=2, workers=workers
@@ -32,7 +32,7 @@ section = PrepareSection(
 stages.prepare(section, folder / "prepared")
 utterances = read_manifest(folder / "prepared" / "train.jsonl")
 drawer = ListDrawer("pruner", utterances, seed=1, list_sizes=(2, 6))
-draws = [[drawer.draw(one, epoch).keywords for one in utterances] for epoch in range(3)]
+draws = [[drawer.draw(utterance, epoch).keywords for utterance in utterances] for epoch in range(3)]
 (folder / "lists.json").write_text(json.dumps(draws))
 base = build_tiny_base(folder / "base")
 pruning, inference = PruningSection(max_new_tokens=8), InferenceSection(max_new_tokens=8)
@@ -45,13 +45,13 @@ for seed, stage in enumerate(("pruner", "recogniser")):
 stages.prune(pruning, folder / "prepared", base, folder / "pruner", folder / "pruned")
 stages.decode(inference, folder / "pruned", base, folder / "recogniser", folder / "results")
 stages.evaluate(EvaluationSection(bootstrap_samples=50), folder / "results", folder / "reports")
-speed = {"timing.json", "summary.json"}  # hold seconds
+speed = {"timing.json", "summary.json"}  # contain seconds
 found = {str(path.relative_to(folder)): sha256(path) for path in sorted(folder.rglob("*")) if path.is_file()}
 print(json.dumps({name: digest for name, digest in found.items() if Path(name).name not in speed}))
 """
 
 
-@pytest.mark.slow  # the whole flow twice, each in a process that loads everything
+@pytest.mark.slow  # the complete pipeline twice, each in a new process
 def test_the_number_of_processes_does_not_change_any_output(tmp_path):
     started = []
     for workers in (1, 2):

@@ -1,4 +1,4 @@
-"""What the documents tell people to type is what the command line takes, and their figures are the project's."""
+"""Commands in the documentation are valid, and its figures agree with the project."""
 
 import re
 import shlex
@@ -27,23 +27,23 @@ def commands(page: Path) -> list[list[str]]:
     return [shlex.split(line, comments=True) for line in lines if line.startswith("sap2 ")]
 
 
-def words(found: list[str]) -> list[str]:
-    """Without what the shell takes: redirections, and what comes after a `|` or `&&`."""
+def words(command: list[str]) -> list[str]:
+    """Return the arguments, without redirections and commands after `|` or `&&`."""
     for mark in ("|", "&&", ">", ">>"):
-        found = found[: found.index(mark)] if mark in found else found
-    return found[1:]
+        command = command[: command.index(mark)] if mark in command else command
+    return command[1:]
 
 
 TARGETS = set(re.findall(r"^([a-z-]+):.*## ", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
-# Programs that the pages call and no test of commands runs, with the reason.
+# Programs in the pages that no test runs, with the reason.
 NOT_RUN = {
-    ".venv/bin/pre-commit": "installs hooks of git; tests/test_habits.py reads their configuration",
-    "aws": "needs an object store's account",
+    ".venv/bin/pre-commit": "installs git hooks; tests/test_habits.py checks their configuration",
+    "aws": "needs an account of an object store",
     "cat": "prints a file",
-    "curl": "needs a server that runs; tests/serving sends the same requests",
+    "curl": "needs a running server; tests/serving sends the same requests",
     "docker": "needs Docker's engine; tests/deploy runs the image's steps without it",
-    "export": "sets a variable of the shell",
-    "git": "works on the reader's clone",
+    "export": "sets a shell variable",
+    "git": "changes the reader's clone",
     "helm": "needs a cluster",
     "kubectl": "needs a cluster; tests/deploy validates the manifests",
     "mv": "moves a file",
@@ -52,27 +52,27 @@ NOT_RUN = {
 
 
 def programs(page: Path) -> list[list[str]]:
-    """Commands of a page's shell blocks, one per line and pipe; bodies of here-documents and loops are left out."""
+    """Return the commands in a page's shell blocks, by line and pipe, without bodies of here-documents and loops."""
     text = re.sub(r"<<'?(\w+)'?(.*)\n.*?^\1$", r"\2", "".join(blocks(page, "sh")), flags=re.DOTALL | re.MULTILINE)
-    found = []
+    commands = []
     for line in text.replace("\\\n", " ").splitlines():
         tokens = shlex.shlex(line, posix=True, punctuation_chars=True)
         tokens.whitespace_split = True
         try:
             pieces = list(tokens)
-        except ValueError:  # a quotation over several lines
+        except ValueError:  # a quoted text of several lines
             continue
-        for separates, run in groupby(pieces, key=lambda one: one in (";", "|", "&&", "||", "&")):
-            command = list(dropwhile(lambda one: re.match(r"\w+=", one), run))
+        for separates, run in groupby(pieces, key=lambda token: token in (";", "|", "&&", "||", "&")):
+            command = list(dropwhile(lambda token: re.match(r"\w+=", token), run))
             if command and not separates:
-                found.append(command)
-    return found
+                commands.append(command)
+    return commands
 
 
 EVERY = [(page, command) for page in PAGES for command in commands(page)]
 
 
-def test_the_documents_hold_commands():
+def test_the_documents_contain_commands():
     assert len(EVERY) > 20
     assert len(commands(PAPER)) >= 8
 
@@ -94,9 +94,9 @@ def test_a_command_of_the_documents_can_be_parsed(page, command):
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_every_command_is_checked_or_has_a_reason_not_to_be(page):
-    """`sap2` is parsed above, what tests run as it stands is theirs; of others the target or file must exist."""
+    """`sap2` is parsed above, other tests run some programs; for the rest, the target or file must exist."""
     if page.name in ("tutorial.md", "operations.md"):
-        return  # run word by word in tests/test_tutorial.py and tests/test_operations.py
+        return  # run as written in tests/test_tutorial.py and tests/test_operations.py
     unknown = []
     for program, *rest in programs(page):
         if program == "make":
@@ -121,7 +121,7 @@ def test_every_dvc_command_of_the_documents_can_be_parsed():
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_what_a_document_links_to_is_there(page):
+def test_links_in_documents_lead_to_existing_files(page):
     links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8"))
     assert not [link for link in links if not (page.parent / link).exists()]
 
@@ -138,7 +138,7 @@ def test_the_papers_params_are_params(tmp_path, text):
     assert getattr(result.prepare, result.prepare.source).root.startswith("/data/")
 
 
-def test_the_papers_page_says_what_the_plan_says(tmp_path):
+def test_figures_of_the_papers_page_equal_the_plans(tmp_path):
     page = PAPER.read_text(encoding="utf-8")
     rows = re.findall(r"^\| .* \| ([\d,]+)(?:, assumed)? \| (.*) \| (.*) \| ([\d.]+) \|$", page, re.MULTILINE)
     assert len(rows) == 2
@@ -150,7 +150,7 @@ def test_the_papers_page_says_what_the_plan_says(tmp_path):
         assert round(max(totals), 1) == float(memory)
 
 
-def test_the_families_page_says_what_the_plan_says(tmp_path):
+def test_figures_of_the_families_page_equal_the_plans(tmp_path):
     page = (ROOT / "docs" / "families.md").read_text(encoding="utf-8")
     rows = re.findall(
         r"^\| `(qwen3-asr-.*)`, (\d) GPUs? \| ([\d,]+) \| ([\d.]+) \| (.*) \| (.*) \|$", page, re.MULTILINE

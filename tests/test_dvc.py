@@ -1,4 +1,4 @@
-"""dvc.yaml, the command line and sap2.stages agree, a change re-runs exactly what depends on it, and DVC's commands of
+"""dvc.yaml, the command line and sap2.stages agree, changes re-run only dependent stages, and the DVC commands of
 docs/usage.md work."""
 
 import ast
@@ -20,18 +20,18 @@ from sap2.params import Params
 
 ROOT = Path(__file__).parent.parent
 STAGES = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
-# Code that shapes no output: it parses, names places, writes files and keeps the score of a run.
+# Code without effect on the content of outputs: parsing, paths, writing of files, tracking.
 SHELLS = {
     f"sap2.{name}" for name in "accelerators constants errors files heartbeat hub params progress settings".split()
 }
 SHELLS.add("sap2")
-# The trainings send their loss to the first, and early stopping, where it is on, asks the second for dev's score: a
-# change of the scorer must not train anything again.
-WATCHING = ("sap2.tracking", "sap2.evaluation", "sap2.deep_bias")  # the last is read by the scorer
+# Trainings send their loss to the first, and early stopping, if enabled, gets dev's score from the second: a change of
+# the scoring code must not trigger trainings.
+WATCHING = ("sap2.tracking", "sap2.evaluation", "sap2.deep_bias")  # the last is imported by the scoring code
 
 
 def paths(stage: dict, kind: str) -> set[str]:
-    """What the stage names under a key; an out may carry options."""
+    """Return the entries of a stage under a key, without options of outs."""
     return {entry if isinstance(entry, str) else next(iter(entry)) for entry in stage.get(kind, [])}
 
 
@@ -47,7 +47,7 @@ def within(path: str, folders: set[str]) -> bool:
     return any(Path(path).is_relative_to(folder) for folder in folders)
 
 
-def test_the_flow_is_the_designs():
+def test_dvc_yaml_has_the_stages_in_order():
     assert list(STAGES) == [
         "prepare", "lists", "base", "train-pruner", "prune", "train-recogniser", "decode", "settings", "evaluate",
         "register",
@@ -56,7 +56,7 @@ def test_the_flow_is_the_designs():
 
 @pytest.mark.parametrize("name", STAGES)
 def test_a_stage_runs_its_command_with_the_tracked_profile(name):
-    profile = "" if name == "settings" else " --profile ${profile}"  # it joins what others ran with
+    profile = "" if name == "settings" else " --profile ${profile}"  # it combines the settings of other stages
     assert STAGES[name]["cmd"] == f"sap2 {name}{profile}"
     assert name in typer.main.get_command(cli.app).commands
     assert callable(function_of(name))
@@ -71,9 +71,9 @@ def test_a_stage_names_every_path_its_function_reads_and_writes(name):
             continue
         if parameter.default == stages.INGESTED:
             continue
-        place = str(parameter.default)
-        # The folder itself, or what is used of it.
-        assert any(Path(path).is_relative_to(place) for path in named), f"{name}: {place} is not in dvc.yaml"
+        default = str(parameter.default)
+        # The folder itself, or a part of it.
+        assert any(Path(path).is_relative_to(default) for path in named), f"{name}: {default} is not in dvc.yaml"
 
 
 @pytest.mark.parametrize("name", STAGES)
@@ -85,9 +85,9 @@ def test_a_stage_tracks_exactly_the_sections_its_function_takes(name):
         if field.annotation in kinds and section_of(name, field.annotation) in (None, section)
     }
     if name != "register":
-        taken.discard("tracking")  # where a run is kept does not change what it makes
+        taken.discard("tracking")  # the location of runs does not change outputs
     if Params in kinds:
-        taken = {"tracking"}  # register logs all of them, each through the file of the stage it belongs to
+        taken = {"tracking"}  # register logs all sections, from the files of their stages
     if name == "settings":
         assert not taken and "params" not in STAGES[name]
         return
@@ -95,7 +95,7 @@ def test_a_stage_tracks_exactly_the_sections_its_function_takes(name):
 
 
 def section_of(stage: str, kind: type) -> str | None:
-    """Sections of the same kind are told apart by the stage."""
+    """Return the section of a parameter; for equal types the stage decides."""
     own = {"train-pruner": "pruner", "train-recogniser": "recogniser"}
     return own.get(stage) if kind in (Params.model_fields["pruner"].annotation,) else None
 
@@ -108,7 +108,7 @@ def test_dependencies_are_repository_files_or_outputs():
 
 
 def modules_of(name: str) -> set[str]:
-    """Every module of sap2 that the stage's work imports, found by reading the code."""
+    """Return every module of sap2 that a stage imports, according to the source."""
     tree = ast.parse((ROOT / "sap2" / "stages.py").read_text(encoding="utf-8"))
     functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
     entry = functions[name.replace("-", "_")]
@@ -157,16 +157,16 @@ def test_a_stage_depends_on_the_code_that_shapes_its_output(name):
             continue
         file = str(file_of(module).relative_to(ROOT))
         if name in ("prepare", "lists", "evaluate") and module == "sap2.prompts":
-            continue  # for ms-swift's rows, which these stages neither write nor read
+            continue  # for rows of ms-swift, which these stages do not use
         if name == "evaluate" and module == "sap2.spelling":
-            continue  # of sap2.prompts alone
+            continue  # only through sap2.prompts
         if file in ("sap2/data/__init__.py", "sap2/transcripts/__init__.py"):
-            continue  # hold a docstring
+            continue  # contain only a docstring
         assert within(file, deps), f"{name} runs {file}, which dvc.yaml does not name"
 
 
 def downstream(changed: set[str]) -> list[str]:
-    """Stages that run again when these run again."""
+    """Return the stages that run again after the given stages."""
     hit = set(changed)
     for name, stage in STAGES.items():
         outs = {out for other in hit for out in made(STAGES[other])}
@@ -179,7 +179,7 @@ def users_of(section: str) -> set[str]:
     return {name for name, stage in STAGES.items() if section in stage.get("params", ())}
 
 
-def test_an_inference_parameter_trains_nothing_again():
+def test_an_inference_parameter_triggers_no_training():
     assert downstream(users_of("inference")) == ["decode", "settings", "evaluate", "register"]
 
 
@@ -188,7 +188,7 @@ def test_scoring_code_re_runs_only_the_evaluation():
     assert downstream(scoring) == ["evaluate", "register"]
 
 
-def test_pruning_parameters_leave_the_pruner_as_it_is():
+def test_pruning_parameters_do_not_retrain_the_pruner():
     assert "train-pruner" not in downstream(users_of("pruning"))
 
 
@@ -217,7 +217,7 @@ print("ran", sys.argv[1])
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory) -> Path:
-    """The pipeline with a command that only makes the outputs."""
+    """The pipeline with a fake command that only writes the outputs."""
     folder = tmp_path_factory.mktemp("dvc")
     for name in ("dvc.yaml", "params.yaml", ".dvcignore", ".gitignore"):
         shutil.copy(ROOT / name, folder)
@@ -244,7 +244,7 @@ def dvc(folder: Path, *arguments: str) -> str:
 
 
 def run(folder: Path, line: str) -> str:
-    """What a line of the shell prints, with the project's own commands first in the path."""
+    """Run a shell line with the project's commands first in the PATH, and return its output."""
     path = os.pathsep.join([str(folder / "bin"), os.environ["PATH"]])
     done = subprocess.run(
         line, shell=True, cwd=folder, env={**os.environ, "PATH": path}, text=True,
@@ -259,7 +259,7 @@ def commit(folder: Path) -> None:
 
 
 def documented(start: str) -> str:
-    """The one command of docs/usage.md that begins so, without the comment behind it."""
+    """Return the only command of docs/usage.md with this beginning, without its comment."""
     page = (ROOT / "docs" / "usage.md").read_text(encoding="utf-8")
     [line] = re.findall(rf"^{re.escape(start)}[^#\n]*", page, re.MULTILINE)
     return line.strip()
@@ -273,7 +273,7 @@ def test_a_second_run_does_nothing(project):
     assert ran(dvc(project, "repro")) == []
 
 
-def test_dvc_re_runs_what_a_change_concerns(project):
+def test_dvc_re_runs_the_stages_that_a_change_affects(project):
     def replaced(old: str, new: str) -> list[str]:
         params = project / "params.yaml"
         text = params.read_text(encoding="utf-8")
@@ -281,7 +281,7 @@ def test_dvc_re_runs_what_a_change_concerns(project):
         params.write_text(text.replace(old, new, 1), encoding="utf-8")
         return ran(dvc(project, "repro"))
 
-    # The same outputs come out of every fake run, so what follows is cached: only the stage itself runs.
+    # Fake runs write equal outputs, so later stages are cached: only the changed stage runs.
     assert replaced("  contexts: [none, full", "  contexts: [full, none") == ["decode"]
     assert replaced("  source: lectures", "  source: kaldi") == ["prepare"]
     assert replaced("  distractors: 100", "  distractors: 500") == ["lists"]
@@ -312,7 +312,7 @@ def sections(folder: Path) -> dict:
     return YAML(typ="safe").load((folder / "params.yaml").read_text(encoding="utf-8"))
 
 
-def test_what_is_pushed_to_the_documented_remote_comes_back(project):
+def test_data_pushed_to_the_documented_remote_is_pulled_back(project):
     commit(project)
     assert "pushed" in run(project, documented("dvc remote add"))
     store = project.parent / "sap2-store"

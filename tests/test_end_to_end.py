@@ -1,4 +1,4 @@
-"""The whole flow on the profile `test`, from a fresh copy of the repository to a registered model, by `dvc repro`."""
+"""The complete pipeline with the profile `test`: from a fresh copy of the repository to a registered model."""
 
 import json
 import sys
@@ -42,7 +42,7 @@ def test_the_flow_runs_from_a_fresh_clone_to_a_registered_model(repository, run,
     calls = json.loads((repository / "data" / "pruned" / "summary.json").read_text())["test"]
     for figure in ("recall", "precision"):
         counted = metrics["pruning"][figure]
-        assert calls[f"keyword_{figure}"] == (None if counted is None else round(counted, 4)), "one way of counting"
+        assert calls[f"keyword_{figure}"] == (None if counted is None else round(counted, 4)), "counted in the same way"
     assert (repository / "reports" / "table.md").stat().st_size
     assert "<html" in (repository / "reports" / "report.html").read_text(encoding="utf-8").lower()
     assert json.loads((repository / "reports" / "registration.json").read_text())["version"]
@@ -61,8 +61,8 @@ def test_the_flow_runs_from_a_fresh_clone_to_a_registered_model(repository, run,
     assert page.as_uri() in plots and "B-WER by context (%)" in page.read_text(encoding="utf-8")
 
 
-def test_a_recording_from_outside_is_transcribed(run, reproduced, tmp_path):
-    """Another voice, other words, and a rate and channels that no corpus of ours has."""
+def test_a_recording_outside_the_corpus_is_transcribed(run, reproduced, tmp_path):
+    """The recording has another voice, other words, and a sample rate and channels that no corpus has."""
     voice, said = "en-029+f5", "zorvan and meyer sat on the harbour wall and counted ships"
     assert voice not in VOICES
     mono = soxr.resample(Synthesiser().speak(said, voice, rate=150), SAMPLE_RATE, 44_100)

@@ -1,4 +1,4 @@
-"""The contained recogniser of people's English: on recordings of people, with lists as people write them."""
+"""The contained English recogniser on recordings of people, with lists as people write them."""
 
 import csv
 from pathlib import Path
@@ -32,7 +32,7 @@ def english():
 
 @pytest.fixture(scope="module")
 def people():
-    """Every hundredth utterance: recording, reference text, and list of 100."""
+    """Every hundredth utterance: recording, reference and list of 100 keywords."""
     rows = parse_rows(str(LISTS), enumerate(LISTS.read_text(encoding="utf-8").splitlines(), 1))
     lists = {row.id: list(row.keywords) for row in rows}
     with (SPEECH / "utterances.tsv").open(encoding="utf-8") as file:
@@ -46,7 +46,7 @@ def figures(people, texts):
     return score(*(dict(zip(ids, column, strict=True)) for column in columns), samples=0).systems[0].figures
 
 
-def test_it_is_used_where_there_is_no_folder_of_models(monkeypatch, tmp_path, capsys):
+def test_it_is_used_if_there_is_no_models_folder(monkeypatch, tmp_path, capsys):
     monkeypatch.chdir(tmp_path)
     loaded = load_recogniser(TrackingSection(), "models", ["inference.num_beams=1"])
     assert loaded.pruner.tagging and loaded.transcriber.stage.ctc
@@ -59,7 +59,7 @@ def test_it_is_used_where_there_is_no_folder_of_models(monkeypatch, tmp_path, ca
         load_recogniser(TrackingSection(), "models")
 
 
-def test_its_base_is_small_stock_qwen2_audio_and_what_its_card_says(tmp_path):
+def test_its_base_is_a_small_qwen2_audio_as_its_card_states(tmp_path):
     folder = EMBEDDED_BASES["english"]
     facts = resolve_base(BaseSection(path="english"), tmp_path / "base")
     assert facts["bytes"] < 45 * 2**20
@@ -71,7 +71,7 @@ def test_its_base_is_small_stock_qwen2_audio_and_what_its_card_says(tmp_path):
 
 @needs_speech
 def test_a_list_helps_to_spell_what_people_say(english, people):
-    """docs/results.md has the whole test set; these bounds are wide, as twelve utterances are few."""
+    """The bounds are wide for only twelve utterances; docs/results.md has the complete test set."""
     audio = english.encode([wave for wave, *_ in people])
     plain, listed, capital = (
         english.recognise(audio, lists)
@@ -88,7 +88,7 @@ def test_a_list_helps_to_spell_what_people_say(english, people):
     assert with_list["u_wer"].value < without["u_wer"].value + 2
     assert [transcript.text.lower() for transcript in capital] == [transcript.text for transcript in listed]
     found = {word for transcript in capital for word in transcript.found}
-    assert found and all(word[0].isupper() for word in found), "keywords are spelt as the list has them"
+    assert found and all(word[0].isupper() for word in found), "keywords have the list's spelling"
     assert all(segment.confidence for transcript in plain for segment in transcript.segments)
 
 

@@ -1,4 +1,4 @@
-"""Outputs are whole or absent, whatever ends their writer; what keeps them from being written is said by name."""
+"""Outputs are complete or absent, however their writer ends; errors name the output."""
 
 import errno
 import os
@@ -44,7 +44,7 @@ def folder(tmp_path):
 
 
 def test_a_folder_is_complete_or_absent_after_a_kill(folder):
-    """Before each change of the file system in turn, while an older one lies at its place."""
+    """Kill before each change of the file system in turn; an older output exists."""
     old, new = dict.fromkeys("abc", "old"), dict.fromkeys("abc", "new")
     seen = []
     for change in range(1, 30):
@@ -54,10 +54,10 @@ def test_a_folder_is_complete_or_absent_after_a_kill(folder):
             break
         assert seen[-1] in (None, old, new), f"killed before change {change}"
     assert code == 0 and len(seen) > 5 and old in seen and seen[-1] == new
-    assert os.listdir(folder.parent) == ["out"]  # and the last one has cleared the others' remains away
+    assert os.listdir(folder.parent) == ["out"]  # the last run has removed the temporary files of the others
 
 
-def test_what_a_living_process_writes_is_left_alone(tmp_path):
+def test_files_of_a_running_process_are_not_removed(tmp_path):
     with atomic_dir(tmp_path / "out") as mine:
         theirs = mine.with_name(mine.name.replace(f"-{os.getpid()}.", f"-{os.getppid()}."))
         theirs.mkdir()
@@ -95,7 +95,7 @@ def test_a_full_disk_names_the_output_not_its_temporary_file(tmp_path, error):
             raise error
     assert str(failure.value).startswith(f"{tmp_path / 'out'}: cannot be written: No space left on device; free space")
     assert os.listdir(tmp_path) == []
-    assert str(pickle.loads(pickle.dumps(failure.value))) == str(failure.value)  # it comes out of pools of processes
+    assert str(pickle.loads(pickle.dumps(failure.value))) == str(failure.value)  # it is returned from process pools
 
 
 def test_a_parent_that_is_not_a_folder_is_named(tmp_path):
@@ -104,14 +104,14 @@ def test_a_parent_that_is_not_a_folder_is_named(tmp_path):
         write_jsonl(tmp_path / "reports" / "rows.jsonl", [{}])
 
 
-def test_an_input_that_fails_is_no_failure_of_the_output(tmp_path):
+def test_an_input_error_is_not_reported_as_an_output_error(tmp_path):
     with pytest.raises(FileNotFoundError), atomic_file(tmp_path / "out"):
         (tmp_path / "input").read_text()
     with pytest.raises(InputError), atomic_dir(tmp_path / "out"):
         raise InputError("No space left on device")
 
 
-def test_remains_of_another_machine_are_left_alone(tmp_path):
+def test_temporary_files_of_another_machine_are_kept(tmp_path):
     left = tmp_path / ".out.elsewhere-1.partial"
     left.mkdir()
     with atomic_dir(tmp_path / "out"):

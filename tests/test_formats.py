@@ -1,4 +1,4 @@
-"""What earlier versions wrote is still read: a folder a version in tests/formats, never changed after its release."""
+"""Files of earlier versions are still read: one folder per version in tests/formats, unchanged after the release."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ version = pytest.mark.parametrize("folder", VERSIONS, ids=lambda folder: folder.
 
 
 @version
-def test_manifests_of_earlier_versions_are_read_whole(folder):
+def test_manifests_of_earlier_versions_are_read_completely(folder):
     first, second = read_manifest(folder / "prepared.jsonl")
     assert (first.id, first.keywords, first.talk) == ("talk3-0007", ["maier", "meyer", "deep zorvan"], "talk3")
     assert first.model_extra == {"slide": 12} and second.audio.endswith(".tar#1536+20480")
@@ -37,7 +37,7 @@ def test_params_of_earlier_versions_are_valid(folder, monkeypatch):
 
 
 @version
-def test_what_servers_of_earlier_versions_kept_is_read(folder):
+def test_requests_stored_by_earlier_versions_are_read(folder):
     assert requests(folder)[0]["scores"] == {"meyer": -0.25}
 
 

@@ -1,6 +1,6 @@
-"""Whatever comes from outside ends as data or as one of our errors: never a crash, a hang, or a special token.
+"""Any input is read as data or rejected with an error of ours: it never causes a crash, a hang or a special token.
 
-A few hundred cases with every run; `make fuzz` has more than 100,000, and docs/operations.md what it last found.
+Every run has a few hundred cases, `make fuzz` more than 100,000; its last results are in docs/operations.md.
 """
 
 import io
@@ -28,8 +28,8 @@ from sap2.slides.keywords import Keyword, deck_keywords, read_keywords
 from sap2.slides.reading import read_deck
 from sap2.slides.timing import read_times
 
-CASES = int(os.environ.get("SAP2_FUZZ_CASES", "40"))  # of each property
-HANG = 20_000  # ms for one case, on a machine that is busy with others
+CASES = int(os.environ.get("SAP2_FUZZ_CASES", "40"))  # per property
+HANG = 20_000  # ms per case, on a busy machine
 
 
 def fuzzed(**strategies):
@@ -50,7 +50,7 @@ MARKERS = [
     "<|endoftext|>",
     "<audio>",
 ]
-# What the formats are made of, beside any text: half characters, separators, brackets, endless numbers.
+# Elements of the formats: separators, brackets, numbers without end, halves of surrogate pairs.
 PIECES = st.sampled_from(
     [*MARKERS, "\t", "\n", "\r\n", "\0", "\ufeff", "\u2028", "\\ud800", "[", "]", "{", "}", '"', "'", ",", ":",
      "(", ")",
@@ -79,31 +79,31 @@ TURNS = {
 
 
 def spoilt(row: dict):
-    """A good row of which some fields are anything at all, or gone."""
+    """Valid rows with some fields replaced by arbitrary values, or removed."""
     changed = st.dictionaries(st.sampled_from([*row, "extra"]), JSON, max_size=3)
     gone = st.sets(st.sampled_from(list(row)), max_size=1)
     return st.tuples(changed, gone).map(lambda value: {k: v for k, v in (row | value[0]).items() if k not in value[1]})
 
 
 def lines(row: dict):
-    """A file of JSON lines, some spoilt, some no JSON."""
+    """Files of JSON lines, some spoilt, some not JSON."""
     written = spoilt(row).map(json.dumps) | spoilt(row).map(lambda value: json.dumps(value, ensure_ascii=False)) | NOISE
     return st.lists(written, max_size=4).map("\n".join)
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory):
+def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("fuzz")
 
 
-def written(place, text: str, name: str = "x"):
-    path = place / name
+def written(folder, text: str, name: str = "x"):
+    path = folder / name
     path.write_bytes(text.encode("utf-8", "surrogatepass"))
     return path
 
 
 def tried(read, *arguments, error=InputError):
-    """What `read` gives; None after one of our errors, which must be a sentence."""
+    """Return the result of `read`; None after an error of ours, which must have a message."""
     try:
         return read(*arguments)
     except error as refusal:
@@ -112,8 +112,8 @@ def tried(read, *arguments, error=InputError):
 
 
 @fuzzed(text=lines(ROW))
-def test_manifests(place, text):
-    for utterance in tried(read_manifest, written(place, text)) or ():
+def test_manifests(folder, text):
+    for utterance in tried(read_manifest, written(folder, text)) or ():
         assert utterance.text.split() and 0 < utterance.duration < float("inf")
         assert not any(
             MARKER.search(keyword) or "," in keyword for keyword in [*utterance.keywords, *(utterance.predicted or ())]
@@ -122,25 +122,25 @@ def test_manifests(place, text):
 
 
 @fuzzed(text=lines(KEPT))
-def test_what_a_server_kept(place, text):
+def test_stored_requests(folder, text):
     from sap2.tracking.monitoring import drift
 
-    written(place, text, "requests.jsonl")
-    if rows := tried(requests, place):
+    written(folder, text, "requests.jsonl")
+    if rows := tried(requests, folder):
         drift(rows, {"a": "x"})
 
 
 @fuzzed(text=lines(TURNS) | NOISE.map(lambda text: f"[{text}") | st.lists(spoilt(TURNS), max_size=3).map(json.dumps))
-def test_message_rows(place, text):
-    (place / "a.wav").touch()
-    path = written(place, text, "rows.json")
-    read = tried(lambda: list(swift_entries(SwiftSource(root=str(place)), [("train", path)])))
+def test_message_rows(folder, text):
+    (folder / "a.wav").touch()
+    path = written(folder, text, "rows.json")
+    read = tried(lambda: list(swift_entries(SwiftSource(root=str(folder)), [("train", path)])))
     assert all(isinstance(item, Entry | Rejected) for item in read or ())
 
 
 @fuzzed(text=st.one_of(NOISE, lines({**TURNS, "hypothesis": "x", "reference": "y"}), st.lists(WORDS).map("\n".join)))
-def test_scored_files(place, text):
-    path = written(place, text)
+def test_scored_files(folder, text):
+    path = written(folder, text)
     for kind in ("hypothesis", "reference"):
         if source := tried(read_source, path, kind):
             assert all(id == row.id and id.encode() for id, row in source.rows.items())
@@ -149,8 +149,8 @@ def test_scored_files(place, text):
 
 
 @fuzzed(text=NOISE | st.lists(st.lists(WORDS, max_size=5).map("\t".join), max_size=5).map("\n".join))
-def test_tables_and_lists(place, text):
-    path = written(place, text)
+def test_tables_and_lists(folder, text):
+    path = written(folder, text)
     tried(fields_by_id, path)
     tried(read_published, path)
     tried(read_words, path)
@@ -163,13 +163,13 @@ def test_tables_and_lists(place, text):
 
 
 @fuzzed(cells=st.lists(st.lists(st.one_of(WORDS, NOISE), min_size=3, max_size=9).map("\t".join), max_size=4))
-def test_a_folders_table(place, cells):
-    folder = place / "folder"
-    folder.mkdir(exist_ok=True)
-    (folder / "a.wav").touch()
+def test_a_folders_table(folder, cells):
+    corpus = folder / "corpus"
+    corpus.mkdir(exist_ok=True)
+    (corpus / "a.wav").touch()
     header = "id\ttext\tkeywords\tsplit\taudio\tspeaker\ttalk\tsubtitles\tslides"
-    (folder / "list.tsv").write_bytes("\n".join([header, *cells]).encode("utf-8", "surrogatepass"))
-    entries, _ = read_folder(PrepareSection(source="folder", folder={"root": str(folder)}))
+    (corpus / "list.tsv").write_bytes("\n".join([header, *cells]).encode("utf-8", "surrogatepass"))
+    entries, _ = read_folder(PrepareSection(source="folder", folder={"root": str(corpus)}))
     assert all(isinstance(entry, Entry | Rejected) for entry in entries)
 
 
@@ -195,20 +195,20 @@ def test_answers(answer, listed):
         ).map("=".join),
     )
 )  # fmt: skip
-def test_params(place, override):
-    path = written(place, "profiles: {a: {}}\n", "params.yaml")
+def test_params(folder, override):
+    path = written(folder, "profiles: {a: {}}\n", "params.yaml")
     assert isinstance(tried(load_params, path, "a", [override], error=ParamsError), Params | None)
 
 
 @pytest.mark.parametrize("ending", ["txt", "md", "html", "csv", "bib"])
 @fuzzed(text=st.one_of(NOISE, st.tuples(PIECES, st.integers(1, 300)).map(lambda value: (value[0] * value[1])[:20_000])))
-def test_decks(place, ending, text):
-    if (deck := tried(read_deck, written(place, text, f"a.{ending}"))) is not None:
-        for found in deck_keywords(deck):
-            assert not MARKER.search(found.keyword)
+def test_decks(folder, ending, text):
+    if (deck := tried(read_deck, written(folder, text, f"a.{ending}"))) is not None:
+        for entry in deck_keywords(deck):
+            assert not MARKER.search(entry.keyword)
 
 
-# ---- prompts: no token of the prompt's own comes from data ----------------------------------------------------------
+# ---- prompts: data never becomes a special token of the prompt ------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -301,10 +301,10 @@ SIGNATURES = [
 
 
 @fuzzed(start=st.sampled_from([*SIGNATURES, b""]), content=st.binary(max_size=400))
-def test_recordings(place, start, content):
+def test_recordings(folder, start, content):
     from sap2.data.audio import load_audio, read_duration
 
-    path = place / "a.m4a"
+    path = folder / "a.m4a"
     path.write_bytes(start + content)
     tried(load_audio, path)
     tried(read_duration, path)

@@ -1,4 +1,4 @@
-"""What contributors rely on: workflows, hooks, templates and the guide name what there is."""
+"""Workflows, hooks, templates and CONTRIBUTING.md refer only to existing targets and paths."""
 
 import re
 import subprocess

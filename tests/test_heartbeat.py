@@ -1,4 +1,4 @@
-"""A training notices that nobody waits for it, by a file whose content stays the same."""
+"""A training detects by an unchanged heartbeat file that no process waits for it."""
 
 import os
 import time
@@ -6,19 +6,19 @@ import time
 from sap2.heartbeat import Heartbeat, beat, watched
 
 
-def test_it_is_lost_when_its_content_stays_the_same(tmp_path):
+def test_a_heartbeat_with_unchanged_content_is_lost(tmp_path):
     file = tmp_path / "heartbeat"
     beat(file)
     heart = Heartbeat(file, limit=0.2)
     assert not heart.lost()
     time.sleep(0.3)
     os.utime(file)
-    assert heart.lost(), "the time of a file says nothing: caches and clocks differ"
+    assert heart.lost(), "modification times do not count: caches and clocks differ"
     beat(file)
     assert not heart.lost()
 
 
-def test_a_file_that_is_away_is_lost_only_after_the_limit(tmp_path):
+def test_a_missing_file_is_lost_only_after_the_limit(tmp_path):
     heart = Heartbeat(tmp_path / "none", limit=0.2)
     assert not heart.lost()
     time.sleep(0.3)
@@ -39,7 +39,7 @@ def test_an_ended_watch_reports_nothing(tmp_path):
     assert messages == []
 
 
-def test_outside_a_trainjob_there_is_none(monkeypatch, tmp_path):
+def test_outside_a_trainjob_there_is_no_heartbeat(monkeypatch, tmp_path):
     monkeypatch.delenv("SAP2_HEARTBEAT", raising=False)
     assert watched() is None
     monkeypatch.setenv("SAP2_HEARTBEAT", str(tmp_path / "heartbeat"))

@@ -1,4 +1,4 @@
-"""A base from the hub says which commit it is, so that a registered model can name it instead of copying it."""
+"""A base from the hub records its commit, so that a registered model can refer to it instead of copying it."""
 
 import json
 
@@ -10,7 +10,7 @@ from sap2.errors import ModelError
 
 
 def snapshot(name, *, revision, local_dir, allow_patterns):
-    """Stands for huggingface_hub: what it leaves behind in a folder."""
+    """Fake `snapshot_download`, with the files that huggingface_hub writes to a folder."""
     if name == "gone/base":
         raise OSError("no route to host\nmore")
     if local_dir is None:
@@ -27,14 +27,14 @@ def no_network(monkeypatch):
     monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot)
 
 
-def test_a_downloaded_base_names_its_resolved_commit(tmp_path):
+def test_a_downloaded_base_records_its_resolved_commit(tmp_path):
     hub.fetch("some/base", "main", tmp_path)
     assert json.loads((tmp_path / "hub.json").read_text()) == {"id": "some/base", "revision": "0123abc"}
     assert not (tmp_path / ".cache").exists()
     assert str(hub.fetch_named(tmp_path / "hub.json")) == "/cache/some/base/0123abc"
 
 
-def test_what_cannot_be_fetched_says_how_to_get_on(tmp_path):
+def test_a_failed_download_names_the_alternatives(tmp_path):
     with pytest.raises(ModelError, match=r"base.path 'gone/base': neither .* \(no route to host\); give \"embedded\""):
         hub.fetch("gone/base", None, tmp_path)
     (tmp_path / "hub.json").write_text('{"id": "gone/base", "revision": "1"}')

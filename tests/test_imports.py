@@ -1,4 +1,4 @@
-"""Who may import whom, read from the source: no circle of modules or rooms, and the layers that the doors lead through.
+"""Allowed imports between modules, checked in the source: no cycles of modules or packages, and layers.
 
 Imports inside functions count: they are dependencies, too. Those for type checkers alone do not.
 """
@@ -17,7 +17,7 @@ OURS = ("sap2", "components", "pipelines")
 
 
 def modules() -> dict[str, Path]:
-    """Our modules by dotted name."""
+    """Return our modules by dotted name."""
     named = {}
     for room in OURS:
         for path in sorted((ROOT / room).rglob("*.py")):
@@ -30,7 +30,7 @@ MODULES = modules()
 
 
 def imported(node: ast.AST) -> Iterator[str]:
-    """Names that the code below a node imports, modules of ours by their own names; none for type checkers alone."""
+    """Return the names imported below a node, except for type checking; our modules by full name."""
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.If) and ast.unparse(child.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING"):
             for other in child.orelse:
@@ -50,7 +50,7 @@ IMPORTS = {name: set(imported(ast.parse(path.read_text(encoding="utf-8")))) - {n
 
 
 def room(module: str) -> str:
-    """A package or single module of sap2, `sap2.data`, or one of the packages beside it."""
+    """Return the package or single module of sap2, such as `sap2.data`, or the other top-level package."""
     parts = module.split(".")
     return ".".join(parts[:2]) if parts[0] == "sap2" else parts[0]
 
@@ -67,7 +67,7 @@ def graph_of_rooms() -> dict[str, set[str]]:
 
 
 def circles(graph: dict[str, set[str]]) -> list[list[str]]:
-    """What reaches itself, each circle once, as the sorted names of all that reach each other."""
+    """Return the import cycles, each as the sorted names of its members."""
 
     def reached(start: str) -> set[str]:
         seen, waiting = set(), [start]
@@ -89,7 +89,7 @@ def circles(graph: dict[str, set[str]]) -> list[list[str]]:
 
 
 def outside(name: str) -> set[str]:
-    """Top-level names that a module imports, ours left out."""
+    """Return the top-level names of other projects that a module imports."""
     return {result.partition(".")[0] for result in IMPORTS[name]} - set(OURS)
 
 
@@ -105,15 +105,15 @@ def test_imports_in_functions_count_and_for_type_checkers_do_not():
     assert set(imported(ast.parse(code))) == {"a", "c", "sap2.errors", "sap2.files"}
 
 
-def test_no_module_imports_itself_through_others():
+def test_modules_have_no_import_cycles():
     assert circles(graph_of_modules()) == []
 
 
-def test_no_room_imports_itself_through_others():
+def test_packages_have_no_import_cycles():
     assert circles(graph_of_rooms()) == []
 
 
-ALLOWED = {  # of ours, by room; what is not named may import every room below the stages
+ALLOWED = {  # our packages, by importing package; others may import every package below the stages
     "pipelines": {
         "components",
         "sap2.accelerators",
@@ -156,11 +156,11 @@ DOORS = {"sap2.cli", "sap2.__main__", "sap2.stages", "components", "pipelines"}
 
 
 @pytest.mark.parametrize("importing", ALLOWED)
-def test_a_room_imports_only_what_its_layer_may(importing):
+def test_a_package_imports_only_what_its_layer_allows(importing):
     assert graph_of_rooms()[importing] <= ALLOWED[importing]
 
 
-def test_nothing_below_the_stages_imports_a_door():
+def test_only_the_entry_points_import_entry_points():
     graph = graph_of_rooms()
     assert {name: graph[name] & DOORS for name in graph if name not in DOORS and graph[name] & DOORS} == {}
     assert graph["sap2.stages"] & DOORS == set()
@@ -178,7 +178,7 @@ def test_nothing_below_the_stages_imports_a_door():
         ("deepspeed", {"sap2.training"}),
     ],
 )
-def test_a_library_is_reached_through_its_room_alone(library, rooms):
+def test_a_library_is_imported_only_by_its_package(library, rooms):
     assert {room(name) for name in MODULES if library in outside(name)} == rooms
 
 
@@ -197,7 +197,7 @@ def test_the_command_line_imports_no_library_but_typer():
 
 
 @pytest.mark.parametrize("name", constants.__all__)
-def test_a_constant_of_all_rooms_is_defined_once(name):
+def test_a_shared_constant_is_defined_once(name):
     defining = set()
     for module, path in MODULES.items():
         for node in ast.parse(path.read_text(encoding="utf-8")).body:

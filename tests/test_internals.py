@@ -1,4 +1,4 @@
-"""What of other libraries is relied on beyond their documented interface is as it was when it was read."""
+"""Internals of other libraries that we depend on are unchanged since they were last checked."""
 
 import hashlib
 import importlib
@@ -7,8 +7,8 @@ from importlib.metadata import version
 
 import pytest
 
-# By object: the version it was read at, and a digest of its source there. The modules *_internals.py use them. When an
-# entry fails: read the object again, correct what relies on it, then put the new version and digest here.
+# By object: the version in which it was checked, and the digest of its source. The modules *_internals.py use them. If
+# an entry fails, read the object's source, correct the code that depends on it, and enter the new version and digest.
 READ = {
     "transformers.trainer:Trainer._maybe_log_save_evaluate": ("5.24.0", "af101534f0f7b2d7"),
     "transformers.trainer:Trainer._save_checkpoint": ("5.24.0", "a9111e30faa99339"),
@@ -44,13 +44,13 @@ def digest(path: str) -> str:
 
 
 @pytest.mark.parametrize("path", READ)
-def test_what_is_relied_on_is_as_it_was_read(path):
+def test_internals_are_unchanged_since_they_were_checked(path):
     library = path.partition(".")[0]
     at, expected = READ[path]
-    assert digest(path) == expected, f"{path} is another in {library} {version(library)} than in {at}: read it again"
+    assert digest(path) == expected, f"{path} differs in {library} {version(library)} from {at}: check it again"
 
 
-def test_the_trainer_overrides_only_what_was_read():
+def test_the_trainer_overrides_only_checked_methods():
     from transformers import Trainer
 
     from sap2.training.transformers_internals import PlannedTrainer

@@ -1,4 +1,4 @@
-"""`make repro` ends with the table, the report's path and the way to the runs; what takes long in it is left out."""
+"""`make repro` ends with the table, the report's path and the command to see the runs; slow steps are faked."""
 
 import json
 import os
@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 
 @pytest.fixture
 def project(tmp_path) -> Path:
-    """The Makefile with an environment that counts as ready, whose `dvc` only writes the table."""
+    """The Makefile with an environment marked as ready, whose `dvc` only writes the table."""
     for name in ("Makefile", "pyproject.toml", "requirements.lock", "params.yaml"):
         shutil.copy(ROOT / name, tmp_path)
     commands = {
@@ -26,14 +26,14 @@ def project(tmp_path) -> Path:
         command.parent.mkdir(parents=True, exist_ok=True)
         command.write_text(f"#!/bin/sh\n{line}\n")
         command.chmod(0o755)
-    (tmp_path / ".venv" / ".ready").touch()  # newer than pyproject.toml: nothing is installed
+    (tmp_path / ".venv" / ".ready").touch()  # newer than pyproject.toml, so nothing is installed
     for name in ("pyproject.toml", "requirements.lock"):
         os.utime(tmp_path / name, (0, 0))
     return tmp_path
 
 
 def make(project: Path, *arguments: str) -> subprocess.CompletedProcess:
-    left_out = {"MLFLOW_TRACKING_URI", "SAP2_PROFILE", "MAKEFLAGS", "MAKELEVEL", "MFLAGS"}  # `make test` is one, too
+    left_out = {"MLFLOW_TRACKING_URI", "SAP2_PROFILE", "MAKEFLAGS", "MAKELEVEL", "MFLAGS"}  # set by `make test`
     kept = {name: value for name, value in os.environ.items() if name not in left_out}
     command = ["make", *(arguments or ["repro"])]
     return subprocess.run(command, cwd=project, env={**kept, "PYTHONPATH": str(ROOT)}, text=True, capture_output=True)
@@ -61,7 +61,7 @@ def test_a_run_that_fails_shows_no_table(project):
 
 
 def installing(project: Path, *arguments: str) -> str:
-    """The commands that make would install with, the environment being out of date."""
+    """Return the commands by which make would install an outdated environment."""
     (project / ".venv" / ".ready").unlink(missing_ok=True)
     done = make(project, "--dry-run", "env", *arguments)
     assert done.returncode == 0, done.stderr
@@ -87,7 +87,7 @@ def test_uv_installs_the_same_packages_as_pip(project):
     assert packages(with_uv) == packages(installing(project))
 
 
-def test_another_value_of_torch_ends_with_what_is_expected(project):
+def test_an_invalid_value_of_torch_prints_the_valid_values(project):
     (project / ".venv" / ".ready").unlink(missing_ok=True)
     done = make(project, "env", "TORCH=cuda")
     assert done.returncode != 0 and "TORCH is cuda, expected cpu" in done.stderr

@@ -1,4 +1,4 @@
-"""Utterances survive every way in and out, and a bad line is named by file, line and id."""
+"""Utterances are written and read without loss, and errors name file, line and id."""
 
 import json
 
@@ -46,11 +46,11 @@ def test_unknown_keys_are_kept(tmp_path):
     assert (row["slide"], row["predicted"]) == (12, ["Meyer"])
 
 
-def test_spoken_are_whole_words_in_list_order_whatever_the_case():
+def test_spoken_keywords_are_whole_words_in_list_order():
     assert spoken(ONE) == ["Meyer", "deep zorvan", "deep"]
 
 
-def test_keywords_are_tidied_and_held_once():
+def test_keywords_are_normalised_and_deduplicated():
     assert ONE.with_keywords(["deep  zorvan", "Deep Zorvan", " x "]).keywords == ["deep zorvan", "x"]
 
 
@@ -166,7 +166,7 @@ def test_swift_rows_of_the_public_metadata_are_read():
         ({**to_swift(ONE, "recogniser"), "duration": None}, "has no duration"),
     ],
 )
-def test_swift_rows_that_are_no_utterance_say_why(row, message):
+def test_invalid_swift_rows_are_rejected_with_the_reason(row, message):
     with pytest.raises(InputError, match=message):
         from_swift(row)
 

@@ -1,4 +1,4 @@
-"""A model and its settings give one text, whoever asks: flow, folder, version, server, pyfunc, Kubeflow."""
+"""A model and its settings give the same text in pipeline, folder, version, server, pyfunc and Kubeflow."""
 
 import json
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ LOOSE = {"pruning": STRICT["pruning"] | {
 
 @pytest.fixture(scope="module")
 def work(tmp_path_factory):
-    """A base with random adapters that tag, and four recordings of a test split."""
+    """A base with random adapters with tags, and four recordings of a test split."""
     import peft
     import torch
 
@@ -54,7 +54,7 @@ def work(tmp_path_factory):
 
 
 def give_ctc_scores(base: Path) -> None:
-    """Make the audio placeholder a likely token of many frames, as CTC's blank is."""
+    """Make the audio placeholder the likeliest token of many frames, like CTC's blank."""
     from safetensors.torch import load_file, save_file
 
     weights = load_file(base / "model.safetensors")
@@ -66,7 +66,7 @@ def give_ctc_scores(base: Path) -> None:
 
 
 def decoded_by_the_flow(work: Path, changes: dict) -> dict[str, list]:
-    """prune → decode → settings, which leaves the folder's settings.json; each recording's text and keywords."""
+    """Run prune, decode and settings, which writes settings.json; return text and keywords by recording."""
     params = Params.model_validate(changes)
     base, pruner, recogniser = (work / "models" / part for part in ("base", "pruner", "recogniser"))
     stages.prune(params.pruning, work / "lists", base, pruner, work / "pruned", params.runtime)
@@ -85,7 +85,7 @@ def recordings(work: Path) -> list[Path]:
 
 
 def by_command(work: Path, model: str) -> dict[str, list]:
-    """`sap2 transcribe --model MODEL`."""
+    """Run `sap2 transcribe --model MODEL`."""
     arguments = ["transcribe", *map(str, recordings(work)), "--keywords", ",".join(KEYWORDS), "--format", "json"]
     shown = CliRunner().invoke(cli.app, [*arguments, "--model", model])
     assert shown.exit_code == 0, shown.output
@@ -94,7 +94,7 @@ def by_command(work: Path, model: str) -> dict[str, list]:
 
 
 def by_index(work: Path, model: str, folder: Path) -> dict[str, list]:
-    """`sap2 index`, then `sap2 transcribe --keywords-file` of what it wrote."""
+    """Run `sap2 index`, then `sap2 transcribe --keywords-file` with the index."""
     folder.mkdir(parents=True, exist_ok=True)
     listed, index = folder / "names.txt", folder / "names.index"
     listed.write_text("\n".join(KEYWORDS))
@@ -108,7 +108,7 @@ def by_index(work: Path, model: str, folder: Path) -> dict[str, list]:
 
 
 def by_server(work: Path, model: str, tracking: TrackingSection) -> dict[str, list]:
-    """`sap2 serve --model MODEL`, each recording in a request of its own."""
+    """Run `sap2 serve --model MODEL`, with a request per recording."""
     from sap2.serving.models import ModelSource
 
     result = {}
@@ -122,7 +122,7 @@ def by_server(work: Path, model: str, tracking: TrackingSection) -> dict[str, li
 
 
 def by_talk(work: Path, model: str, slides: Sequence[Path] = (), keywords: Sequence[str] = ()) -> dict[str, list]:
-    """`sap2 transcribe --slides`, with the keywords on no page."""
+    """Run `sap2 transcribe --slides` with keywords that belong to no page."""
     result = {}
     for path in recordings(work):
         talk, _ = stages.transcribe_talk(path, slides, keywords, model=model)
@@ -131,7 +131,7 @@ def by_talk(work: Path, model: str, slides: Sequence[Path] = (), keywords: Seque
 
 
 def by_pyfunc(work: Path, uri: str, tracking: TrackingSection) -> dict[str, list]:
-    """MLflow's own loader, with the code that the version holds."""
+    """Load the version with MLflow, with the code stored in it."""
     import pandas as pd
 
     from sap2.tracking.store import fluent
@@ -144,7 +144,7 @@ def by_pyfunc(work: Path, uri: str, tracking: TrackingSection) -> dict[str, list
 
 
 def by_components(work: Path, params: Params, folder: Path) -> dict[str, list]:
-    """The steps of Kubeflow's pipeline, with the sections as its parameters hold them."""
+    """Run the steps of Kubeflow's pipeline, with sections as pipeline parameters."""
     from components import flow as steps
 
     def artifact(path: Path) -> SimpleNamespace:
@@ -163,7 +163,7 @@ def by_components(work: Path, params: Params, folder: Path) -> dict[str, list]:
 
 
 def by_shard(work: Path, uri: str, folder: Path, keywords: str, file: str) -> dict[str, list]:
-    """Kubeflow's pipeline transcribe-batch."""
+    """Run Kubeflow's pipeline transcribe-batch."""
     from components.transcription import transcribe_shard
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -179,7 +179,7 @@ def test_every_path_gives_the_same_text_and_keywords(work, tmp_path, monkeypatch
 
     tracking = TrackingSection(uri=f"sqlite:///{tmp_path / 'mlflow.db'}", experiment="one", model_name="one")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", tracking.uri)
-    monkeypatch.chdir(tmp_path)  # no params.yaml here: what a model does depends on it alone
+    monkeypatch.chdir(tmp_path)  # without a params.yaml: the result must depend only on the model
     models = work / "models"
     seen = []
     for name, changes in (("strict", STRICT), ("loose", LOOSE)):

@@ -1,4 +1,4 @@
-"""docs/operations.md: its backup is restored word by word, and its alarms are those there are."""
+"""docs/operations.md: backup and restore work as written, and the page documents exactly the existing alarms."""
 
 import os
 import re
@@ -16,13 +16,13 @@ PAGE = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
 
 
 def commands(heading: str) -> str:
-    """The shell blocks below a heading."""
+    """Return the shell blocks below a heading."""
     section = PAGE.split(f"\n## {heading}\n")[1].split("\n## ")[0]
     return "\n".join(re.findall(r"```sh\n(.*?)```", section, re.DOTALL))
 
 
 def sh(folder: Path, text: str, *programs: Path, **more: str) -> None:
-    """Run shell commands with the environment's programs, and those of other folders."""
+    """Run shell commands with the environment's programs and those in other folders."""
     path = os.pathsep.join([*map(str, programs), str(Path(sys.executable).parent), os.environ["PATH"]])
     done = subprocess.run(
         ["sh", "-ec", text], cwd=folder, env=os.environ | more | {"PATH": path}, text=True,
@@ -78,7 +78,7 @@ def test_a_backup_is_restored_as_the_page_says(repository, tmp_path):
     kept = shutil.copytree(repository / "backup", tmp_path / "elsewhere")
     tracked = (repository / "data.dvc").read_text(), (repository / ".dvc" / "config").read_text()
     shutil.rmtree(repository)
-    (repository / ".dvc").mkdir(parents=True)  # the repository checked out anew
+    (repository / ".dvc").mkdir(parents=True)  # a new checkout of the repository
     (repository / "data.dvc").write_text(tracked[0])
     (repository / ".dvc" / "config").write_text(tracked[1])
     shutil.copytree(kept, repository / "backup")
@@ -88,7 +88,7 @@ def test_a_backup_is_restored_as_the_page_says(repository, tmp_path):
 
 
 COMPOSE = f"""#!/bin/sh
-# `docker compose` for the services that the test has started: a service's command is run here.
+# Fake `docker compose` that runs the commands of the services started by the test.
 set -eu
 shift
 verb=$1
@@ -110,7 +110,7 @@ SERVER = compose_services.missing("postgresql", "seaweedfs")
 @pytest.mark.slow
 @pytest.mark.skipif(SERVER is not None, reason=str(SERVER))
 def test_a_servers_backup_is_restored_as_the_page_says(tmp_path):
-    """A real PostgreSQL and a real SeaweedFS, then empty ones in their place."""
+    """Back up a real PostgreSQL and SeaweedFS, and restore into empty ones."""
     from mlflow import MlflowClient
     from mlflow.artifacts import download_artifacts
 

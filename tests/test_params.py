@@ -1,4 +1,4 @@
-"""params.yaml: every profile parses, and every mistake is answered with its key, its file and the nearest valid key."""
+"""params.yaml: every profile is valid, and errors name key, file and the nearest valid key."""
 
 from pathlib import Path
 
@@ -57,7 +57,7 @@ def test_the_file_spells_out_every_key_of_the_default():
 
 
 def flat(values, prefix=""):
-    """Every key with dots and its value, through sections within sections."""
+    """Yield every dotted key and its value, including nested sections."""
     for key, value in values.items():
         yield from flat(value, f"{prefix}{key}.") if isinstance(value, dict) and value else [(f"{prefix}{key}", value)]
 
@@ -116,7 +116,7 @@ def test_overrides_come_last_and_are_yaml(tmp_path):
     assert (params.pruner.learning_rate, params.pruner.bf16) == (1e-3, True)
 
 
-def test_a_section_within_a_section_is_changed_key_by_key(tmp_path):
+def test_keys_of_nested_sections_are_overridden_separately(tmp_path):
     path = write(
         tmp_path,
         "pruner: {spec_augment: {freq_masks: 1}, cache_encoder: false}\n"
@@ -173,7 +173,7 @@ def test_a_section_within_a_section_is_changed_key_by_key(tmp_path):
         ("prepare: {", "not valid YAML"),
     ],
 )
-def test_a_mistake_names_file_key_and_way_out(tmp_path, text, message):
+def test_an_error_names_file_key_and_fix(tmp_path, text, message):
     path = write(tmp_path, text)
     with pytest.raises(ParamsError) as caught:
         load_params(path)
@@ -182,7 +182,7 @@ def test_a_mistake_names_file_key_and_way_out(tmp_path, text, message):
     assert "\n" not in str(caught.value)
 
 
-def test_a_mistake_in_a_profile_names_the_profile(tmp_path):
+def test_an_error_in_a_profile_names_the_profile(tmp_path):
     path = write(tmp_path, "profiles: {fast: {inference: {num_beams: 0}, base: {paht: x}}}\n")
     with pytest.raises(ParamsError, match=r"params.yaml: profiles.fast: unknown key base.paht; .* base.path"):
         load_params(path, "fast")
@@ -202,7 +202,7 @@ def test_a_mistake_in_a_profile_names_the_profile(tmp_path):
         ("profile=test", "a profile is chosen with --profile test"),
     ],
 )
-def test_a_mistake_in_an_override_names_the_override(override, message):
+def test_an_error_in_an_override_names_the_override(override, message):
     with pytest.raises(ParamsError) as caught:
         load_params(SHIPPED, overrides=[override])
     assert message in str(caught.value)
@@ -213,12 +213,12 @@ def test_unknown_profile_lists_the_known():
         load_params(SHIPPED, "tset")
 
 
-def test_missing_file_says_how_to_point_at_it(tmp_path):
+def test_a_missing_file_error_names_the_option(tmp_path):
     with pytest.raises(ParamsError, match=r"nothing.yaml: no such file; .* --params FILE"):
         load_params(tmp_path / "nothing.yaml")
 
 
-def test_sections_never_change_after_loading():
+def test_sections_are_immutable():
     params = load_params(SHIPPED)
     with pytest.raises(ValueError, match="frozen"):
         params.inference.num_beams = 2

@@ -1,4 +1,4 @@
-"""From two trainings to production and back, against a real MLflow server: promote, refuse, force, roll back, serve."""
+"""From two trainings to production and back, with a real MLflow server: promote, refuse, force, roll back, serve."""
 
 import json
 import os
@@ -40,9 +40,9 @@ def free_port() -> int:
 
 @contextmanager
 def process(url: str, *command: str, cwd: Path):
-    """A server that answers `url`, until the block ends."""
+    """Run a server that responds at `url`, until the block ends."""
     log = cwd / f"{command[2]}-{command[3]}.log"
-    # MLflow starts uvicorn by its name.
+    # MLflow starts uvicorn by name, from the PATH.
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     with log.open("wb") as out:
         running = subprocess.Popen(command, cwd=cwd, env=environment, stdout=out, stderr=out, start_new_session=True)
@@ -85,7 +85,7 @@ def params(folder):
 
 @pytest.fixture(scope="module")
 def trained(folder, params):
-    """Two versions: the second one's recogniser was trained for a single step, on the same data and pruner."""
+    """Two versions; the recogniser of the second was trained for a single step, with the same data and pruner."""
     stages.prepare(params.prepare)
     stages.lists(params.lists)
     stages.base(params.base)
@@ -102,7 +102,7 @@ def trained(folder, params):
 
 @pytest.fixture(scope="module")
 def champion(trained, params):
-    """Version 1 in production, version 2 refused; then version 2 by force, and back."""
+    """Promote version 1; version 2 is refused, then promoted by force and rolled back."""
     gate = (params.gate, params.evaluation, params.tracking)
     first = stages.promote(*gate, version="1")
     refused = stages.promote(*gate)
@@ -143,12 +143,12 @@ def browser():
 
 
 def page(browser, path: str, *told: str, picture: str | None = None) -> str:
-    """What stands on a page of MLflow once all these texts do."""
-    browser.open("about:blank")  # the paths are fragments of one page, which would not be loaded again
+    """Wait until an MLflow page shows all these texts, and return its text."""
+    browser.open("about:blank")  # paths are fragments of a single page, which would not be reloaded
     browser.open(f"{os.environ['MLFLOW_TRACKING_URI']}/#/{path}")
     shown = "document.body.innerText.replace(/\\s+/g, ' ')"
     browser.wait_for(f"{json.dumps(told)}.every(text => {shown}.includes(text))", 90)
-    if picture and (folder := os.environ.get("SAP2_SCREENSHOTS")):  # of docs/images
+    if picture and (folder := os.environ.get("SAP2_SCREENSHOTS")):  # for docs/images
         browser.value("document.querySelector('[data-component-id$=\"assistant.chat_panel.close\"]')?.click()")
         time.sleep(2)
         browser.screenshot(Path(folder) / picture)
@@ -185,7 +185,7 @@ def test_mlflow_pages_state_training_scores_and_verdict(browser, champion, train
 
 
 def test_mlflow_serves_the_version_and_answers_its_input_example(champion, folder, params):
-    """A process of `mlflow models serve`, asked with what the version itself gives as an example: audio in base64."""
+    """Run `mlflow models serve`, and send the version's own input example: audio in base64."""
     manifest = folder / "data" / "lists" / "test.jsonl"
     first, uri = read_manifest(manifest)[0], f"models:/{params.tracking.model_name}/1"
     with fluent(params.tracking) as mlflow:
@@ -220,7 +220,7 @@ def served(champion, folder, params):
         yield served
 
 
-def test_a_long_recording_is_served_with_times_that_rise(served, folder):
+def test_a_long_recording_is_served_with_increasing_times(served, folder):
     client, _ = served
     manifest = folder / "data" / "lists" / "test.jsonl"
     spoken = read_manifest(manifest)
@@ -252,8 +252,8 @@ def test_a_long_recording_is_served_with_times_that_rise(served, folder):
     assert [cue[-1] for cue in cues] == [segment.text for segment in answer.segments if segment.text]
 
 
-def test_what_is_served_is_kept_looked_at_and_learnt_from(served, folder, trained):
-    """By the commands: serve --requests, monitor, feedback add, and the line of the manifest."""
+def test_requests_are_stored_monitored_and_corrected(served, folder, trained):
+    """Use the commands serve --requests, monitor and feedback add, and check the manifest."""
     client, _ = served
     manifest = folder / "data" / "lists" / "test.jsonl"
     utterance = read_manifest(manifest)[0]

@@ -1,4 +1,4 @@
-"""Progress is a bar on a terminal and lines in a log; either way every item comes through."""
+"""Progress is a bar on a terminal and lines in a log; all items are passed through."""
 
 import sys
 
@@ -11,7 +11,7 @@ from sap2.progress import track
 @pytest.mark.parametrize(
     ("terminal", "options"), [(True, {}), (False, {"mininterval": 10, "ascii": True, "ncols": 80})]
 )
-def test_a_bar_on_a_terminal_and_seldom_a_plain_line_in_a_log(monkeypatch, capsys, terminal, options):
+def test_progress_is_a_bar_on_a_terminal_and_lines_in_a_log(monkeypatch, capsys, terminal, options):
     shown, bar = [], tqdm.tqdm
     monkeypatch.setattr(tqdm, "tqdm", lambda items, **given: shown.append(given) or bar(items, **given))
     monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal, raising=False)

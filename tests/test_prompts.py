@@ -1,4 +1,4 @@
-"""Prompts and answers: wording, round trips, and what a model may answer instead."""
+"""Prompts and answers: wording, round trips, and malformed answers."""
 
 import doctest
 
@@ -50,7 +50,7 @@ def test_decomposed_accents_name_the_composed_keyword():
     assert parse_selection("Mu\u0308ller, zoë", ["Müller", "Zoe\u0308"]) == (["Müller", "Zoe\u0308"], [])
 
 
-def test_exact_spelling_goes_before_another_case():
+def test_exact_spelling_takes_precedence_over_other_case():
     assert parse_selection("maier", ["Maier", "maier"]) == (["maier"], [])
     assert parse_selection("MAIER", ["Maier", "maier"]) == (["Maier"], [])
 
@@ -67,7 +67,7 @@ def test_a_target_reads_back_as_itself(keywords):
 
 
 @given(st.text(), st.lists(st.text()))
-def test_no_answer_selects_a_word_outside_the_list(answer, listed):
+def test_answers_never_select_words_outside_the_list(answer, listed):
     assert set(parse_selection(answer, listed)[0]) <= set(listed)
 
 

@@ -1,4 +1,4 @@
-"""Models on the Hugging Face hub, here a double of it on this machine: what is uploaded, and what the card says."""
+"""Upload of models to the Hugging Face hub, with a local test double: uploaded files and content of the card."""
 
 import base64
 import json
@@ -33,7 +33,7 @@ CARD = {"title": "Lectures", "licence": "CC0", "splits": {"train": {"utterances"
 
 @contextmanager
 def hub():
-    """The hub's doors for uploads of small files; yields its address and what was uploaded, by repository."""
+    """Run a server with the hub's API for small uploads; yields its address and the uploaded files by repository."""
     uploaded: dict[str, dict[str, bytes]] = {}
 
     class Hub(BaseHTTPRequestHandler):
@@ -64,7 +64,7 @@ def hub():
             return f"http://127.0.0.1:{self.server.server_port}"
 
         def do_GET(self):
-            self.send_error(404)  # no card is there yet
+            self.send_error(404)  # there is no card yet
 
         do_HEAD = do_GET
 
@@ -89,7 +89,7 @@ def hub():
 
 @pytest.fixture(scope="module")
 def work(tmp_path_factory):
-    """A folder as the flow leaves it."""
+    """A folder with the outputs of the pipeline."""
     work = tmp_path_factory.mktemp("work")
     base = build_tiny_base(work / "models" / "base", positions=100)
     model = peft.get_peft_model(load_model(base), peft.LoraConfig(r=2, target_modules=LORA_TARGETS))
@@ -128,8 +128,8 @@ def test_a_pushed_folder_holds_the_models_and_a_card(work):
     assert "hf download my-lab/lectures --local-dir models" in text
 
 
-def test_a_base_of_the_hub_goes_by_its_name(work, tmp_path):
-    """Its gigabytes are there already."""
+def test_a_base_from_the_hub_is_linked_not_uploaded(work, tmp_path):
+    """The card links to the base, which is not uploaded."""
     shutil.copytree(work, tmp_path / "work")
     (tmp_path / "work" / "models" / "base" / "hub.json").write_text(
         '{"id": "Qwen/Qwen2-Audio-7B", "revision": "0123abc"}'
@@ -150,7 +150,7 @@ def test_a_card_without_intervals_and_licence_says_so():
     assert "windows of 4 tokens, weighted by mean" in card
 
 
-def test_models_and_processors_push_as_stocks_do(work):
+def test_models_and_processors_are_pushed_as_stock_ones(work):
     code = (
         "from sap2.model import load_model, load_processor\n"
         "load_model('models/base').push_to_hub('my-lab/merged')\n"

@@ -1,4 +1,4 @@
-"""The paper's profile on a base of the real one's shape and vocabulary: both trainings to the registered version."""
+"""The paper's profile on a base of published layout and vocabulary: from both trainings to the registered version."""
 
 import json
 import unicodedata
@@ -25,7 +25,7 @@ NAMES = [
     "東京",
     "GPT-4",
 ]
-# Only sizes differ from the profile, and DeepSpeed, which takes a minute to start.
+# Differences from the profile: sizes, and no DeepSpeed, which takes a minute to start.
 SMALL = [
     "pruner.max_steps=2", "pruner.batch_size=4", "pruner.nproc=1", "pruner.deepspeed=none", "pruner.list_sizes=[2, 8]",
     "recogniser.max_steps=2", "recogniser.batch_size=4", "recogniser.nproc=1", "recogniser.deepspeed=none",
@@ -35,7 +35,7 @@ SMALL = [
 
 @pytest.fixture(scope="module")
 def flow(real_base, tmp_path_factory) -> tuple[Path, Params]:
-    """The folder in which all stages have run, and the params they ran with."""
+    """A folder in which all stages have run, and their params."""
     work = tmp_path_factory.mktemp("flow")
     for split, count in (("train", 12), ("dev", 4), ("test", 4)):
         rows = []
@@ -74,10 +74,10 @@ def test_every_split_is_pruned_by_answers(flow):
     assert params.model.tagging == 0 and params.pruning.train and params.recogniser.lists == "predicted"
     for split in stages.SPLITS:
         rows = read_manifest(work / "data" / "pruned" / f"{split}.jsonl")
-        assert all(one.predicted is not None and set(one.predicted) <= set(one.keywords) for one in rows)
+        assert all(row.predicted is not None and set(row.predicted) <= set(row.keywords) for row in rows)
     summary = json.loads((work / "data" / "pruned" / "summary.json").read_text())
     assert summary["train"]["utterances"] == 12
-    assert any(one.predicted for one in rows), "an untrained model names some of its list"
+    assert any(row.predicted for row in rows), "an untrained model selects some keywords"
 
 
 def test_keywords_with_decomposed_accents_are_spoken(flow):

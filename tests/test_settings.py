@@ -1,4 +1,4 @@
-"""Settings of a recogniser: one value from params to file and back, whoever reads it."""
+"""Settings of a recogniser: equal values in params and file, for every reader."""
 
 import doctest
 import json
@@ -33,7 +33,7 @@ def test_params_become_settings_and_come_back_from_the_file(profile, tmp_path):
     assert read_settings(tmp_path / "settings.json") == settings
 
 
-def test_a_change_of_any_key_shows():
+def test_a_change_of_any_key_is_listed():
     before = RecogniserSettings().with_changes({"pruning": {"first_pass": {}}}, "test")
     assert before.differences(before) == []
     changes = ["pruning.first_pass.tag=1.5", "pruning.threshold=-3", "inference.batch_size=2"]
@@ -85,7 +85,7 @@ def test_a_damaged_file_is_named_with_its_key(tmp_path, content, message):
 
 
 def test_settings_of_0_1_0_keep_their_meaning():
-    """Both stages decoded alike where stage 1 had no search of its own; a key left out had 0.1.0's default."""
+    """Stage 1 without its own search decoded as stage 2; a missing key has the default of 0.1.0."""
     settings = parse_settings({"decoding": {"rescoring": 2.0, "num_beams": 3}, "first_pass": {"tag": 0.5}}, "version 1")
     assert (settings.pruning.num_beams, settings.inference.num_beams, settings.inference.rescoring) == (3, 3, 2.0)
     assert (settings.pruning.first_pass.tag, settings.pruning.max_list, settings.pruning.threshold) == (0.5, 200, None)
@@ -96,8 +96,8 @@ def test_settings_of_0_1_0_keep_their_meaning():
     assert parse_settings(json.loads(json.dumps(settings.model_dump())), "version 2") == settings
 
 
-def test_a_number_is_what_the_phonetic_prefilter_keeps():
-    """So files and commands of before the methods had names keep their meaning."""
+def test_a_prefilter_number_means_the_phonetic_method():
+    """Files and commands from before the methods had names keep their meaning."""
     old = parse_settings({"pruning": {"prefilter": 20}, "inference": {}}, "version 1")
     assert old.pruning.prefilter == Prefilter(method="phonetic", keep=20)
     assert parse_settings({"decoding": {}, "prefilter": 20}, "version 1").pruning.prefilter == old.pruning.prefilter

@@ -1,4 +1,4 @@
-"""The documentation as a site: `make docs` builds it without a broken link, and its generated pages are complete."""
+"""Documentation site: `make docs` builds it without broken links, and its generated pages are complete."""
 
 import html
 import os
@@ -17,7 +17,7 @@ from sap2.params import Params
 
 ROOT = Path(__file__).parent.parent
 
-pytestmark = pytest.mark.slow  # the site is built, once
+pytestmark = pytest.mark.slow  # builds the site
 
 
 def mkdocs(*arguments: str) -> subprocess.CompletedProcess:

@@ -1,6 +1,6 @@
-"""The recogniser and the server for a long while: memory, descriptors and threads stay as they are.
+"""Soak tests of recogniser and server: memory, file descriptors and threads do not grow.
 
-A short while with every run; `make soak` takes 2,000 utterances and 10,000 requests.
+Every run has a short test; `make soak` takes 2,000 utterances and 10,000 requests.
 """
 
 import gc
@@ -14,7 +14,7 @@ import pytest
 
 from sap2.serving.engine import _give_back_memory
 
-POOL = 8  # threads by which asyncio's pool may still grow
+POOL = 8  # threads that asyncio's pool may add
 
 short_and_long = pytest.mark.parametrize(
     ("warm", "count"), [pytest.param(1, 3, id="short"), pytest.param(10, 100, id="long", marks=pytest.mark.long)]
@@ -22,7 +22,7 @@ short_and_long = pytest.mark.parametrize(
 
 
 class Held(NamedTuple):
-    """What the process holds."""
+    """Resources held by the process."""
 
     megabytes: float
     descriptors: int
@@ -31,7 +31,7 @@ class Held(NamedTuple):
 
 def held() -> Held:
     gc.collect()
-    _give_back_memory()  # what glibc keeps of freed tensors is held by nobody
+    _give_back_memory()  # freed tensors that glibc still caches do not count
     process = psutil.Process()
     return Held(process.memory_info().rss / 1e6, process.num_fds(), process.num_threads())
 
@@ -44,8 +44,8 @@ def check_flat(before: Held, after: Held, megabytes: float, what: str) -> None:
 
 
 @short_and_long
-def test_utterances_through_the_recogniser_leave_nothing(tmp_path_factory, warm, count):
-    """Batches of 20, of other lengths and lists each time."""
+def test_the_recogniser_leaks_no_resources(tmp_path_factory, warm, count):
+    """Use batches of 20, with different lengths and lists."""
     from tiny import build_tiny_base, tone
 
     from sap2.inference import load_recogniser
@@ -70,8 +70,8 @@ def test_utterances_through_the_recogniser_leave_nothing(tmp_path_factory, warm,
 
 
 @short_and_long
-def test_requests_through_the_server_leave_nothing(tmp_path, warm, count):
-    """Hundreds of requests at a time by eight clients; each fourth is refused."""
+def test_the_server_leaks_no_resources(tmp_path, warm, count):
+    """Send hundreds of requests from eight clients; every fourth is refused."""
     from transcription_server import running
 
     from sap2.data.audio import save_audio

@@ -1,4 +1,4 @@
-"""How keywords are read by a base of lower-case words, and how its text is spelt as the list again."""
+"""Keywords folded for a base of lower-case words, and restoration of the list's spelling in its text."""
 
 import doctest
 import string
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 import sap2.spelling as spelling
 from sap2.spelling import AS_GIVEN, FOLDED, FOLDED_POSSESSIVE, ReadList, forms, occurrences, outermost
 
-# A keyword as written, what the base reads, what it may write, and what stands in the transcript.
+# Keyword in the list, forms that the base reads, text of the base, and transcript.
 WRITTEN = [
     ("Kathryn Meyer", ["kathryn meyer"], "ask kathryn meyer now", "ask Kathryn Meyer now"),
     ("MEYER", ["meyer"], "meyer meyers meyer", "MEYER meyers MEYER"),

@@ -1,4 +1,4 @@
-"""Stages are doors: typed sections and paths in, a summary out, the work in the rooms."""
+"""Stages take typed sections and paths, and return a summary."""
 
 import inspect
 import json
@@ -26,7 +26,7 @@ from sap2.tracking import packaging
 
 STAGES = ["prepare", "lists", "base", "train_pruner", "prune", "train_recogniser", "decode", "evaluate", "register"]
 STAGES.append("settings")
-OF_MACHINES = {"reference", "accelerators", "runtime"}  # what a cluster or a GPU changes of a stage, after its paths
+OF_MACHINES = {"reference", "accelerators", "runtime"}  # parameters of a cluster or GPU, after the paths
 
 
 @pytest.mark.parametrize("name", STAGES)
@@ -57,8 +57,8 @@ def test_prepare_reads_a_folder_of_recordings(tmp_path):
     assert len((tmp_path / "prepared" / "quarantine.jsonl").read_text().splitlines()) == 1
 
 
-def test_a_training_asks_the_tracking_server_first(monkeypatch, tmp_path):
-    """Before a model is loaded: the base named here does not even exist."""
+def test_a_training_checks_the_tracking_server_first(monkeypatch, tmp_path):
+    """The check precedes loading of the model: the base does not exist."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     sections = (TrainSection(), ModelSection(), LoraSection(), TrackingSection())
     with pytest.raises(TrackingError, match="127.0.0.1:9"):
@@ -66,8 +66,8 @@ def test_a_training_asks_the_tracking_server_first(monkeypatch, tmp_path):
     assert not (tmp_path / "pruner").exists()
 
 
-def test_trainings_that_share_a_volume_go_on_with_their_own_runs(monkeypatch, tmp_path):
-    """Equal settings, other data, one folder for checkpoints: two pipelines of a cluster."""
+def test_trainings_on_a_shared_volume_resume_their_own_runs(monkeypatch, tmp_path):
+    """Two pipelines of a cluster: equal settings, different data, the same folder for checkpoints."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlruns.db'}")
     runs = []
 
@@ -127,7 +127,7 @@ def test_evaluate_scores_every_context_it_finds(tmp_path):
     assert "WER" in str(summary)
 
 
-def test_files_that_cannot_be_read_do_not_stop_the_others(monkeypatch, tmp_path):
+def test_unreadable_files_do_not_stop_the_others(monkeypatch, tmp_path):
     save_audio(tmp_path / "a.wav", np.zeros(16_000))
     loaded = []
 
@@ -151,7 +151,7 @@ def test_files_that_cannot_be_read_do_not_stop_the_others(monkeypatch, tmp_path)
     assert loaded == [("m", ["inference.num_beams=2"], "p")], "the model is loaded once"
 
 
-def test_promote_says_whether_the_version_is_the_champion_now(monkeypatch):
+def test_promote_reports_whether_the_version_is_champion(monkeypatch):
     from sap2.params import EvaluationSection, GateSection
     from sap2.tracking import promotion
     from sap2.tracking.gate import Rule
@@ -167,7 +167,7 @@ def test_promote_says_whether_the_version_is_the_champion_now(monkeypatch):
     assert "| WER % at most 20 | 23.00  | broken  |" in str(summary)
 
 
-def test_settings_joins_what_prune_and_decode_ran_with(tmp_path):
+def test_settings_combines_those_of_prune_and_decode(tmp_path):
     ran = RecogniserSettings().with_changes({"pruning": {"threshold": -1.25}, "inference": {"num_beams": 3}}, "test")
     pruned, results, output = tmp_path / "pruned", tmp_path / "results", tmp_path / "models" / "settings.json"
     with pytest.raises(InputError, match='pruned/settings.json: .*run "sap2 prune" first'):

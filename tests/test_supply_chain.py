@@ -1,4 +1,4 @@
-"""What the code never does, whoever edits it: unpickle what it was given, run foreign code, start a shell."""
+"""Security rules for the source: no unpickling of input, no remote code, no shells; and the audit of dependencies."""
 
 import ast
 import importlib.util
@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-SOURCES = [path for room in ("sap2", "components", "pipelines", "experiments") for path in (ROOT / room).rglob("*.py")]
+SOURCES = [
+    path for folder in ("sap2", "components", "pipelines", "experiments") for path in (ROOT / folder).rglob("*.py")
+]
 PICKLES = {"pickle", "_pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
 
 
@@ -25,7 +27,7 @@ def imports(path: Path) -> set[str]:
 
 
 def calls(path: Path) -> list[tuple[str, dict[str, ast.expr]]]:
-    """Every call as its name, with dots, and its keyword arguments."""
+    """Return the dotted name and the keyword arguments of every call."""
     return [
         (ast.unparse(node.func), {word.arg: word.value for word in node.keywords if word.arg})
         for node in ast.walk(tree(path))
@@ -38,7 +40,7 @@ def is_true(value: ast.expr | None) -> bool:
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_nothing_given_is_unpickled_trusted_or_passed_to_a_shell(path):
+def test_input_is_never_unpickled_trusted_or_run_in_a_shell(path):
     assert not imports(path) & PICKLES
     for name, options in calls(path):
         if name == "torch.load":
@@ -47,7 +49,7 @@ def test_nothing_given_is_unpickled_trusted_or_passed_to_a_shell(path):
         assert not is_true(options.get("trust_remote_code")), f"{name} with trust_remote_code"
         assert not is_true(options.get("shell")), f"{name} with shell=True"
         assert name not in ("eval", "exec", "os.system", "os.popen"), name
-        assert not name.endswith(".extractall"), f"{name}: members of archives are to be checked one by one"
+        assert not name.endswith(".extractall"), f"{name}: check every member of an archive"
         assert name not in ("yaml.load", "yaml.unsafe_load"), f"{name}: yaml.safe_load"
 
 
@@ -59,8 +61,8 @@ def test_nothing_given_is_unpickled_trusted_or_passed_to_a_shell(path):
         ("", "Traceback\nProxyError: no way", 1, "audit: not done, which says nothing of any package: ProxyError"),
     ],
 )
-def test_an_audit_passes_only_when_every_package_was_looked_up(tmp_path, found, said, code, expected):
-    """`make audit` with a pip-audit that answers as it is told; what it was asked for is beside the answer."""
+def test_an_audit_passes_only_if_every_package_was_checked(tmp_path, found, said, code, expected):
+    """Run `make audit` with a fake pip-audit, which also records its arguments."""
     (tmp_path / "bin").mkdir()
     (tmp_path / "found").write_text(found)
     (tmp_path / "said").write_text(said)
@@ -86,7 +88,7 @@ def test_every_locked_package_has_its_hashes():
 
 
 def test_gpu_metrics_dependencies_are_installed():
-    """Without it MLflow leaves the load of GPUs out, and says so to nobody."""
+    """Without nvidia-ml-py MLflow silently omits GPU metrics."""
     monitor = Path(importlib.util.find_spec("mlflow").origin).parent / "system_metrics" / "metrics" / "gpu_monitor.py"
     assert "`nvidia-ml-py` is not installed" in monitor.read_text(encoding="utf-8")
     text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""docs/tutorial.md: its commands are run as they stand, in a copy of the repository where `dvc repro` has run."""
+"""docs/tutorial.md: its commands run as written, in a copy of the repository after `dvc repro`."""
 
 import json
 import os
@@ -14,8 +14,8 @@ ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs" / "tutorial.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.slow  # the flow of the profile `test` runs first
-def test_every_command_of_the_tutorial_runs_as_it_stands(tmp_path, environment, repository, reproduced):
+@pytest.mark.slow  # runs the pipeline with the profile `test` first
+def test_every_command_of_the_tutorial_runs_as_written(tmp_path, environment, repository, reproduced):
     folder = tmp_path / "clone"
     folder.mkdir()
     for name in ("params.yaml", "data", "models"):
@@ -37,7 +37,7 @@ def test_every_command_of_the_tutorial_runs_as_it_stands(tmp_path, environment, 
     assert "<html" in (folder / "my_talk" / "report.html").read_text(encoding="utf-8")
 
 
-def test_the_tutorial_needs_no_file_that_make_repro_does_not_make():
+def test_the_tutorial_needs_only_files_of_make_repro():
     used = set(re.findall(r"\b((?:data|models)/[\w./-]+)", PAGE))
     assert used and all(name.startswith(("data/prepared", "data/lists")) for name in used)
     assert os.path.basename(__file__) in PAGE

@@ -1,4 +1,4 @@
-"""The types that the package ships, which a user's mypy sees; `make types` checks the package itself."""
+"""Type annotations of the public API as a user's mypy sees them; `make types` checks the package itself."""
 
 import subprocess
 import sys
@@ -19,7 +19,7 @@ def mypy(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess:
 
 
 @pytest.mark.slow  # half a minute without a cache
-def test_a_wrong_call_of_the_public_surface_is_a_type_error(tmp_path):
+def test_a_wrong_call_of_the_public_api_is_a_type_error(tmp_path):
     (tmp_path / "user.py").write_text(
         "from sap2.evaluation import align\nfrom sap2.manifest import Utterance\n"
         "align('a b'.split(), 'a'.split())\nalign(1, 2)\nUtterance(id=1)\n"
@@ -29,10 +29,10 @@ def test_a_wrong_call_of_the_public_surface_is_a_type_error(tmp_path):
     assert set(lines) == {"4", "5"}, done.stdout
 
 
-def test_the_public_surface_is_checked_strictly():
+def test_the_public_api_is_checked_strictly():
     overrides = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["mypy"]["overrides"]
-    [strict] = [one for one in overrides if one.get("disallow_any_generics")]
+    [strict] = [override for override in overrides if override.get("disallow_any_generics")]
     assert {module.removeprefix("sap2.").removesuffix(".*") for module in strict["module"]} == set(STRICT)
-    unchecked = [module for one in overrides if one.get("ignore_errors") for module in one["module"]]
+    unchecked = [module for override in overrides if override.get("ignore_errors") for module in override["module"]]
     assert not [module for module in unchecked if module.split(".")[1] in STRICT]
     assert (ROOT / "sap2" / "py.typed").is_file()

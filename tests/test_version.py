@@ -1,4 +1,4 @@
-"""One version: the package, its image wherever it is named, the changelog and the citation agree."""
+"""The versions of package, image, changelog and citation agree."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The lint of wordings: what it finds, where, and that the project is free of it."""
+"""Lint of wordings: its findings, and that the project has none."""
 
 import importlib.util
 import subprocess
@@ -31,10 +31,10 @@ def words():
     ],
 )
 def test_a_wording_is_found_with_its_line(words, text, expected):
-    assert [(found.line, found.words) for found in words.findings("a.py", text)] == expected
+    assert [(finding.line, finding.words) for finding in words.findings("a.py", text)] == expected
 
 
-def test_a_file_that_waits_for_its_rewriting_is_left_out(words, monkeypatch):
+def test_files_in_remaining_are_skipped(words, monkeypatch):
     rule = next(rule for rule in words.RULES if "one's own" in rule.pattern)
     monkeypatch.setitem(words.REMAINING, rule.pattern, {"old.md"})
     assert [len(list(words.findings(path, "one's own"))) for path in ("old.md", "new.md")] == [0, 1]

@@ -19,7 +19,7 @@ WIDE = TEXT | {
     "hidden_size": 128, "intermediate_size": 384, "num_hidden_layers": 4, "num_attention_heads": 8,
     "num_key_value_heads": 4,
 }  # fmt: skip
-# The published templates, as far as our prompts reach: one turn of the user's, or the system's and one of the user's.
+# The published templates, reduced to our prompts: a user turn, optionally after a system turn.
 QWEN3_ASR = (
     "{% for m in messages if m.role == 'system' %}<|im_start|>system\n"
     "{% if m.content is string %}{{ m.content }}{% else %}{{ m.content[0].text }}{% endif %}<|im_end|>\n{% endfor %}"
@@ -44,7 +44,7 @@ CHATML = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 def build_tiny(
     family: str, directory: Path, *, with_context_tokens: bool = True, seed: int = 0, text: dict = TEXT
 ) -> Path:
-    """Save a random base of 2 + 2 layers, hidden 32 unless `text` says otherwise, of a family; return its folder."""
+    """Save a random base of 2 + 2 layers, hidden 32 unless set by `text`, of a family; return its folder."""
     if family == "qwen2_audio":
         return build_tiny_base(directory, with_context_tokens=with_context_tokens, tie=False, seed=seed)
     model, processor = BUILDERS[family](CONTEXT_TOKENS if with_context_tokens else [], text)

@@ -16,7 +16,7 @@ from sap2.transcripts.transcript import Segment, Transcript
 
 
 class Model:
-    """Answers with each recording's length and keywords; may be slow, or fail for recordings of a given length."""
+    """Fake model that returns each recording's length and keywords; may be slow, or fail at a given length."""
 
     def __init__(self, name="first", seconds=0.0, fails_at=None):
         self.name, self.seconds, self.fails_at = name, seconds, fails_at
@@ -38,7 +38,7 @@ class Model:
 
 
 class Source:
-    """A fake registry whose alias the test moves."""
+    """Fake registry whose alias the test moves."""
 
     uri, name, moves = "models:/m@champion", "m", True
 
@@ -64,7 +64,7 @@ class Server:
     handle: uvicorn.Server
 
     def ask(self, method, path, body=None, headers=None):
-        """Status, headers and content of an answer."""
+        """Send a request; return the status, headers and content of the response."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
         connection.request(method, path, body, headers or {})
         answer = connection.getresponse()
@@ -73,7 +73,7 @@ class Server:
         return answer.status, dict(answer.getheaders()), content
 
     def post(self, *parts, path="/v1/audio/transcriptions", headers=None):
-        """Parts: `(field, content)`, or `(field, content, file name)`; content as text or bytes."""
+        """Post a form of parts `(field, content)` or `(field, content, file name)`; content is text or bytes."""
         body, kind = multipart(parts)
         status, answered, content = self.ask("POST", path, body, {"Content-Type": kind} | (headers or {}))
         return status, answered, json.loads(content) if answered["content-type"] == "application/json" else content

@@ -1,4 +1,4 @@
-"""Small corpora in the layouts they are published in, made of noise that is as long as its text needs."""
+"""Small corpora of noise in the published layouts; recordings are as long as their texts require."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ RATE = 16_000
 
 
 def tone(seconds: float = 1.0, rate: int = RATE, seed: int = 0, channels: int = 1) -> np.ndarray:
-    """Noise of a speech-like level, `(samples,)` or `(samples, channels)`."""
+    """Return noise at the level of speech, `(samples,)` or `(samples, channels)`."""
     noise = np.random.default_rng(seed).normal(0, 0.1, (round(seconds * rate), channels)).clip(-0.9, 0.9)
     return noise[:, 0] if channels == 1 else noise
 
@@ -21,7 +21,7 @@ def write_audio(path: Path, seconds: float = 1.0, rate: int = RATE, seed: int = 
 
 
 def librispeech(root: Path, parts: dict[str, dict[str, str]], seconds: float = 2.0) -> Path:
-    """`{part: {utterance id: TEXT}}` in the layout of OpenSLR 12."""
+    """Write `{part: {utterance id: TEXT}}` in the layout of OpenSLR 12."""
     for part, utterances in parts.items():
         for number, (id, text) in enumerate(utterances.items()):
             speaker, chapter, _ = id.split("-")
@@ -35,7 +35,7 @@ def librispeech(root: Path, parts: dict[str, dict[str, str]], seconds: float = 2
 def kaldi(
     folder: Path, root: Path, recordings: dict[str, list[tuple[str, float, float, str]]], scp: bool = True
 ) -> Path:
-    """`{recording: [(utterance id, start, end, TEXT)]}` as segments, text and utt2spk; audio in root/wav."""
+    """Write `{recording: [(utterance id, start, end, TEXT)]}` as segments, text and utt2spk; audio in root/wav."""
     folder.mkdir(parents=True, exist_ok=True)
     segments, text, speakers, paths = [], [], [], []
     for number, (recording, utterances) in enumerate(recordings.items()):

@@ -1,4 +1,4 @@
-"""Videos and recordings in containers, made by PyAV: a second of black pictures, and the sound a test is about."""
+"""Videos and recordings in containers, written by PyAV: a second of black frames, and the audio under test."""
 
 from fractions import Fraction
 from pathlib import Path
@@ -8,7 +8,7 @@ import numpy as np
 
 
 def video(path: Path, wave: np.ndarray | None = None, codec: str = "aac", chapters=()) -> Path:
-    """A video of 16 kHz mono in a codec that its container takes; chapters are a start in seconds and a title."""
+    """Write a video with 16 kHz mono audio in a codec that its container supports; chapters are (seconds, title)."""
     with av.open(str(path), "w") as container:
         picture = container.add_stream("mpeg4", rate=5)
         picture.width, picture.height, picture.pix_fmt = 64, 64, "yuv420p"
@@ -16,8 +16,8 @@ def video(path: Path, wave: np.ndarray | None = None, codec: str = "aac", chapte
         starts = [round(1000 * start) for start, _ in chapters]
         ends = [*starts[1:], starts[-1] + 1000] if starts else []
         marks = [
-            {"id": place, "start": start, "end": end, "time_base": Fraction(1, 1000), "metadata": {"title": title}}
-            for place, (start, end, (_, title)) in enumerate(zip(starts, ends, chapters, strict=True))
+            {"id": number, "start": start, "end": end, "time_base": Fraction(1, 1000), "metadata": {"title": title}}
+            for number, (start, end, (_, title)) in enumerate(zip(starts, ends, chapters, strict=True))
         ]
         container.set_chapters(marks)
         for _ in range(5):
@@ -35,13 +35,13 @@ def video(path: Path, wave: np.ndarray | None = None, codec: str = "aac", chapte
 def recording(
     path: Path, wave: np.ndarray, codec: str, rate: int = 16_000, format: str | None = None, **options: str
 ) -> Path:
-    """Sound alone in a container; `wave` is `(channels, samples)` of that rate, mono or stereo, or `(samples,)`."""
+    """Write an audio-only container; `wave` is `(samples,)` or `(channels, samples)` at that rate, mono or stereo."""
     channels = np.atleast_2d(wave).astype(np.float32)
     layout = "stereo" if len(channels) == 2 else "mono"
     with av.open(str(path), "w", format=format, options=options) as container:
         stream = container.add_stream(codec, rate=rate, layout=layout)
         if codec == "wmav2":
-            stream.bit_rate = 64_000  # which it has no default for
+            stream.bit_rate = 64_000  # it has no default bit rate
         frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(channels), format="fltp", layout=layout)
         frame.rate = rate
         container.mux(stream.encode(frame))

@@ -1,4 +1,4 @@
-"""A chat service on this machine, for what is sent to SAP2_WEBHOOK."""
+"""Local server that receives the messages sent to SAP2_WEBHOOK."""
 
 import json
 import threading
@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 @contextmanager
 def webhook(monkeypatch, field: str | None = None) -> Iterator[list]:
-    """Point SAP2_WEBHOOK at a server; yields the messages that it gets, or one field of each."""
+    """Point SAP2_WEBHOOK at a server; yields its messages, or a field of each."""
     posted: list = []
 
     class Handler(BaseHTTPRequestHandler):

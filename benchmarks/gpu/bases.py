@@ -1,4 +1,4 @@
-"""Bases at their true shape, with random weights made on the device in its precision: nothing is downloaded."""
+"""Base models of the published sizes with random weights, created on the device; nothing is downloaded."""
 
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,11 +13,11 @@ from transformers import AutoTokenizer
 from sap2.constants import EMBEDDED
 from sap2.model import LORA_TARGETS, Family, SapProcessor, family_named
 
-LORA = {"r": 8, "lora_alpha": 32}  # of the profile qwen2-audio-7b
+LORA = {"r": 8, "lora_alpha": 32}  # as in the profile qwen2-audio-7b
 DROPOUT = 0.05
 
 Sections = dict[str, dict[str, Any]]
-# Shapes that a CPU runs in moments.
+# Sizes that a CPU runs within seconds.
 TINY_QWEN2_AUDIO: Sections = {
     "audio_config": {
         "model_type": "qwen2_audio_encoder", "num_mel_bins": 128, "d_model": 32, "encoder_layers": 2,
@@ -38,18 +38,18 @@ TINY_QWEN3_ASR: Sections = {
         "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "tie_word_embeddings": True,
     },
 }  # fmt: skip
-# transformers' names of the fields that count layers.
+# Configuration fields with the number of layers.
 LAYERS = {"audio_config": "encoder_layers", "text_config": "num_hidden_layers"}
 
 
 @dataclass(frozen=True)
 class Base:
-    """A shape that can be measured.
+    """A base model's architecture to measure.
 
     Args:
-        model_type: Of its family.
-        sections: `audio_config` and `text_config`, as far as they differ from the classes' defaults.
-        extractor: Name of transformers' class that makes its features.
+        model_type: `model_type` of its family.
+        sections: `audio_config` and `text_config`, without values that equal the classes' defaults.
+        extractor: Name of the transformers class that computes its features.
     """
 
     model_type: str
@@ -62,16 +62,16 @@ class Base:
 
     @property
     def stock(self) -> type:
-        """transformers' own class of the family."""
+        """The stock transformers class of the family."""
         return getattr(transformers, self.family.model.__name__.removeprefix("Sap"))
 
     @property
     def pads(self) -> bool:
-        """Whether the stock class demands 30 s of audio, and ours does not."""
+        """Whether the stock class requires 30 s of audio, unlike ours."""
         return self.family.model.headless.encoder is not None
 
     def processor(self, **pooling) -> SapProcessor:
-        """A processor with the embedded base's tokenizer: its few tokens are within any base's vocabulary."""
+        """Return a processor with the embedded base's tokenizer, whose token ids fit every base's vocabulary."""
         tokenizer = AutoTokenizer.from_pretrained(EMBEDDED)
         tokenizer.audio_token = "<|AUDIO|>"
         tokenizer.audio_bos_token, tokenizer.audio_eos_token = "<|audio_bos|>", "<|audio_eos|>"
@@ -91,12 +91,12 @@ class Base:
         layers: int | None = None,
         **pooling,
     ):
-        """A model with random weights, in evaluation mode.
+        """Build a model with random weights, in evaluation mode.
 
         Args:
-            stock: transformers' own class instead of ours.
-            layers: Layers of encoder and decoder; None = all.
-            pooling: Fields of our configuration, as window and weighting.
+            stock: Use the stock transformers class instead of ours.
+            layers: Number of layers of encoder and decoder; None = all.
+            pooling: Fields of our configuration, such as window and weighting.
         """
         tokenizer = processor.tokenizer
         sections = {name: dict(section) for name, section in self.sections.items()}
@@ -119,12 +119,12 @@ class Base:
             return kind._from_config(config, dtype=dtype, attn_implementation=attention).eval()
 
     def adapted(self, model, dropout: float = DROPOUT, **more) -> PeftModel:
-        """The model with the 7B profile's LoRA, in float32 as PEFT trains and loads it."""
+        """Add the 7B profile's LoRA adapter to a model, in float32 as PEFT trains and loads it."""
         return get_peft_model(model, LoraConfig(**LORA, lora_dropout=dropout, target_modules=LORA_TARGETS, **more))
 
 
 def base_named(name: str, tiny: bool) -> Base:
-    """A shape of `scale.BASE_NAMES`, or its family's tiny shape."""
+    """Return the base of a name in `scale.BASE_NAMES`, or a tiny base of its family."""
     if name.startswith("qwen2-audio"):
         model_type, hub_id, sections = "qwen2_audio", "Qwen/Qwen2-Audio-7B", TINY_QWEN2_AUDIO
         extractor = "WhisperFeatureExtractor"
@@ -144,8 +144,8 @@ def decoder_layers(model) -> nn.Module:
 
 @contextmanager
 def checkpointing(model, on: bool):
-    """The base computes layers again in the backward pass, as training does with `gradient_checkpointing`."""
-    # transformers 5.24 renames its methods.
+    """Recompute the base's layers in the backward pass, as training does with `gradient_checkpointing`."""
+    # Renamed in transformers 5.24.
     kind = "activation" if hasattr(model, "activation_checkpointing_enable") else "gradient"
     if on:
         getattr(model, f"{kind}_checkpointing_enable")({"use_reentrant": False})

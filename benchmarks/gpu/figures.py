@@ -1,4 +1,4 @@
-"""What `sap2 plan` says of a step, beside what was measured of it."""
+"""Estimates of `sap2 plan` for a training step, to compare with the measurements."""
 
 from types import SimpleNamespace
 
@@ -13,12 +13,12 @@ TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down
 
 
 def planned(family, model, rows: int, load: Load, checkpointing: bool, zero: str, peak: float | None) -> dict:
-    """Memory by `sap2.training.memory`, seconds by `sap2.training.plan`, of one step on one GPU.
+    """Estimate memory (`sap2.training.memory`) and seconds (`sap2.training.plan`) of a step on a single GPU.
 
     Args:
         model: A PEFT model.
-        zero: `none`, or a ZeRO stage: it decides the adapter's precision.
-        peak: The device's 10¹² operations a second; None = no seconds.
+        zero: `none`, or a ZeRO stage; determines the adapter's precision.
+        peak: The device's peak in TFLOPS; None = seconds are not estimated.
     """
     base, config = model.get_base_model(), model.get_base_model().config
     trainable = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
@@ -44,15 +44,15 @@ def planned(family, model, rows: int, load: Load, checkpointing: bool, zero: str
     return figures
 
 
-def tera_operations(family, model, rows: int, load: Load, again: bool) -> float:
-    """10¹² operations of a step, by `sap2 plan`'s count.
+def tera_operations(family, model, rows: int, load: Load, recomputed: bool) -> float:
+    """Count the operations of a step in 10¹², as `sap2 plan` does.
 
     Args:
-        again: With the layers that checkpointing computes again.
+        recomputed: Include the layers that gradient checkpointing recomputes.
     """
     base = model.get_base_model()
     sizes = Sizes(0, 0, _frozen(encoder_layers(base)), _frozen(decoder_layers(base)), 0)
-    section = SimpleNamespace(gradient_checkpointing=again, cache_encoder=False, quantization=None)
+    section = SimpleNamespace(gradient_checkpointing=recomputed, cache_encoder=False, quantization=None)
     return rows * operations(Shape(family, base.config, "built"), sizes, load, section) / 1e12
 
 

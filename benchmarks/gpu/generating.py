@@ -1,4 +1,4 @@
-"""Answers of a fixed length by `generate`: a random model would stop anywhere, or never."""
+"""Generation of a fixed number of tokens: a model with random weights would stop at random, or never."""
 
 from dataclasses import dataclass, field
 
@@ -10,13 +10,13 @@ from transformers import GenerationConfig
 
 
 @dataclass
-class Answering:
-    """A batch that is answered with a fixed number of tokens.
+class Generation:
+    """Generation of a batch with a fixed number of tokens.
 
     Args:
         model: A PEFT model, or a base.
-        inputs: What `generate` takes: the prompt, and the encoder's states.
-        options: More of `GenerationConfig`.
+        inputs: Inputs of `generate`: the prompt and the encoder states.
+        options: Further fields of `GenerationConfig`.
     """
 
     model: object
@@ -39,7 +39,7 @@ class Answering:
 
 
 def prompt_of(model, processor, samples: Samples, device: torch.device) -> dict[str, Tensor]:
-    """The inputs of `generate` for recordings of one length, encoded before."""
+    """Encode recordings of equal length, and return the inputs of `generate`."""
     states, mask = encoded(model, features_of(processor, samples.waves, device))
     frames = mask.sum(-1).tolist()
     inputs = processor(samples.prompts, samples.keywords, frames=frames, padding_side="left")
@@ -49,5 +49,5 @@ def prompt_of(model, processor, samples: Samples, device: torch.device) -> dict[
 
 
 def per_token(prefill: float, whole: float, tokens: int) -> float:
-    """Milliseconds of each token after the first."""
+    """Return the milliseconds per token after the first."""
     return 1000 * (whole - prefill) / (tokens - 1)

@@ -1,4 +1,4 @@
-"""Utterances, lists and answers to measure with: noise and made-up words of given lengths."""
+"""Synthetic inputs: recordings of noise, and lists and answers of made-up words, of given lengths."""
 
 import random
 from dataclasses import dataclass
@@ -27,11 +27,11 @@ class Samples:
 
 
 def make_samples(processor, stage: str, rows: int, seconds: float, listed: int, answer: int) -> Samples:
-    """What a stage reads and answers.
+    """Make a batch of prompts, keyword lists, recordings and targets for a stage.
 
     Args:
-        listed: Keywords of stage 1's lists; stage 2 reads two.
-        answer: Tokens of stage 2's answer, roughly.
+        listed: Number of keywords in stage 1's lists; stage 2 gets two.
+        answer: Approximate number of tokens of stage 2's answer.
     """
     rng = random.Random(0)
     lists = [words(rng, listed if stage == "pruner" else SPOKEN) for _ in range(rows)]
@@ -44,7 +44,7 @@ def make_samples(processor, stage: str, rows: int, seconds: float, listed: int, 
 
 
 def words(rng: random.Random, count: int) -> list[str]:
-    """Made-up names, each once."""
+    """Return distinct made-up names."""
     made: dict[str, None] = {}
     while len(made) < count:
         made["".join(rng.choice(ONSETS) + rng.choice(NUCLEI) for _ in range(rng.randint(2, 3)))] = None
@@ -64,13 +64,13 @@ def noise(rows: int, seconds: float) -> list[np.ndarray]:
 
 
 def batch_of(processor, samples: Samples, device: torch.device) -> dict[str, Tensor]:
-    """A training batch on the device."""
+    """Return a training batch on the device."""
     batch = processor(samples.prompts, samples.keywords, samples.waves, targets=samples.targets)
     return {name: tensor.to(device) for name, tensor in batch.items()}
 
 
 def load_of(batch: dict[str, Tensor], audio_token: int) -> Load:
-    """What an utterance of the batch puts into the model, on average."""
+    """Return the mean load of an utterance in a batch."""
     rows = len(batch["input_ids"])
     return Load(
         tokens=float(batch["attention_mask"].sum()) / rows,
@@ -81,11 +81,11 @@ def load_of(batch: dict[str, Tensor], audio_token: int) -> Load:
 
 
 def features_of(processor, waves: list[np.ndarray], device: torch.device) -> dict[str, Tensor]:
-    """The encoder's input, on the device."""
+    """Return the encoder's input on the device."""
     return {name: tensor.to(device) for name, tensor in processor.features(waves).items()}
 
 
 @torch.no_grad()
 def encoded(model, features: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-    """Encoder states of recordings, and their mask."""
+    """Return the encoder states of recordings, and their mask."""
     return model.encode_speech(**features)

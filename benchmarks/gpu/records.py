@@ -1,4 +1,4 @@
-"""The record of a run: a JSON file that is replaced whole after every row, so that a cut run keeps what it had."""
+"""Record of a run: a JSON file replaced atomically after every row, so that an interrupted run keeps its rows."""
 
 import json
 import os
@@ -6,8 +6,8 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
+from packages import ROOT
 from report import markdown
-from rooms import ROOT
 
 RECORDS, REPORT, LOG = "records.json", "report.md", "log.txt"
 
@@ -16,8 +16,8 @@ class Records:
     """Rows by part in `records.json`, as tables in `report.md`; tracebacks in `log.txt`.
 
     Args:
-        folder: Where they are written; made when it is not there.
-        settings: What the run was started with.
+        folder: Output folder; created if missing.
+        settings: Options of the run.
     """
 
     def __init__(self, folder: Path, **settings):
@@ -40,16 +40,16 @@ class Records:
         self.write()
 
     def row(self, figures: dict) -> None:
-        """Add a row to the part that was started last."""
+        """Add a row to the current part."""
         self.content["parts"][-1]["rows"].append(figures)
         self.write()
 
     def end(self, state: str, seconds: float, reason: str = "") -> None:
-        """End the part that was started last.
+        """End the current part.
 
         Args:
             state: `done`, `done with errors`, `failed`, `out of time`, `interrupted` or `skipped`.
-            reason: Why it is not `done`.
+            reason: Reason for any state other than `done`.
         """
         self.content["parts"][-1] |= {"state": state, "seconds": round(seconds, 1)} | (
             {"reason": reason} if reason else {}

@@ -1,15 +1,15 @@
-"""A run's record as Markdown: a table per part, whatever its rows hold."""
+"""A run's record as Markdown: a table per part, with a column for every key in its rows."""
 
 from collections.abc import Iterable
 
 
 def markdown(content: dict) -> str:
-    """The report of `records.json`'s content.
+    """Format the content of `records.json` as a report.
 
     >>> rows = [{"case": "a", "step_seconds": 1.23456}, {"case": "b", "error": "no | memory"}]
     >>> part = {"part": "training", "state": "failed", "rows": rows}
     >>> print(markdown({"base": "qwen", "tiny": True, "parts": [part]}))
-    # GPU benchmark: qwen, tiny: its figures mean nothing
+    # GPU benchmark: qwen, tiny: figures are meaningless
     <BLANKLINE>
     ## training
     <BLANKLINE>
@@ -22,7 +22,7 @@ def markdown(content: dict) -> str:
     <BLANKLINE>
     """
     about = [f"- {name}: {value}" for name, value in content.items() if name not in ("parts", "base", "tiny")]
-    tiny = ", tiny: its figures mean nothing" if content.get("tiny") else ""
+    tiny = ", tiny: figures are meaningless" if content.get("tiny") else ""
     lines = [f"# GPU benchmark: {content['base']}{tiny}", *([""] if about else []), *about]
     for part in content["parts"]:
         spent = f", {part['seconds']:.0f} s" if "seconds" in part else ""

@@ -1,10 +1,10 @@
-"""Measure one GPU in minutes: exactness, training, decoding and the costs of their parts at the true size.
+"""Measure a GPU in minutes: exactness, training and decoding at the published size, and the cost of their parts.
 
     python benchmarks/gpu/run.py --minutes 8 --out gpu
 
-Needs PyTorch, transformers (5.17 or newer), PEFT and accelerate; nothing is downloaded: weights are random, of the
-base's true shape, made on the device. Every figure is written to OUT/records.json at once, with OUT/report.md as its
-table. `--tiny` runs all of it on a CPU, in sizes whose figures mean nothing.
+Needs PyTorch, transformers (5.17 or newer), PEFT and accelerate. Nothing is downloaded: random weights of the base's
+published size are created on the device. Every result is written to OUT/records.json immediately, and as a table to
+OUT/report.md. `--tiny` runs all parts on a CPU, in sizes whose figures are meaningless.
 """
 
 import argparse
@@ -17,15 +17,15 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from packages import register_packages
 from records import RECORDS, REPORT, Records
 from report import markdown
-from rooms import open_rooms
 from scale import BASE_NAMES
 from worker import serve
 
-START = 180.0  # seconds that imports may take
-STOP = 20.0  # seconds that a killed process may take to end
-GRACE = 3.0  # seconds kept for the end
+START = 180.0  # s, limit of a worker's imports
+STOP = 20.0  # s, limit for a killed process to end
+GRACE = 3.0  # s, reserved for the report
 
 
 @dataclass(frozen=True)
@@ -33,16 +33,16 @@ class Part:
     """A module of `parts/`.
 
     Args:
-        needs: Seconds under which it is not started.
-        most: Seconds it may take of eight minutes; it is ended after them.
+        needs: Minimum seconds left; otherwise the part is skipped.
+        limit: Maximum seconds in a run of eight minutes; in other runs in proportion.
     """
 
     name: str
     needs: float
-    most: float
+    limit: float
 
 
-# What matters most first: a cut run has measured it.
+# The most important first, in case the run is interrupted.
 PARTS = (
     Part("device", 5, 60),
     Part("training", 30, 150),
@@ -56,7 +56,7 @@ PARTS = (
 
 
 class Worker:
-    """The process of `worker.serve`, as seen from here."""
+    """A measuring process, which runs `worker.serve`."""
 
     def __init__(self, base: str, tiny: bool):
         context = multiprocessing.get_context("spawn")
@@ -66,7 +66,10 @@ class Worker:
         theirs.close()
 
     def messages(self, seconds: float):
-        """The messages it sends; TimeoutError after `seconds`, EOFError when it died."""
+        """Yield its messages.
+
+        Raises: TimeoutError: `seconds` have passed. EOFError: the process died.
+        """
         until = time.monotonic() + seconds
         while True:
             if not self.connection.poll(max(0.0, until - time.monotonic())):
@@ -82,10 +85,10 @@ class Worker:
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     options.add_argument("--out", type=Path, help="folder of records.json and report.md")
-    options.add_argument("--minutes", type=float, default=8.0, help="for everything; what does not fit is skipped")
-    options.add_argument("--base", default=BASE_NAMES[0], choices=BASE_NAMES, help="whose shape")
-    options.add_argument("--parts", nargs="+", choices=[part.name for part in PARTS], help="only these")
-    options.add_argument("--tiny", action="store_true", help="on a CPU, in sizes whose figures mean nothing")
+    options.add_argument("--minutes", type=float, default=8.0, help="time limit; parts that do not fit are skipped")
+    options.add_argument("--base", default=BASE_NAMES[0], choices=BASE_NAMES, help="base model to measure")
+    options.add_argument("--parts", nargs="+", choices=[part.name for part in PARTS], help="measure only these parts")
+    options.add_argument("--tiny", action="store_true", help="run on a CPU, in sizes whose figures are meaningless")
     options.add_argument("--report", type=Path, metavar="DIR", help="only write DIR/report.md from DIR/records.json")
     arguments = options.parse_args()
     if arguments.report:
@@ -95,9 +98,9 @@ def main() -> None:
     if arguments.out is None:
         options.error("--out is missing; give a folder for the records")
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
-    # Nothing is looked for on the hub: a machine without a network would wait for it.
+    # Without a network, requests to the hub would only time out.
     os.environ |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
-    open_rooms()
+    register_packages()
     records = Records(arguments.out, base=arguments.base, tiny=arguments.tiny, minutes=arguments.minutes)
     chosen = [part for part in PARTS if not arguments.parts or part.name in arguments.parts]
     measure(chosen, records, arguments.base, arguments.tiny, 60 * arguments.minutes)
@@ -105,7 +108,7 @@ def main() -> None:
 
 
 def measure(parts: list[Part], records: Records, base: str, tiny: bool, seconds: float) -> None:
-    """Run the parts, one after another, within a time."""
+    """Run the parts in order, within a time limit."""
     deadline, worker = time.monotonic() + seconds - GRACE, None
     try:
         for part in parts:
@@ -118,7 +121,7 @@ def measure(parts: list[Part], records: Records, base: str, tiny: bool, seconds:
             state, reason = "failed", ""
             try:
                 worker = worker or start(base, tiny, deadline)
-                limit = min(part.most * seconds / 480, deadline - time.monotonic())
+                limit = min(part.limit * seconds / 480, deadline - time.monotonic())
                 state, reason = run_part(worker, part, records, limit)
             except TimeoutError as error:
                 state, reason = "out of time", str(error)
@@ -129,7 +132,7 @@ def measure(parts: list[Part], records: Records, base: str, tiny: bool, seconds:
                 raise
             records.end(state, time.monotonic() - started, reason)
             print(f"{part.name}: {state} after {time.monotonic() - started:.0f} s {reason}", flush=True)
-            if state != "done" and worker is not None:  # an error may leave a GPU or its memory unusable
+            if state != "done" and worker is not None:  # after an error the GPU or its memory may be unusable
                 worker.stop()
                 worker = None
     finally:
@@ -138,9 +141,9 @@ def measure(parts: list[Part], records: Records, base: str, tiny: bool, seconds:
 
 
 def start(base: str, tiny: bool, deadline: float) -> Worker:
-    """A worker that has imported what it needs.
+    """Start a worker, and wait for its imports.
 
-    Raises: SystemExit: it cannot measure here.
+    Raises: SystemExit: the worker cannot measure on this machine.
     """
     worker = Worker(base, tiny)
     try:
@@ -154,7 +157,7 @@ def start(base: str, tiny: bool, deadline: float) -> Worker:
 
 
 def run_part(worker: Worker, part: Part, records: Records, seconds: float) -> tuple[str, str]:
-    """Let the worker measure a part, and record what it sends.
+    """Have the worker measure a part, and record its rows.
 
     Returns: The part's state and the reason for it.
     """

@@ -1,23 +1,23 @@
-"""How much is measured: the sizes of a full run, and those of `--tiny`."""
+"""Sizes of a full run and of a `--tiny` run."""
 
 from dataclasses import dataclass
 
-BASE_NAMES = ("qwen2-audio-7b", "qwen3-asr-0.6b", "qwen3-asr-1.7b")  # bases.py has their shapes
+BASE_NAMES = ("qwen2-audio-7b", "qwen3-asr-0.6b", "qwen3-asr-1.7b")  # defined in bases.py
 
 
 @dataclass(frozen=True)
 class Scale:
-    """Sizes.
+    """Sizes of a run.
 
     Args:
-        rows, seconds: Utterances of a training batch, and seconds of speech in each.
-        listed: Keywords of stage 1's lists in training: the mean of the 7B profile's `list_sizes`.
-        lists: Lengths of the lists in decoding.
+        rows, seconds: Utterances per training batch, and seconds of speech per utterance.
+        listed: Keywords per list of stage 1 in training: the mean of the 7B profile's `list_sizes`.
+        lists: Keywords per list in decoding.
         decode_rows, decode_tokens: `batch_size` and `batch_tokens` of `pruning` and `inference` in params.yaml.
-        selected, transcribed: Tokens of a stage's answer, as `sap2 plan` assumes them for `seconds`.
-        repeats: Timed repetitions, at most.
-        matrix: Side of the matrices that the device's speed is measured with.
-        layers: Layers that float32 exactness is compared with.
+        selected, transcribed: Tokens per answer of stages 1 and 2, as `sap2 plan` assumes for `seconds`.
+        repeats: Maximum number of timed repetitions.
+        matrix: Side of the square matrices whose product is timed.
+        layers: Number of layers of the float32 comparison.
     """
 
     rows: int

@@ -1,6 +1,6 @@
-"""The process that measures: it holds PyTorch and the device, and is replaced after an error or an overrun.
+"""Measuring process: uses PyTorch and the device, and is replaced after an error or a timeout.
 
-The process of run.py starts it, sends the names of parts, and gets rows back as they are measured.
+run.py starts it, sends the names of parts, and receives each row when it is measured.
 """
 
 import gc
@@ -12,18 +12,18 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from typing import Any
 
-CASES_SHARE = 0.85  # of a part's time in which cases may start
+CASES_SHARE = 0.85  # share of a part's time in which new cases are started
 
 
 @dataclass
 class Run:
-    """What a part measures with, and where its figures go.
+    """Settings of a part's measurements, and the function that sends their results.
 
     Args:
-        base: Name of the shape, of `scale.BASE_NAMES`.
-        tiny: Sizes for a CPU, whose figures mean nothing.
-        until: Clock (`time.monotonic`) at which no further case is started.
-        send: Passes a message to the process of run.py.
+        base: A name in `scale.BASE_NAMES`.
+        tiny: Use sizes for a CPU, whose figures are meaningless.
+        until: Deadline (`time.monotonic`) after which no further case is started.
+        send: Sends a message to run.py.
     """
 
     base: str
@@ -42,11 +42,11 @@ class Run:
         self.device = torch.device("cpu" if self.tiny else "cuda")
 
     def case(self, name: str, needs: float, measure: Callable[[], dict]) -> dict | None:
-        """Measure a case and send its row; an error goes into the row, and the part continues.
+        """Measure a case and send its row; after an error, the row contains it, and the part continues.
 
         Args:
-            needs: Seconds it takes on a GPU, roughly: it is skipped when fewer are left.
-        Returns: The figures; None where there are none.
+            needs: Approximate seconds on a GPU; the case is skipped if fewer are left.
+        Returns: The figures; None if the case is skipped or fails.
         """
         started = time.monotonic()
         left = self.until - started
@@ -67,10 +67,10 @@ class Run:
 
 
 def serve(connection: Connection, base: str, tiny: bool) -> None:
-    """Run the parts that are named through the connection, until it ends.
+    """Run the parts requested through a connection, until it is closed.
 
-    Receives `(part, seconds)`. Sends `("ready", "")` or `("refused", the reason)`; then of each part its rows and log
-    texts, and at its end `("done", "")`, `("done with errors", "")` or `("failed", the last line of the error)`.
+    Receives `(part, seconds)`. Sends `("ready", "")` or `("refused", reason)`; then, for each part, its rows and log
+    texts, and finally `("done", "")`, `("done with errors", "")` or `("failed", last line of the error)`.
     """
     try:
         set_up(tiny)
@@ -96,13 +96,13 @@ def serve(connection: Connection, base: str, tiny: bool) -> None:
 
 
 def set_up(tiny: bool) -> None:
-    """Import what every part needs, which is slow, and choose attention's kernels as loading a model does.
+    """Do the slow imports of all parts, and select attention kernels as when a model is loaded.
 
-    Raises: RuntimeError: the sizes need a GPU, and there is none.
+    Raises: RuntimeError: a full run without a GPU.
     """
-    from rooms import open_rooms
+    from packages import register_packages
 
-    open_rooms()
+    register_packages()
     import torch
 
     from sap2.model.attention import avoid_planned_kernels
@@ -113,7 +113,7 @@ def set_up(tiny: bool) -> None:
 
 
 def release() -> None:
-    """Return freed memory to the device."""
+    """Return unused memory to the device."""
     import torch
 
     gc.collect()
@@ -122,6 +122,6 @@ def release() -> None:
 
 
 def last_line(error: BaseException) -> str:
-    """The last line of the error's traceback."""
+    """Return the last line of an error's traceback."""
     lines = traceback.format_exception_only(error)
     return " ".join(lines[-1].split())[:400]

@@ -170,8 +170,8 @@ def build(artifacts: Mapping[str, str], settings: RecogniserSettings):
 
 def _synthetic(base: Path) -> bool:
     """Return whether a base is the embedded one of the synthetic corpus."""
-    weights = [folder / "model.safetensors" for folder in (base, EMBEDDED)]
-    return all(path.is_file() for path in weights) and filecmp.cmp(*weights, shallow=False)
+    own, embedded = (folder / "model.safetensors" for folder in (base, EMBEDDED))
+    return own.is_file() and embedded.is_file() and filecmp.cmp(own, embedded, shallow=False)
 
 
 def pip_requirements() -> list[str]:

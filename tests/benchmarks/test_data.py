@@ -1,4 +1,4 @@
-"""The corpora's benchmarks run, at sizes whose figures mean nothing, and the page says what the record says."""
+"""The corpora's benchmarks run, at sizes whose figures are meaningless, and the page agrees with the record."""
 
 import json
 import runpy

@@ -1,4 +1,4 @@
-"""The model's benchmarks run and say what they are asked, at sizes whose figures mean nothing."""
+"""The model benchmarks run and give the requested figures, at sizes whose figures are meaningless."""
 
 import json
 import runpy

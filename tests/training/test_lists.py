@@ -130,5 +130,5 @@ def test_corrupted_lists_both_miss_and_add_words():
 
 
 def test_predicted_lists_need_predictions():
-    with pytest.raises(InputError, match='40 of 40 .* no `predicted` list, u0 the first; run "sap2 prune"'):
+    with pytest.raises(InputError, match='40 of 40 .* no `predicted` list, first u0; run "sap2 prune"'):
         ListDrawer("recogniser", utterances(predicted=False), seed=1, lists="predicted")

@@ -1,1 +1,1 @@
-"""What is measured, a module per part with one door, `measure(run)`; run.py lists them."""
+"""Parts of the benchmark, one module per part with a function `measure(run)`; listed in run.py."""

@@ -1,10 +1,11 @@
-"""A token's time with a static cache, and with the decoding compiled (`torch.compile`, CUDA graphs) as `generate` does.
+"""Time per token with a static cache, eager and compiled by `generate` (`torch.compile`, CUDA graphs).
 
-On a GPU `generate` compiles by itself when the cache is static. On a CPU the graph is taken and run as it is.
+On a GPU `generate` compiles automatically if the cache is static. On a CPU the captured graph is run without
+compilation.
 """
 
 import torch
-from generating import Answering, per_token, prompt_of
+from generating import Generation, per_token, prompt_of
 from material import encoded, features_of, make_samples
 from measuring import median_seconds, peak_gb, reset_peak, timed
 from transformers import CompileConfig
@@ -25,7 +26,7 @@ def measure(run) -> None:
 
 
 def static(run, model, processor, listed: int, adapter: bool, compiled: bool) -> dict:
-    """Stage 1's prompt with `listed` keywords, answered with as many tokens as stage 2's transcript has."""
+    """Measure stage 1's prompt with `listed` keywords, and an answer as long as stage 2's transcript."""
     torch.compiler.reset()
     base, scale = model.get_base_model(), run.scale
     base.__dict__.pop("_compiled_call", None)
@@ -40,17 +41,17 @@ def static(run, model, processor, listed: int, adapter: bool, compiled: bool) ->
     if not adapter:
         model.disable_adapter_layers()
     try:
-        answering = Answering(model, processor, inputs, options)
-        prefill = Answering(model, processor, inputs, options | {"disable_compile": True, "compile_config": None})
+        generation = Generation(model, processor, inputs, options)
+        prefill = Generation(model, processor, inputs, options | {"disable_compile": True, "compile_config": None})
         features = features_of(processor, samples.waves, run.device)
         encoding = median_seconds(run, lambda: encoded(model, features))
         spoken = make_samples(processor, "recogniser", rows, scale.seconds, listed, tokens)
-        second = Answering(model, processor, prompt_of(model, processor, spoken, run.device)).seconds(run, 1)
-        first = timed(run.device, lambda: answering.generate(tokens))
+        second = Generation(model, processor, prompt_of(model, processor, spoken, run.device)).seconds(run, 1)
+        first = timed(run.device, lambda: generation.generate(tokens))
         prefill_seconds = prefill.seconds(run, 1)
-        whole = answering.seconds(run, tokens)
-        same = Answering(model, processor, inputs).generate(tokens)
-        agreed = float((answering.generate(tokens) == same)[:, -tokens:].float().mean())
+        whole = generation.seconds(run, tokens)
+        same = Generation(model, processor, inputs).generate(tokens)
+        agreed = float((generation.generate(tokens) == same)[:, -tokens:].float().mean())
     finally:
         model.enable_adapter_layers()
     each = per_token(prefill_seconds, whole, tokens)
@@ -62,7 +63,7 @@ def static(run, model, processor, listed: int, adapter: bool, compiled: bool) ->
         "prefill_seconds": prefill_seconds,
         "recogniser_prefill_seconds": second,
         "ms_per_token": each,
-        "utterances_per_second": rows / both,  # both stages, at this time per token
+        "utterances_per_second": rows / both,  # both stages, with this time per token
         "same_tokens_as_eager": agreed,
         "peak_gb": peak_gb(run.device),
     }

@@ -1,16 +1,16 @@
-"""Both stages' answers: milliseconds per token and utterances per second, with lists of 100 and 2,000 keywords.
+"""Decoding of both stages: milliseconds per token and utterances per second, with lists of 100 and 2,000 keywords.
 
-Batches are those of params.yaml: 16 rows, fewer where they would have more than 16,384 tokens. Every answer has the
-length that `sap2 plan` assumes for 10 s of speech. The adapter is in float32, as PEFT loads it, in bf16, or left out,
-as if it were merged into the base. Log-mel features are made before and not counted.
+Batches are those of params.yaml: 16 rows, or fewer to stay within 16,384 tokens. Every answer has the length that
+`sap2 plan` assumes for 10 s of speech. The adapter is in float32, as PEFT loads it, in bf16, or disabled, as if merged
+into the base. The time to compute log-mel features is not included.
 """
 
 from contextlib import nullcontext
 
 import torch
-from generating import Answering, per_token, prompt_of
+from generating import Generation, per_token, prompt_of
 from material import STAGES, encoded, features_of, make_samples, noise
-from measuring import largest, median_seconds, peak_gb, reset_peak, timed
+from measuring import largest_batch, median_seconds, peak_gb, reset_peak, timed
 
 from sap2.inference.decoding import answers
 
@@ -24,7 +24,7 @@ def measure(run) -> None:
         rows = rows_of(processor, run.scale, listed)
         run.case(
             f"{name}, N = {listed:,}", needs,
-            lambda: largest(rows, lambda count: two_stages(run, model, processor, listed, count, adapter)),
+            lambda: largest_batch(rows, lambda count: two_stages(run, model, processor, listed, count, adapter)),
         )  # fmt: skip
 
     case("float32 adapter", 15, short)
@@ -33,7 +33,7 @@ def measure(run) -> None:
     for listed in run.scale.lists:
         rows = rows_of(processor, run.scale, listed)
         name = f"the project's `answers`, float32 adapter, N = {listed:,}"
-        run.case(name, 10, lambda n=listed, count=rows: as_the_project(run, model, processor, n, count))
+        run.case(name, 10, lambda n=listed, count=rows: project_decoding(run, model, processor, n, count))
     run.case(f"one by one, padded to 30 s, N = {short:,}", 10, lambda: one_by_one(run, model, processor, short))
     case("no adapter", 10, short, adapter=False)
     for weight in model.parameters():
@@ -42,7 +42,7 @@ def measure(run) -> None:
 
 
 def rows_of(processor, scale, listed: int) -> int:
-    """Rows of a batch whose lists have `listed` keywords."""
+    """Return the number of rows per batch for lists of `listed` keywords."""
     samples = make_samples(processor, "pruner", 1, scale.seconds, listed, 0)
     frames = processor.frames(len(samples.waves[0]))
     length = processor.prompt_length(samples.prompts[0], samples.keywords[0], frames) + scale.selected
@@ -50,7 +50,7 @@ def rows_of(processor, scale, listed: int) -> int:
 
 
 def two_stages(run, model, processor, listed: int, rows: int, adapter: bool) -> dict:
-    """Encoding, stage 1's answer, stage 2's answer of a batch."""
+    """Measure a batch: encoding, stage 1's answer and stage 2's answer."""
     scale = run.scale
     reset_peak(run.device)
     with nullcontext() if adapter else model.disable_adapter():
@@ -60,10 +60,10 @@ def two_stages(run, model, processor, listed: int, rows: int, adapter: bool) -> 
         figures, total = {"rows": rows, "encoding_seconds": encoding}, encoding
         for stage, tokens in zip(STAGES, (scale.selected, scale.transcribed), strict=True):
             samples = make_samples(processor, stage, rows, scale.seconds, listed, scale.transcribed)
-            answering = Answering(model, processor, prompt_of(model, processor, samples, run.device))
-            prefill, whole = answering.seconds(run, 1), answering.seconds(run, tokens, warm=0)
+            generation = Generation(model, processor, prompt_of(model, processor, samples, run.device))
+            prefill, whole = generation.seconds(run, 1), generation.seconds(run, tokens, warm=0)
             figures |= {
-                f"{stage}_prompt_tokens": answering.inputs["input_ids"].shape[1],
+                f"{stage}_prompt_tokens": generation.inputs["input_ids"].shape[1],
                 f"{stage}_prefill_seconds": prefill,
                 f"{stage}_ms_per_token": per_token(prefill, whole, tokens),
                 f"{stage}_answer_seconds": whole,
@@ -72,8 +72,8 @@ def two_stages(run, model, processor, listed: int, rows: int, adapter: bool) -> 
     return figures | {"utterances_per_second": rows / total, "peak_gb": peak_gb(run.device)}
 
 
-def as_the_project(run, model, processor, listed: int, rows: int) -> dict:
-    """Stage 1 held to its list and scored, stage 2 free, by `sap2.inference.decoding.answers`."""
+def project_decoding(run, model, processor, listed: int, rows: int) -> dict:
+    """Measure `sap2.inference.decoding.answers`: stage 1 constrained to its list and scored, stage 2 unconstrained."""
     scale, figures, total = run.scale, {"rows": rows}, 0.0
     for stage, tokens in zip(STAGES, (scale.selected, scale.transcribed), strict=True):
         samples = make_samples(processor, stage, rows, scale.seconds, listed, scale.transcribed)
@@ -96,7 +96,7 @@ def as_the_project(run, model, processor, listed: int, rows: int) -> dict:
 
 
 def one_by_one(run, model, processor, listed: int) -> dict:
-    """The public recipe's way: one utterance at a time, padded to 30 s and encoded again for the second stage."""
+    """Measure as the public recipe decodes: single utterances, padded to 30 s and encoded again for stage 2."""
     scale = run.scale
     limit = processor.feature_extractor.n_samples / processor.feature_extractor.sampling_rate
     padded = features_of(processor, noise(1, limit), run.device)
@@ -104,15 +104,15 @@ def one_by_one(run, model, processor, listed: int) -> dict:
     figures, total = {"rows": 1, "encoding_seconds": encoding}, 2 * encoding
     for stage, tokens in zip(STAGES, (scale.selected, scale.transcribed), strict=True):
         samples = make_samples(processor, stage, 1, scale.seconds, listed, scale.transcribed)
-        answering = Answering(model, processor, prompt_of(model, processor, samples, run.device))
-        prefill, whole = answering.seconds(run, 1), answering.seconds(run, tokens, warm=0)
+        generation = Generation(model, processor, prompt_of(model, processor, samples, run.device))
+        prefill, whole = generation.seconds(run, 1), generation.seconds(run, tokens, warm=0)
         figures |= {f"{stage}_ms_per_token": per_token(prefill, whole, tokens), f"{stage}_answer_seconds": whole}
         total += whole
     return figures | {"utterances_per_second": 1 / total}
 
 
 class Steps:
-    """Counts the model's forward passes."""
+    """Counter of a model's forward passes."""
 
     def __init__(self, module: torch.nn.Module):
         self.module, self.count, self._handle = module, 0, None

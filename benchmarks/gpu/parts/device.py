@@ -1,4 +1,4 @@
-"""The device: its name, and what it reaches at most in matrix products and copies."""
+"""The device: its name, and its throughput in matrix products and copies."""
 
 import platform
 

@@ -1,9 +1,9 @@
-"""W = 1 pools every token into itself: our model's logits against transformers' own, of the same weights.
+"""Comparison of our model's logits with those of the stock transformers class, for equal weights and W = 1.
 
-The stock model reads the same prompts with the list's tokens in them, and recordings padded to 30 s where it demands
-that. bf16 rounds
-otherwise when lengths and batches differ, so each case has a yardstick: the stock model against itself, a row alone
-against the same row padded in its batch. And a counter-check: what other speech changes.
+With W = 1 pooling maps every token to itself. The stock model gets the same prompts, with the list's tokens in them,
+and recordings padded to 30 s if it requires that. bf16 rounding depends on lengths and batches, so each case has a
+reference value: the difference between a single row and the same row padded in a batch, both by the stock model. As a
+control, the difference caused by other speech is measured too.
 """
 
 import gc
@@ -14,7 +14,7 @@ from material import Samples, make_samples, noise
 from torch import Tensor
 from transformers.utils import is_flash_attn_2_available
 
-SECONDS = (1.0, 0.8, 0.5, 0.3)  # of the rows, as shares of the batch's seconds
+SECONDS = (1.0, 0.8, 0.5, 0.3)  # length of each row, as a share of the longest
 
 
 def measure(run) -> None:
@@ -30,8 +30,8 @@ def measure(run) -> None:
 
 @torch.no_grad()
 def compare(run, dtype: torch.dtype, attention: str, layers: int | None = None) -> dict:
-    """Ours against stock, on rows of different lengths padded on the left."""
-    torch.backends.cudnn.allow_tf32 = False  # the convolutions of float32 would be in less than float32
+    """Compare our model with the stock model, on rows of different lengths padded on the left."""
+    torch.backends.cudnn.allow_tf32 = False  # else convolutions would use less than float32
     processor = run.shape.processor(window=1)
     options = {"dtype": dtype, "attention": attention, "layers": layers}
     samples = mixed(processor, run.scale.seconds)
@@ -65,7 +65,7 @@ def compare(run, dtype: torch.dtype, attention: str, layers: int | None = None) 
 
 
 def mixed(processor, seconds: float) -> Samples:
-    """Rows with recordings and lists of different lengths."""
+    """Make rows with recordings and lists of different lengths."""
     samples = make_samples(processor, "pruner", len(SECONDS), seconds, 8, 0)
     samples.waves = [noise(1, share * seconds)[0] for share in SECONDS]
     samples.keywords = [words[: 2 + 2 * row] for row, words in enumerate(samples.keywords)]
@@ -73,12 +73,12 @@ def mixed(processor, seconds: float) -> Samples:
 
 
 def stock_inputs(shape, processor, batch, samples: Samples, model) -> dict[str, Tensor]:
-    """Our batch as stock reads it: the list's tokens for our placeholders, and features of its length and name."""
+    """Convert our batch for the stock model: list tokens instead of placeholders, and its features' length and name."""
     ids = batch["input_ids"].clone()
     context = processor.tokenizer.convert_tokens_to_ids(processor.context_token)
     ids[ids == context] = batch["context_ids"][batch["context_windows"] >= 0]
     extractor = processor.feature_extractor
-    # The longest row decides the length of all: one of 30 s, which is cut off again, pads the others.
+    # Rows are padded to the longest: a row of 30 s is appended, and removed afterwards.
     longest = noise(1, extractor.n_samples / extractor.sampling_rate) if shape.pads else []
     features = {name: tensor[: len(ids)] for name, tensor in processor.features([*samples.waves, *longest]).items()}
     features["input_features"] = features["input_features"].to(model.dtype)

@@ -1,11 +1,11 @@
-"""The cost of training the two context markers' embeddings: PEFT's `trainable_token_indices`, or two rows of our own.
+"""Cost of trained embeddings for the two context markers: PEFT's `trainable_token_indices`, and our two rows.
 
-PEFT copies the whole embedding table in every forward pass, so for every decoded token; our rows
-(`sap2.model.markers`) are added after the look-up.
+PEFT copies the entire embedding table in every forward pass, so for every decoded token; our rows
+(`sap2.model.markers`) are added after the embedding lookup.
 """
 
 import torch
-from generating import Answering, per_token, prompt_of
+from generating import Generation, per_token, prompt_of
 from material import make_samples
 from measuring import GB, median_seconds, peak_gb, reset_peak
 
@@ -20,7 +20,7 @@ def measure(run) -> None:
 
 
 def cost(run, processor, attach) -> dict:
-    """Time and memory of the look-up alone, for a token per row and for a training batch, and of decoding."""
+    """Measure the embedding lookup (a token per row, and a training batch) and decoding: time and memory."""
     model, scale = attach(run, processor).eval(), run.scale
     core = model.get_base_model().model
     samples = make_samples(processor, "pruner", scale.decode_rows, scale.seconds, scale.listed, 0)
@@ -44,15 +44,15 @@ def cost(run, processor, attach) -> dict:
     reset_peak(run.device)
     held = torch.cuda.memory_allocated(run.device) if run.device.type == "cuda" else None
     training = median_seconds(run, train)
-    most = peak_gb(run.device)
+    peak = peak_gb(run.device)
     model.zero_grad(set_to_none=True)
-    answering = Answering(model, processor, inputs)
-    prefill, answer = answering.seconds(run, 1), answering.seconds(run, scale.transcribed, warm=0)
+    generation = Generation(model, processor, inputs)
+    prefill, answer = generation.seconds(run, 1), generation.seconds(run, scale.transcribed, warm=0)
     return {
         "rows": scale.decode_rows,
         "look_up_ms_per_token": 1000 * token,
         "training_look_up_ms": 1000 * training,
-        "training_look_up_extra_gb": most - held / GB if held is not None else None,
+        "training_look_up_extra_gb": peak - held / GB if held is not None else None,
         "decoding_ms_per_token": per_token(prefill, answer, scale.transcribed),
     }
 

@@ -1,4 +1,4 @@
-"""The pooling's share: of a training step, and of reading a long list."""
+"""Share of the pooling in a training step, and in the prefill of a long list."""
 
 import torch
 from bases import checkpointing
@@ -12,7 +12,7 @@ from parts.decoding import rows_of
 def measure(run) -> None:
     processor = run.shape.processor()
     model = run.shape.adapted(run.shape.build(processor, run.device))
-    rows = max(1, run.scale.rows // 2)  # the share is the same, and so it fits without a search
+    rows = max(1, run.scale.rows // 2)  # half the rows fit into memory, and the share is the same
     run.case(f"training step, N = {run.scale.listed}", 20, lambda: training(run, model, processor, rows))
     for listed in run.scale.lists:
         run.case(f"prefill, N = {listed:,}", 5, lambda n=listed: prefill(run, model, processor, n))

@@ -1,7 +1,7 @@
-"""Our training step against the public recipe's, re-stated by benchmarks/model/baseline.py, at equal loss.
+"""Comparison of our training step with the public recipe's (benchmarks/model/baseline.py), at equal loss.
 
-Forward and backward pass with gradient checkpointing on both sides, plain mean over fixed windows on both sides: the
-only pooling that the public code computes. Both get features and tokens that a loader has made.
+Both run forward and backward pass with gradient checkpointing, and pool by the plain mean over fixed windows, the only
+pooling that the public code computes. Features and tokens are prepared before the measurement.
 """
 
 import statistics
@@ -10,8 +10,8 @@ import sys
 import torch
 from bases import checkpointing
 from material import STAGES, batch_of, make_samples
-from measuring import largest, peak_gb, reset_peak, timed
-from rooms import ROOT
+from measuring import largest_batch, peak_gb, reset_peak, timed
+from packages import ROOT
 
 
 def measure(run) -> None:
@@ -20,16 +20,16 @@ def measure(run) -> None:
         return
     processor = run.shape.processor(windows="fixed")
     base = run.shape.build(processor, run.device, weighting="mean", windows="fixed")
-    model = run.shape.adapted(base, dropout=0.0)  # none: the two sides must come to the same loss
+    model = run.shape.adapted(base, dropout=0.0)  # no dropout: both must compute the same loss
     for stage in STAGES:
         run.case(
             stage, 25,
-            lambda stage=stage: largest(run.scale.rows, lambda rows: sides(run, model, processor, stage, rows)),
+            lambda stage=stage: largest_batch(run.scale.rows, lambda rows: sides(run, model, processor, stage, rows)),
         )  # fmt: skip
 
 
 def sides(run, model, processor, stage: str, rows: int) -> dict:
-    """Both sides in turns, on one batch."""
+    """Measure both steps alternately, on the same batch."""
     sys.path.append(str(ROOT / "benchmarks" / "model"))
     from baseline import baseline_loss, baseline_rows, padded_features
 
@@ -53,14 +53,14 @@ def sides(run, model, processor, stage: str, rows: int) -> dict:
         "public": lambda: step("public", lambda: baseline_loss(model, public_rows, features)),
     }
     seconds: dict[str, list[float]] = {name: [] for name in calls}
-    most = {}
+    memory = {}
     try:
         with checkpointing(model.train(), True):
             for turn in range(scale.repeats + 1):
                 for name, call in calls.items():
                     reset_peak(run.device)
                     taken = timed(run.device, call)
-                    most[name] = peak_gb(run.device)
+                    memory[name] = peak_gb(run.device)
                     if turn:
                         seconds[name].append(taken)
     finally:
@@ -72,8 +72,8 @@ def sides(run, model, processor, stage: str, rows: int) -> dict:
         "our_seconds": ours,
         "public_seconds": public,
         "times": public / ours,
-        "our_peak_gb": most["ours"],
-        "public_peak_gb": most["public"],
+        "our_peak_gb": memory["ours"],
+        "public_peak_gb": memory["public"],
         "our_loss": losses["ours"],
         "public_loss": losses["public"],
     }
