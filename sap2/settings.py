@@ -7,6 +7,7 @@ model that they share, so that keys, bounds and defaults exist once. `settings.j
 
 import difflib
 import json
+import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -60,6 +61,9 @@ class SearchSettings(Settings):
     speech_only: bool = True
 
 
+USUAL_LIST = 100  # keywords, up to which `FirstPassWeights.prior` holds
+
+
 class FirstPassWeights(Settings):
     """Weights of a first pass's evidence; together they are a keyword's log-odds: see sap2/inference/first_pass.py."""
 
@@ -67,8 +71,20 @@ class FirstPassWeights(Settings):
     likeness: float = Field(2.2, ge=0, le=100)  # of the similarity to the best stretch of the transcript, 0 to 2
     likelihood: float = Field(0.3, ge=0, le=100)  # of the gain in the transcript's log-probability by the keyword
     prior: float = Field(2.2, ge=-100, le=100)  # added
+    # Subtracted for each factor e by which a list exceeds 100 keywords: each of them is less likely spoken.
+    length: float = Field(0.0, ge=0, le=10)
     promising: float = Field(3.0, ge=-100, le=100)  # log-odds without the likelihood, from which a keyword is tried
     candidates: int = Field(20, ge=1)  # maximum number of keywords tried per segment
+
+    def for_list(self, size: int) -> "FirstPassWeights":
+        """Return the weights for a list of `size` keywords.
+
+        >>> round(FirstPassWeights(prior=1.0, length=0.5).for_list(1000).prior, 2)
+        -0.15
+        """
+        if size <= USUAL_LIST or not self.length:
+            return self
+        return self.model_copy(update={"prior": self.prior - self.length * math.log(size / USUAL_LIST)})
 
 
 class Prefilter(Settings):

@@ -4,8 +4,8 @@
     python benchmarks/people/people.py ... --conditions none 100 100-capital 1000 --words all_rare_words.txt --every 4
 
 DIR has utterances.tsv (id, audio, text, duration). A list of 100 is the file's; a longer one has random words of
---words besides. The transcripts are kept in --work, from which the next call resumes; parts run side by side with
---part 0/2 and --part 1/2.
+--words besides. With N-shared all utterances share a list: the spoken words of all, and random ones up to N. The
+transcripts are kept in --work, from which the next call resumes; parts run side by side with --part 0/2 and --part 1/2.
 """
 
 import argparse
@@ -42,7 +42,7 @@ def main() -> None:
     options.add_argument("--lists", type=Path, required=True, help="deep-bias TSV: id, text, spoken words, list of 100")
     options.add_argument("--words", type=Path, help="words of the longer lists, one per line")
     options.add_argument("--model", default="english", help="as `sap2 transcribe` takes it")
-    options.add_argument("--conditions", nargs="+", default=["none", "100"], help="none, N, or N-capital")
+    options.add_argument("--conditions", nargs="+", default=["none", "100"], help="none, N, N-capital, N-shared")
     options.add_argument("--every", type=int, default=1, help="take every Nth utterance")
     options.add_argument("--part", default="0/1", help="index and number of the parts")
     options.add_argument("--work", type=Path, default=Path("build/people"), help="folder of the transcripts")
@@ -92,6 +92,7 @@ def transcribe(arguments: argparse.Namespace, rows: Sequence[dict[str, str]]) ->
     recogniser = load_recogniser(TrackingSection(), arguments.model)
     pruning = recogniser.settings.pruning.model_copy(update={"prefilter": Prefilter(keep=FULL)})
     reducing = recogniser.with_settings(recogniser.settings.model_copy(update={"pruning": pruning}))
+    common = {name: shared(rows, lists, words, name) for name in arguments.conditions if name.endswith("-shared")}
     left.sort(key=lambda row: float(row["duration"]))
     name = f"{part}-of-{parts}.jsonl"
     with (arguments.work / name).open("a", encoding="utf-8") as file:
@@ -108,7 +109,10 @@ def transcribe(arguments: argparse.Namespace, rows: Sequence[dict[str, str]]) ->
                 for row in group
             ]  # fmt: skip
             for condition in arguments.conditions:
-                given = [listed(condition, row["id"], row["text"].lower(), lists, words) for row in group]
+                given = [
+                    common.get(condition) or listed(condition, row["id"], row["text"].lower(), lists, words)
+                    for row in group
+                ]
                 began = time.process_time()
                 used = reducing if max(map(len, given)) > FULL else recogniser
                 for row, own, transcript in zip(made, given, used.recognise(speech, given), strict=True):
@@ -120,6 +124,19 @@ def transcribe(arguments: argparse.Namespace, rows: Sequence[dict[str, str]]) ->
                 cpu[condition] = (time.process_time() - began) / seconds
             file.writelines(json.dumps(row) + "\n" for row in made)
             file.flush()
+
+
+def shared(
+    rows: Sequence[dict[str, str]], lists: dict[str, list[str]], words: Sequence[str], condition: str
+) -> list[str]:
+    """Return a list for all utterances: the published lists' spoken words, and random words up to its size."""
+    size = int(condition.partition("-")[0])
+    drawn = {word: None for row in rows for word in lists[row["id"]] if word in row["text"].lower().split()}
+    for index in np.random.default_rng(size).permutation(len(words)):
+        if len(drawn) >= size:
+            break
+        drawn[words[index]] = None
+    return sorted(drawn)
 
 
 def listed(condition: str, id: str, text: str, lists: dict[str, list[str]], words: Sequence[str]) -> list[str]:

@@ -74,9 +74,10 @@ class Pruner:
         """
         speech = self.encode(audio)
         listed = [self.indexes.of(words) for words in keywords]
-        lists = self._shortlist(speech, listed)
+        lists, sizes = self._shortlist(speech, listed), [len(index.listed.read) for index in listed]
         scored: list[list[dict[str, float]]] = [[] for _ in speech]
-        for utterance, scores in (self._by_tags if self.tagging else self._by_answers)(speech, lists, label):
+        found = self._by_tags(speech, lists, sizes, label) if self.tagging else self._by_answers(speech, lists, label)
+        for utterance, scores in found:
             scored[utterance].append(scores)
         return [
             index.listed.scores(self._merge(words, several))
@@ -93,7 +94,8 @@ class Pruner:
         """
         speech = AudioEncoder([self.stage, self.base], self.settings.batch_size)(audio)
         lists = [ReadList(words, self.stage.spelling).read for words in keywords]
-        return list(self._evidence(speech, self._tagged(speech, lists, None)))
+        tagged, weights = self._tagged(speech, lists, None), self.settings.first_pass or FirstPassWeights()
+        return list(self._evidence(speech, tagged, [weights] * len(tagged)))
 
     def _by_answers(
         self, speech: Sequence[EncodedAudio], lists: Sequence[list[str]], label: str | None
@@ -110,14 +112,22 @@ class Pruner:
             yield utterance, keyword_scores(answer, chunk)
 
     def _by_tags(
-        self, speech: Sequence[EncodedAudio], lists: Sequence[list[str]], label: str | None
+        self, speech: Sequence[EncodedAudio], lists: Sequence[list[str]], sizes: Sequence[int], label: str | None
     ) -> Iterator[tuple[int, dict[str, float]]]:
-        """Yield utterance index and scores of each segment, by the model's tags."""
-        tagged, weights = self._tagged(speech, lists, label), self.settings.first_pass
-        if weights is None:
+        """Yield utterance index and scores of each segment, by the model's tags.
+
+        Args:
+            sizes: Keywords of each utterance's list before the prefilter.
+        """
+        tagged, first_pass = self._tagged(speech, lists, label), self.settings.first_pass
+        if first_pass is None:
             scored = [_log_probabilities(odds) for odds in tagged.values()]
         else:
-            scored = [chances(tried, gains, weights) for tried, gains in self._evidence(speech, tagged)]
+            weights = [first_pass.for_list(sizes[utterance]) for utterance, _ in tagged]
+            scored = [
+                chances(tried, gains, own)
+                for (tried, gains), own in zip(self._evidence(speech, tagged, weights), weights, strict=True)
+            ]
         for (utterance, _), scores in zip(tagged, scored, strict=True):
             yield utterance, above(scores, self.least)
 
@@ -143,14 +153,16 @@ class Pruner:
         return tagged
 
     def _evidence(
-        self, speech: Sequence[EncodedAudio], tagged: Mapping[tuple[int, int], dict[str, float]]
+        self,
+        speech: Sequence[EncodedAudio],
+        tagged: Mapping[tuple[int, int], dict[str, float]],
+        weights: Sequence[FirstPassWeights],
     ) -> Iterator[tuple[list[Written], list[float]]]:
         """Yield the keywords tried in the base's transcript of each tagged segment, and the gain of each."""
         states = [speech[utterance].by(self.base)[segment] for utterance, segment in tagged]
         prompts, no_lists = _without_context(len(states))
         texts = self._transcripts(states)
-        weights = self.settings.first_pass or FirstPassWeights()
-        tried = [written(text, odds, weights) for text, odds in zip(texts, tagged.values(), strict=True)]
+        tried = [written(text, odds, own) for text, odds, own in zip(texts, tagged.values(), weights, strict=True)]
         variants = [
             list(dict.fromkeys([own, *(candidate.text for candidate in row)])) if row else []
             for own, row in zip(texts, tried, strict=True)

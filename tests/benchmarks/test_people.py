@@ -33,14 +33,16 @@ def test_two_utterances_are_scored_by_condition_and_resumed(tmp_path):
         assert done.returncode == 0, done.stderr
         return done
 
-    conditions = ["--conditions", "none", "2-capital", "4", "--words", str(tmp_path / "words.txt")]
+    conditions = ["--conditions", "none", "2-capital", "4", "6-shared", "--words", str(tmp_path / "words.txt")]
     run(*conditions, "--part", "0/2")
     assert "1 utterances" in run(*conditions, "--part", "0/2").stdout, "nothing is transcribed again"
     assert "2 utterances" in run(*conditions).stdout
     record = json.loads((tmp_path / "record.json").read_text())
-    assert {"none", "2-capital", "4"} <= record.keys()
+    assert {"none", "2-capital", "4", "6-shared"} <= record.keys()
     kept = [json.loads(line) for path in (tmp_path / "work").iterdir() for line in path.read_text().splitlines()]
     assert sorted(row["id"] for row in kept) == sorted(TEXTS)
-    assert all(set(row["texts"]) == {"none", "2-capital", "4"} for row in kept)
+    assert all(set(row["texts"]) == {"none", "2-capital", "4", "6-shared"} for row in kept)
     assert record["none"]["stage_1"]["recall"] == 0 and record["none"]["utterances"] == 2
     assert 0 <= record["4"]["wer"][0] <= 100
+    # "brandon", "redman" and all four words, of which "garden" is spoken.
+    assert {row["id"]: row["lists"]["6-shared"] for row in kept}["2-1-1"][:2] == ["garden", "redman"]

@@ -124,6 +124,24 @@ def test_first_pass_evidence_favours_recognised_keywords():
     assert scores["Zorvan"] == pytest.approx(alone - np.logaddexp(0.0, alone), abs=0.01), "hardly any rival there"
 
 
+@pytest.mark.parametrize("prefilter", [None, 5])
+def test_a_keyword_of_a_long_list_is_less_likely_spoken(prefilter):
+    """By the length of the list as given, not of what the prefilter leaves."""
+
+    def score(count: int, **weights) -> float:
+        words = ["Maier", *(f"q{number}" for number in range(count - 1))]
+        stage = FakeStage(odds=dict.fromkeys(words, 0.0))
+        base = FakeStage(lambda frames, words: "ask maier")
+        weights |= {"likeness": 0.0, "likelihood": 0.0, "prior": 2.0, "promising": -100.0, "candidates": 1}
+        own = pruner(stage, base, prefilter=prefilter, first_pass=weights)
+        ((score,),) = ([*scores.values()] for scores in own.score_keywords([tone(0.5)], [words]))
+        return score
+
+    assert score(100, length=0.7) == score(1000) == pytest.approx(2.0 - np.logaddexp(0.0, 2.0))
+    odds = 2.0 - 0.7 * np.log(10)
+    assert score(1000, length=0.7) == pytest.approx(odds - np.logaddexp(0.0, odds))
+
+
 def test_the_base_listens_only_where_a_first_pass_needs_it():
     stage, base = FakeStage(odds={"Maier": 1.0}), FakeStage(encoder="own")
     pruner(stage, base).select([tone(0.5)], [["Maier"]])
