@@ -151,6 +151,7 @@ def _page(lectures: Scored, people: Scored) -> str:
         people_aims=_table(["question", "measured", "answer"], _answers(*people)),
         people_served=_table(["training", "seeds", *rates, *pruning], served(people[0], people[1]["trainings"])),
         people_sources=_table(SOURCES, _sources(people[1]["trainings"])),
+        people_ran=bool(people[1]["trainings"]),
         every=people[0].every,
         aims=_table(["aim", "measured", "met"], _verdicts(grid, trainings)),
         trainings=_table(["training", "seeds", *rates, *pruning], served(grid, trainings)),

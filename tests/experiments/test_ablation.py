@@ -109,6 +109,12 @@ def test_lists_of_any_length_hold_what_is_said():
     assert len(others[0]) == 26 and all(item == others[0] for item in others)
 
 
+def test_the_page_is_what_the_committed_figures_give(tmp_path):
+    grids = [(load_grid(path), json.loads(path.with_name("summary.json").read_text())) for path in (GRID, PEOPLE)]
+    write_page(*grids, tmp_path / "page.md", tmp_path)
+    assert (tmp_path / "page.md").read_text(encoding="utf-8") == (ROOT / "docs/results.md").read_text(encoding="utf-8")
+
+
 def test_recordings_of_people_get_lists_and_every_second_is_taken(tmp_path):
     texts = {
         f"1089-134-000{number}": f"THE CAT SAW {name}" for number, name in enumerate(["KAYLEN", "MEYER", "ZORVAN"])
