@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import groupby
 
 from sap2.slides.names import INITIALS, is_full_name
 from sap2.slides.unsayable import sayable
@@ -44,6 +45,8 @@ OTHER_SCRIPT = re.compile(r"(?<=[A-Za-z])(?=[\u0370-\uffff])(?=\w)|(?<=[\u0370-\
 DEFINED = re.compile(r"((?:[A-Z][\w-]+ ){1,5}[A-Z][\w-]+) ?\(([A-Z]{2,6})s?\)")
 MARKS = re.compile(r"[*∗†‡§¶˘´`¨]|(?<=[^\W\d_])[¹²³⁰-⁹]+")
 ROMAN = re.compile(r"[IVXL]+")
+ALONE = re.compile(r"[A-ZÀ-Þ][a-zß-ÿ’'-]+")  # a capitalised word that is a line
+COLUMN = 3  # minimum lines of a column of names
 LONGEST = 40  # maximum letters of a word
 RARE = 3.0  # Zipf frequency (log10 per 1e9 words): less than one occurrence in a million words
 UNCOMMON = 3.5  # a name of several words needs a word below this frequency
@@ -128,12 +131,30 @@ class Vocabulary:
 
 def page_candidates(lines: Sequence[str], vocabulary: Vocabulary) -> Iterator[Candidate]:
     """Yield the candidates of a page's lines in reading order; a candidate may occur more than once."""
-    for line in _unwrapped(lines, vocabulary):
-        line = _without_marks(sayable(line), vocabulary)
+    plain = [_without_marks(sayable(line), vocabulary) for line in _unwrapped(lines, vocabulary)]
+    for line, in_column in zip(plain, _in_column(plain, vocabulary), strict=True):
         if vocabulary.languages[0] in ELIDING:
             line = ELISION.sub("", line)
-        yield from _Line(line, vocabulary).candidates()
+        yield from _Line(line, vocabulary, in_column).candidates()
         yield from _defined(line, vocabulary)
+
+
+def _in_column(lines: Sequence[str], vocabulary: Vocabulary) -> list[bool]:
+    """Return whether each line is in a column of names: lines of a capitalised word, a quarter of them clearly names.
+
+    Elsewhere the capital of a line's first word says nothing.
+    """
+    words = [line if ALONE.fullmatch(line) else "" for line in map(str.strip, lines)]
+    marks = [False] * len(words)
+    for alone, group in groupby(range(len(words)), lambda index: bool(words[index])):
+        column = list(group)
+        clear = sum(
+            words[index].casefold() in GIVEN_NAMES or vocabulary.stem_frequency(words[index]) < RARE for index in column
+        )
+        if alone and len(column) >= COLUMN and 4 * clear >= len(column):
+            for index in column:
+                marks[index] = True
+    return marks
 
 
 def _without_marks(line: str, vocabulary: Vocabulary) -> str:
@@ -168,8 +189,8 @@ def _defined(line: str, vocabulary: Vocabulary) -> Iterator[Candidate]:
 class _Line:
     """The words of a line, and the runs of capitalised words among them."""
 
-    def __init__(self, line: str, vocabulary: Vocabulary):
-        self.line, self.vocabulary = line, vocabulary
+    def __init__(self, line: str, vocabulary: Vocabulary, in_column: bool = False):
+        self.line, self.vocabulary, self.in_column = line, vocabulary, in_column
         self.words = [match for match in WORD.finditer(line) if len(match.group()) <= LONGEST]
         letters = [match.group() for match in self.words if match.group()[0].isalpha()]
         shouted = len(letters) > 1 and line.upper() == line and line.lower() != line
@@ -207,6 +228,8 @@ class _Line:
         return sum(map(self.vocabulary.ordinary, words)) > 0.5 * len(words)
 
     def _starts(self, match: re.Match) -> bool:
+        if self.in_column:
+            return False
         before = self.line[: match.start()].rstrip(" \"'“”‘’")
         return not before or before[-1] in ".!?:•|" or not any(map(str.isalpha, before))
 
