@@ -34,12 +34,6 @@ def sh(folder: Path, text: str, *programs: Path, **more: str) -> None:
 @pytest.fixture
 def repository(tmp_path, monkeypatch):
     """A folder with a registered version in its SQLite store, data that DVC tracks, and a remote."""
-    from mlflow import MlflowClient
-
-    from sap2.params import TrackingSection
-    from sap2.tracking import check_server
-    from sap2.tracking.store import experiment_id
-
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     folder = tmp_path / "repository"
     (folder / "data").mkdir(parents=True)
@@ -51,17 +45,25 @@ def repository(tmp_path, monkeypatch):
     )
     sh(folder, "dvc add --quiet data")
     monkeypatch.chdir(folder)
-    section = TrackingSection(uri="sqlite:///mlruns.db")
-    check_server(section)
-    client = MlflowClient(section.uri)
-    run = client.create_run(experiment_id(client, section)).info.run_id
-    client.log_text(run, "weights", "model/weights.txt")
-    client.create_registered_model("sap2-asr")
-    client.create_model_version("sap2-asr", f"runs:/{run}/model", run_id=run)
-    client.set_registered_model_alias("sap2-asr", "champion", "1")
+    # In a process of its own: MLflow keeps the store of a URI, and a relative one is another file in another folder.
+    subprocess.run([sys.executable, "-c", REGISTER], cwd=folder, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=True)
     return folder
 
 
+REGISTER = """
+from mlflow import MlflowClient
+from sap2.params import TrackingSection
+from sap2.tracking import check_server
+from sap2.tracking.store import experiment_id
+section = TrackingSection(uri="sqlite:///mlruns.db")
+check_server(section)
+client = MlflowClient(section.uri)
+run = client.create_run(experiment_id(client, section)).info.run_id
+client.log_text(run, "weights", "model/weights.txt")
+client.create_registered_model("sap2-asr")
+client.create_model_version("sap2-asr", f"runs:/{run}/model", run_id=run)
+client.set_registered_model_alias("sap2-asr", "champion", "1")
+"""
 READ = """
 import mlflow
 from mlflow import MlflowClient
