@@ -93,7 +93,7 @@ ablation-more: $(READY) ## The same for poolings, windows and lists (more hours)
 	$(WITH_ENV) dvc repro experiments/dvc.yaml:test-more experiments/dvc.yaml:test-again
 	$(BIN)/python -m experiments.report
 
-ablation-people: $(READY) ## The methods on people's recordings (six hours); wants corpora/LibriSpeech and corpora/is21_deep_bias
+ablation-people: $(READY) ## The methods on people's recordings (some eight hours); wants corpora/LibriSpeech and corpora/is21_deep_bias
 	$(WITH_ENV) dvc repro experiments/people/dvc.yaml
 	$(BIN)/python -m experiments.report --grid experiments/people/grid.yaml
 
