@@ -140,18 +140,18 @@ def page_candidates(lines: Sequence[str], vocabulary: Vocabulary) -> Iterator[Ca
 
 
 def _in_column(lines: Sequence[str], vocabulary: Vocabulary) -> list[bool]:
-    """Return whether each line is in a column of names: lines of a capitalised word, a quarter of them clearly names.
+    """Return whether each line is in a column of names: lines of a capitalised word, some clearly names.
 
-    Elsewhere the capital of a line's first word says nothing.
+    Elsewhere the capital of a line's first word says nothing. A page's first line is its title.
     """
-    words = [line if ALONE.fullmatch(line) else "" for line in map(str.strip, lines)]
+    words = [line if number and ALONE.fullmatch(line) else "" for number, line in enumerate(map(str.strip, lines))]
     marks = [False] * len(words)
     for alone, group in groupby(range(len(words)), lambda index: bool(words[index])):
         column = list(group)
         clear = sum(
             words[index].casefold() in GIVEN_NAMES or vocabulary.stem_frequency(words[index]) < RARE for index in column
         )
-        if alone and len(column) >= COLUMN and 4 * clear >= len(column):
+        if alone and len(column) >= COLUMN and clear >= max(2, len(column) / 4):
             for index in column:
                 marks[index] = True
     return marks
