@@ -126,12 +126,16 @@ def _page(lectures: Scored, people: Scored) -> str:
     rates = [*RATES.values(), "false alarms / 100"]
     pruning = ["stage 1: recall", "precision"]
 
-    def rows(names: Iterable[str], sets: Callable[[str], Iterable[str]], label: Callable[[str], str] | None = None):
+    def rows(names: Iterable[str], sets: Callable[[str], Iterable[str]], label: Callable[[str], str]):
         for name in names:
             for test_set in sets(name):
-                said = [grid.trainings[name].says, *([label(test_set)] if label else [])]
                 scored = trainings.get(name)
-                yield [*said, *_cells(scored, test_set, "predicted"), *_stage_1(scored, test_set)]
+                yield [
+                    grid.trainings[name].says,
+                    label(test_set),
+                    *_cells(scored, test_set, "predicted"),
+                    *_stage_1(scored, test_set),
+                ]
 
     def served(own: Grid, scored: Summary) -> list[list[str]]:
         """Return each training with its own way of giving keywords."""

@@ -64,7 +64,7 @@ def hub():
             return f"http://127.0.0.1:{self.server.server_port}"
 
         def do_GET(self):
-            self.send_error(404)  # there is no card yet
+            self.send_error(404)  # the repository has no card yet
 
         do_HEAD = do_GET
 

@@ -13,7 +13,7 @@ import csv
 import json
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -131,12 +131,8 @@ def shared(
 ) -> list[str]:
     """Return a list for all utterances: the published lists' spoken words, and random words up to its size."""
     size = int(condition.partition("-")[0])
-    drawn = {word: None for row in rows for word in lists[row["id"]] if word in row["text"].lower().split()}
-    for index in np.random.default_rng(size).permutation(len(words)):
-        if len(drawn) >= size:
-            break
-        drawn[words[index]] = None
-    return sorted(drawn)
+    said = {word: None for row in rows for word in lists[row["id"]] if word in row["text"].lower().split()}
+    return enlarged(said, size, words, [size])
 
 
 def listed(condition: str, id: str, text: str, lists: dict[str, list[str]], words: Sequence[str]) -> list[str]:
@@ -144,16 +140,23 @@ def listed(condition: str, id: str, text: str, lists: dict[str, list[str]], word
     if condition == "none":
         return []
     size, _, capital = condition.partition("-")
-    own = list(lists[id])
+    own = lists[id]
     if len(own) < int(size):
-        said, drawn = set(text.split()), dict.fromkeys(own)
-        for index in np.random.default_rng([int(size), *id.encode()]).permutation(len(words)):
-            if len(drawn) >= int(size):
-                break
-            if words[index] not in said:
-                drawn[words[index]] = None
-        own = sorted(drawn)
+        own = enlarged(own, int(size), words, [int(size), *id.encode()], frozenset(text.split()))
     return [word[:1].upper() + word[1:] for word in own] if capital else own
+
+
+def enlarged(
+    own: Iterable[str], size: int, words: Sequence[str], seed: list[int], left_out: frozenset[str] = frozenset()
+) -> list[str]:
+    """Return a list with random words added up to `size`, sorted."""
+    drawn = dict.fromkeys(own)
+    for index in np.random.default_rng(seed).permutation(len(words)):
+        if len(drawn) >= size:
+            break
+        if words[index] not in left_out:
+            drawn[words[index]] = None
+    return sorted(drawn)
 
 
 def scored(rows: Sequence[dict], lists: dict[str, list[str]], conditions: Sequence[str]) -> dict:

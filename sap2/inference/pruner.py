@@ -76,8 +76,10 @@ class Pruner:
         listed = [self.indexes.of(words) for words in keywords]
         lists, sizes = self._shortlist(speech, listed), [len(index.listed.read) for index in listed]
         scored: list[list[dict[str, float]]] = [[] for _ in speech]
-        found = self._by_tags(speech, lists, sizes, label) if self.tagging else self._by_answers(speech, lists, label)
-        for utterance, scores in found:
+        segments = (
+            self._by_tags(speech, lists, sizes, label) if self.tagging else self._by_answers(speech, lists, label)
+        )
+        for utterance, scores in segments:
             scored[utterance].append(scores)
         return [
             index.listed.scores(self._merge(words, several))

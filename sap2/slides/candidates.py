@@ -148,10 +148,11 @@ def _in_column(lines: Sequence[str], vocabulary: Vocabulary) -> list[bool]:
     marks = [False] * len(words)
     for alone, group in groupby(range(len(words)), lambda index: bool(words[index])):
         column = list(group)
-        clear = sum(
-            words[index].casefold() in GIVEN_NAMES or vocabulary.stem_frequency(words[index]) < RARE for index in column
-        )
-        if alone and len(column) >= COLUMN and clear >= max(2, len(column) / 4):
+        if not alone or len(column) < COLUMN:
+            continue
+        names = [words[index] for index in column]
+        clear = sum(name.casefold() in GIVEN_NAMES or vocabulary.stem_frequency(name) < RARE for name in names)
+        if clear >= max(2, len(column) / 4):
             for index in column:
                 marks[index] = True
     return marks

@@ -100,10 +100,10 @@ def test_unspoken_text_is_never_a_keyword(line):
 
 
 def test_a_column_of_names_is_listed_whole():
-    """The capital of a line's only word is no evidence, but its neighbours are."""
+    """A capital does not mark a line's only word as a name, but names above and below it do."""
     column = ["Watson", "Fairview", "Markham", "Kenneth", "Marshall", "Topeka", "Kansas"]
-    found = deck_keywords(Deck.of([["Elsewhere", *column]]))
-    assert {row.keyword for row in found} == set(column)
+    keywords = deck_keywords(Deck.of([["Elsewhere", *column]]))
+    assert {row.keyword for row in keywords} == set(column)
     terms = ["Overview", "Storage", "Networking", "Questions", "Kubernetes"]
     assert [row.keyword for row in deck_keywords(Deck.of([terms]))] == ["Kubernetes"]
 
