@@ -54,14 +54,13 @@ def work(tmp_path_factory):
 
 
 def give_ctc_scores(base: Path) -> None:
-    """Make the audio placeholder the likeliest token of many frames, like CTC's blank."""
+    """Move projected speech towards the audio placeholder's embedding: CTC's blank becomes likely in most frames."""
     from safetensors.torch import load_file, save_file
 
     weights = load_file(base / "model.safetensors")
-    blank = json.loads((base / "config.json").read_text())["audio_token_index"]
-    for name in weights:
-        if name.endswith(("embed_tokens.weight", "lm_head.weight")):
-            weights[name][blank] *= 30
+    (embeddings,) = (weights[name] for name in weights if name.endswith("embed_tokens.weight"))
+    (bias,) = (weights[name] for name in weights if name.endswith("multi_modal_projector.linear.bias"))
+    bias += 7 * embeddings[json.loads((base / "config.json").read_text())["audio_token_index"]]
     save_file(weights, base / "model.safetensors", {"format": "pt"})
 
 
