@@ -61,7 +61,9 @@ _MARKED_LETTER = re.compile("([a-z])[\u0300-\u036f]+")
 _PLAIN = re.compile("[a-z]+(?: [a-z]+)*")
 _POSSESSIVE = re.compile(rf"(?<=\S)[{_APOSTROPHES}]s$", re.IGNORECASE)
 _HYPHEN = re.compile(rf"[^\W\d_][{_HYPHENS}](?=[^\W\d_])")
-_QUOTED = re.compile(r'"(.+)"|[“„](.+)[“”]|«(.+)»')
+# The possessive of "James'" or the end of a quotation, as in "said'"; the apostrophe of "goin'" is spelling.
+_CLOSING = re.compile(rf"(?<=\w)(?<!in)[{_APOSTROPHES}]$", re.IGNORECASE)
+_QUOTED = re.compile(r'"(.+)"|[“„](.+)[“”]|«(.+)»|[\'‘](.+)[\'’]')
 
 
 class _Stretch(NamedTuple):
@@ -153,7 +155,7 @@ def forms(keyword: str) -> tuple[tuple[Words, str], ...]:
     Acronyms are a single word: the embedded base, trained on single-word names, selects `dna` in 5 of 6 sentences that
     spell the letters, and `d n a` in none.
     """
-    written = _POSSESSIVE.sub("", _unquoted(_tidy(keyword)))
+    written = _CLOSING.sub("", _POSSESSIVE.sub("", _unquoted(_tidy(keyword))))
     stretches = _stretches(written)
     if not stretches:
         return (((written.casefold(),), written),)
