@@ -140,9 +140,10 @@ def page_candidates(lines: Sequence[str], vocabulary: Vocabulary) -> Iterator[Ca
 
 
 def _in_column(lines: Sequence[str], vocabulary: Vocabulary) -> list[bool]:
-    """Return whether each line is in a column of names: lines of a capitalised word, some clearly names.
+    """Return whether each line is in a column of names: lines of a capitalised word, two and a quarter clearly names.
 
-    Elsewhere the capital of a line's first word says nothing. A page's first line is its title.
+    One is enough if no line is a dictionary word. Elsewhere the capital of a line's first word says nothing. A page's
+    first line is its title.
     """
     words = [line if number and ALONE.fullmatch(line) else "" for number, line in enumerate(map(str.strip, lines))]
     marks = [False] * len(words)
@@ -152,7 +153,7 @@ def _in_column(lines: Sequence[str], vocabulary: Vocabulary) -> list[bool]:
             continue
         names = [words[index] for index in column]
         clear = sum(name.casefold() in GIVEN_NAMES or vocabulary.stem_frequency(name) < RARE for name in names)
-        if clear >= max(2, len(column) / 4):
+        if clear >= max(2, len(column) / 4) or (clear and not any(map(vocabulary.ordinary, names))):
             for index in column:
                 marks[index] = True
     return marks
@@ -355,7 +356,7 @@ class _Line:
                 return None
             return self._candidate(word, "rare word", TERM - 0.5 if repeated and frequency < 2.5 else WEAK)
         given = word.casefold() in GIVEN_NAMES
-        named = given or not (starts or self.heading or vocabulary.ordinary(word) or self._german())
+        named = given or self.in_column or not (starts or self.heading or vocabulary.ordinary(word) or self._german())
         if capital and named and frequency < NAME:
             return self._candidate(word, "name", WEAK + 0.5)
         return None

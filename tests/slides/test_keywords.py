@@ -104,6 +104,10 @@ def test_a_column_of_names_is_listed_whole():
     column = ["Watson", "Fairview", "Markham", "Kenneth", "Marshall", "Topeka", "Kansas"]
     keywords = deck_keywords(Deck.of([["Elsewhere", *column]]))
     assert {row.keyword for row in keywords} == set(column)
+    inflected = ["Mormon", "Kirtland", "Lilburn", "Erie", "Rogers", "Parsons"]  # English has "mormons"
+    few = ["Boggs", "Caldwell", "Zion"]  # only the first is rare
+    keywords = deck_keywords(Deck.of([["People", *inflected], ["People", *few]]))
+    assert {row.keyword for row in keywords} == {*inflected, *few}
     terms = ["Overview", "Storage", "Networking", "Questions", "Kubernetes"]
     assert [row.keyword for row in deck_keywords(Deck.of([terms]))] == ["Kubernetes"]
 
