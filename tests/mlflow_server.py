@@ -11,13 +11,13 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-SLOW = 3  # s per request of a slow server
+DELAY = 3  # s per request of a slow server
 
 # Faults of a request, by whether the request still reaches the server.
-SHUT, BROKEN, SLOW_ONE, STALLED = "shut", "broken", "slow", "stalled"
-EATS_ANSWERS, BREAKS_AFTER, STALLS_AFTER = "eats answers", "breaks after", "stalls after"
-BEFORE = (SHUT, BROKEN, STALLED)  # the request does not reach the server
-AFTER = (EATS_ANSWERS, BREAKS_AFTER, STALLS_AFTER)  # the request is processed, but the client gets no response
+CLOSED, ERROR, SLOW, TIMEOUT = "closed", "error", "slow", "timeout"
+NO_RESPONSE, ERROR_AFTER, TIMEOUT_AFTER = "no response", "error after", "timeout after"
+BEFORE = (CLOSED, ERROR, TIMEOUT)  # the request does not reach the server
+AFTER = (NO_RESPONSE, ERROR_AFTER, TIMEOUT_AFTER)  # the request is processed, but the client gets no response
 
 
 @contextmanager
@@ -44,7 +44,7 @@ def running(folder: Path) -> Iterator[int]:
         server.wait(30)
 
 
-class Door(ThreadingHTTPServer):
+class FaultyProxy(ThreadingHTTPServer):
     """Proxy that forwards requests to a server, or injects `fault` into all further requests or a single one.
 
     Attributes:
@@ -63,7 +63,7 @@ class Door(ThreadingHTTPServer):
         with self._lock:
             self.seen, self.fault, self._at, self._then = [], fault, at, then
 
-    def meets(self, asked: str) -> str | None:
+    def fault_of(self, asked: str) -> str | None:
         """Record a request and return its fault; None = forward it."""
         with self._lock:
             number = len(self.seen)
@@ -73,7 +73,7 @@ class Door(ThreadingHTTPServer):
             return self._then if number > self._at else None
 
     @contextmanager
-    def opened(self) -> Iterator["Door"]:
+    def started(self) -> Iterator["FaultyProxy"]:
         with self:
             threading.Thread(target=self.serve_forever, daemon=True).start()
             try:
@@ -83,13 +83,13 @@ class Door(ThreadingHTTPServer):
 
 
 class Request(BaseHTTPRequestHandler):
-    def pass_on(self):
+    def forward(self):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        fault = self.server.meets(f"{self.command} {self.path.partition('?')[0]}")
+        fault = self.server.fault_of(f"{self.command} {self.path.partition('?')[0]}")
         if fault in BEFORE:
             return self.fail(fault)
-        if fault == SLOW_ONE:
-            time.sleep(SLOW)
+        if fault == SLOW:
+            time.sleep(DELAY)
         inner = http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=60)
         headers = {name: value for name, value in self.headers.items() if name.lower() != "host"}
         inner.request(self.command, self.path, body, headers)
@@ -106,13 +106,13 @@ class Request(BaseHTTPRequestHandler):
 
     def fail(self, fault: str) -> None:
         self.close_connection = True
-        if fault in (BROKEN, BREAKS_AFTER):
+        if fault in (ERROR, ERROR_AFTER):
             return self.send_error(503)
-        if fault in (STALLED, STALLS_AFTER):
-            time.sleep(SLOW)
+        if fault in (TIMEOUT, TIMEOUT_AFTER):
+            time.sleep(DELAY)
         self.connection.close()
 
-    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = pass_on
+    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = forward
 
     def log_message(self, *_):
         return

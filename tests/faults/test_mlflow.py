@@ -3,7 +3,7 @@
 import time
 
 import pytest
-from mlflow_server import Door, running
+from mlflow_server import FaultyProxy, running
 
 from sap2.errors import TrackingError
 from sap2.params import TrackingSection
@@ -22,25 +22,25 @@ def server(tmp_path_factory):
 
 
 @pytest.fixture
-def door(server, monkeypatch):
+def proxy(server, monkeypatch):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "0")
-    with Door(server).opened() as door:
-        yield door
+    with FaultyProxy(server).started() as proxy:
+        yield proxy
 
 
 @pytest.fixture
-def section(door, request):
+def section(proxy, request):
     name = "".join(letter if letter.isalnum() else "-" for letter in request.node.name)
-    return TrackingSection(uri=f"http://127.0.0.1:{door.server_port}", experiment=name, model_name=name)
+    return TrackingSection(uri=f"http://127.0.0.1:{proxy.server_port}", experiment=name, model_name=name)
 
 
-@pytest.mark.parametrize("fault", ["shut", "broken", "eats answers"])
-def test_a_server_that_goes_away_in_the_middle_loses_nothing(door, section, tmp_path, capsys, fault):
+@pytest.mark.parametrize("fault", ["closed", "error", "no response"])
+def test_a_server_that_goes_away_in_the_middle_loses_nothing(proxy, section, tmp_path, capsys, fault):
     with start_run(section, "pruner", {"seed": 1}, tmp_path / "run.json") as tracker:
         tracker.log({"loss": 2.0}, 1)
-        door.fault = fault
+        proxy.fault = fault
         started = time.monotonic()
         tracker.log({"loss": 1.0}, 2)
         assert time.monotonic() - started < 1
@@ -49,7 +49,7 @@ def test_a_server_that_goes_away_in_the_middle_loses_nothing(door, section, tmp_
     assert "the work continues" in said and f'"sap2 resend {kept}" sends them' in said
     with pytest.raises(TrackingError, match="did not accept"):
         resend(section, [kept])
-    door.fault = None
+    proxy.fault = None
     resend(section, [kept])
     run = new_client(section).get_run(tracker.run_id)
     history = new_client(section).get_metric_history(tracker.run_id, "loss")
@@ -57,9 +57,9 @@ def test_a_server_that_goes_away_in_the_middle_loses_nothing(door, section, tmp_
     assert run.info.status == "FINISHED" and not kept.exists()
 
 
-def test_a_slow_server_does_not_slow_a_training(door, section, tmp_path):
+def test_a_slow_server_does_not_slow_a_training(proxy, section, tmp_path):
     with start_run(section, "pruner", {"seed": 1}, tmp_path / "run.json") as tracker:
-        door.fault = "slow"
+        proxy.fault = "slow"
         started = time.monotonic()
         for step in range(100):
             tracker.log({"loss": 1.0}, step)
@@ -67,7 +67,7 @@ def test_a_slow_server_does_not_slow_a_training(door, section, tmp_path):
     assert len(new_client(section).get_metric_history(tracker.run_id, "loss")) == 100
 
 
-def test_a_training_does_not_begin_on_a_server_that_is_away(door, section):
-    door.fault = "shut"
+def test_a_training_does_not_begin_on_a_server_that_is_away(proxy, section):
+    proxy.fault = "closed"
     with pytest.raises(TrackingError, match="start the server, correct MLFLOW_TRACKING_URI"):
         check_server(section)

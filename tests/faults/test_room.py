@@ -24,7 +24,7 @@ PLACES = {
     "decode": "results", "evaluate": "reports/", "train-pruner": "models/.checkpoints/pruner/",
     "train-recogniser": "models/.checkpoints/recogniser/",
 }  # fmt: skip
-# Everything is imported before the memory is taken away: what a library says that cannot be loaded is its own affair.
+# Everything is imported before the memory is limited: how a library reports a failed import is not tested.
 SHORT_OF_MEMORY = """
 import resource, sys, torch
 from sap2.cli import main
@@ -36,20 +36,20 @@ main()
 """
 
 
-def refused(flow, stage: str, size: int) -> None:
+def assert_named(flow, stage: str, size: int) -> None:
     said = flow.refused(stage, "RLIMIT_FSIZE", size)
     assert re.match(rf"sap2: {PLACES[stage]}\S*: cannot be written: .+; free space, raise the quota", said), said
 
 
 def test_a_quota_is_named_with_the_output(flow):
     for stage, size in CUT.items():
-        refused(flow, stage, size)
+        assert_named(flow, stage, size)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("stage", CUT_LONG)
 def test_a_quota_is_named_with_the_output_by_every_stage(flow, stage):
-    refused(flow, stage, CUT_LONG[stage])
+    assert_named(flow, stage, CUT_LONG[stage])
     flow.reproduce(stage)
 
 

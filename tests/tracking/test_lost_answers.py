@@ -8,7 +8,7 @@ import random
 import shutil
 
 import pytest
-from mlflow_server import AFTER, BEFORE, SHUT, Door, running
+from mlflow_server import AFTER, BEFORE, CLOSED, FaultyProxy, running
 
 from sap2.errors import TrackingError
 from sap2.params import EvaluationSection, GateSection, TrackingSection
@@ -21,9 +21,8 @@ from sap2.tracking.store import new_client
 
 GATE, EVALUATION = GateSection(first_max_wer=100, first_max_b_wer=100), EvaluationSection(bootstrap_samples=100)
 QUICK = 2  # requests of each command, drawn, in every run of the tests; `long` takes each in turn
-# What a request meets is drawn from these, with what those after it meet: the server stays away, or MLflow asks again
-# at once and is answered.
-GONE = [(fault, SHUT) for fault in (*BEFORE, *AFTER)]
+# Pairs of a request's fault and that of all later requests: the server stays unreachable, or MLflow's retry succeeds.
+GONE = [(fault, CLOSED) for fault in (*BEFORE, *AFTER)]
 ONCE = [(fault, None) for fault in AFTER]
 
 
@@ -35,25 +34,25 @@ def server(tmp_path_factory):
 
 
 @pytest.fixture
-def door(server, monkeypatch, tmp_path):
+def proxy(server, monkeypatch, tmp_path):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "0")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "2")
-    monkeypatch.setattr(moving, "LEASE", 1.0)  # a lock whose owner's last words were lost
+    monkeypatch.setattr(moving, "LEASE", 1.0)  # of a lock whose owner could not release it
     monkeypatch.chdir(tmp_path)
-    # A model's code is a hundred files, each a request like the other: one of them will do.
+    # A model's code is a hundred files, with the same request for each: one is enough.
     code = tmp_path / "code" / packaging.PACKAGE.name
     (code / "tracking").mkdir(parents=True)
     shutil.copy2(packaging.PACKAGE / "tracking" / "pyfunc_model.py", code / "tracking")
     monkeypatch.setattr(packaging, "PACKAGE", code)
-    with Door(server).opened() as door:
-        yield door
+    with FaultyProxy(server).started() as proxy:
+        yield proxy
 
 
 @pytest.fixture
-def section(door):
-    """Params for the server behind the door, with a model of the test's own."""
-    return of(door, "first")
+def section(proxy):
+    """Params for the server behind the proxy, with its own model."""
+    return of(proxy, "first")
 
 
 @pytest.fixture
@@ -61,30 +60,30 @@ def client(section):
     return new_client(section)
 
 
-def of(door, model: str) -> TrackingSection:
-    name = f"{model}-{door.server_port}"
-    return TrackingSection(uri=f"http://127.0.0.1:{door.server_port}", experiment=name, model_name=name)
+def of(proxy, model: str) -> TrackingSection:
+    name = f"{model}-{proxy.server_port}"
+    return TrackingSection(uri=f"http://127.0.0.1:{proxy.server_port}", experiment=name, model_name=name)
 
 
-def faults(door, count: int, seed: int):
-    """Which request fails how: `count` drawn ones of those that the unbroken command made, None = each in turn."""
+def faults(proxy, count: int, seed: int):
+    """Yield number, fault and later fault of `count` requests drawn from those of the command; None = each in turn."""
     drawn = random.Random(seed)
-    numbers = range(len(door.seen)) if count is None else sorted(drawn.sample(range(len(door.seen)), count))
+    numbers = range(len(proxy.seen)) if count is None else sorted(drawn.sample(range(len(proxy.seen)), count))
     for number in numbers:
         for kinds in (GONE, ONCE) if count is None else (drawn.choice((GONE, ONCE)),):
             yield number, *drawn.choice(kinds)
 
 
-def broken(door, command, number: int, fault: str, then: str | None):
-    """Give a command while the door fails, and again after it works: whether the first ended well, and the answer."""
-    door.arm(fault, number, then)
+def broken(proxy, command, number: int, fault: str, then: str | None):
+    """Give a command while the proxy fails, and again after it works: whether the first ended well, and the answer."""
+    proxy.arm(fault, number, then)
     try:
         command()
         well = True
     except TrackingError:
         well = False
-    met = door.seen[number] if number < len(door.seen) else "nothing"
-    door.arm()
+    met = proxy.seen[number] if number < len(proxy.seen) else "nothing"
+    proxy.arm()
     story = f"request {number} ({met}): {fault}, then {then or 'answered'}; first {'well' if well else 'failed'}"
     return story, well
 
@@ -112,14 +111,14 @@ def check_registration(section, answer, story: str, folder, tmp_path) -> None:
     nothing_left(client, name)
 
 
-def registrations(door, register_again, tmp_path, count: int | None, seed: int) -> int:
-    section = of(door, "whole")
-    door.arm()
+def registrations(proxy, register_again, tmp_path, count: int | None, seed: int) -> int:
+    section = of(proxy, "whole")
+    proxy.arm()
     register_again(section)
     done = 0
-    for number, fault, then in faults(door, count, seed):
-        section = of(door, f"register-{number}-{'gone' if then else 'once'}")
-        story, _ = broken(door, lambda section=section: register_again(section), number, fault, then)
+    for number, fault, then in faults(proxy, count, seed):
+        section = of(proxy, f"register-{number}-{'gone' if then else 'once'}")
+        story, _ = broken(proxy, lambda section=section: register_again(section), number, fault, then)
         for listed in usable(section):
             assert listed["tags"]["predicted/b_wer"] == "20.5", story
         answer = register_again(section)
@@ -136,17 +135,17 @@ def usable(section):
         return []
 
 
-def promotions(door, version, count: int | None, seed: int) -> int:
+def promotions(proxy, version, count: int | None, seed: int) -> int:
     """Version 2 becomes champion over 1."""
-    section = of(door, "promote")
+    section = of(proxy, "promote")
     version(30, section=section), given_promotion(section), version(5, section=section)
-    door.arm()
+    proxy.arm()
     given_promotion(section)
     done = 0
-    for number, fault, then in faults(door, count, seed):
-        section = of(door, f"promote-{number}-{'gone' if then else 'once'}")
+    for number, fault, then in faults(proxy, count, seed):
+        section = of(proxy, f"promote-{number}-{'gone' if then else 'once'}")
         version(30, section=section), given_promotion(section), version(5, section=section)
-        story, well = broken(door, lambda section=section: given_promotion(section), number, fault, then)
+        story, well = broken(proxy, lambda section=section: given_promotion(section), number, fault, then)
         held = moving.aliases(new_client(section), section.model_name)
         assert held in ({"champion": 1, "challenger": 2}, {"champion": 2, "previous": 1}), story
         if not well:
@@ -165,17 +164,17 @@ def promotions(door, version, count: int | None, seed: int) -> int:
     return done
 
 
-def rollbacks(door, version, count: int | None, seed: int) -> int:
+def rollbacks(proxy, version, count: int | None, seed: int) -> int:
     """From version 3 to 2, and not on to 1."""
-    section = of(door, "back")
+    section = of(proxy, "back")
     three_champions(section, version)
-    door.arm()
+    proxy.arm()
     rollback(section, "misspells Meyer")
     done = 0
-    for number, fault, then in faults(door, count, seed):
-        section = of(door, f"back-{number}-{'gone' if then else 'once'}")
+    for number, fault, then in faults(proxy, count, seed):
+        section = of(proxy, f"back-{number}-{'gone' if then else 'once'}")
         three_champions(section, version)
-        story, well = broken(door, lambda section=section: rollback(section, "misspells Meyer"), number, fault, then)
+        story, well = broken(proxy, lambda section=section: rollback(section, "misspells Meyer"), number, fault, then)
         if not well:
             assert rollback(section, "misspells Meyer") == (3, 2), story
         client = new_client(section)
@@ -204,34 +203,34 @@ def moved_once_more(section, version) -> None:
     assert moving.aliases(new_client(section), section.model_name)["challenger"] == number
 
 
-def test_a_failed_registration_is_completed_by_the_next(door, register_again, tmp_path):
-    assert registrations(door, register_again, tmp_path, QUICK, seed=1) == QUICK
+def test_a_failed_registration_is_completed_by_the_next(proxy, register_again, tmp_path):
+    assert registrations(proxy, register_again, tmp_path, QUICK, seed=1) == QUICK
 
 
-def test_a_failed_promotion_is_completed_by_the_next(door, version):
-    assert promotions(door, version, QUICK, seed=2) == QUICK
+def test_a_failed_promotion_is_completed_by_the_next(proxy, version):
+    assert promotions(proxy, version, QUICK, seed=2) == QUICK
 
 
-def test_a_rollback_whose_requests_fail_goes_back_once(door, version):
-    assert rollbacks(door, version, QUICK, seed=3) == QUICK
+def test_a_rollback_whose_requests_fail_goes_back_once(proxy, version):
+    assert rollbacks(proxy, version, QUICK, seed=3) == QUICK
 
 
 @pytest.mark.long  # a quarter of an hour and more
-def test_each_request_of_a_registration_fails_in_turn(door, register_again, tmp_path):
-    done = registrations(door, register_again, tmp_path, None, seed=4)
+def test_each_request_of_a_registration_fails_in_turn(proxy, register_again, tmp_path):
+    done = registrations(proxy, register_again, tmp_path, None, seed=4)
     print(f"\nregistration: {done} faults")
     assert done > 100
 
 
 @pytest.mark.long
-def test_each_request_of_a_promotion_fails_in_turn(door, version):
-    done = promotions(door, version, None, seed=5)
+def test_each_request_of_a_promotion_fails_in_turn(proxy, version):
+    done = promotions(proxy, version, None, seed=5)
     print(f"\npromotion: {done} faults")
     assert done > 30
 
 
 @pytest.mark.long
-def test_each_request_of_a_rollback_fails_in_turn(door, version):
-    done = rollbacks(door, version, None, seed=6)
+def test_each_request_of_a_rollback_fails_in_turn(proxy, version):
+    done = rollbacks(proxy, version, None, seed=6)
     print(f"\nrollback: {done} faults")
     assert done > 20
