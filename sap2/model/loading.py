@@ -27,7 +27,7 @@ from sap2.model.families import Family, family_of, first_line
 from sap2.model.modeling import SapForConditionalGeneration
 from sap2.model.pairing import base_digest, check_base, check_tokenizer
 from sap2.model.peft_internals import allow_mixed_batches
-from sap2.model.processing import SapProcessor
+from sap2.model.processing import NoPlaceholderError, SapProcessor
 
 SAP_CONFIG = "sap_config.json"
 TRAINED_ON = "base_sha256"  # key in sap_config.json: digest of the adapter's base
@@ -151,11 +151,11 @@ def _check_template(directory: str | Path, processor: SapProcessor) -> None:
     try:
         # Two frames replace the first placeholder; every further placeholder remains as a single token.
         count = processor([""], frames=[2])["input_ids"][0].tolist().count(processor.audio_token_id) - 1
-    except (TypeError, ValueError, TemplateError) as error:  # no placeholder; content that is not text; Jinja's errors
-        fault = first_line(error)
-        if "is not in list" not in fault:
-            raise ModelError(f"{directory}: its chat template cannot be applied ({fault}); {way_out}") from error
+    except NoPlaceholderError:
         count = 0
+    except (TypeError, ValueError, TemplateError) as error:  # content that is not text; Jinja's errors
+        fault = first_line(error)
+        raise ModelError(f"{directory}: its chat template cannot be applied ({fault}); {way_out}") from error
     if count != 1:
         raise ModelError(
             f"{directory}: its chat template has {count} {processor.audio_token} for a recording, expected 1; {way_out}"

@@ -49,6 +49,10 @@ LIST_SETTINGS: dict[str, Any] = {
 }
 
 
+class NoPlaceholderError(InputError):
+    """A prompt with a recording has no audio placeholder, as a text model's chat template renders it."""
+
+
 class SapProcessor(StockProcessor):
     """A family's processor plus the keyword list.
 
@@ -358,6 +362,8 @@ class SapProcessor(StockProcessor):
             raise InputError(f"the prompt has {ids.count(start)} context spans, expected at most 1: {prompt!r}")
         cuts: dict[str, tuple[int, int]] = {}  # what is inserted: end of the ids before it, start of the ids after it
         if has_audio:
+            if self.audio_token_id not in ids:
+                raise NoPlaceholderError(f"the prompt has no {self.audio_token} for its recording: {prompt!r}")
             audio = ids.index(self.audio_token_id)
             cuts[SPEECH] = (audio, audio + 1)
         if start in ids or end in ids:

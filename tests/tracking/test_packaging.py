@@ -121,7 +121,7 @@ import sap2
 assert not hidden & {name.partition(".")[0] for name in sys.modules} - {"sap2"}
 print(json.dumps({"answers": answers, "refusal": refusal, "code": sap2.__file__}))
 """
-    command = [sys.executable, "-P", "-c", script]
+    command = [sys.executable, "-P", "-B", "-c", script]
     command += [model_folder, str(recording), json.dumps(KEYWORDS), json.dumps(hidden)]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
