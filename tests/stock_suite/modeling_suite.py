@@ -39,6 +39,7 @@ class StockTest(ModelTesterMixin, GenerationTesterMixin, unittest.TestCase):
     test_torch_exportable = False
 
     def setUp(self):
+        torch.manual_seed(0)  # ours and the stock class are compared test by test
         self.model_tester = Tester(self)
 
     def _prepare_for_class(self, inputs_dict, model_class, return_labels=False):

@@ -6,6 +6,7 @@ Copied into a package beside PEFT's own test files, which the relative import na
 import inspect
 
 import pytest
+import torch
 from peft import IA3Config, LoraConfig
 
 from sap2.model import LORA_TARGETS
@@ -23,19 +24,18 @@ CONFIGS = {
         {"init_ia3_weights": False, "target_modules": ["k_proj", "down_proj"], "feedforward_modules": ["down_proj"]},
     ),
 }
-TESTS = sorted(
+REQUIRED = ["self", "model_id", "config_cls", "config_kwargs"]  # parameters without a default
+TESTS = [
     name
     for name, test in inspect.getmembers(PeftCommonTester, inspect.isfunction)
     if name.startswith("_test")
-    and list(inspect.signature(test).parameters)[1:4] == ["model_id", "config_cls", "config_kwargs"]
-    and all(
-        parameter.default is not parameter.empty for parameter in list(inspect.signature(test).parameters.values())[4:]
-    )
-)
+    and [each.name for each in inspect.signature(test).parameters.values() if each.default is each.empty] == REQUIRED
+]
 
 
 @pytest.fixture(scope="session")
 def model_id(tmp_path_factory):
+    torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("base")
     family.MODEL(family.config()).save_pretrained(folder)
     return str(folder)
@@ -50,5 +50,6 @@ class TestPeft(PeftCommonTester):
     @pytest.mark.parametrize("config", CONFIGS)
     @pytest.mark.parametrize("name", TESTS)
     def test(self, model_id, name, config):
+        torch.manual_seed(0)  # ours and the stock class are compared test by test
         cls, kwargs = CONFIGS[config]
         getattr(self, name)(model_id, cls, {**kwargs, "task_type": "CAUSAL_LM"})
