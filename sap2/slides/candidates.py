@@ -140,10 +140,11 @@ def page_candidates(lines: Sequence[str], vocabulary: Vocabulary) -> Iterator[Ca
 
 
 def _in_column(lines: Sequence[str], vocabulary: Vocabulary) -> list[bool]:
-    """Return whether each line is in a column of names: lines of a capitalised word, two and a quarter clearly names.
+    """Return whether each line is in a column of names.
 
-    One is enough if no line is a dictionary word. Elsewhere the capital of a line's first word says nothing. A page's
-    first line is its title.
+    A column is consecutive lines of one capitalised word each, of which at least two, and at least a quarter, are
+    clearly names; one is enough if no line is a dictionary word. Elsewhere the capital of a line's first word says
+    nothing. A page's first line is its title.
     """
     words = [line if number and ALONE.fullmatch(line) else "" for number, line in enumerate(map(str.strip, lines))]
     marks = [False] * len(words)

@@ -51,7 +51,7 @@ def fetch(module: ModuleType, members: str, folder: Path) -> None:
     name, version = module.__name__, module.__version__
     pip("download", "-q", "--no-deps", "--no-binary", name, f"{name}=={version}", into=folder)
     with tarfile.open(next(folder.glob(f"{name}-*.tar.gz"))) as package:
-        chosen = [one for one in package.getmembers() if re.fullmatch(rf"[^/]+/{members}", one.name)]
+        chosen = [member for member in package.getmembers() if re.fullmatch(rf"[^/]+/{members}", member.name)]
         for member in chosen:
             member.name = "/".join(member.name.split("/")[1:])
         package.extractall(folder, chosen, filter="data")

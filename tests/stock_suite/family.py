@@ -35,13 +35,7 @@ CONFIG = {
 SAP = {"context_start_id": START, "context_end_id": END, "context_token_id": CONTEXT, "spoken_id": 3, "unspoken_id": 4}
 
 
-class SapFrames:
-    """Frames of a stock class: those of ours."""
-
-    frame_count = FAMILY.model.headless.frame_count
-
-
-FRAMES = int((FAMILY.model.headless if OURS else SapFrames).frame_count(MEL_FRAMES))
+FRAMES = int(FAMILY.model.headless.frame_count(MEL_FRAMES))  # the stock class has as many
 LENGTH = 8 + FRAMES + 4
 
 

@@ -75,7 +75,7 @@ def faults(proxy, count: int, seed: int):
 
 
 def broken(proxy, command, number: int, fault: str, then: str | None):
-    """Give a command while the proxy fails, and again after it works: whether the first ended well, and the answer."""
+    """Run a command whose request `number` fails; return what happened, and whether the command succeeded."""
     proxy.arm(fault, number, then)
     try:
         command()
